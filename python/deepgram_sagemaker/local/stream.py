@@ -1,0 +1,52 @@
+"""What a model sees of one bidirectional stream.
+
+A model is the container's side of the conversation: it reads what the client sent, one whole
+message at a time (fragments are already joined), and answers. It never sees HTTP/2, signatures
+or events; the server deals with those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+__all__ = ["Model", "ModelStream"]
+
+
+class ModelStream(Protocol):
+    """One accepted stream, as the container behind the endpoint would see it.
+
+    Iterating yields the client's messages in order, `str` for text and `bytes` for binary ones,
+    and ends when the client's input has ended. Once the client is gone (reset, dropped
+    connection), iterating ends too and sending raises `ConnectionError`.
+    """
+
+    @property
+    def path(self) -> str:
+        """The invocation path without its leading slash, `v1/listen` for example."""
+
+    @property
+    def query(self) -> Mapping[str, Sequence[str]]:
+        """The invocation's query, percent-decoded; a repeated key keeps its values' order."""
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Iterate over the client's messages until its input ends."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message to the client, waiting while its flow-control window is closed.
+
+        Raises:
+            ConnectionError: the stream has ended, so nothing can be sent any more.
+        """
+
+    async def fail(self, code: str, message: str) -> None:
+        """End the stream with a `ModelStreamError`, as when a container closes with a code.
+
+        Args:
+            code: the `ErrorCode`, a WebSocket close code such as `"1011"` for example.
+            message: the `Message`, the close reason for example.
+        """
+
+
+type Model = Callable[[ModelStream], Awaitable[None]]
+"""Serves one stream; returning ends the response cleanly, raising fails it."""
