@@ -1,0 +1,1 @@
+"""SageMaker transport for the Deepgram Python SDK."""

@@ -1,0 +1,79 @@
+"""How native objects reach an asyncio event loop: one watched descriptor a loop.
+
+A native object posts a number to its loop's mailbox; the loop drains the mailbox once an
+iteration at most and calls the handler registered for each number. The engine's threads never
+take the GIL and never touch asyncio, and nothing is left on the loop when nobody is registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import weakref
+from typing import TYPE_CHECKING
+
+from ._native import Waker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Hub"]
+
+_logger = logging.getLogger(__name__)
+
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+
+class Hub:
+    """The wake-ups of one event loop, shared by all that lives on it.
+
+    Tokens are never used twice within a process, so a late wake-up for something that is gone
+    finds no handler and is dropped.
+    """
+
+    _tokens = itertools.count(1)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self.waker = Waker()
+
+    @classmethod
+    def running(cls) -> Hub:
+        """The running event loop's hub."""
+        loop = asyncio.get_running_loop()
+        hub = _hubs.get(loop)
+        if hub is None:
+            hub = _hubs[loop] = cls(loop)
+        return hub
+
+    def register(self, handler: Callable[[], None]) -> int:
+        """Calls `handler` on the loop whenever the returned token is posted."""
+        token = next(self._tokens)
+        if not self._handlers:
+            loop = self._loop()
+            if loop is not None:
+                loop.add_reader(self.waker.fileno(), self._drain)
+        self._handlers[token] = handler
+        return token
+
+    def unregister(self, token: int) -> None:
+        """Forgets a token; the last one out stops watching the descriptor."""
+        self._handlers.pop(token, None)
+        if not self._handlers:
+            loop = self._loop()
+            # A closed loop has forgotten its readers by itself.
+            if loop is not None and not loop.is_closed():
+                loop.remove_reader(self.waker.fileno())
+
+    def _drain(self) -> None:
+        for token in self.waker.drain():
+            handler = self._handlers.get(token)
+            if handler is None:
+                continue
+            try:
+                handler()
+            except Exception:
+                # One handler's fault must not cost the others their wake-up.
+                _logger.exception("a wake-up handler failed")
