@@ -1,1 +1,13 @@
-//! dgsm-core
+//! The pure core of Deepgram on Amazon SageMaker: bytes and rules, without a clock, randomness or
+//! I/O of its own.
+//!
+//! - [`frame`]: one message of the application.
+//! - [`eventstream`]: the `application/vnd.amazon.eventstream` framing, both ways.
+//! - [`signing`]: the signature chain over the events, and the server's check of the request's
+//!   signature.
+//! - [`payload_part`]: what the service's events mean, and how a frame becomes signed events.
+
+pub mod eventstream;
+pub mod frame;
+pub mod payload_part;
+pub mod signing;

@@ -1,0 +1,245 @@
+//! A message and its headers, as views of the bytes they came in.
+
+use bytes::Bytes;
+
+/// One header: a name of up to 255 bytes and a typed value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name; the protocol's own begin with a colon.
+    pub name: &'a str,
+    /// The value.
+    pub value: HeaderValue<'a>,
+}
+
+/// The value of a header, in the ten types of the wire (two of them make up `Bool`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderValue<'a> {
+    /// Types 0 (true) and 1 (false), without further bytes.
+    Bool(bool),
+    /// Type 2.
+    Byte(i8),
+    /// Type 3.
+    Int16(i16),
+    /// Type 4.
+    Int32(i32),
+    /// Type 5.
+    Int64(i64),
+    /// Type 6: at most 32767 bytes.
+    Bytes(&'a [u8]),
+    /// Type 7: at most 32767 bytes of UTF-8.
+    String(&'a str),
+    /// Type 8: milliseconds since the epoch.
+    Timestamp(i64),
+    /// Type 9.
+    Uuid([u8; 16]),
+}
+
+/// Why a block of headers can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The block ends in the middle of a header.
+    #[error("a header is cut short")]
+    Truncated,
+    /// A type that the protocol does not define.
+    #[error("header type {0} is not defined")]
+    UnknownType(u8),
+    /// A name or a string value is not UTF-8.
+    #[error("a header's name or text is not valid UTF-8")]
+    NotUtf8,
+}
+
+/// The headers of one message: checked once when decoded, then read in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    block: Bytes,
+}
+
+/// One message: headers and payload, both slices of what was received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The headers, in the order of the wire.
+    pub headers: Headers,
+    /// The payload; empty for messages without one.
+    pub payload: Bytes,
+}
+
+impl Headers {
+    /// Takes an encoded block of headers after checking every one of them.
+    pub(crate) fn parse(block: Bytes) -> Result<Self, HeaderError> {
+        let mut rest = &block[..];
+        while !rest.is_empty() {
+            rest = read_header(rest)?.1;
+        }
+        Ok(Self { block })
+    }
+
+    /// The headers in the order of the wire.
+    pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
+        let mut rest = &self.block[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            // `parse` has read the whole block once, so an error can't occur here.
+            let (header, tail) = read_header(rest).ok()?;
+            rest = tail;
+            Some(header)
+        })
+    }
+
+    /// The first header called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<HeaderValue<'_>> {
+        self.iter()
+            .find(|header| header.name == name)
+            .map(|header| header.value)
+    }
+
+    /// Length of the encoded block in bytes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.block.len()
+    }
+}
+
+impl Message {
+    /// The first header called `name`.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<HeaderValue<'_>> {
+        self.headers.get(name)
+    }
+}
+
+impl HeaderValue<'_> {
+    /// The type's number on the wire.
+    pub(super) fn wire_type(self) -> u8 {
+        match self {
+            Self::Bool(true) => 0,
+            Self::Bool(false) => 1,
+            Self::Byte(_) => 2,
+            Self::Int16(_) => 3,
+            Self::Int32(_) => 4,
+            Self::Int64(_) => 5,
+            Self::Bytes(_) => 6,
+            Self::String(_) => 7,
+            Self::Timestamp(_) => 8,
+            Self::Uuid(_) => 9,
+        }
+    }
+}
+
+/// Reads the header at the front of `input`; returns it and what follows.
+fn read_header(input: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
+    let ([name_len], rest) = take::<1>(input)?;
+    let (name, rest) = split(rest, usize::from(name_len))?;
+    let ([wire_type], rest) = take::<1>(rest)?;
+    let (value, rest) = match wire_type {
+        0 => (HeaderValue::Bool(true), rest),
+        1 => (HeaderValue::Bool(false), rest),
+        2 => fixed(rest, |raw| HeaderValue::Byte(i8::from_be_bytes(raw)))?,
+        3 => fixed(rest, |raw| HeaderValue::Int16(i16::from_be_bytes(raw)))?,
+        4 => fixed(rest, |raw| HeaderValue::Int32(i32::from_be_bytes(raw)))?,
+        5 => fixed(rest, |raw| HeaderValue::Int64(i64::from_be_bytes(raw)))?,
+        6 => {
+            let (value, rest) = sized(rest)?;
+            (HeaderValue::Bytes(value), rest)
+        }
+        7 => {
+            let (value, rest) = sized(rest)?;
+            (HeaderValue::String(utf8(value)?), rest)
+        }
+        8 => fixed(rest, |raw| HeaderValue::Timestamp(i64::from_be_bytes(raw)))?,
+        9 => fixed(rest, HeaderValue::Uuid)?,
+        unknown => return Err(HeaderError::UnknownType(unknown)),
+    };
+    Ok((
+        Header {
+            name: utf8(name)?,
+            value,
+        },
+        rest,
+    ))
+}
+
+fn take<const N: usize>(input: &[u8]) -> Result<([u8; N], &[u8]), HeaderError> {
+    match input.split_first_chunk::<N>() {
+        Some((head, rest)) => Ok((*head, rest)),
+        None => Err(HeaderError::Truncated),
+    }
+}
+
+fn split(input: &[u8], len: usize) -> Result<(&[u8], &[u8]), HeaderError> {
+    input.split_at_checked(len).ok_or(HeaderError::Truncated)
+}
+
+fn fixed<const N: usize>(
+    input: &[u8],
+    value: impl FnOnce([u8; N]) -> HeaderValue<'static>,
+) -> Result<(HeaderValue<'static>, &[u8]), HeaderError> {
+    let (raw, rest) = take::<N>(input)?;
+    Ok((value(raw), rest))
+}
+
+fn sized(input: &[u8]) -> Result<(&[u8], &[u8]), HeaderError> {
+    let (len, rest) = take::<2>(input)?;
+    split(rest, usize::from(u16::from_be_bytes(len)))
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, HeaderError> {
+    std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(block: &'static [u8]) -> Result<Headers, HeaderError> {
+        Headers::parse(Bytes::from_static(block))
+    }
+
+    #[test]
+    fn every_type_is_read() {
+        let headers = parse(
+            b"\x01a\x00\x01b\x01\x01c\x02\xff\x01d\x03\x01\x02\x01e\x04\x00\x00\x00\x05\x01f\x05\0\0\0\0\0\0\x01\x00\
+              \x01g\x06\x00\x02hi\x01h\x07\x00\x02yo\x01i\x08\0\0\0\0\0\0\0\x09\x01j\x090123456789abcdef",
+        )
+        .unwrap();
+        let values: Vec<_> = headers
+            .iter()
+            .map(|header| (header.name, header.value))
+            .collect();
+        assert_eq!(
+            values,
+            [
+                ("a", HeaderValue::Bool(true)),
+                ("b", HeaderValue::Bool(false)),
+                ("c", HeaderValue::Byte(-1)),
+                ("d", HeaderValue::Int16(0x0102)),
+                ("e", HeaderValue::Int32(5)),
+                ("f", HeaderValue::Int64(256)),
+                ("g", HeaderValue::Bytes(b"hi")),
+                ("h", HeaderValue::String("yo")),
+                ("i", HeaderValue::Timestamp(9)),
+                ("j", HeaderValue::Uuid(*b"0123456789abcdef")),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_of_two_wins() {
+        let headers = parse(b"\x01a\x00\x01a\x01").unwrap();
+        assert_eq!(headers.get("a"), Some(HeaderValue::Bool(true)));
+        assert_eq!(headers.get("b"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        assert_eq!(parse(b"\x02a"), Err(HeaderError::Truncated));
+        assert_eq!(parse(b"\x01a"), Err(HeaderError::Truncated));
+        assert_eq!(parse(b"\x01a\x04\x00"), Err(HeaderError::Truncated));
+        assert_eq!(parse(b"\x01a\x06\x00\x02x"), Err(HeaderError::Truncated));
+        assert_eq!(parse(b"\x01a\x0a"), Err(HeaderError::UnknownType(10)));
+        assert_eq!(parse(b"\x01\xff\x00"), Err(HeaderError::NotUtf8));
+        assert_eq!(parse(b"\x01a\x07\x00\x01\xff"), Err(HeaderError::NotUtf8));
+    }
+}

@@ -1,0 +1,31 @@
+//! The `application/vnd.amazon.eventstream` framing.
+//!
+//! One message on the wire, integers big-endian:
+//!
+//! ```text
+//! total length  u32   the whole message, these four bytes included
+//! headers length u32
+//! prelude CRC   u32   CRC-32 of the eight bytes before
+//! headers             name length u8, name, type u8, value; repeated
+//! payload             total - headers - 16 bytes
+//! message CRC   u32   CRC-32 of everything before
+//! ```
+//!
+//! [`Decoder`] takes the input in pieces of any size; [`encode`] writes a message in one pass.
+//! Payloads and headers of a decoded [`Message`] are slices of the input.
+
+mod decode;
+mod encode;
+mod message;
+
+pub use decode::{DecodeError, Decoder, Limits, decode_exact};
+pub use encode::{EncodeError, encode};
+pub(crate) use encode::{finish_message, start_message};
+pub use message::{Header, HeaderError, HeaderValue, Headers, Message};
+
+/// Length of the two lengths and their CRC, in bytes.
+pub(crate) const PRELUDE_LEN: usize = 12;
+/// Length of the CRC at the end of a message, in bytes.
+pub(crate) const TRAILER_LEN: usize = 4;
+/// What a message needs beside its headers and payload, in bytes.
+pub(crate) const OVERHEAD: usize = PRELUDE_LEN + TRAILER_LEN;

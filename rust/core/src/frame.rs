@@ -1,0 +1,115 @@
+//! One message of the application, shared by reference.
+
+use bytes::Bytes;
+
+/// One WebSocket message, as the application sends or receives it.
+///
+/// Cloning shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Text: the bytes are valid UTF-8. [`Frame::text`] checks bytes whose origin does not
+    /// guarantee it.
+    Text(Bytes),
+    /// Binary: audio, in practice.
+    Binary(Bytes),
+}
+
+/// The bytes of a text message are not valid UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("text is not valid UTF-8 after byte {valid_up_to}")]
+pub struct NotUtf8 {
+    /// How many bytes from the start are valid.
+    pub valid_up_to: usize,
+}
+
+impl Frame {
+    /// A text frame, if `bytes` are valid UTF-8.
+    ///
+    /// # Errors
+    /// [`NotUtf8`] when they are not.
+    pub fn text(bytes: Bytes) -> Result<Self, NotUtf8> {
+        match std::str::from_utf8(&bytes) {
+            Ok(_) => Ok(Self::Text(bytes)),
+            Err(error) => Err(NotUtf8 {
+                valid_up_to: error.valid_up_to(),
+            }),
+        }
+    }
+
+    /// The content, whatever its type.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The content as text; `None` for binary.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(bytes) => std::str::from_utf8(bytes).ok(),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// Whether this is text.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
+    /// The content's length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether the content is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+}
+
+impl From<String> for Frame {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<&'static str> for Frame {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_checked() {
+        let frame = Frame::text(Bytes::from_static("grüezi".as_bytes())).unwrap();
+        assert_eq!(frame.as_str(), Some("grüezi"));
+        assert_eq!(frame.len(), 7);
+        assert_eq!(
+            Frame::text(Bytes::from_static(b"ab\xff")),
+            Err(NotUtf8 { valid_up_to: 2 })
+        );
+    }
+
+    #[test]
+    fn binary_has_no_text() {
+        let frame = Frame::Binary(Bytes::from_static(b"abc"));
+        assert_eq!(frame.as_str(), None);
+        assert!(!frame.is_text());
+        assert!(!frame.is_empty());
+    }
+
+    #[test]
+    fn a_clone_shares_the_bytes() {
+        let frame = Frame::Binary(Bytes::from(vec![1, 2, 3]));
+        assert_eq!(frame.bytes().as_ptr(), frame.clone().bytes().as_ptr());
+    }
+}
