@@ -1,0 +1,364 @@
+"""Settings of a SageMaker transport, each checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol, runtime_checkable
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import ValidationError
+
+__all__ = [
+    "CredentialsSource",
+    "SageMakerConfig",
+    "mask_userinfo",
+    "parse_endpoint_uri",
+    "parse_proxy",
+]
+
+# The service's own limits, from its API model.
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+_MAX_NAME = 63
+_REGION = re.compile(r"[a-z]{2,8}(-[a-z]+){1,2}-[0-9]{1,2}")
+_SERVICE_STREAM_LIFETIME = 1800.0
+
+# Nova closes a stream that was silent for so long.
+_NOVA_SILENCE = 10.0
+
+_HOST_LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?")
+_MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+(;[ -~]*)?")
+
+
+@runtime_checkable
+class CredentialsSource(Protocol):
+    """What is asked for credentials: a `boto3.Session`, or a botocore session."""
+
+    def get_credentials(self) -> object:
+        """Returns botocore credentials, or None where there are none. May block."""
+
+
+@dataclass(frozen=True, repr=False)
+class SageMakerConfig:
+    """How to reach one SageMaker endpoint, and how hard to try.
+
+    Every field is checked; one that breaks its rule is a `ValidationError` (also a `ValueError`)
+    that names the field, the value and the rule. Times are seconds.
+
+    Attributes:
+        endpoint_name: The SageMaker endpoint's name: letters, digits and inner hyphens, at most
+            63.
+        region: The AWS region that the endpoint is in.
+        content_type: The media type of what is sent. Accepted as earlier releases did; the
+            streaming operation does not carry it.
+        accept_type: The media type wanted back. Accepted likewise.
+        connection_timeout: Seconds for TCP, TLS and HTTP/2 together to come up.
+        connection_acquire_timeout: Seconds to wait for one of `max_concurrency` streams, or for
+            a connection of the pool.
+        subscription_timeout: Seconds from the request to its response headers.
+        max_concurrency: Streams open at once, over all sessions of one factory.
+        max_retries: Retries of a transient failure since the last progress; 0: none.
+        initial_backoff: Seconds, at most, before the first retry; the wait itself is random.
+        max_backoff: Seconds, at most, before any retry.
+        backoff_multiplier: By how much the bound grows from one retry to the next; at least 1.
+        retry_budget: Seconds from the first failure since progress to giving up.
+        max_replay_buffer_bytes: Bytes of sent, not yet finalised input kept for a replay; 0: none.
+        endpoint_uri: Where to connect instead of the region's own host, such as a PrivateLink
+            name: `https://host[:port]`. AWS hosts given without a port get 8443.
+        ca_bundle: A PEM file of certificate authorities to trust instead of the system's.
+        proxy: An HTTP proxy that is asked to CONNECT: `http[s]://[user:password@]host[:port]`.
+            None: as `HTTPS_PROXY` and `NO_PROXY` say. An empty string: no proxy whatever they say.
+        use_fips_endpoint: Whether to use the FIPS 140 host; None: as `AWS_USE_FIPS_ENDPOINT` says.
+        use_dualstack_endpoint: Whether to use the IPv4 and IPv6 host; None: as
+            `AWS_USE_DUALSTACK_ENDPOINT` says.
+        target_variant: The production variant to invoke; None: as the endpoint weighs them.
+        max_streams_per_connection: Streams that share one HTTP/2 connection. On the real service
+            many streams on one connection starve each other.
+        boto3_session: Where credentials come from; None: boto3's default chain.
+        close_timeout: Seconds that closing may take, waiting for the last results, before what is
+            left is cut off.
+        max_leg_age: Seconds after which a stream is replaced by a new one, before the service's
+            30 minutes are up; None: never.
+        stall_timeout: Seconds without a message, while audio waits for its results, after which
+            a stream counts as dead; None: never.
+        replay_speed: How fast audio is resent, times real time, though never below the
+            application's own pace; None: as fast as it goes.
+        keepalive_interval: Seconds without input after which a KeepAlive is sent for the
+            application; None: never.
+    """
+
+    endpoint_name: str
+    region: str = "us-west-2"
+    content_type: str = "application/octet-stream"
+    accept_type: str = "application/json"
+    connection_timeout: float = 30.0
+    connection_acquire_timeout: float = 60.0
+    subscription_timeout: float = 60.0
+    max_concurrency: int = 500
+    max_retries: int = 5
+    initial_backoff: float = 0.1
+    max_backoff: float = 5.0
+    backoff_multiplier: float = 2.0
+    retry_budget: float = 30.0
+    max_replay_buffer_bytes: int = 8 * 1024 * 1024
+    endpoint_uri: str | None = field(default=None, kw_only=True)
+    ca_bundle: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    proxy: str | None = field(default=None, kw_only=True)
+    use_fips_endpoint: bool | None = field(default=None, kw_only=True)
+    use_dualstack_endpoint: bool | None = field(default=None, kw_only=True)
+    target_variant: str | None = field(default=None, kw_only=True)
+    max_streams_per_connection: int = field(default=1, kw_only=True)
+    boto3_session: CredentialsSource | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
+    close_timeout: float = field(default=10.0, kw_only=True)
+    max_leg_age: float | None = field(default=1500.0, kw_only=True)
+    stall_timeout: float | None = field(default=30.0, kw_only=True)
+    replay_speed: float | None = field(default=4.0, kw_only=True)
+    keepalive_interval: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            ValidationError: A field breaks its rule.
+        """
+        self._check_name("endpoint_name", self.endpoint_name)
+        if self.target_variant is not None:
+            self._check_name("target_variant", self.target_variant)
+        if not isinstance(self.region, str) or not _REGION.fullmatch(self.region):
+            _refuse("region", self.region, "must be an AWS region, such as 'us-west-2'")
+        for name in ("content_type", "accept_type"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not _MEDIA_TYPE.fullmatch(value):
+                _refuse(name, value, "must be a media type, such as 'application/json'")
+
+        for name in (
+            "connection_timeout",
+            "connection_acquire_timeout",
+            "subscription_timeout",
+            "initial_backoff",
+            "max_backoff",
+            "retry_budget",
+            "close_timeout",
+        ):
+            self._check_number(name, above=0, unit="seconds")
+        self._check_number("backoff_multiplier", at_least=1)
+        if self.initial_backoff > self.max_backoff:
+            _refuse(
+                "initial_backoff",
+                self.initial_backoff,
+                f"must not exceed max_backoff ({self.max_backoff!r})",
+            )
+        self._check_number(
+            "max_leg_age", above=0, at_most=_SERVICE_STREAM_LIFETIME, unit="seconds", optional=True
+        )
+        self._check_number("stall_timeout", above=0, unit="seconds", optional=True)
+        self._check_number("replay_speed", at_least=1, unit="times real time", optional=True)
+        self._check_number(
+            "keepalive_interval", above=0, below=_NOVA_SILENCE, unit="seconds", optional=True
+        )
+        self._check_count("max_concurrency", at_least=1)
+        self._check_count("max_streams_per_connection", at_least=1)
+        self._check_count("max_retries", at_least=0)
+        self._check_count("max_replay_buffer_bytes", at_least=0)
+
+        self._check_endpoint_uri()
+        self._check_ca_bundle()
+        self._check_proxy()
+        if self.boto3_session is not None and (
+            isinstance(self.boto3_session, type)
+            or not isinstance(self.boto3_session, CredentialsSource)
+        ):
+            _refuse(
+                "boto3_session",
+                type(self.boto3_session).__name__,
+                "must be a boto3.Session, or None",
+            )
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{each.name}={mask_userinfo(value)}"
+            for each in dataclasses.fields(self)
+            if each.repr
+            for value in (getattr(self, each.name),)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _check_name(self, name: str, value: object) -> None:
+        rule = (
+            f"must be 1 to {_MAX_NAME} letters, digits and hyphens, and neither begin nor end "
+            "with a hyphen"
+        )
+        if not isinstance(value, str) or len(value) > _MAX_NAME or not _NAME.fullmatch(value):
+            if isinstance(value, str) and value.startswith("arn:"):
+                rule += "; this is an ARN, the name is what follows its last '/'"
+            _refuse(name, value, rule)
+
+    def _check_number(
+        self,
+        name: str,
+        *,
+        above: float | None = None,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        below: float | None = None,
+        unit: str = "",
+        optional: bool = False,
+    ) -> None:
+        """Checks a field that is any finite number, and makes a float of it."""
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        bounds = [
+            text
+            for bound, text in (
+                (above, f"above {above}"),
+                (at_least, f"at least {at_least}"),
+                (at_most, f"at most {at_most}"),
+                (below, f"below {below}"),
+            )
+            if bound is not None
+        ]
+        number = f"a number of {unit}" if unit else "a number"
+        rule = f"must be {number}, {' and '.join(bounds)}"
+        if optional:
+            rule += ", or None"
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            _refuse(name, value, rule)
+        try:
+            number_value = float(value)
+        except OverflowError:
+            number_value = math.inf
+        if (
+            not math.isfinite(number_value)
+            or (above is not None and number_value <= above)
+            or (at_least is not None and number_value < at_least)
+            or (at_most is not None and number_value > at_most)
+            or (below is not None and number_value >= below)
+        ):
+            _refuse(name, value, rule)
+        object.__setattr__(self, name, number_value)
+
+    def _check_count(self, name: str, *, at_least: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            _refuse(name, value, f"must be a whole number, at least {at_least}")
+
+    def _check_endpoint_uri(self) -> None:
+        uri = self.endpoint_uri
+        for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                _refuse(name, value, "must be True, False or None")
+            if value and uri is not None:
+                _refuse(
+                    name,
+                    value,
+                    "cannot be combined with endpoint_uri: give the host that you mean there",
+                )
+        if uri is not None:
+            parse_endpoint_uri("endpoint_uri", uri)
+
+    def _check_ca_bundle(self) -> None:
+        if self.ca_bundle is None:
+            return
+        rule = "must be the path of a PEM file, or None"
+        if not isinstance(self.ca_bundle, str | os.PathLike):
+            _refuse("ca_bundle", self.ca_bundle, rule)
+        path = os.fspath(self.ca_bundle)
+        if not isinstance(path, str) or not path or "\0" in path:
+            _refuse("ca_bundle", self.ca_bundle, rule)
+        object.__setattr__(self, "ca_bundle", path)
+
+    def _check_proxy(self) -> None:
+        if self.proxy is not None and self.proxy != "":
+            parse_proxy("proxy", self.proxy)
+
+
+def parse_endpoint_uri(name: str, value: object) -> SplitResult:
+    """Takes an endpoint's URI apart, having checked it.
+
+    Args:
+        name: What to call the setting in the error: a field or an environment variable.
+        value: The URI.
+
+    Raises:
+        ValidationError: It is not `https://host[:port][/path]`.
+    """
+    rule = "must be https://host or https://host:port"
+    parts = _split(name, value, rule)
+    if parts.scheme == "http":
+        rule = f"{rule}: the service is reached over TLS only, and plain http would not work"
+        _refuse(name, value, rule)
+    if parts.scheme != "https" or parts.username is not None or parts.query or parts.fragment:
+        _refuse(name, value, rule)
+    return parts
+
+
+def parse_proxy(name: str, value: object) -> SplitResult:
+    """Takes a proxy's URL apart, having checked it.
+
+    Args:
+        name: What to call the setting in the error: a field or an environment variable.
+        value: The URL.
+
+    Raises:
+        ValidationError: It is not `http[s]://[user:password@]host[:port]`.
+    """
+    rule = "must be http://host:port, with user:password@ before the host where the proxy asks"
+    parts = _split(name, value, rule)
+    if (
+        parts.scheme not in ("http", "https")
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+    ):
+        _refuse(name, value, rule)
+    return parts
+
+
+def mask_userinfo(value: object) -> str:
+    """The `repr` of a URL without the user name and password in it."""
+    if isinstance(value, str) and "@" in value:
+        before, _, host = value.rpartition("@")
+        scheme, slashes, _ = before.rpartition("://")
+        return repr(f"{scheme}{slashes}***@{host}")
+    return repr(value)
+
+
+def _split(name: str, value: object, rule: str) -> SplitResult:
+    """Splits a URL whose host and port must make sense."""
+    if not isinstance(value, str):
+        _refuse(name, value, rule)
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        _refuse(name, value, rule)
+    # urlsplit drops tabs and line breaks in silence.
+    if not value.isascii() or not value.isprintable() or " " in value:
+        _refuse(name, value, rule)
+    if host is None or not _is_host(host) or port == 0:
+        _refuse(name, value, rule)
+    return parts
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            return False
+        return True
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in labels)
+
+
+def _refuse(name: str, value: object, rule: str) -> NoReturn:
+    # Userinfo is masked in every field: a URL may have been given to the wrong one.
+    raise ValidationError(f"{name}={mask_userinfo(value)}: {name} {rule}", parameter=name)
