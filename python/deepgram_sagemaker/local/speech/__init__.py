@@ -1,0 +1,14 @@
+"""Real streaming recognition behind the local endpoint: `v1/listen` as Deepgram's Nova speaks it.
+
+Needs the `local` extra. The recogniser itself is only loaded when a stream needs it.
+"""
+
+import importlib.util
+
+if importlib.util.find_spec("numpy") is None or importlib.util.find_spec("moonshine_voice") is None:
+    raise ImportError("the speech model is an extra: pip install 'deepgram-sagemaker[local]'")
+
+from deepgram_sagemaker.local.speech.model import SpeechModel, speech
+from deepgram_sagemaker.local.speech.recogniser import MissingExtraError
+
+__all__ = ["MissingExtraError", "SpeechModel", "speech"]

@@ -1,0 +1,269 @@
+"""One `v1/listen` conversation, without its I/O: messages in, messages out.
+
+Everything here is plain and synchronous; the recogniser is a function that is handed in, and is
+the only thing that takes time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from deepgram_sagemaker.local.audio import RawDecoder, Resampler, WavDecoder
+from deepgram_sagemaker.local.speech import messages
+from deepgram_sagemaker.local.speech.activity import SAMPLE_RATE
+from deepgram_sagemaker.local.speech.segments import (
+    Cut,
+    Piece,
+    Segmenter,
+    SpeechBegan,
+    UtteranceOver,
+)
+from deepgram_sagemaker.local.speech.words import Word, place_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deepgram_sagemaker.local.audio import AudioDecoder, Samples
+    from deepgram_sagemaker.local.speech.messages import Message, StreamIdentity
+    from deepgram_sagemaker.local.speech.request import ListenRequest
+
+__all__ = ["Control", "Listener", "Recognise", "SchemaError", "parse_control"]
+
+# The service counts tokens of its own vocabulary; words come close enough to meet the limit.
+_KEYTERM_LIMIT: Final = 500
+
+
+class Recognise(Protocol):
+    """Speech in, text out."""
+
+    def __call__(self, samples: Samples, /) -> str:
+        """Recognise 16 kHz mono samples; the text is empty when nothing was understood."""
+
+
+class SchemaError(ValueError):
+    """A text message that is not one of the protocol's."""
+
+
+_CONTROLS: Final = frozenset({"KeepAlive", "Finalize", "Configure", "CloseStream"})
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control message of the client.
+
+    Attributes:
+        kind: `KeepAlive`, `Finalize`, `Configure` or `CloseStream`.
+        body: the whole message.
+    """
+
+    kind: str
+    body: dict[str, Any]
+
+
+def parse_control(text: str) -> Control:
+    """Read a text message of the client.
+
+    Raises:
+        SchemaError: it is not JSON, not an object, or of no known type.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise SchemaError(f"Could not deserialize last text message: {error}") from None
+    kind = body.get("type") if isinstance(body, dict) else None
+    if not isinstance(kind, str) or kind not in _CONTROLS:
+        raise SchemaError(
+            f"Could not deserialize last text message: type {kind!r} is none of "
+            + ", ".join(sorted(_CONTROLS))
+        )
+    return Control(kind, body)
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One channel on its way from samples to words."""
+
+    index: tuple[int, int]
+    segmenter: Segmenter
+    resampler: Resampler
+    last_word_end_us: int | None = None
+    # How far the audio had come when its interim result was last told.
+    looked_us: int = field(default=0)
+
+
+class Listener:
+    """Turns one stream's audio and control messages into the messages that answer them.
+
+    Args:
+        request: what the stream asked for.
+        recognise: the recogniser.
+        identity: what the messages say about the stream.
+    """
+
+    _INTERIM_US: Final = 500_000
+
+    def __init__(
+        self, request: ListenRequest, recognise: Recognise, identity: StreamIdentity
+    ) -> None:
+        self._request = request
+        self._recognise = recognise
+        self._identity = identity
+        self._punctuated = request.punctuated
+        self._decoder: AudioDecoder = RawDecoder(request.audio) if request.audio else WavDecoder()
+        self._channels: list[_Channel] = []
+        self._frames = 0
+        self._sha256 = hashlib.sha256()
+        if request.audio is not None:
+            self._open_channels(request.audio.sample_rate, request.audio.channels)
+
+    @property
+    def received_us(self) -> int:
+        """How much audio has come, in microseconds."""
+        known = self._decoder.format
+        return self._frames * 1_000_000 // known.sample_rate if known else 0
+
+    def audio(self, data: bytes) -> Iterator[Message]:
+        """Take audio and answer with what is final, and with what speech does.
+
+        Raises:
+            AudioError: it cannot be decoded.
+        """
+        self._sha256.update(data)
+        frames = self._decoder.decode(data)
+        known = self._decoder.format
+        if known is None or not len(frames):
+            return
+        if not self._channels:
+            self._open_channels(known.sample_rate, known.channels)
+        self._frames += len(frames)
+        if not self._request.multichannel:
+            frames = frames.mean(axis=1, keepdims=True, dtype=np.float32)
+        for channel, samples in zip(self._channels, frames.T, strict=True):
+            yield from self._hear(channel, samples)
+
+    def interims(self) -> Iterator[Message]:
+        """Tell what has been heard but is not final, where enough is new to be worth it."""
+        if not self._request.interim_results:
+            return
+        for channel in self._channels:
+            segmenter = channel.segmenter
+            since = max(channel.looked_us, segmenter.start_us)
+            if not segmenter.has_speech or segmenter.heard_us - since < self._INTERIM_US:
+                continue
+            channel.looked_us = segmenter.heard_us
+            piece = segmenter.look()
+            if words := self._words(channel, piece):
+                yield self._results(channel, piece, words)
+
+    def finalize(self) -> Iterator[Message]:
+        """Make everything received final: the answer to `Finalize`, one result a channel."""
+        for channel in self._channels:
+            piece = channel.segmenter.finish(self.received_us)
+            yield self._results(channel, piece, self._words(channel, piece), from_finalize=True)
+
+    def configure(self, body: dict[str, Any]) -> Message:
+        """Take a `Configure`; keyterms are accepted though this recogniser knows no such thing.
+
+        Raises:
+            SchemaError: its fields are not of the documented types.
+        """
+        keyterms, features = body.get("keyterms"), body.get("features")
+        if keyterms is not None and not (
+            isinstance(keyterms, list) and all(isinstance(term, str) for term in keyterms)
+        ):
+            raise SchemaError("Could not deserialize last text message: keyterms must be strings")
+        if features is not None and not (
+            isinstance(features, dict) and all(isinstance(on, bool) for on in features.values())
+        ):
+            raise SchemaError("Could not deserialize last text message: features must be booleans")
+        if keyterms is not None and not self._request.model.startswith("nova-3"):
+            return messages.configure_failure(
+                self._identity,
+                "CONFIGURE_KEYTERMS_NOT_SUPPORTED",
+                f"model {self._request.model} takes no keyterms while it is streaming",
+            )
+        if keyterms is not None and sum(len(term.split()) for term in keyterms) > _KEYTERM_LIMIT:
+            return messages.configure_failure(
+                self._identity,
+                "CONFIGURE_KEYTERM_LIMIT_EXCEEDED",
+                f"keyterms exceed the limit of {_KEYTERM_LIMIT} tokens",
+            )
+        wanted = {name: on for name, on in (features or {}).items() if name in _PUNCTUATING}
+        if wanted:
+            self._punctuated = any(wanted.values())
+        return messages.configure_success(self._identity, keyterms)
+
+    def close(self) -> Iterator[Message]:
+        """Make the rest final and say goodbye: the answer to `CloseStream`."""
+        for channel in self._channels:
+            yield from self._take(channel, channel.resampler.flush())
+            piece = channel.segmenter.finish(self.received_us)
+            if piece.end_us > piece.start_us:
+                yield self._results(channel, piece, self._words(channel, piece))
+        yield messages.metadata(
+            self._identity,
+            sha256=self._sha256.hexdigest(),
+            duration_us=self.received_us,
+            channels=max(1, len(self._channels)),
+        )
+
+    def _open_channels(self, sample_rate: int, channels: int) -> None:
+        count = channels if self._request.multichannel else 1
+        self._channels = [
+            _Channel(
+                (index, count),
+                Segmenter(
+                    endpointing_us=self._request.endpointing_us,
+                    utterance_end_us=self._request.utterance_end_us,
+                ),
+                Resampler(sample_rate, SAMPLE_RATE),
+            )
+            for index in range(count)
+        ]
+
+    def _hear(self, channel: _Channel, samples: Samples) -> Iterator[Message]:
+        yield from self._take(channel, channel.resampler.push(samples))
+
+    def _take(self, channel: _Channel, samples: Samples) -> Iterator[Message]:
+        for event in channel.segmenter.push(samples):
+            match event:
+                case SpeechBegan(at_us):
+                    if self._request.vad_events:
+                        yield messages.speech_started(channel.index, at_us)
+                case Piece():
+                    yield self._results(channel, event, self._words(channel, event))
+                case UtteranceOver():
+                    # A cough has no last word to tell of.
+                    if channel.last_word_end_us is not None:
+                        yield messages.utterance_end(channel.index, channel.last_word_end_us)
+                        channel.last_word_end_us = None
+
+    def _words(self, channel: _Channel, piece: Piece) -> list[Word]:
+        if piece.speech is None:
+            return []
+        words = place_words(self._recognise(piece.speech), piece)
+        if words and piece.cut is not Cut.OPEN:
+            channel.last_word_end_us = words[-1].end_us
+        return words
+
+    def _results(
+        self, channel: _Channel, piece: Piece, words: list[Word], *, from_finalize: bool = False
+    ) -> Message:
+        return messages.results(
+            self._identity,
+            channel=channel.index,
+            start_us=piece.start_us,
+            end_us=piece.end_us,
+            words=words,
+            punctuated=self._punctuated,
+            is_final=piece.cut is not Cut.OPEN,
+            speech_final=piece.cut is Cut.PAUSE,
+            from_finalize=from_finalize,
+        )
+
+
+_PUNCTUATING: Final = frozenset({"punctuate", "smart_format"})

@@ -1,0 +1,180 @@
+"""The messages of `v1/listen`, in the shapes that Deepgram documents."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from deepgram_sagemaker.local.speech.words import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from deepgram_sagemaker.local.speech.words import Word
+
+__all__ = [
+    "Message",
+    "StreamIdentity",
+    "configure_failure",
+    "configure_success",
+    "metadata",
+    "results",
+    "schema_error",
+    "speech_started",
+    "to_json",
+    "utterance_end",
+]
+
+type Message = dict[str, Any]
+
+MODEL_UUID: Final = "6c0a5f3e-8f53-5c5e-9d0a-6d6f6f6e7368"
+_MODEL_INFO: Final = {"name": "tiny-en", "version": "0.0.73", "arch": "moonshine"}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamIdentity:
+    """What a stream's messages say about the stream itself."""
+
+    request_id: str
+    created: datetime
+
+
+def to_json(message: Message) -> str:
+    """A message as it is sent."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+
+
+def _seconds(microseconds: int) -> float:
+    """Seconds with at most six decimals, which is exactly what microseconds are."""
+    return microseconds / 1_000_000
+
+
+def results(
+    identity: StreamIdentity,
+    *,
+    channel: tuple[int, int],
+    start_us: int,
+    end_us: int,
+    words: Sequence[Word],
+    punctuated: bool,
+    is_final: bool,
+    speech_final: bool,
+    from_finalize: bool,
+) -> Message:
+    """A `Results` message.
+
+    Args:
+        identity: the stream's.
+        channel: the channel's index and how many there are.
+        start_us: where the audio starts that it tells of, in microseconds.
+        end_us: where that ends.
+        words: what was said in it.
+        punctuated: whether to write it with punctuation and capitals.
+        is_final: whether this audio will not be told of again.
+        speech_final: whether a pause ended the speech.
+        from_finalize: whether it answers a `Finalize`.
+    """
+    confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
+    return {
+        "type": "Results",
+        "channel_index": list(channel),
+        "duration": _seconds(end_us - start_us),
+        "start": _seconds(start_us),
+        "is_final": is_final,
+        "speech_final": speech_final,
+        "channel": {
+            "alternatives": [
+                {
+                    "transcript": " ".join(
+                        word.written if punctuated else plain(word.written) for word in words
+                    ),
+                    "confidence": round(confidence, 4),
+                    "words": [_word(word, punctuated=punctuated) for word in words],
+                }
+            ]
+        },
+        "metadata": {
+            "request_id": identity.request_id,
+            "model_info": _MODEL_INFO,
+            "model_uuid": MODEL_UUID,
+        },
+        "from_finalize": from_finalize,
+    }
+
+
+def _word(word: Word, *, punctuated: bool) -> Message:
+    entry: Message = {
+        "word": plain(word.written),
+        "start": _seconds(word.start_us),
+        "end": _seconds(word.end_us),
+        "confidence": word.confidence,
+    }
+    if punctuated:
+        entry["punctuated_word"] = word.written
+    return entry
+
+
+def speech_started(channel: tuple[int, int], at_us: int) -> Message:
+    """A `SpeechStarted` message."""
+    return {"type": "SpeechStarted", "channel": list(channel), "timestamp": _seconds(at_us)}
+
+
+def utterance_end(channel: tuple[int, int], last_word_end_us: int) -> Message:
+    """An `UtteranceEnd` message."""
+    return {
+        "type": "UtteranceEnd",
+        "channel": list(channel),
+        "last_word_end": _seconds(last_word_end_us),
+    }
+
+
+def metadata(identity: StreamIdentity, *, sha256: str, duration_us: int, channels: int) -> Message:
+    """The `Metadata` message that ends a stream.
+
+    Args:
+        identity: the stream's.
+        sha256: of every byte of audio received, in hexadecimal.
+        duration_us: how much audio that was, in microseconds.
+        channels: how many channels were recognised.
+    """
+    return {
+        "type": "Metadata",
+        "transaction_key": "deprecated",
+        "request_id": identity.request_id,
+        "sha256": sha256,
+        "created": identity.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "duration": _seconds(duration_us),
+        "channels": channels,
+        "models": [MODEL_UUID],
+        "model_info": {MODEL_UUID: _MODEL_INFO},
+    }
+
+
+def configure_success(identity: StreamIdentity, keyterms: Sequence[str] | None) -> Message:
+    """A `ConfigureSuccess` message; the keyterms only when they were replaced."""
+    message: Message = {"type": "ConfigureSuccess", "request_id": identity.request_id}
+    if keyterms is not None:
+        message["keyterms"] = list(keyterms)
+    return message
+
+
+def configure_failure(identity: StreamIdentity, code: str, description: str) -> Message:
+    """A `ConfigureFailure` message."""
+    return {
+        "type": "ConfigureFailure",
+        "request_id": identity.request_id,
+        "code": code,
+        "description": description,
+    }
+
+
+def schema_error(description: str, original: str) -> Message:
+    """The `Error` message for a text message that could not be understood."""
+    return {
+        "type": "Error",
+        "variant": "SchemaError",
+        "description": description,
+        "message": original,
+    }

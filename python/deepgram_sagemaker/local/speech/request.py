@@ -1,0 +1,153 @@
+"""What a `v1/listen` query asks for, checked before any audio is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from deepgram_sagemaker.local.audio import AudioFormat, Encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["ListenRequest", "RequestError"]
+
+type Query = Mapping[str, Sequence[str]]
+
+# The service's own default; the recogniser's release time is the floor in practice.
+_DEFAULT_ENDPOINTING_US: Final = 10_000
+# Below a second the service refuses it: interim results do not come more often.
+_MIN_UTTERANCE_END_MS: Final = 1_000
+_SAMPLE_RATES: Final = range(8_000, 192_001)
+_MAX_CHANNELS: Final = 20
+_TELEPHONE_RATE: Final = 8_000
+_RAW_ENCODINGS: Final = {
+    "linear16": Encoding.LINEAR16,
+    "linear32": Encoding.LINEAR32,
+    "mulaw": Encoding.MULAW,
+    "alaw": Encoding.ALAW,
+}
+_TELEPHONE_ENCODINGS: Final = frozenset({Encoding.MULAW, Encoding.ALAW})
+
+
+class RequestError(ValueError):
+    """The query asks for something that is not understood, or not served here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenRequest:
+    """One `v1/listen` stream's settings.
+
+    Attributes:
+        model: the name that was asked for; recognition is the same whatever it says.
+        audio: the raw audio's format, or None when a WAV header will tell.
+        multichannel: recognise each channel on its own instead of mixing them down.
+        interim_results: send results for audio that is not final yet.
+        punctuated: keep punctuation and capitals (`punctuate` or `smart_format`).
+        endpointing_us: silence that ends speech, or None to leave that out.
+        utterance_end_us: gap between words that ends an utterance, or None.
+        vad_events: say when speech starts.
+    """
+
+    model: str = "nova-3"
+    audio: AudioFormat | None = None
+    multichannel: bool = False
+    interim_results: bool = False
+    punctuated: bool = False
+    endpointing_us: int | None = _DEFAULT_ENDPOINTING_US
+    utterance_end_us: int | None = None
+    vad_events: bool = False
+
+    @classmethod
+    def parse(cls, query: Query) -> ListenRequest:
+        """Read a query; keys that are not known are ignored, as the service does.
+
+        Raises:
+            RequestError: a value is malformed or not supported; the message names both.
+        """
+        interim = _flag(query, "interim_results")
+        utterance_end = _utterance_end(query)
+        return cls(
+            model=_last(query, "model") or "nova-3",
+            audio=_audio_format(query),
+            multichannel=_flag(query, "multichannel"),
+            interim_results=interim,
+            punctuated=_flag(query, "punctuate") or _flag(query, "smart_format"),
+            endpointing_us=_endpointing(query),
+            # Utterance ends are found in interim results: without those the service sends none.
+            utterance_end_us=utterance_end if interim else None,
+            vad_events=_flag(query, "vad_events"),
+        )
+
+
+def _last(query: Query, key: str) -> str | None:
+    values = query.get(key)
+    return values[-1] if values else None
+
+
+def _flag(query: Query, key: str) -> bool:
+    value = _last(query, key)
+    match value.lower() if value is not None else None:
+        case None | "false":
+            return False
+        case "true":
+            return True
+        case _:
+            raise RequestError(f"{key}={value}: must be true or false")
+
+
+def _number(query: Query, key: str) -> int | None:
+    value = _last(query, key)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()):
+        raise RequestError(f"{key}={value}: must be a whole number")
+    return int(value)
+
+
+def _endpointing(query: Query) -> int | None:
+    match _last(query, "endpointing"):
+        case None | "true":
+            return _DEFAULT_ENDPOINTING_US
+        case "false":
+            return None
+        case _:
+            milliseconds = _number(query, "endpointing")
+            return None if milliseconds is None else milliseconds * 1_000
+
+
+def _utterance_end(query: Query) -> int | None:
+    milliseconds = _number(query, "utterance_end_ms")
+    if milliseconds is None:
+        return None
+    if milliseconds < _MIN_UTTERANCE_END_MS:
+        raise RequestError(
+            f"utterance_end_ms={milliseconds}: must be at least {_MIN_UTTERANCE_END_MS}"
+        )
+    return milliseconds * 1_000
+
+
+def _audio_format(query: Query) -> AudioFormat | None:
+    name = _last(query, "encoding")
+    if name is None:
+        return None
+    encoding = _RAW_ENCODINGS.get(name)
+    if encoding is None:
+        raise RequestError(
+            f"encoding={name}: this model takes {', '.join(_RAW_ENCODINGS)}, or WAV files without "
+            "the parameter"
+        )
+    rate = _number(query, "sample_rate")
+    if rate is None:
+        if encoding not in _TELEPHONE_ENCODINGS:
+            raise RequestError(f"encoding={name} needs a sample_rate")
+        rate = _TELEPHONE_RATE
+    if rate not in _SAMPLE_RATES:
+        raise RequestError(
+            f"sample_rate={rate}: must be from {_SAMPLE_RATES[0]} to {_SAMPLE_RATES[-1]}"
+        )
+    channels = _number(query, "channels")
+    channels = 1 if channels is None else channels
+    if not 1 <= channels <= _MAX_CHANNELS:
+        raise RequestError(f"channels={channels}: must be from 1 to {_MAX_CHANNELS}")
+    return AudioFormat(encoding, rate, channels)
