@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
-from ..config import parse_endpoint_uri, parse_proxy
-from ..errors import ValidationError
+from deepgram_sagemaker.config import parse_endpoint_uri, parse_proxy
+from deepgram_sagemaker.errors import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from smithy_core.endpoints import Endpoint, EndpointResolverParams
 
-    from ..config import SageMakerConfig
+    from deepgram_sagemaker.config import SageMakerConfig
 
 __all__ = ["EndpointResolver", "resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy"]
 
