@@ -1,0 +1,259 @@
+"""The AWS SDK's operation over the native HTTP/2 transport: one leg an invocation.
+
+The SDK serialises and signs the request and knows the operation's model; its transport and
+endpoint resolver settings are where ours plug in. Two of its ways are left alone on purpose:
+
+* `duplex_stream` waits on a future that nobody sets when the identity or the endpoint fails
+  first, so the request pipeline itself is awaited: one coroutine, that raises and can be
+  cancelled.
+* Its event publisher looks the identity up for each event, and keys that change in mid-stream
+  break the signature chain. A leg's chain is native, with the keys that its request was signed
+  with, and no event passes through Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+
+from aws_sdk_sagemaker_runtime_http2.config import AsyncSageMakerRuntimeHTTP2Config
+from aws_sdk_sagemaker_runtime_http2.models import (
+    INVOKE_ENDPOINT_WITH_BIDIRECTIONAL_STREAM,
+    InvokeEndpointWithBidirectionalStreamInput,
+)
+from aws_sdk_sagemaker_runtime_http2.user_agent import aws_user_agent_plugin
+from smithy_aws_core.identity import AWSCredentialsIdentity
+from smithy_core.aio.client import ClientCall, RequestPipeline
+from smithy_core.aio.retries import SimpleRetryStrategy
+from smithy_core.interceptors import InterceptorChain
+from smithy_core.types import TypedProperties
+from smithy_http import Fields, tuples_to_fields
+from smithy_http.aio import HTTPResponse
+from smithy_http.plugins import user_agent_plugin
+
+from .._native import Leg, OpenFailure, Pool
+from ..errors import ProtocolError
+from ..wakeups import Hub
+from .endpoints import EndpointResolver, resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
+from .failures import Failure, classify
+
+if TYPE_CHECKING:
+    from smithy_http.aio.interfaces import HTTPRequest
+
+    from ..config import SageMakerConfig
+    from ..credentials import Identity
+    from ..invocation import Invocation
+
+__all__ = ["LegClient"]
+
+_AUTHORIZATION: Final = re.compile(r"Credential=[^/]+/(?P<date>\d{8})/.*Signature=(?P<seal>\w+)$")
+"""The scope's date, and the signature that the first event's signature chains from."""
+
+_MAX_HANDSHAKES: Final = 32
+"""TLS handshakes under way at once. Bursts of 400 have been seen to knock endpoints over."""
+
+
+class LegClient:
+    """Opens legs for every session of a factory: one pool, one SDK configuration.
+
+    Nothing is resolved, read or connected before the first leg.
+    """
+
+    def __init__(self, config: SageMakerConfig) -> None:
+        self._config = config
+        self._process = os.getpid()
+        self._pool: Pool | None = None
+        self._operation: AsyncSageMakerRuntimeHTTP2Config | None = None
+
+    async def open(
+        self, invocation: Invocation, identity: Identity, *, standby: bool = False
+    ) -> Leg:
+        """Opens a leg.
+
+        Args:
+            invocation: What to invoke.
+            identity: The keys that sign the request, and the leg's events to its end.
+            standby: Whether this is a rollover's second leg, which needs no permit of its own.
+
+        Returns:
+            The leg, accepted by the service, its signature chain begun.
+
+        Raises:
+            SageMakerError: What the failure is classified as. Cancelling leaves nothing behind.
+        """
+        operation = await self._configured()
+        leg_operation = copy.copy(operation)
+        leg_operation.aws_credentials_identity_resolver = _FrozenIdentity(identity)
+        transport = _LegTransport(self._shared_pool(), standby=standby)
+        assert operation.protocol is not None  # noqa: S101 - the SDK resolves a default
+        assert operation.endpoint_resolver is not None  # noqa: S101 - set by us
+        assert operation.auth_scheme_resolver is not None  # noqa: S101 - the SDK's default
+        call = ClientCall(
+            input=InvokeEndpointWithBidirectionalStreamInput(
+                endpoint_name=self._config.endpoint_name,
+                target_variant=self._config.target_variant,
+                model_invocation_path=invocation.path,
+                model_query_string=invocation.query or None,
+            ),
+            operation=INVOKE_ENDPOINT_WITH_BIDIRECTIONAL_STREAM,
+            context=TypedProperties({"config": leg_operation}),
+            interceptor=InterceptorChain(operation.interceptors),
+            auth_scheme_resolver=operation.auth_scheme_resolver,
+            supported_auth_schemes=operation.auth_schemes or {},
+            endpoint_resolver=operation.endpoint_resolver,
+            # Never asked: an operation with an event stream is not retried by the SDK, and its
+            # retries would compound with the session's.
+            retry_strategy=SimpleRetryStrategy(max_attempts=1),
+        )
+        try:
+            await RequestPipeline(operation.protocol, transport)(call)
+        except Exception as error:
+            # The SDK loses the status of what it has no model for; the transport has kept it.
+            if transport.failure is not None:
+                raise classify(
+                    transport.failure, region=self._config.region
+                ) from error.__cause__
+            raise
+        finally:
+            leg = transport.leg
+        if leg is None:
+            raise ProtocolError("the AWS SDK ended the operation without sending its request")
+        leg.begin_chain(
+            secret_access_key=identity.secret_access_key,
+            region=self._config.region,
+            scope_date=transport.scope_date,
+            seed_signature=transport.seed_signature,
+        )
+        return leg
+
+    async def _configured(self) -> AsyncSageMakerRuntimeHTTP2Config:
+        if self._operation is None:
+            operation = await AsyncSageMakerRuntimeHTTP2Config.resolve(
+                region=self._config.region,
+                endpoint_resolver=EndpointResolver(self._config),
+                transport=_NoTransport(),
+                retry_mode="standard",
+                max_attempts=1,
+            )
+            aws_user_agent_plugin(operation)
+            user_agent_plugin(operation)
+            self._operation = operation
+        return self._operation
+
+    def _shared_pool(self) -> Pool:
+        # A forked child has its parent's memory, but none of its connections.
+        if self._pool is None or self._process != os.getpid():
+            self._process = os.getpid()
+            self._pool = _make_pool(self._config)
+        return self._pool
+
+
+def _make_pool(config: SageMakerConfig) -> Pool:
+    uri = resolve_endpoint_uri(config, os.environ)
+    return Pool(
+        uri=uri,
+        ca_bundle=resolve_ca_bundle(config, os.environ),
+        proxy=resolve_proxy(config, os.environ, uri),
+        connection_timeout=config.connection_timeout,
+        connection_acquire_timeout=config.connection_acquire_timeout,
+        subscription_timeout=config.subscription_timeout,
+        max_concurrency=config.max_concurrency,
+        max_streams_per_connection=config.max_streams_per_connection,
+        max_handshakes=_MAX_HANDSHAKES,
+    )
+
+
+class _FrozenIdentity:
+    """The SDK's identity resolver for one leg: the keys it was given, and no look-up."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = AWSCredentialsIdentity(
+            access_key_id=identity.access_key_id,
+            secret_access_key=identity.secret_access_key,
+            session_token=identity.session_token,
+        )
+
+    async def get_identity(self, *, properties: Any) -> AWSCredentialsIdentity:  # noqa: ANN401, ARG002
+        return self._identity
+
+
+class _NoTransport:
+    """Stands where the SDK would otherwise make an aiohttp client that nobody uses."""
+
+    TIMEOUT_EXCEPTIONS: ClassVar[tuple[type[Exception], ...]] = ()
+
+    async def send(self, request: HTTPRequest) -> HTTPResponse:  # noqa: ARG002
+        message = "every leg brings its own transport"
+        raise RuntimeError(message)
+
+
+class _LegTransport:
+    """The SDK's transport for one request, over the shared pool.
+
+    Attributes:
+        leg: The accepted stream, once there is one.
+        failure: Why there is none, whole: status, headers and body of every other answer.
+        scope_date: The date in the request's credential scope, `YYYYMMDD`.
+        seed_signature: The request's signature, in hexadecimal.
+    """
+
+    TIMEOUT_EXCEPTIONS: ClassVar[tuple[type[Exception], ...]] = ()
+    SUPPORTS_DUPLEX_STREAMING: ClassVar[Literal[True]] = True
+
+    def __init__(self, pool: Pool, *, standby: bool) -> None:
+        self._pool = pool
+        self._standby = standby
+        self.leg: Leg | None = None
+        self.failure: Failure | None = None
+        self.scope_date = ""
+        self.seed_signature = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
+        authorization = _AUTHORIZATION.search(request.fields["Authorization"].as_string())
+        if authorization is None:
+            raise ProtocolError("the AWS SDK signed the request in a way that is not SigV4")
+        self.scope_date = authorization["date"]
+        self.seed_signature = authorization["seal"]
+        headers = [(field.name.lower(), field.as_string()) for field in request.fields]
+        opened = await self._opened(request.destination.path or "/", headers)
+        match opened:
+            case Leg():
+                self.leg = opened
+                return HTTPResponse(
+                    status=200, fields=tuples_to_fields(opened.headers), body=b""
+                )
+            case OpenFailure():
+                self.failure = Failure(
+                    kind=opened.kind,
+                    detail=opened.detail,
+                    h2_code=opened.h2_code,
+                    status=opened.status,
+                    headers=dict(opened.headers),
+                    body=opened.body,
+                )
+                if opened.status is None:
+                    raise ConnectionError(opened.detail)
+                return HTTPResponse(
+                    status=opened.status, fields=Fields(), body=opened.body
+                )
+
+    async def _opened(self, path: str, headers: list[tuple[str, str]]) -> Leg | OpenFailure:
+        hub = Hub.running()
+        done = asyncio.Event()
+        token = hub.register(done.set)
+        opening = self._pool.open(
+            path, headers, with_permit=not self._standby, waker=hub.waker, token=token
+        )
+        try:
+            await done.wait()
+            return opening.take()
+        finally:
+            # Cancelled or not: what was not taken is closed.
+            opening.cancel()
+            hub.unregister(token)
