@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 from .errors import ValidationError
 
 __all__ = [
-    "CredentialsSource",
     "SageMakerConfig",
+    "SupportsCredentials",
     "mask_userinfo",
     "parse_endpoint_uri",
     "parse_proxy",
@@ -35,7 +35,7 @@ _MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+(;[ -~]*)?")
 
 
 @runtime_checkable
-class CredentialsSource(Protocol):
+class SupportsCredentials(Protocol):
     """What is asked for credentials: a `boto3.Session`, or a botocore session."""
 
     def get_credentials(self) -> object:
@@ -112,7 +112,7 @@ class SageMakerConfig:
     use_dualstack_endpoint: bool | None = field(default=None, kw_only=True)
     target_variant: str | None = field(default=None, kw_only=True)
     max_streams_per_connection: int = field(default=1, kw_only=True)
-    boto3_session: CredentialsSource | None = field(
+    boto3_session: SupportsCredentials | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )
     close_timeout: float = field(default=10.0, kw_only=True)
@@ -172,7 +172,7 @@ class SageMakerConfig:
         self._check_proxy()
         if self.boto3_session is not None and (
             isinstance(self.boto3_session, type)
-            or not isinstance(self.boto3_session, CredentialsSource)
+            or not isinstance(self.boto3_session, SupportsCredentials)
         ):
             _refuse(
                 "boto3_session",

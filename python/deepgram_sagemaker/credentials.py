@@ -1,0 +1,226 @@
+"""AWS credentials from boto3's chain, looked up off the event loop, once for everybody.
+
+The chain may read files, run processes and ask metadata servers or STS, all of it blocking, so it
+runs in a thread. That thread is a daemon of its own, not one of the loop's executor: an executor's
+threads are waited for when the loop ends, and a metadata server that never answers would hold up
+a cancelled program's exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import NoCredentialsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import SageMakerConfig
+
+__all__ = ["CredentialSource", "Identity"]
+
+_GUIDANCE: Final = (
+    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in (aws sso login), "
+    "give the instance or task a role, or pass boto3_session"
+)
+
+_REFRESH_MARGIN: Final = 16 * 60
+"""Seconds of life left above which botocore is sure not to refresh: it begins at 15 minutes."""
+
+_REFRESH_PAUSE: Final = 5.0
+"""Seconds in which a forced refresh counts as done: a burst of refused tokens is one look-up."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity:
+    """One set of keys, as it was at one moment: a leg signs with the same ones to its end.
+
+    Attributes:
+        access_key_id: The key's name.
+        secret_access_key: The key.
+        session_token: What temporary keys come with; None for others.
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(***)"
+
+
+class CredentialSource:
+    """Where every session of a factory gets its keys from.
+
+    It may be used from several event loops and threads, and goes on working in a forked child.
+    Nothing is imported, read or asked before the first look-up, and `os.environ` is never written.
+
+    Args:
+        config: The settings; `boto3_session` is asked where it is given, and otherwise a session
+            of boto3's defaults, which finds keys in the environment, the shared files, a
+            `credential_process`, SSO, assumed roles, containers and instance metadata.
+        clock: Seconds of a clock that does not go back.
+    """
+
+    def __init__(
+        self, config: SageMakerConfig, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._reset()
+
+    def _reset(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._credentials: Any = None
+        self._lookup: Future[Identity] | None = None
+        self._lookup_is_forced = False
+        self._forced_at: float | None = None
+
+    async def identity(self, *, refresh: bool = False) -> Identity:
+        """The keys to sign a leg with.
+
+        Keys that need no refresh are returned at once. Otherwise all who ask meanwhile wait for
+        one look-up. Cancelling stops the waiting, at once; the look-up itself cannot be
+        interrupted, and its answer is there for whoever asks next.
+
+        Args:
+            refresh: The service called the keys expired: forget them and look again. With
+                boto3's defaults the whole chain is gone through anew; a `boto3_session` is asked
+                again, and refreshes by its own rules.
+
+        Raises:
+            NoCredentialsError: There are none, or the look-up failed; retryable where it failed
+                for want of a connection.
+        """
+        if self._process != os.getpid():
+            # A forked child has neither the thread that was looking, nor a lock to rely on.
+            self._reset()
+        with self._lock:
+            force = refresh and not self._was_just_forced()
+            if not force and (known := self._fresh_identity()) is not None:
+                return known
+            lookup = self._lookup
+            if lookup is None or (force and not self._lookup_is_forced):
+                lookup = self._begin(forced=force)
+        await _settled(lookup)
+        error = lookup.exception()
+        if error is not None:
+            # Raised to each who waits: a new one, as each adds its own traceback and attempts.
+            raise _explained(error) from error
+        return lookup.result()
+
+    def _fresh_identity(self) -> Identity | None:
+        """The keys, if they can be had without a look-up and without blocking."""
+        credentials = self._credentials
+        if credentials is None:
+            return None
+        import botocore.credentials
+
+        if isinstance(credentials, botocore.credentials.RefreshableCredentials):
+            if credentials.refresh_needed() or credentials.refresh_needed(_REFRESH_MARGIN):
+                return None
+        elif type(credentials) is not botocore.credentials.Credentials:
+            # What anybody else's credentials do when asked is not known: it may block.
+            return None
+        return _frozen(credentials)
+
+    def _was_just_forced(self) -> bool:
+        return self._forced_at is not None and self._clock() - self._forced_at < _REFRESH_PAUSE
+
+    def _begin(self, *, forced: bool) -> Future[Identity]:
+        """Starts a look-up. The lock is held."""
+        lookup: Future[Identity] = Future()
+        thread = threading.Thread(
+            target=self._look_up,
+            args=(lookup, None if forced else self._credentials),
+            name="deepgram-sagemaker-credentials",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            lookup.set_exception(error)
+            return lookup
+        self._lookup = lookup
+        self._lookup_is_forced = forced
+        return lookup
+
+    def _look_up(self, lookup: Future[Identity], credentials: Any) -> None:  # noqa: ANN401 - botocore's
+        """Runs in a thread: everything that may block."""
+        try:
+            if credentials is None:
+                credentials = self._resolve()
+            identity = _frozen(credentials)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            self._end(lookup, None)
+            lookup.set_exception(error)
+        else:
+            self._end(lookup, credentials)
+            lookup.set_result(identity)
+
+    def _end(self, lookup: Future[Identity], credentials: Any) -> None:  # noqa: ANN401 - botocore's
+        with self._lock:
+            # A look-up that a forced one has overtaken has nothing to say any more.
+            if self._lookup is lookup:
+                self._lookup = None
+                if credentials is not None:
+                    self._credentials = credentials
+                    if self._lookup_is_forced:
+                        self._forced_at = self._clock()
+
+    def _resolve(self) -> Any:  # noqa: ANN401 - botocore's
+        session: Any = self._config.boto3_session
+        if session is None:
+            # Imported here: it takes a tenth of a second, and nobody should wait for it on a loop.
+            import boto3
+
+            session = boto3.Session()
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError(f"no AWS credentials were found: {_GUIDANCE}")
+        return credentials
+
+
+def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
+    """Reads the keys, of one moment; this is what makes botocore refresh them."""
+    keys = credentials.get_frozen_credentials()
+    if not keys.access_key or not keys.secret_key:
+        raise NoCredentialsError(f"the AWS credentials found are incomplete: {_GUIDANCE}")
+    return Identity(keys.access_key, keys.secret_key, keys.token or None)
+
+
+async def _settled(lookup: Future[Identity]) -> None:
+    """Waits until a look-up is over, however it went."""
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+
+    def wake(_: Future[Identity]) -> None:
+        # Whoever waited may be gone, and its loop closed.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(over.set)
+
+    lookup.add_done_callback(wake)
+    await over.wait()
+
+
+def _explained(error: BaseException) -> NoCredentialsError:
+    if isinstance(error, NoCredentialsError):
+        return NoCredentialsError(error.message)
+    from botocore.exceptions import BotoCoreError, CredentialRetrievalError, HTTPClientError
+
+    what = type(error).__name__
+    # What a credential process printed may be the very thing to keep quiet about.
+    if isinstance(error, BotoCoreError) and not isinstance(error, CredentialRetrievalError):
+        what = f"{what}: {error}"
+    return NoCredentialsError(
+        f"looking up AWS credentials failed ({what}): {_GUIDANCE}",
+        retryable=isinstance(error, HTTPClientError),
+    )
