@@ -137,7 +137,8 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError`] for malformed input, and the same one from then on.
-    #[allow(clippy::should_implement_trait)] // An iterator is over at its first `None`; this one goes on after a push.
+    // Not an iterator: that is over at its first `None`, and this goes on after a push.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Message>, DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);

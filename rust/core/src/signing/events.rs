@@ -148,7 +148,9 @@ impl EventSigner {
         if u32::try_from(len.saturating_add(ENVELOPE_LEN)).is_err() {
             return Err(SigningError::TooLong(len));
         }
-        let date_header = self.chain.at(now_ms - now_ms.rem_euclid(1000))?;
+        let date_header = self
+            .chain
+            .at(now_ms.saturating_sub(now_ms.rem_euclid(1000)))?;
         let start = start_message(out);
         out.put_slice(&date_header);
         out.put_slice(SIGNATURE_HEADER);

@@ -107,7 +107,8 @@ mod tests {
             service: "iam",
         };
         let key = SigningKey::derive("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", scope);
-        let string_to_sign = "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/iam/aws4_request\n\
+        let string_to_sign = "AWS4-HMAC-SHA256\n20150830T123600Z\n\
+                              20150830/us-east-1/iam/aws4_request\n\
                               f536975d06c0309214f805bb90ccff089219ecd68b2577efef23edd43b7e1a59";
         assert_eq!(
             hex::encode(&key.sign(string_to_sign.as_bytes())),
