@@ -6,8 +6,14 @@
 //! - [`signing`]: the signature chain over the events, and the server's check of the request's
 //!   signature.
 //! - [`payload_part`]: what the service's events mean, and how a frame becomes signed events.
+//! - [`session`]: one conversation over any number of legs, with its [`journal`] of what was sent,
+//!   its [`backoff`], and what each product needs to [`resume`].
 
+pub mod backoff;
 pub mod eventstream;
 pub mod frame;
+pub mod journal;
 pub mod payload_part;
+pub mod resume;
+pub mod session;
 pub mod signing;

@@ -1,0 +1,202 @@
+//! When to try again, and when to give up.
+//!
+//! Delays are drawn with full jitter: uniformly between nothing and an upper end that grows from
+//! failure to failure, so that streams that fell together do not come back together. Failures
+//! count in a row: whatever counts as progress starts the count again.
+
+use std::time::Duration;
+
+/// How delays grow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// Upper end of the first delay.
+    pub initial: Duration,
+    /// Upper end of any delay.
+    pub max: Duration,
+    /// Growth of the upper end from one delay to the next.
+    pub multiplier: f64,
+}
+
+impl Schedule {
+    /// The upper end of the delay after this many failures in a row, 1 and up.
+    #[must_use]
+    pub fn upper_end(&self, failures: u32) -> Duration {
+        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
+        // Also where the power has left the range of numbers.
+        if seconds.is_finite() && seconds < self.max.as_secs_f64() {
+            Duration::from_secs_f64(seconds.max(0.0))
+        } else {
+            self.max
+        }
+    }
+
+    /// The delay after this many failures in a row. `random` lies in `0.0..1.0`.
+    #[must_use]
+    pub fn delay(&self, failures: u32, random: f64) -> Duration {
+        self.upper_end(failures).mul_f64(random.clamp(0.0, 1.0))
+    }
+}
+
+/// How long failures in a row are borne.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How many are retried.
+    pub max_retries: u32,
+    /// How long they may go on, from the first.
+    pub budget: Duration,
+}
+
+/// What to do after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after this time.
+    Retry(Duration),
+    /// Enough.
+    GiveUp,
+}
+
+/// Failures in a row.
+///
+/// ```text
+///                 failure                failure (retries or budget used up)
+///   no failure ───────────▶ failures: n ─────────────────────────────────────▶ give up
+///        ▲                       │  ▲│ failure
+///        └───────────────────────┘  └┘
+///                progress
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    failures: u32,
+    first: Option<Duration>,
+}
+
+impl Attempts {
+    /// Something went forward: the count starts again.
+    pub fn progress(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Counts a failure, and says what follows. A failure of a kind that is retried less often
+    /// than others brings its own `limit`. `random` lies in `0.0..1.0`.
+    pub fn failure(
+        &mut self,
+        now: Duration,
+        schedule: &Schedule,
+        patience: &Patience,
+        limit: Option<u32>,
+        random: f64,
+    ) -> Verdict {
+        self.failures = self.failures.saturating_add(1);
+        let first = *self.first.get_or_insert(now);
+        let left = patience.budget.saturating_sub(now.saturating_sub(first));
+        let retries = patience.max_retries.min(limit.unwrap_or(u32::MAX));
+        if self.failures > retries || left.is_zero() {
+            return Verdict::GiveUp;
+        }
+        // The last try of a budget comes at its end, not after it.
+        Verdict::Retry(schedule.delay(self.failures, random).min(left))
+    }
+
+    /// How many failures in a row.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Time since the first of them.
+    #[must_use]
+    pub fn elapsed(&self, now: Duration) -> Duration {
+        self.first
+            .map_or(Duration::ZERO, |first| now.saturating_sub(first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEDULE: Schedule = Schedule {
+        initial: Duration::from_millis(100),
+        max: Duration::from_secs(5),
+        multiplier: 2.0,
+    };
+    const PATIENCE: Patience = Patience {
+        max_retries: 3,
+        budget: Duration::from_secs(30),
+    };
+
+    #[test]
+    fn the_upper_end_doubles_up_to_the_maximum() {
+        let ends: Vec<u128> = (1..=8)
+            .map(|failures| SCHEDULE.upper_end(failures).as_millis())
+            .collect();
+        assert_eq!(ends, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(SCHEDULE.upper_end(u32::MAX), SCHEDULE.max);
+        assert_eq!(SCHEDULE.upper_end(0), SCHEDULE.initial);
+    }
+
+    #[test]
+    fn the_delay_is_a_share_of_the_upper_end() {
+        assert_eq!(SCHEDULE.delay(3, 0.0), Duration::ZERO);
+        assert_eq!(SCHEDULE.delay(3, 0.5), Duration::from_millis(200));
+        assert_eq!(SCHEDULE.delay(3, 7.0), Duration::from_millis(400));
+    }
+
+    #[test]
+    fn retries_are_counted_in_a_row() {
+        let mut attempts = Attempts::default();
+        let fail = |attempts: &mut Attempts, second| {
+            attempts.failure(Duration::from_secs(second), &SCHEDULE, &PATIENCE, None, 0.0)
+        };
+        for second in 1..=3 {
+            assert_eq!(fail(&mut attempts, second), Verdict::Retry(Duration::ZERO));
+        }
+        assert_eq!(fail(&mut attempts, 4), Verdict::GiveUp);
+        assert_eq!(
+            attempts.elapsed(Duration::from_secs(4)),
+            Duration::from_secs(3)
+        );
+        attempts.progress();
+        assert_eq!(fail(&mut attempts, 5), Verdict::Retry(Duration::ZERO));
+    }
+
+    #[test]
+    fn without_retries_the_first_failure_is_the_last() {
+        let patience = Patience {
+            max_retries: 0,
+            ..PATIENCE
+        };
+        let verdict = Attempts::default().failure(Duration::ZERO, &SCHEDULE, &patience, None, 0.5);
+        assert_eq!(verdict, Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_kind_may_be_retried_less_often() {
+        let mut attempts = Attempts::default();
+        for _ in 0..2 {
+            let verdict = attempts.failure(Duration::ZERO, &SCHEDULE, &PATIENCE, Some(2), 0.0);
+            assert_eq!(verdict, Verdict::Retry(Duration::ZERO));
+        }
+        let verdict = attempts.failure(Duration::ZERO, &SCHEDULE, &PATIENCE, Some(2), 0.0);
+        assert_eq!(verdict, Verdict::GiveUp);
+    }
+
+    #[test]
+    fn the_last_try_comes_at_the_end_of_the_budget() {
+        let patience = Patience {
+            max_retries: 100,
+            budget: Duration::from_secs(5),
+        };
+        let mut attempts = Attempts::default();
+        attempts.failure(Duration::ZERO, &SCHEDULE, &patience, None, 0.0);
+        let late = Duration::from_millis(4900);
+        for _ in 0..6 {
+            attempts.failure(late, &SCHEDULE, &patience, None, 0.0);
+        }
+        let verdict = attempts.failure(late, &SCHEDULE, &patience, None, 1.0);
+        assert_eq!(verdict, Verdict::Retry(Duration::from_millis(100)));
+        let verdict = attempts.failure(Duration::from_secs(5), &SCHEDULE, &patience, None, 1.0);
+        assert_eq!(verdict, Verdict::GiveUp);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a session wants said in the log.
+
+use std::fmt;
+
+use super::step::{LegEnd, LegId};
+
+/// How loud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What happened, and nothing is lost.
+    Info,
+    /// Audio or messages were lost, or could be.
+    Warning,
+}
+
+/// One line for the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A leg ended and another follows.
+    Reset {
+        /// The leg that ended.
+        leg: LegId,
+        /// How.
+        end: LegEnd,
+        /// Failures in a row without progress.
+        attempts: u32,
+        /// Audio that has to be sent again, in seconds.
+        unacked_seconds: f64,
+    },
+    /// A session goes on over a new leg: what starts again there.
+    Resumed {
+        /// The new leg.
+        leg: LegId,
+    },
+    /// A leg took over from one that had grown old.
+    RolledOver {
+        /// The new leg.
+        leg: LegId,
+    },
+    /// Audio that a reset needed was no longer kept.
+    Gap {
+        /// Where it starts on the session's clock, in seconds.
+        start_seconds: f64,
+        /// How much is missing, in seconds.
+        seconds: f64,
+        /// The same in bytes.
+        bytes: u64,
+    },
+    /// Audio of unknown rate outgrew the journal: a reset will be an error from now on.
+    NotResumable {
+        /// What the journal may hold.
+        limit: usize,
+    },
+    /// The application does not read: the service has to wait.
+    Unread {
+        /// Bytes that wait for the application.
+        bytes: usize,
+    },
+    /// The service ended twice without answering `CloseStream`.
+    Unanswered {
+        /// Audio without a final result, in seconds.
+        unacked_seconds: f64,
+    },
+    /// The service did not end its side in time after the application closed.
+    CloseTimedOut {
+        /// Audio without a final result, in seconds.
+        unacked_seconds: f64,
+    },
+}
+
+impl Notice {
+    /// How loud it is.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Reset { .. } | Self::Resumed { .. } | Self::RolledOver { .. } => Level::Info,
+            Self::Gap { .. }
+            | Self::NotResumable { .. }
+            | Self::Unread { .. }
+            | Self::Unanswered { .. }
+            | Self::CloseTimedOut { .. } => Level::Warning,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset {
+                leg,
+                end,
+                attempts,
+                unacked_seconds,
+            } => write!(
+                out,
+                "leg {leg} ended: {end}; opening another (failure {attempts} in a row, \
+                 {unacked_seconds:.3} s of audio to send again)"
+            ),
+            Self::Resumed { leg } => write!(
+                out,
+                "the session goes on over leg {leg}: times continue; request ids and speakers' \
+                 numbers start again"
+            ),
+            Self::RolledOver { leg } => write!(out, "leg {leg} took over from an old one"),
+            Self::Gap {
+                start_seconds,
+                seconds,
+                bytes,
+            } => write!(
+                out,
+                "{seconds:.6} s of audio from {start_seconds:.6} s ({bytes} bytes) had to be \
+                 sent again and were no longer kept (max_replay_buffer_bytes): they are lost"
+            ),
+            Self::NotResumable { limit } => write!(
+                out,
+                "the audio's rate is unknown and the audio has outgrown {limit} bytes \
+                 (max_replay_buffer_bytes): this session cannot be resumed any more"
+            ),
+            Self::Unread { bytes } => write!(
+                out,
+                "{bytes} bytes of messages wait to be read: the service has to wait"
+            ),
+            Self::Unanswered { unacked_seconds } => write!(
+                out,
+                "the service ended twice without answering CloseStream: {unacked_seconds:.3} s \
+                 of audio have no final result"
+            ),
+            Self::CloseTimedOut { unacked_seconds } => write!(
+                out,
+                "the service did not end the stream in time: {unacked_seconds:.3} s of audio \
+                 have no final result"
+            ),
+        }
+    }
+}

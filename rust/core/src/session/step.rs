@@ -1,0 +1,270 @@
+//! What a session asks of those who drive it, and what they tell it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::frame::Frame;
+
+/// One leg of a session: one bidirectional stream. Numbers count up from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegId(pub(crate) u64);
+
+impl LegId {
+    /// The leg's number in its session; the first is 0.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for LegId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Open a leg, then report `leg_opened` or `open_failed`. Said once for each leg.
+    Open {
+        /// The current leg still works; this one needs no permit of its own.
+        standby: bool,
+    },
+    /// Nothing, until this time or until `driver_wanted`.
+    Wait {
+        /// When to ask again, at the latest; `None`: only when something else happens.
+        until: Option<Duration>,
+    },
+    /// The session is over, in order.
+    Finished,
+    /// The session is over, and why.
+    Failed(SessionFailure),
+}
+
+/// What a leg's pump sends next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendStep {
+    /// This frame, shared by reference.
+    Frame(Frame),
+    /// Nothing, until this time or until the application sends.
+    Wait {
+        /// When to ask again, at the latest.
+        until: Option<Duration>,
+    },
+    /// The signed empty event, then end the stream's input. Said once.
+    End,
+    /// Nothing more: reset the stream if it is still open, and forget it.
+    Stop,
+}
+
+/// How a leg ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegEnd {
+    /// The service ended its side in order.
+    Clean,
+    /// The container closed, or the model failed: `ModelStreamError`.
+    ModelStreamError {
+        /// The container's WebSocket close code, or what the service says instead.
+        code: String,
+        /// The container's reason.
+        message: String,
+    },
+    /// The service failed: `InternalStreamFailure`.
+    InternalStreamFailure {
+        /// What the service says.
+        message: String,
+    },
+    /// Another exception inside the stream.
+    Exception {
+        /// The exception's name.
+        kind: String,
+        /// What the service says.
+        message: String,
+    },
+    /// The stream was reset.
+    Reset {
+        /// The HTTP/2 error code.
+        code: Option<u32>,
+    },
+    /// The connection went away in order without serving the stream to its end.
+    GoAway,
+    /// The connection broke.
+    Dropped {
+        /// What was seen.
+        detail: String,
+    },
+    /// The service broke the protocol.
+    Protocol {
+        /// What was wrong.
+        detail: String,
+    },
+    /// The service said nothing for `stall_timeout` while audio flowed to it.
+    Stalled,
+}
+
+impl LegEnd {
+    /// A name to count it by.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Clean => "early_end",
+            Self::ModelStreamError { .. } => "model_stream_error",
+            Self::InternalStreamFailure { .. } => "internal_stream_failure",
+            Self::Exception { .. } => "exception",
+            Self::Reset { .. } => "reset",
+            Self::GoAway => "goaway",
+            Self::Dropped { .. } => "dropped",
+            Self::Protocol { .. } => "protocol",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl fmt::Display for LegEnd {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => write!(out, "the service ended the stream early"),
+            Self::ModelStreamError { code, message } => {
+                write!(out, "the container ended the stream: {code} {message}")
+            }
+            Self::InternalStreamFailure { message } => {
+                write!(out, "the service failed inside the stream: {message}")
+            }
+            Self::Exception { kind, message } => write!(out, "{kind}: {message}"),
+            Self::Reset { code: Some(code) } => {
+                write!(out, "the stream was reset (HTTP/2 error {code})")
+            }
+            Self::Reset { code: None } => write!(out, "the stream was reset"),
+            Self::GoAway => write!(out, "the service closed the connection"),
+            Self::Dropped { detail } => write!(out, "the connection broke: {detail}"),
+            Self::Protocol { detail } => write!(out, "the service broke the protocol: {detail}"),
+            Self::Stalled => write!(out, "the service stopped answering"),
+        }
+    }
+}
+
+/// Whether a leg that could not be opened may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenFailure {
+    /// Never: the same request would fail the same way.
+    Terminal,
+    /// Yes, within the session's retries.
+    Transient,
+    /// Yes, but at most this often without progress.
+    Limited(u32),
+}
+
+/// What follows a leg that could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AfterOpenFailure {
+    /// The session asks for a leg again after this time.
+    Retry {
+        /// The delay.
+        after: Duration,
+    },
+    /// The session is over.
+    GiveUp {
+        /// Failures in a row without progress, this one included.
+        attempts: u32,
+        /// Since the first of them.
+        elapsed: Duration,
+        /// Audio that the application sent and the service had not finalised, in seconds; 0 where
+        /// the audio's rate is not known.
+        unacked_seconds: f64,
+    },
+}
+
+/// Why a session failed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FailureCause {
+    /// No leg could be opened; the driver knows the error.
+    Open,
+    /// A leg ended for good, or too often.
+    Leg(LegEnd),
+    /// A leg ended, and what it needed is not kept: this audio outgrew the journal, or this
+    /// product is not resumed.
+    NotResumable(LegEnd),
+    /// Neither audio nor `KeepAlive` came from the application for ten seconds.
+    Silent,
+}
+
+/// How a session failed, for whoever explains it to the application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionFailure {
+    /// Why.
+    pub cause: FailureCause,
+    /// Failures in a row without progress.
+    pub attempts: u32,
+    /// Since the first of them.
+    pub elapsed: Duration,
+    /// Audio that was not finalised, in bytes.
+    pub unacked_bytes: u64,
+    /// The same in seconds; 0 where the audio's rate is not known.
+    pub unacked_seconds: f64,
+}
+
+impl fmt::Display for SessionFailure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            FailureCause::Open => write!(out, "no stream could be opened")?,
+            FailureCause::Leg(end) => write!(out, "{end}")?,
+            FailureCause::NotResumable(end) => {
+                write!(out, "{end}; this stream cannot be resumed")?;
+            }
+            FailureCause::Silent => {
+                write!(
+                    out,
+                    "neither audio nor KeepAlive was sent for ten seconds (NET-0001)"
+                )?;
+            }
+        }
+        if self.attempts > 1 {
+            write!(
+                out,
+                " ({} failures in a row within {:.1} s)",
+                self.attempts,
+                self.elapsed.as_secs_f64()
+            )?;
+        }
+        if self.unacked_seconds > 0.0 {
+            write!(
+                out,
+                "; {:.3} s of audio were not acknowledged",
+                self.unacked_seconds
+            )?;
+        } else if self.unacked_bytes > 0 {
+            write!(
+                out,
+                "; {} bytes of audio were not acknowledged",
+                self.unacked_bytes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a session stands for the application, once it has read every message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome<'a> {
+    /// More may come.
+    Open,
+    /// The end.
+    Clean,
+    /// The end, and why.
+    Failed(&'a SessionFailure),
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// No room now; see `is_writable`.
+    #[error("no room for another frame now")]
+    Full,
+    /// The input has ended.
+    #[error("the session's input has ended")]
+    Closed,
+    /// The session has failed.
+    #[error("the session has failed")]
+    Failed,
+}
