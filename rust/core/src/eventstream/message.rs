@@ -68,37 +68,36 @@ impl Headers {
     pub(crate) fn parse(block: Bytes) -> Result<Self, HeaderError> {
         let mut rest = &block[..];
         while !rest.is_empty() {
-            rest = read_header(rest)?.1;
+            let (header, tail) = split_header(rest)?;
+            header.read()?;
+            rest = tail;
         }
         Ok(Self { block })
     }
 
     /// The headers in the order of the wire.
     pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
-        let mut rest = &self.block[..];
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            // `parse` has read the whole block once, so an error can't occur here.
-            let (header, tail) = read_header(rest).ok()?;
-            rest = tail;
-            Some(header)
-        })
+        self.encoded().filter_map(|header| header.read().ok())
     }
 
     /// The first header called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<HeaderValue<'_>> {
-        self.iter()
-            .find(|header| header.name == name)
-            .map(|header| header.value)
+        let found = self
+            .encoded()
+            .find(|header| header.name == name.as_bytes())?;
+        found.read().ok().map(|header| header.value)
     }
 
-    /// Length of the encoded block in bytes.
-    #[must_use]
-    pub fn encoded_len(&self) -> usize {
-        self.block.len()
+    /// The headers, still encoded. `parse` has read the whole block once, so there are no errors to
+    /// report any more.
+    fn encoded(&self) -> impl Iterator<Item = EncodedHeader<'_>> {
+        let mut rest = &self.block[..];
+        std::iter::from_fn(move || {
+            let (header, tail) = split_header(rest).ok()?;
+            rest = tail;
+            Some(header)
+        })
     }
 }
 
@@ -128,61 +127,75 @@ impl HeaderValue<'_> {
     }
 }
 
-/// Reads the header at the front of `input`; returns it and what follows.
-fn read_header(input: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
-    let ([name_len], rest) = take::<1>(input)?;
+/// A header whose extent is known, and whose content has not been looked at.
+struct EncodedHeader<'a> {
+    name: &'a [u8],
+    wire_type: u8,
+    /// The value without its length.
+    value: &'a [u8],
+}
+
+/// Splits off the header at the front of `input`; returns it and what follows.
+fn split_header(input: &[u8]) -> Result<(EncodedHeader<'_>, &[u8]), HeaderError> {
+    let (&[name_len], rest) = split_array::<1>(input)?;
     let (name, rest) = split(rest, usize::from(name_len))?;
-    let ([wire_type], rest) = take::<1>(rest)?;
-    let (value, rest) = match wire_type {
-        0 => (HeaderValue::Bool(true), rest),
-        1 => (HeaderValue::Bool(false), rest),
-        2 => fixed(rest, |raw| HeaderValue::Byte(i8::from_be_bytes(raw)))?,
-        3 => fixed(rest, |raw| HeaderValue::Int16(i16::from_be_bytes(raw)))?,
-        4 => fixed(rest, |raw| HeaderValue::Int32(i32::from_be_bytes(raw)))?,
-        5 => fixed(rest, |raw| HeaderValue::Int64(i64::from_be_bytes(raw)))?,
-        6 => {
-            let (value, rest) = sized(rest)?;
-            (HeaderValue::Bytes(value), rest)
+    let (&[wire_type], rest) = split_array::<1>(rest)?;
+    let (len, rest) = match wire_type {
+        0 | 1 => (0, rest),
+        2 => (1, rest),
+        3 => (2, rest),
+        4 => (4, rest),
+        5 | 8 => (8, rest),
+        6 | 7 => {
+            let (len, rest) = split_array::<2>(rest)?;
+            (usize::from(u16::from_be_bytes(*len)), rest)
         }
-        7 => {
-            let (value, rest) = sized(rest)?;
-            (HeaderValue::String(utf8(value)?), rest)
-        }
-        8 => fixed(rest, |raw| HeaderValue::Timestamp(i64::from_be_bytes(raw)))?,
-        9 => fixed(rest, HeaderValue::Uuid)?,
+        9 => (16, rest),
         unknown => return Err(HeaderError::UnknownType(unknown)),
     };
+    let (value, rest) = split(rest, len)?;
     Ok((
-        Header {
-            name: utf8(name)?,
+        EncodedHeader {
+            name,
+            wire_type,
             value,
         },
         rest,
     ))
 }
 
-fn take<const N: usize>(input: &[u8]) -> Result<([u8; N], &[u8]), HeaderError> {
-    match input.split_first_chunk::<N>() {
-        Some((head, rest)) => Ok((*head, rest)),
-        None => Err(HeaderError::Truncated),
+impl<'a> EncodedHeader<'a> {
+    fn read(&self) -> Result<Header<'a>, HeaderError> {
+        let value = match self.wire_type {
+            0 => HeaderValue::Bool(true),
+            1 => HeaderValue::Bool(false),
+            2 => HeaderValue::Byte(i8::from_be_bytes(self.fixed()?)),
+            3 => HeaderValue::Int16(i16::from_be_bytes(self.fixed()?)),
+            4 => HeaderValue::Int32(i32::from_be_bytes(self.fixed()?)),
+            5 => HeaderValue::Int64(i64::from_be_bytes(self.fixed()?)),
+            6 => HeaderValue::Bytes(self.value),
+            7 => HeaderValue::String(utf8(self.value)?),
+            8 => HeaderValue::Timestamp(i64::from_be_bytes(self.fixed()?)),
+            9 => HeaderValue::Uuid(self.fixed()?),
+            unknown => return Err(HeaderError::UnknownType(unknown)),
+        };
+        Ok(Header {
+            name: utf8(self.name)?,
+            value,
+        })
     }
+
+    fn fixed<const N: usize>(&self) -> Result<[u8; N], HeaderError> {
+        self.value.try_into().map_err(|_| HeaderError::Truncated)
+    }
+}
+
+fn split_array<const N: usize>(input: &[u8]) -> Result<(&[u8; N], &[u8]), HeaderError> {
+    input.split_first_chunk().ok_or(HeaderError::Truncated)
 }
 
 fn split(input: &[u8], len: usize) -> Result<(&[u8], &[u8]), HeaderError> {
     input.split_at_checked(len).ok_or(HeaderError::Truncated)
-}
-
-fn fixed<const N: usize>(
-    input: &[u8],
-    value: impl FnOnce([u8; N]) -> HeaderValue<'static>,
-) -> Result<(HeaderValue<'static>, &[u8]), HeaderError> {
-    let (raw, rest) = take::<N>(input)?;
-    Ok((value(raw), rest))
-}
-
-fn sized(input: &[u8]) -> Result<(&[u8], &[u8]), HeaderError> {
-    let (len, rest) = take::<2>(input)?;
-    split(rest, usize::from(u16::from_be_bytes(len)))
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, HeaderError> {
