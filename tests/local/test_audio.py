@@ -1,12 +1,10 @@
 """Decoding and resampling: golden values, and the same audio through any split of its bytes."""
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from deepgram_sagemaker.local.audio import (
     AudioError,
     AudioFormat,
@@ -15,9 +13,13 @@ from deepgram_sagemaker.local.audio import (
     Resampler,
     WavDecoder,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
-def wav(data: bytes, *, fmt: bytes | None = None, size: int | None = None, extra: bytes = b"") -> bytes:
+def wav(
+    data: bytes, *, fmt: bytes | None = None, size: int | None = None, extra: bytes = b""
+) -> bytes:
     """A WAV file of 16-bit stereo at 8 kHz, or of what `fmt` says."""
     fmt = fmt if fmt is not None else struct.pack("<HHIIHH", 1, 2, 8_000, 32_000, 4, 16)
     return (
@@ -36,7 +38,7 @@ def decode(decoder, *parts):
 
 def split_at(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,11 @@ def split_at(data: bytes, cuts: list[int]) -> list[bytes]:
         (Encoding.LINEAR64, struct.pack("<3d", -0.25, 0.0, 0.5), [-0.25, 0.0, 0.5]),
         # G.711's own values: both ends, and the two codes nearest to zero.
         (Encoding.MULAW, b"\x00\x80\xff\x7f", [-32124 / 32768, 32124 / 32768, 0.0, 0.0]),
-        (Encoding.ALAW, b"\x2a\xaa\xd5\x55", [-32256 / 32768, 32256 / 32768, 8 / 32768, -8 / 32768]),
+        (
+            Encoding.ALAW,
+            b"\x2a\xaa\xd5\x55",
+            [-32256 / 32768, 32256 / 32768, 8 / 32768, -8 / 32768],
+        ),
     ],
 )
 def test_each_encoding_decodes_to_its_values(encoding, data, expected):
@@ -161,6 +167,6 @@ def test_resampling_has_no_seams(source, lengths):
     expected = np.concatenate((whole.push(samples), whole.flush()))
     pieces = Resampler(source, 16_000)
     starts = np.cumsum([0, *lengths])
-    out = [pieces.push(samples[a:b]) for a, b in zip(starts, starts[1:], strict=False)]
+    out = [pieces.push(samples[a:b]) for a, b in pairwise(starts)]
     assert np.allclose(np.concatenate([*out, pieces.flush()]), expected, atol=1e-6)
     assert len(expected) == -(-len(samples) * 16_000 // source)

@@ -8,7 +8,7 @@ import importlib.util
 if importlib.util.find_spec("numpy") is None or importlib.util.find_spec("moonshine_voice") is None:
     raise ImportError("the speech model is an extra: pip install 'deepgram-sagemaker[local]'")
 
-from deepgram_sagemaker.local.speech.model import SpeechModel, speech
-from deepgram_sagemaker.local.speech.recogniser import MissingExtraError
+from .model import SpeechModel, speech
+from .recogniser import MissingExtraError
 
 __all__ = ["MissingExtraError", "SpeechModel", "speech"]

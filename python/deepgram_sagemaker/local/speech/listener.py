@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from deepgram_sagemaker.local.audio import RawDecoder, Resampler, WavDecoder
-from deepgram_sagemaker.local.speech import messages
-from deepgram_sagemaker.local.speech.activity import SAMPLE_RATE
-from deepgram_sagemaker.local.speech.segments import (
+
+from . import messages
+from .activity import SAMPLE_RATE
+from .segments import (
     Cut,
     Piece,
     Segmenter,
     SpeechBegan,
     UtteranceOver,
 )
-from deepgram_sagemaker.local.speech.words import Word, place_words
+from .words import Word, place_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deepgram_sagemaker.local.audio import AudioDecoder, Samples
-    from deepgram_sagemaker.local.speech.messages import Message, StreamIdentity
-    from deepgram_sagemaker.local.speech.request import ListenRequest
+
+    from .messages import Message, StreamIdentity
+    from .request import ListenRequest
 
 __all__ = ["Control", "Listener", "Recognise", "SchemaError", "parse_control"]
 

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from deepgram_sagemaker.local.speech.words import plain
+from .words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from deepgram_sagemaker.local.speech.words import Word
+    from .words import Word
 
 __all__ = [
     "Message",

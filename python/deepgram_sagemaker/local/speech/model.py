@@ -11,19 +11,21 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.audio import AudioError
-from deepgram_sagemaker.local.speech import messages
-from deepgram_sagemaker.local.speech.listener import Listener, SchemaError, parse_control
-from deepgram_sagemaker.local.speech.messages import StreamIdentity, to_json
-from deepgram_sagemaker.local.speech.recogniser import shared_recogniser
-from deepgram_sagemaker.local.speech.request import ListenRequest, RequestError
+
+from . import messages
+from .listener import Listener, SchemaError, parse_control
+from .messages import StreamIdentity, to_json
+from .recogniser import shared_recogniser
+from .request import ListenRequest, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from deepgram_sagemaker.local.audio import Samples
-    from deepgram_sagemaker.local.speech.listener import Recognise
-    from deepgram_sagemaker.local.speech.messages import Message
     from deepgram_sagemaker.local.stream import ModelStream
+
+    from .listener import Recognise
+    from .messages import Message
 
 __all__ = ["SpeechModel", "speech"]
 

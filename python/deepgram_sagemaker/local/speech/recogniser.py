@@ -7,7 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from deepgram_sagemaker.local.speech.activity import SAMPLE_RATE
+
+from .activity import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from deepgram_sagemaker.local.audio import Samples

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from deepgram_sagemaker.local.speech.recogniser import import_moonshine
-from deepgram_sagemaker.local.speech.words import plain
+from .recogniser import import_moonshine
+from .words import plain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from deepgram_sagemaker.local.speech.activity import (
+
+from .activity import (
     FRAME,
     FRAME_US,
     SAMPLE_RATE,

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from deepgram_sagemaker.local.speech.activity import FRAME_US
+from .activity import FRAME_US
 
 if TYPE_CHECKING:
-    from deepgram_sagemaker.local.speech.segments import Piece
+    from .segments import Piece
 
 __all__ = ["Word", "place_words", "plain"]
 
