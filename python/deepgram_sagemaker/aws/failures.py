@@ -45,6 +45,9 @@ RETRY_FEW: Final = 3
 _MAX_QUOTE: Final = 300
 """Characters of somebody else's text that a message quotes."""
 
+_MAX_READ: Final = 4096
+"""Characters of it that are looked at: the rest could only cost time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -101,7 +104,7 @@ class Rule:
             (the query's names).
         status: The HTTP statuses, first and last.
         codes: The error codes.
-        says: A pattern that what was said must contain, whatever its case.
+        says: A pattern that the code or the message must contain, whatever its case.
         h2: The HTTP/2 error codes.
         silent: Whether the application was silent.
         extra: More arguments for the error.
@@ -390,6 +393,11 @@ class _Answer:
     model_code: str | None = None
     model_message: str | None = None
 
+    @property
+    def heard(self) -> str:
+        """Code and message together: Deepgram's own codes turn up as either."""
+        return f"{self.code or ''} {self.said}"
+
 
 def _matching(failure: Failure, answer: _Answer) -> Rule:
     return next((rule for rule in RULES if _fits(rule, failure, answer)), _UNKNOWN)
@@ -407,7 +415,7 @@ def _fits(rule: Rule, failure: Failure, answer: _Answer) -> bool:
             or (failure.status is not None and rule.status[0] <= failure.status <= rule.status[1])
         )
         and (not rule.codes or answer.code in rule.codes)
-        and (not rule.says or re.search(rule.says, answer.said, re.IGNORECASE) is not None)
+        and (not rule.says or re.search(rule.says, answer.heard, re.IGNORECASE) is not None)
         and (not rule.h2 or failure.h2_code in rule.h2)
         and (rule.silent is None or rule.silent is failure.silent)
     )
@@ -419,7 +427,7 @@ def _read(failure: Failure) -> _Answer:
             return _read_http(failure)
         case "model_stream_error":
             said = _quote(failure.message or "")
-            own = re.match(r"[A-Z]+-\d+", said)
+            own = re.match(r"[A-Z]+-\d+\b", said)
             return _Answer(
                 # A close code is a code of the container's, and so is Deepgram's own.
                 code=failure.code,
@@ -494,7 +502,7 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 def _plain(failure: Failure) -> str:
-    text = failure.body.decode("utf-8", "replace")
+    text = failure.body[:_MAX_READ].decode("utf-8", "replace")
     return re.sub(
         r"<(style|script|title).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE
     )
@@ -532,7 +540,7 @@ _SECRET: Final = re.compile(
 
 def _quote(text: str) -> str:
     """Somebody else's text, fit for a message: its first paragraph, short, without secrets."""
-    paragraph = re.split(r"\n\s*\n", text.strip(), maxsplit=1)[0]
+    paragraph = re.split(r"\n\s*\n", text.strip()[:_MAX_READ], maxsplit=1)[0]
     line = " ".join(_SECRET.sub("***", paragraph).split())
     printable = "".join(
         char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line

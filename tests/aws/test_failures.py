@@ -1,0 +1,272 @@
+"""The classifier's table, a case or more for each of its rows."""
+
+import json
+import pickle
+import re
+
+import pytest
+from deepgram_sagemaker import errors
+from deepgram_sagemaker.aws import failures
+from deepgram_sagemaker.aws.failures import RULES, Failure, classify
+
+ACTION = "sagemaker:InvokeEndpointWithBidirectionalStream"
+WEBSOCKET = "Failed to establish WebSocket connection"
+
+
+def answer(status, code=None, message=None, /, **body):
+    """An HTTP answer as restJson1 gives it: the error's name in a header, the rest in JSON."""
+    headers = {"x-amzn-requestid": "rid-1"}
+    if code:
+        headers["x-amzn-errortype"] = f"{code}:http://internal.amazon.com/coral/x/"
+    if message:
+        body["message"] = message
+    return Failure(
+        kind="http_status", status=status, headers=headers, body=json.dumps(body).encode()
+    )
+
+
+def closed(code, message="", **more):
+    """A container's close, in band."""
+    return Failure(kind="model_stream_error", code=code, message=message, **more)
+
+
+def exception(kind, message=""):
+    return Failure(kind="exception", code=kind, message=message)
+
+
+NOT_FOUND = "Endpoint ep of account 123456789012 not found."
+NEVER, FEW, MANY = "never", "few", "many"
+
+# What was seen, the error, how often the same may be tried again, what the message says.
+CASES = [
+    # Before there is an answer.
+    (Failure(kind="dns", detail="no such name"), "ConnectError", MANY, r"region \(us-east-1\)"),
+    (Failure(kind="connect", detail="refused"), "ConnectError", MANY, "refused"),
+    (Failure(kind="proxy", detail="407"), "ConnectError", MANY, "HTTPS_PROXY"),
+    (Failure(kind="connect_timeout"), "ConnectTimeoutError", MANY, "connection_timeout"),
+    (Failure(kind="tls_verify", detail="UnknownIssuer"), "TLSError", NEVER, "ca_bundle"),
+    (Failure(kind="tls", detail="not TLS"), "TLSError", FEW, "speak TLS"),
+    (Failure(kind="http2"), "ProtocolError", NEVER, "8443"),
+    (Failure(kind="acquire_timeout"), "AcquireTimeoutError", MANY, "max_concurrency"),
+    (Failure(kind="subscription_timeout"), "SubscriptionTimeoutError", MANY, "did not answer"),
+    (Failure(kind="stalled"), "StalledError", MANY, "stall_timeout"),
+    # Throttling, in any dress.
+    (answer(429), "ThrottledError", MANY, "slow down"),
+    (answer(429, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
+    (answer(400, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
+    (answer(400, "TooManyRequestsException"), "ThrottledError", MANY, "scale the endpoint"),
+    (answer(503, "SlowDown"), "ThrottledError", MANY, "slow down"),
+    (answer(400, None, None, __type="com.aws#ThrottlingException"), "ThrottledError", MANY, ""),
+    (answer(400, None, None, code="Throttling"), "ThrottledError", MANY, ""),
+    (exception("ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
+    (Failure(kind="goaway", h2_code=11), "ThrottledError", MANY, "ENHANCE_YOUR_CALM"),
+    (Failure(kind="reset", h2_code=11), "ThrottledError", MANY, "ENHANCE_YOUR_CALM"),
+    (answer(429, "ModelNotReadyException"), "ServiceUnavailableError", MANY, "getting ready"),
+    # Who is asking.
+    (answer(403), "AuthenticationError", NEVER, ACTION),
+    (answer(403, "AccessDeniedException", "User: arn is not authorized"),
+     "AuthenticationError", NEVER, f"{ACTION} on endpoint 'ep' in us-east-1.*User: arn"),
+    (answer(400, "AccessDeniedException"), "AuthenticationError", NEVER, ACTION),
+    (answer(401), "AuthenticationError", NEVER, "credentials"),
+    (answer(403, "ExpiredTokenException", "The security token is expired"),
+     "AuthenticationError", NEVER, "expired"),
+    (answer(400, "ExpiredToken"), "AuthenticationError", NEVER, "expired"),
+    (exception("ExpiredTokenException"), "AuthenticationError", NEVER, "expired"),
+    (answer(403, "InvalidSignatureException", "Signature expired: 20260101T000000Z is now earlier"),
+     "AuthenticationError", NEVER, "clock"),
+    (answer(403, "InvalidSignatureException", "The request signature we calculated does not match"),
+     "AuthenticationError", NEVER, "secret key"),
+    (exception("InvalidSignatureException"), "AuthenticationError", NEVER, "secret key"),
+    (answer(403, "UnrecognizedClientException", "The security token is invalid"),
+     "AuthenticationError", NEVER, "get-caller-identity"),
+    (answer(403, "MissingAuthenticationTokenException"), "AuthenticationError", NEVER, "proxy"),
+    # The endpoint and the request.
+    (answer(400, "ValidationException", NOT_FOUND), "EndpointNotFoundError", NEVER,
+     "no endpoint 'ep' in region us-east-1"),
+    (answer(404, "ValidationException", NOT_FOUND), "EndpointNotFoundError", NEVER, "us-east-1"),
+    (answer(404), "EndpointNotFoundError", NEVER, "no endpoint 'ep'"),
+    (answer(400, "ValidationException", "Endpoint ep is not InService"),
+     "ServiceUnavailableError", MANY, "describe-endpoint --endpoint-name ep --region us-east-1"),
+    (answer(400, "InputValidationError", "ModelQueryString failed to satisfy constraint"),
+     "ValidationError", NEVER, "ModelQueryString"),
+    (answer(400, "ValidationException", "1 validation error"), "ValidationError", NEVER, "1 vali"),
+    (exception("ValidationException", "bad event"), "ValidationError", NEVER, "bad event"),
+    (answer(400), "ValidationError", NEVER, "refused the request"),
+    (answer(413), "ValidationError", NEVER, "refused the request"),
+    # The container, before the stream is open.
+    (answer(424, "ModelError", WEBSOCKET, OriginalStatusCode=503), "ModelError", FEW,
+     r"overloaded, or refuses the query \(model, keyterm\)"),
+    (answer(424, "ModelError", "Received client error (400)", OriginalStatusCode=400,
+            OriginalMessage='{"err_code":"INVALID_QUERY_PARAMETER","err_msg":"no such model"}'),
+     "ModelError", FEW, "check the query.*INVALID_QUERY_PARAMETER no such model"),
+    (answer(424), "ModelError", FEW, "model, keyterm"),
+    # The container, in the open stream.
+    (closed("1000"), "ModelError", MANY, "in order"),
+    (closed("1008", "policy"), "ModelError", NEVER, "policy"),
+    (closed("1011", "DATA-0000: cannot decode"), "ModelError", NEVER, "sample_rate"),
+    (closed("DATA-0001"), "ModelError", NEVER, "sample_rate"),
+    (closed("1011", "NET-0001: no audio", silent=True), "ModelError", NEVER, "keepalive_interval"),
+    (closed("1011", "NET-0001: no audio"), "ModelError", FEW, "no audio reached it"),
+    (closed("1011", "internal"), "ModelError", FEW, "internal"),
+    (closed("1013"), "ModelError", FEW, "closed the stream"),
+    (closed(None), "ModelError", FEW, "closed the stream"),
+    (Failure(kind="internal_stream_failure", message="oops"),
+     "ServiceUnavailableError", MANY, "oops"),
+    # Any other answer.
+    (answer(500, "InternalServerError"), "ServiceUnavailableError", MANY, "failed"),
+    (answer(500), "ServiceUnavailableError", MANY, "failed"),
+    (answer(502), "ServiceUnavailableError", MANY, "failed"),
+    (answer(503, "ServiceUnavailableError"), "ServiceUnavailableError", MANY, "no room"),
+    (answer(503), "ServiceUnavailableError", MANY, "no room"),
+    (answer(408), "ServiceUnavailableError", MANY, "waiting"),
+    (answer(204), "ProtocolError", NEVER, "endpoint_uri"),
+    (answer(301), "ProtocolError", NEVER, "endpoint_uri"),
+    (exception("InternalServerException"), "ServiceUnavailableError", MANY, "failed"),
+    (exception("SomethingNew", "what"), "ServiceUnavailableError", FEW, "what"),
+    # Streams and connections that break.
+    (Failure(kind="goaway", h2_code=0), "ConnectionLostError", MANY, "GOAWAY"),
+    (Failure(kind="goaway", h2_code=2), "ConnectionLostError", MANY, "GOAWAY"),
+    (Failure(kind="goaway"), "ConnectionLostError", MANY, "GOAWAY"),
+    (Failure(kind="goaway", h2_code=12), "TLSError", NEVER, "INADEQUATE_SECURITY"),
+    (Failure(kind="goaway", h2_code=13), "ProtocolError", NEVER, "HTTP/1.1"),
+    (Failure(kind="goaway", h2_code=1), "ProtocolError", FEW, "sense"),
+    (Failure(kind="reset", h2_code=3), "ProtocolError", FEW, "sense"),
+    (Failure(kind="reset", h2_code=8, detail="by peer"), "StreamResetError", MANY, "by peer"),
+    (Failure(kind="reset", h2_code=0x99), "StreamResetError", MANY, "reset"),
+    (Failure(kind="refused_stream", h2_code=7), "StreamResetError", MANY, "REFUSED_STREAM"),
+    (Failure(kind="dropped", detail="broken pipe"), "ConnectionLostError", MANY, "broken pipe"),
+    (Failure(kind="protocol", detail="bad CRC"), "ProtocolError", FEW, "bad CRC"),
+    (Failure(kind="closed"), "SessionClosedError", NEVER, "this side"),
+]  # fmt: skip
+
+
+def classified(failure):
+    return classify(
+        failure, endpoint_name="ep", region="us-east-1", query="model=nova-3&keyterm=Codename"
+    )
+
+
+@pytest.mark.parametrize(("failure", "name", "retry", "says"), CASES)
+def test_each_failure_becomes_its_error(failure, name, retry, says):
+    error = classified(failure)
+    assert type(error) is getattr(errors, name)
+    assert error.retryable is (retry is not NEVER)
+    assert error.retry_limit == (3 if retry is FEW else None)
+    assert re.search(says, str(error)), str(error)
+    assert error.status == failure.status
+    assert "Codename" not in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_there_is_a_case_for_every_row():
+    reached = {id(failures._matching(failure, failures._read(failure))) for failure, *_ in CASES}
+    unreached = [rule for rule in RULES if id(rule) not in reached]
+    assert unreached == []
+
+
+def test_no_message_has_an_open_place():
+    for failure, *_ in CASES:
+        assert not re.search(r"\{\w*\}|  ", classified(failure).message)
+
+
+def test_an_expired_token_is_told_from_other_refusals():
+    assert classified(answer(403, "ExpiredTokenException")).expired
+    assert not classified(answer(403, "AccessDeniedException")).expired
+
+
+def test_what_the_container_said_is_kept():
+    error = classified(
+        answer(
+            424, "ModelError", "Received client error (402)",
+            OriginalStatusCode=402,
+            OriginalMessage='{"category":"NO_LICENSE","message":"expired"}',
+        )
+    )  # fmt: skip
+    assert (error.status, error.code, error.request_id) == (424, "ModelError", "rid-1")
+    assert (error.model_status, error.model_code) == (402, "NO_LICENSE")
+    assert error.model_message == "NO_LICENSE expired"
+
+
+def test_a_container_that_does_not_speak_json_is_quoted():
+    error = classified(answer(424, "ModelError", None, OriginalMessage="plain words"))
+    assert (error.model_code, error.model_message) == (None, "plain words")
+    assert "plain words" in str(error)
+
+
+def test_deepgrams_own_code_is_found_in_a_close():
+    error = classified(closed("1011", "DATA-0000: cannot decode"))
+    assert (error.code, error.model_code) == ("1011", "DATA-0000")
+    assert classified(closed("1008", "policy")).model_code == "1008"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b'"text"', b"{}", b'{"message": 5, "OriginalStatusCode": "x"}',
+     b"\xff\xfe", b"[" * 100_000],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [403, 424, 503])
+def test_any_body_is_survived(status, body):
+    error = classified(Failure(kind="http_status", status=status, body=body))
+    assert error.status == status
+    assert len(str(error)) < 800
+
+
+def test_a_proxys_page_is_quoted_without_its_markup():
+    page = b"<html><title>502</title><body><h1>Bad Gateway</h1>\n<style>x{}</style></body></html>"
+    message = str(classified(Failure(kind="http_status", status=502, body=page)))
+    assert message.endswith("It said: Bad Gateway (HTTP 502)")
+
+
+def test_an_http2_code_has_its_name():
+    assert classified(Failure(kind="reset", h2_code=8)).code == "CANCEL"
+    assert classified(Failure(kind="reset", h2_code=8)).h2_code == 8
+    assert classified(Failure(kind="reset", h2_code=0x99)).code == "0x99"
+    assert classified(Failure(kind="dropped")).code is None
+
+
+def test_an_unknown_kind_is_an_error_too():
+    error = classified(Failure(kind="new kind", detail="what"))
+    assert type(error) is errors.ProtocolError
+    assert "what" in str(error)
+
+
+def test_the_canonical_request_is_not_quoted():
+    # A refused signature is answered with the request as the service saw it, token and all.
+    message = (
+        "The request signature we calculated does not match the signature you provided.\n\n"
+        "The Canonical String for this request should have been\n'POST\n/endpoints/ep\n"
+        "x-amz-security-token:FwoGZXIvYXdzEXAMPLE\n'"
+    )
+    shown = str(classified(answer(403, "InvalidSignatureException", message)))
+    assert "does not match" in shown
+    assert "FwoG" not in shown
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "ab" * 32, "Fw" * 60 + "==",
+     "token eyJhbGciOiJIUzI1NiIsInR5cCI6", "Bearer abcdef"],
+)  # fmt: skip
+def test_secrets_are_masked_wherever_they_come_from(secret):
+    for failure in (
+        answer(403, None, f"refused {secret} indeed"),
+        closed("1011", f"refused {secret} indeed"),
+        Failure(kind="proxy", detail=f"refused {secret} indeed"),
+    ):
+        shown = str(classified(failure))
+        assert secret.split()[-1] not in shown
+        assert "refused" in shown
+        assert "indeed" in shown
+
+
+def test_quotes_are_short_and_printable():
+    shown = str(classified(closed("1011", "bell \a and escape \x1b[31m " + "x " * 500)))
+    assert "\a" not in shown
+    assert "\x1b" not in shown
+    assert "…" in shown
+    assert len(shown) < 400
+
+
+def test_nothing_about_the_caller_is_needed():
+    assert "unknown" in str(classify(Failure(kind="dns")))
+    assert "it is empty" in str(classify(answer(424)))
