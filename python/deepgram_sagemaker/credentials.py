@@ -214,13 +214,23 @@ async def _settled(lookup: Future[Identity]) -> None:
 def _explained(error: BaseException) -> NoCredentialsError:
     if isinstance(error, NoCredentialsError):
         return NoCredentialsError(error.message)
-    from botocore.exceptions import BotoCoreError, CredentialRetrievalError, HTTPClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        CredentialRetrievalError,
+        HTTPClientError,
+    )
+    from botocore.exceptions import (
+        ConnectionError as UnreachableError,
+    )
 
     what = type(error).__name__
     # What a credential process printed may be the very thing to keep quiet about.
-    if isinstance(error, BotoCoreError) and not isinstance(error, CredentialRetrievalError):
+    if isinstance(error, BotoCoreError | ClientError) and not isinstance(
+        error, CredentialRetrievalError
+    ):
         what = f"{what}: {error}"
     return NoCredentialsError(
         f"looking up AWS credentials failed ({what}): {_GUIDANCE}",
-        retryable=isinstance(error, HTTPClientError),
+        retryable=isinstance(error, UnreachableError | HTTPClientError),
     )
