@@ -14,10 +14,12 @@ endpoint resolver settings are where ours plug in. Two of its ways are left alon
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import os
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from aws_sdk_sagemaker_runtime_http2.config import AsyncSageMakerRuntimeHTTP2Config
 from aws_sdk_sagemaker_runtime_http2.models import (
@@ -35,12 +37,13 @@ from smithy_http.aio import HTTPResponse
 from smithy_http.plugins import user_agent_plugin
 
 from .._native import Leg, OpenFailure, Pool
-from ..errors import ProtocolError
+from ..errors import ProtocolError, TLSError
 from ..wakeups import Hub
 from .endpoints import EndpointResolver, resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
 from .failures import Failure, classify
 
 if TYPE_CHECKING:
+    from smithy_core.interfaces import URI
     from smithy_http.aio.interfaces import HTTPRequest
 
     from ..config import SageMakerConfig
@@ -49,11 +52,20 @@ if TYPE_CHECKING:
 
 __all__ = ["LegClient"]
 
-_AUTHORIZATION: Final = re.compile(r"Credential=[^/]+/(?P<date>\d{8})/.*Signature=(?P<seal>\w+)$")
-"""The scope's date, and the signature that the first event's signature chains from."""
+_HTTP_PORT: Final = 80
+_HTTPS_PORT: Final = 443
+
+_SIGNATURE: Final = re.compile(r"Signature=([0-9a-f]{64})$")
+"""The request's signature, which the first event's chains from."""
 
 _MAX_HANDSHAKES: Final = 32
 """TLS handshakes under way at once. Bursts of 400 have been seen to knock endpoints over."""
+
+_PING_AFTER: Final = 20.0
+"""Seconds of silence on a connection after which its peer is pinged."""
+
+_PING_WITHIN: Final = 10.0
+"""Seconds that the peer has to answer a ping before the connection counts as dead."""
 
 
 class LegClient:
@@ -114,20 +126,20 @@ class LegClient:
             # The SDK loses the status of what it has no model for; the transport has kept it.
             if transport.failure is not None:
                 raise classify(
-                    transport.failure, region=self._config.region
-                ) from error.__cause__
+                    transport.failure,
+                    endpoint_name=self._config.endpoint_name,
+                    region=self._config.region,
+                    query=invocation.query,
+                ) from error
             raise
-        finally:
-            leg = transport.leg
-        if leg is None:
+        if transport.leg is None:
             raise ProtocolError("the AWS SDK ended the operation without sending its request")
-        leg.begin_chain(
+        transport.leg.begin_chain(
             secret_access_key=identity.secret_access_key,
             region=self._config.region,
-            scope_date=transport.scope_date,
             seed_signature=transport.seed_signature,
         )
-        return leg
+        return transport.leg
 
     async def _configured(self) -> AsyncSageMakerRuntimeHTTP2Config:
         if self._operation is None:
@@ -153,17 +165,37 @@ class LegClient:
 
 def _make_pool(config: SageMakerConfig) -> Pool:
     uri = resolve_endpoint_uri(config, os.environ)
-    return Pool(
-        uri=uri,
-        ca_bundle=resolve_ca_bundle(config, os.environ),
-        proxy=resolve_proxy(config, os.environ, uri),
-        connection_timeout=config.connection_timeout,
-        connection_acquire_timeout=config.connection_acquire_timeout,
-        subscription_timeout=config.subscription_timeout,
-        max_concurrency=config.max_concurrency,
-        max_streams_per_connection=config.max_streams_per_connection,
-        max_handshakes=_MAX_HANDSHAKES,
-    )
+    parts = urlsplit(uri)
+    proxy = resolve_proxy(config, os.environ, uri)
+    try:
+        return Pool(
+            host=parts.hostname or "",
+            port=parts.port or _HTTPS_PORT,
+            ca_bundle=resolve_ca_bundle(config, os.environ),
+            proxy=None if proxy is None else _proxy_parts(proxy),
+            connection_timeout=config.connection_timeout,
+            connection_acquire_timeout=config.connection_acquire_timeout,
+            subscription_timeout=config.subscription_timeout,
+            max_concurrency=config.max_concurrency,
+            max_streams_per_connection=config.max_streams_per_connection,
+            max_handshakes=_MAX_HANDSHAKES,
+            ping_after=_PING_AFTER,
+            ping_within=_PING_WITHIN,
+        )
+    except OSError as error:
+        raise TLSError(str(error)) from error
+
+
+def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
+    """Host, port, whether it is spoken to over TLS, and the value of Proxy-Authorization."""
+    parts = urlsplit(proxy)
+    secure = parts.scheme == "https"
+    authorization = None
+    if parts.username is not None:
+        userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = f"Basic {base64.b64encode(userinfo.encode()).decode()}"
+    port = parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
+    return (parts.hostname or "", port, secure, authorization)
 
 
 class _FrozenIdentity:
@@ -196,7 +228,6 @@ class _LegTransport:
     Attributes:
         leg: The accepted stream, once there is one.
         failure: Why there is none, whole: status, headers and body of every other answer.
-        scope_date: The date in the request's credential scope, `YYYYMMDD`.
         seed_signature: The request's signature, in hexadecimal.
     """
 
@@ -208,20 +239,18 @@ class _LegTransport:
         self._standby = standby
         self.leg: Leg | None = None
         self.failure: Failure | None = None
-        self.scope_date = ""
         self.seed_signature = ""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
-        authorization = _AUTHORIZATION.search(request.fields["Authorization"].as_string())
-        if authorization is None:
+        signature = _SIGNATURE.search(request.fields["Authorization"].as_string())
+        if signature is None:
             raise ProtocolError("the AWS SDK signed the request in a way that is not SigV4")
-        self.scope_date = authorization["date"]
-        self.seed_signature = authorization["seal"]
+        self.seed_signature = signature[1]
         headers = [(field.name.lower(), field.as_string()) for field in request.fields]
-        opened = await self._opened(request.destination.path or "/", headers)
+        opened = await self._opened(request.destination, headers)
         match opened:
             case Leg():
                 self.leg = opened
@@ -243,16 +272,27 @@ class _LegTransport:
                     status=opened.status, fields=Fields(), body=opened.body
                 )
 
-    async def _opened(self, path: str, headers: list[tuple[str, str]]) -> Leg | OpenFailure:
+    async def _opened(
+        self, destination: URI, headers: list[tuple[str, str]]
+    ) -> Leg | OpenFailure:
+        # As it was signed: without a port that is the scheme's own.
+        authority = destination.netloc.removesuffix(f":{_HTTPS_PORT}")
         hub = Hub.running()
         done = asyncio.Event()
         token = hub.register(done.set)
         opening = self._pool.open(
-            path, headers, with_permit=not self._standby, waker=hub.waker, token=token
+            authority,
+            destination.path or "/",
+            headers,
+            with_permit=not self._standby,
+            waker=hub.waker,
+            token=token,
         )
         try:
             await done.wait()
-            return opening.take()
+            opened = opening.take()
+            assert opened is not None  # noqa: S101 - it is what posts the token
+            return opened
         finally:
             # Cancelled or not: what was not taken is closed.
             opening.cancel()

@@ -1,1 +1,27 @@
-//! dgsm-net
+//! The HTTP/2 data path: tokio, h2 and rustls.
+//!
+//! ```text
+//! engine    one thread, one runtime a process
+//! tls       whom we trust
+//! dial      TCP, proxy, TLS, HTTP/2: one connection
+//! pool      permits, pacing, streams per connection
+//! exchange  one request, up to its response headers
+//! session   a core session, shared with the application's thread
+//! pump      one leg: what the session has to send, what the service answers
+//! failure   what can go wrong, as data
+//! ```
+
+pub mod dial;
+pub mod engine;
+pub mod exchange;
+pub mod failure;
+pub mod pool;
+pub mod pump;
+pub mod session;
+pub mod tls;
+
+/// Tells the application's thread that something it waits for may have happened.
+pub trait Wake: Send + Sync + 'static {
+    /// Called from the engine's thread, or from the application's own; cheap, never blocks.
+    fn wake(&self);
+}

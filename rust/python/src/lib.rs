@@ -1,6 +1,9 @@
 //! The PyO3 module `deepgram_sagemaker._native`: registration, conversion, wake-ups and error
 //! mapping. No logic lives here.
 
+mod local;
+mod pool;
+mod session;
 mod waker;
 
 use pyo3::prelude::*;
@@ -9,5 +12,30 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::local::{LocalServer, LocalStream, watermark};
+    #[pymodule_export]
+    use crate::pool::{Leg, OpenFailure, Opening, Pool};
+    #[pymodule_export]
+    use crate::session::{Session, SessionFailure, Step};
+    #[pymodule_export]
     use crate::waker::Waker;
+
+    /// The package's version.
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    /// Why a message was not taken: no room now.
+    #[pymodule_export]
+    const FULL: u8 = crate::session::FULL;
+    /// Why a message was not taken: the session, or its input, has ended.
+    #[pymodule_export]
+    const ENDED: u8 = crate::session::ENDED;
+    /// What a session's waiter may wait for: a message, or the end.
+    #[pymodule_export]
+    const READABLE: u8 = dgsm_net::session::interest::READABLE;
+    /// Room for another frame.
+    #[pymodule_export]
+    const WRITABLE: u8 = dgsm_net::session::interest::WRITABLE;
+    /// Another step for the driver.
+    #[pymodule_export]
+    const DRIVER: u8 = dgsm_net::session::interest::DRIVER;
 }

@@ -1,0 +1,68 @@
+# Everything from a fresh clone, with Rust, Python 3.12+ and make: `make help`.
+
+VENV := .venv
+PEER := .venv-peer
+BIN := $(VENV)/bin
+# abi3 needs an interpreter to build against; ours is the one in the environment.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+# Asserted, so that a hidden default cannot make a run pass here and fail elsewhere.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-rust test-python bench lint format wheel wheel-check clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## Make the environment: interpreter, tools, dependencies.
+
+$(VENV)/.ready: pyproject.toml tools/find-python
+	python=$$(tools/find-python 3.12) && "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+build: setup ## Build the extension into the environment.
+	$(BIN)/maturin develop --quiet --extras local
+
+$(PEER)/.ready: tools/peer-requirements.txt tools/find-python
+	python=$$(tools/find-python 3.12) && "$$python" -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet -r tools/peer-requirements.txt
+	touch $@
+
+demo: build ## Transcribe real speech through the whole path, on the local endpoint.
+	$(BIN)/deepgram-sagemaker demo
+
+test: test-rust test-python ## Run every test.
+
+test-rust: setup
+	cargo test --quiet --workspace
+
+test-python: build $(PEER)/.ready
+	$(BIN)/python -m pytest -q
+
+bench: build $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
+	cargo bench --package dgsm-core
+	$(BIN)/python -m pytest benches --benchmark-only
+
+lint: build ## Check form and types; warnings are errors.
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest deepgram_sagemaker._native
+
+format: setup ## Put Rust and Python code in form.
+	cargo fmt --all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: setup ## Build the abi3 wheel into dist/.
+	$(BIN)/maturin build --release --out dist
+
+wheel-check: wheel ## Install the wheel in clean environments and stream a session from each.
+	tools/check-wheel dist/*.whl
+
+clean: ## Remove what was built.
+	rm -rf target dist $(VENV) $(PEER)

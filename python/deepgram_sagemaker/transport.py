@@ -1,0 +1,357 @@
+"""One session: what the application holds, and what keeps it going.
+
+`SageMakerTransport` is the SDK's `AsyncTransport`. Behind it a `_Driver` opens legs for as long
+as the native session wants them: the session decides (`rust/core`), the engine's thread carries
+the payloads (`rust/net`), and Python opens legs and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from ._native import DRIVER, ENDED, READABLE, WRITABLE, Session, Step
+from .aws.client import LegClient
+from .aws.failures import Failure, classify
+from .credentials import CredentialSource
+from .errors import (
+    AuthenticationError,
+    RetriesExhaustedError,
+    SageMakerError,
+    SessionClosedError,
+)
+from .invocation import Invocation
+from .wakeups import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ._native import Leg, SessionFailure
+    from .config import SageMakerConfig
+
+__all__ = ["SageMakerTransport", "Services"]
+
+_logger = logging.getLogger("deepgram_sagemaker")
+
+
+class Services:
+    """What all sessions of one factory share."""
+
+    def __init__(self, config: SageMakerConfig) -> None:
+        self.config = config
+        self.client = LegClient(config)
+        self.credentials = CredentialSource(config)
+
+
+class SageMakerTransport:
+    """One conversation with a model on SageMaker: the Deepgram SDK's `AsyncTransport`.
+
+    Nothing connects before the first `send` or `recv`. Messages go out in the order of `send`,
+    and come in whole.
+
+    Args:
+        config: The endpoint, and how hard to try.
+        invocation_path: What to invoke, without a leading slash: `v1/listen`.
+        query_string: The query, in the form that the service allows or one that can be brought
+            into it.
+    """
+
+    def __init__(self, config: SageMakerConfig, invocation_path: str, query_string: str) -> None:
+        self._begin(Services(config), Invocation(invocation_path, query_string))
+
+    @classmethod
+    def of(cls, services: Services, invocation: Invocation) -> Self:
+        """A transport that shares what its factory's other transports share."""
+        transport = cls.__new__(cls)
+        transport._begin(services, invocation)  # noqa: SLF001 - the other constructor
+        return transport
+
+    def _begin(self, services: Services, invocation: Invocation) -> None:
+        self._services = services
+        self._invocation = invocation
+        self._driver: _Driver | None = None
+        self._closed = False
+
+    @property
+    def endpoint_name(self) -> str:
+        """The SageMaker endpoint."""
+        return self._services.config.endpoint_name
+
+    @property
+    def region(self) -> str:
+        """The endpoint's AWS region."""
+        return self._services.config.region
+
+    @property
+    def invocation_path(self) -> str:
+        """What is invoked, without a leading slash."""
+        return self._invocation.path
+
+    @property
+    def query_string(self) -> str:
+        """The query, as the service gets it."""
+        return self._invocation.query
+
+    async def send(self, data: str | bytes | bytearray | memoryview | dict[str, Any]) -> None:
+        """Sends one message; waits only while there is no room for it.
+
+        Args:
+            data: Text, audio, or a dict that becomes JSON text.
+
+        Raises:
+            SageMakerError: The session has failed; every later call raises the same.
+            SessionClosedError: The transport was closed, or the service has ended the session.
+            TypeError: `data` is something else.
+        """
+        driver = self._driver or self._start()
+        if isinstance(data, dict):
+            data = json.dumps(data)
+        if driver.session.send(data):
+            await driver.send_when_possible(data)
+
+    async def recv(self) -> str | bytes | None:
+        """The next message, once there is one.
+
+        Returns:
+            Text as `str`, audio as `bytes`; None at the end of the session.
+
+        Raises:
+            SageMakerError: The session has failed. Messages that came before are given first.
+        """
+        if self._closed:
+            return None
+        driver = self._driver or self._start()
+        message = driver.session.receive()
+        if message is None:
+            return await driver.receive_when_possible()
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Every message up to the end of the session; raises as `recv` does."""
+        while (message := await self.recv()) is not None:
+            yield message
+
+    async def close(self) -> None:
+        """Ends the session, within `close_timeout`; what was sent before goes out first.
+
+        Calling it again is allowed, and waits for the first call's end.
+        """
+        self._closed = True
+        if self._driver is not None:
+            await self._driver.close()
+
+    def _start(self) -> _Driver:
+        if self._closed:
+            raise SessionClosedError("the transport is closed")
+        self._driver = _Driver(self._services, self._invocation)
+        return self._driver
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.endpoint_name} ({self.region}) {self.invocation_path}>"
+        )
+
+    def __del__(self) -> None:
+        driver = getattr(self, "_driver", None)
+        if driver is not None and not driver.is_over:
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+            driver.abandon()
+
+
+class _Driver:
+    """Keeps one native session in legs. It does not know its transport, so that a transport
+    that is forgotten can be collected while this still runs.
+    """
+
+    def __init__(self, services: Services, invocation: Invocation) -> None:
+        self._services = services
+        self._invocation = invocation
+        self._loop = asyncio.get_running_loop()
+        self._hub = Hub.running()
+        self._token = self._hub.register(self._woken)
+        self.session = Session(
+            invocation.path,
+            invocation.query,
+            services.config,
+            seed=random.getrandbits(64),
+            waker=self._hub.waker,
+            token=self._token,
+        )
+        self._waiting: dict[int, set[asyncio.Future[None]]] = {
+            READABLE: set(),
+            WRITABLE: set(),
+            DRIVER: set(),
+        }
+        self._opening: asyncio.Task[Leg] | None = None
+        self._open_error: SageMakerError | None = None
+        self._error: SageMakerError | None = None
+        self.is_over = False
+        self._task = self._loop.create_task(self._drive(), name=f"deepgram {invocation.path}")
+
+    # The application's side.
+
+    async def send_when_possible(self, data: str | bytes | bytearray | memoryview) -> None:
+        """Sends once there is room, or raises why there never will be."""
+        while refusal := self.session.send(data):
+            if refusal == ENDED:
+                raise self._error or SessionClosedError(
+                    "the session's input has ended: nothing can be sent after the closing "
+                    "message, or after the service has ended the session"
+                )
+            await self._change(WRITABLE)
+
+    async def receive_when_possible(self) -> str | bytes | None:
+        """The next message; None, or an error, once there will be no more."""
+        while True:
+            # Looked at first: what arrives before the end is given before the end.
+            over = self.is_over
+            message = self.session.receive()
+            if message is not None:
+                return message
+            if over:
+                if self._error is not None:
+                    raise self._error
+                return None
+            await self._change(READABLE)
+
+    async def close(self) -> None:
+        """Ends the session in order, as far as the service lets it."""
+        self.session.finish()
+        self._wake(DRIVER)
+        try:
+            # Shielded: a second caller waits for the same end.
+            await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            self.abandon()
+            if not self._task.cancelled():
+                raise
+
+    def abandon(self) -> None:
+        """Ends it now, from wherever: the legs are reset, the task is cancelled."""
+        self.session.abort()
+        if not self._loop.is_closed():
+            self._task.cancel()
+
+    async def _change(self, interest: int) -> None:
+        """Waits until it may be worth looking again."""
+        changed = self._loop.create_future()
+        waiting = self._waiting[interest]
+        waiting.add(changed)
+        try:
+            await changed
+        finally:
+            waiting.discard(changed)
+
+    def _wake(self, interests: int) -> None:
+        for interest, waiting in self._waiting.items():
+            if interests & interest:
+                for changed in waiting:
+                    if not changed.done():
+                        changed.set_result(None)
+
+    def _woken(self) -> None:
+        self._wake(self.session.take_happened())
+
+    # The legs' side.
+
+    async def _drive(self) -> None:
+        try:
+            await self._run()
+        except SageMakerError as error:
+            self._error = error
+        except Exception as error:  # noqa: BLE001 - the application must not wait for ever
+            self._error = SageMakerError(f"the session failed: {error!r}")
+            self._error.__cause__ = error
+        finally:
+            if self._opening is not None:
+                self._opening.cancel()
+            self._log()
+            self._hub.unregister(self._token)
+            self.is_over = True
+            self._wake(READABLE | WRITABLE)
+
+    async def _run(self) -> None:
+        while True:
+            step = self.session.step()
+            self._log()
+            match step:
+                case Step.Open(standby=standby):
+                    self._opening = self._loop.create_task(self._opened(standby=standby))
+                    self._opening.add_done_callback(lambda _: self._wake(DRIVER))
+                case Step.Wait(seconds=seconds):
+                    if self._opening is not None and self._opening.done():
+                        self._settle(self._opening)
+                        self._opening = None
+                    else:
+                        await self._changed_within(seconds)
+                case Step.Finished():
+                    return
+                case Step.Failed(failure=failure):
+                    raise self._explained(failure)
+
+    async def _changed_within(self, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._change(DRIVER)
+
+    async def _opened(self, *, standby: bool) -> Leg:
+        identity = await self._services.credentials.identity()
+        try:
+            return await self._services.client.open(self._invocation, identity, standby=standby)
+        except AuthenticationError as error:
+            if not error.expired:
+                raise
+        # Keys may be refreshed by somebody else before they run out here: once more, with new.
+        identity = await self._services.credentials.identity(refresh=True)
+        return await self._services.client.open(self._invocation, identity, standby=standby)
+
+    def _settle(self, opening: asyncio.Task[Leg]) -> None:
+        """Tells the session what became of the leg it wanted."""
+        try:
+            self.session.attach(opening.result())
+        except SageMakerError as error:
+            self._open_error = error
+            self.session.open_failed(
+                retryable=error.retryable,
+                limit=error.retry_limit,
+            )
+
+    def _explained(self, failure: SessionFailure) -> SageMakerError:
+        """The error for the application: the last one, in the light of what was tried."""
+        error = self._open_error if failure.kind is None else self._leg_error(failure)
+        assert error is not None  # noqa: S101 - a session fails over an open only after one
+        error.attempts = failure.attempts
+        if not error.retryable or failure.attempts <= 1:
+            return error
+        exhausted = RetriesExhaustedError(
+            f"gave up after {failure.attempts} attempts in {failure.elapsed:.1f} s: {error}",
+            elapsed=failure.elapsed,
+            seconds_unacknowledged=failure.unacknowledged_seconds,
+            status=error.status,
+            code=error.code,
+            request_id=error.request_id,
+            attempts=failure.attempts,
+        )
+        exhausted.__cause__ = error
+        return exhausted
+
+    def _leg_error(self, failure: SessionFailure) -> SageMakerError:
+        return classify(
+            Failure(
+                kind=failure.kind,
+                detail=failure.detail,
+                code=failure.code,
+                message=failure.message,
+                h2_code=failure.h2_code,
+            ),
+            region=self._services.config.region,
+        )
+
+    def _log(self) -> None:
+        for level, line in self.session.take_notices():
+            _logger.log(level, "%s: %s", self._invocation.path, line)

@@ -1,0 +1,137 @@
+//! What can go wrong between a request and its stream, as data.
+//!
+//! Nothing is classified here: whether a failure is terminal, and what the application reads, is
+//! decided in one table on the Python side.
+
+use bytes::Bytes;
+
+/// Where a request, or a stream that it opened, failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The host's name did not resolve.
+    Dns,
+    /// TCP was refused or unreachable.
+    Connect,
+    /// TCP, TLS and HTTP/2 together took longer than `connection_timeout`.
+    ConnectTimeout,
+    /// TLS failed, but not over the certificate.
+    Tls,
+    /// The peer's certificate was not accepted.
+    TlsVerify,
+    /// The proxy could not be reached or would not connect.
+    Proxy,
+    /// The peer does not speak HTTP/2.
+    Http2,
+    /// No permit or connection was free within `connection_acquire_timeout`.
+    AcquireTimeout,
+    /// No response headers within `subscription_timeout`.
+    SubscriptionTimeout,
+    /// The server refused the stream before doing anything with it.
+    RefusedStream,
+    /// The server closed the connection in order (GOAWAY) without serving the stream.
+    GoAway,
+    /// The stream was reset.
+    Reset,
+    /// The connection broke.
+    Dropped,
+    /// An answer other than 200; the failure has it whole.
+    HttpStatus,
+    /// The server broke the protocol.
+    Protocol,
+    /// Cancelled from this side.
+    Cancelled,
+}
+
+impl FailureKind {
+    /// The name by which the classifier knows it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::TlsVerify => "tls_verify",
+            Self::Proxy => "proxy",
+            Self::Http2 => "http2",
+            Self::AcquireTimeout => "acquire_timeout",
+            Self::SubscriptionTimeout => "subscription_timeout",
+            Self::RefusedStream => "refused_stream",
+            Self::GoAway => "goaway",
+            Self::Reset => "reset",
+            Self::Dropped => "dropped",
+            Self::HttpStatus => "http_status",
+            Self::Protocol => "protocol",
+            Self::Cancelled => "closed",
+        }
+    }
+}
+
+/// An answer that is not a stream, kept whole for whoever explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names in lower case, values as text; what is not text is left out.
+    pub headers: Vec<(String, String)>,
+    /// At most [`crate::exchange::MAX_ERROR_BODY`] bytes of the body.
+    pub body: Bytes,
+}
+
+/// A failure, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", kind.as_str())]
+pub struct Failure {
+    /// Where it failed.
+    pub kind: FailureKind,
+    /// What a person would want to read; never a secret or a payload.
+    pub detail: String,
+    /// The HTTP/2 error code, when the peer gave one.
+    pub h2_code: Option<u32>,
+    /// The answer, when there was one.
+    pub answer: Option<Box<Answer>>,
+}
+
+impl Failure {
+    /// A failure without an HTTP/2 code or an answer.
+    pub fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            h2_code: None,
+            answer: None,
+        }
+    }
+
+    /// An answer other than 200.
+    #[must_use]
+    pub fn from_answer(answer: Answer) -> Self {
+        let detail = format!("the service answered {}", answer.status);
+        Self {
+            kind: FailureKind::HttpStatus,
+            detail,
+            h2_code: None,
+            answer: Some(Box::new(answer)),
+        }
+    }
+
+    /// What h2 says of a stream or a connection that ended badly.
+    #[must_use]
+    pub fn from_h2(error: &h2::Error) -> Self {
+        let reason = error.reason();
+        let kind = match reason {
+            _ if error.is_io() => FailureKind::Dropped,
+            Some(h2::Reason::REFUSED_STREAM) if error.is_reset() => FailureKind::RefusedStream,
+            _ if error.is_go_away() && error.is_remote() => FailureKind::GoAway,
+            _ if error.is_reset() && error.is_remote() => FailureKind::Reset,
+            // What is left is h2 on this side objecting to what the peer sent.
+            _ => FailureKind::Protocol,
+        };
+        Self {
+            kind,
+            detail: error.to_string(),
+            h2_code: reason.map(u32::from),
+            answer: None,
+        }
+    }
+}

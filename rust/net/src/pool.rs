@@ -1,0 +1,272 @@
+//! The pool: who may open a stream, and on which connection.
+//!
+//! ```text
+//! open ─▶ permit (max_concurrency, first come first served)
+//!      ─▶ a connection with room, or a turn to shake hands and a new one
+//!      └──── connection_acquire_timeout ────┘└── connection_timeout ──┘
+//!      ─▶ request ─▶ response headers
+//!         └─ subscription_timeout ─┘
+//! ```
+//! A connection closes when its last stream ends. Idle ones are not kept: the service ends every
+//! connection after 30 minutes, so an old one would cost its next leg part of its life.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Request;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::Wake;
+use crate::dial::{Connection, Target, dial};
+use crate::engine::Engine;
+use crate::exchange::{Deadlines, Exchange, exchange};
+use crate::failure::{Failure, FailureKind};
+
+/// A connection older than this takes no further streams, so that its age cannot cut a leg short.
+const SHARED_FOR: Duration = Duration::from_secs(60);
+
+/// A pool's limits; all of them hold.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// TCP, TLS and HTTP/2 together.
+    pub connection_timeout: Duration,
+    /// Waiting for a permit and for a turn to shake hands.
+    pub acquire_timeout: Duration,
+    /// From the request to the response headers.
+    pub subscription_timeout: Duration,
+    /// Streams open, or being opened, at the same time.
+    pub max_concurrency: usize,
+    /// Streams that share one connection.
+    pub max_streams_per_connection: usize,
+    /// Handshakes under way at the same time.
+    pub max_handshakes: usize,
+}
+
+/// The streams and connections of one endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    target: Target,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    /// Connections that may have room. Empty when each stream has its own.
+    shared: Mutex<Vec<Arc<Slot>>>,
+}
+
+/// A connection, being dialled or up, and how many hold it.
+#[derive(Debug, Default)]
+struct Slot {
+    connection: OnceCell<Connection>,
+    leases: AtomicUsize,
+}
+
+/// A place on a connection, and the permit it came with. Given back when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Arc<Pool>,
+    slot: Arc<Slot>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut shared = self
+            .pool
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Counted under the lock: nobody can take a place on what is being forgotten.
+        if self.slot.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
+            shared.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        }
+    }
+}
+
+/// A stream with its place in the pool, ready to be pumped.
+#[derive(Debug)]
+pub struct OpenLeg {
+    /// Both directions.
+    pub exchange: Exchange,
+    /// The place; the connection closes when the last one goes.
+    pub lease: Lease,
+}
+
+impl Pool {
+    /// A pool without connections.
+    #[must_use]
+    pub fn new(target: Target, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(limits.max_concurrency)),
+            handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
+            shared: Mutex::default(),
+            target,
+            limits,
+        })
+    }
+
+    /// Opens a stream on the engine. `with_permit` is false for a standby leg, whose session has
+    /// one already.
+    pub fn open(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        request: Request<()>,
+        with_permit: bool,
+        waiter: Arc<dyn Wake>,
+    ) -> Opening {
+        let outcome = Arc::new(Mutex::new(None));
+        let task = {
+            let pool = Arc::clone(self);
+            let outcome = Arc::clone(&outcome);
+            let held = Arc::clone(engine);
+            engine.handle().spawn(async move {
+                let result = pool.opened(&held, request, with_permit).await;
+                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                waiter.wake();
+            })
+        };
+        Opening {
+            outcome,
+            task: task.abort_handle(),
+        }
+    }
+
+    async fn opened(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        request: Request<()>,
+        with_permit: bool,
+    ) -> Result<OpenLeg, Failure> {
+        let acquire_by = Instant::now() + self.limits.acquire_timeout;
+        let permit = if with_permit {
+            Some(
+                self.turn(&self.permits, acquire_by, "max_concurrency")
+                    .await?,
+            )
+        } else {
+            None
+        };
+        let lease = self.lease(permit);
+        let connection = lease
+            .slot
+            .connection
+            .get_or_try_init(|| self.dialled(engine, acquire_by))
+            .await
+            .inspect_err(|_| self.forget(&lease.slot))?
+            .clone();
+        let deadlines = Deadlines {
+            heard_by: connection.dialled + self.limits.connection_timeout,
+            connection_timeout: self.limits.connection_timeout,
+            subscription_timeout: self.limits.subscription_timeout,
+        };
+        match exchange(connection, request, deadlines).await {
+            Ok(exchange) => Ok(OpenLeg { exchange, lease }),
+            Err(failure) => {
+                // An answer says nothing against the connection; anything else may.
+                if failure.kind != FailureKind::HttpStatus {
+                    self.forget(&lease.slot);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// A place on a connection with room, or on one that is yet to be dialled.
+    fn lease(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Lease {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = shared.iter().find(|slot| {
+            slot.leases.load(Ordering::Acquire) < self.limits.max_streams_per_connection
+                && slot
+                    .connection
+                    .get()
+                    .is_none_or(|up| up.dialled.elapsed() < SHARED_FOR)
+        });
+        let slot = if let Some(slot) = room {
+            Arc::clone(slot)
+        } else {
+            let slot = Arc::new(Slot::default());
+            if self.limits.max_streams_per_connection > 1 {
+                shared.push(Arc::clone(&slot));
+            }
+            slot
+        };
+        slot.leases.fetch_add(1, Ordering::AcqRel);
+        Lease {
+            pool: Arc::clone(self),
+            slot,
+            _permit: permit,
+        }
+    }
+
+    /// Gives a connection no further streams.
+    fn forget(&self, unwanted: &Arc<Slot>) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|slot| !Arc::ptr_eq(slot, unwanted));
+    }
+
+    async fn dialled(
+        &self,
+        engine: &Arc<Engine>,
+        acquire_by: Instant,
+    ) -> Result<Connection, Failure> {
+        let _turn = self
+            .turn(&self.handshakes, acquire_by, "handshakes under way")
+            .await?;
+        timeout(self.limits.connection_timeout, dial(&self.target, engine))
+            .await
+            .map_err(|_| {
+                Failure::new(
+                    FailureKind::ConnectTimeout,
+                    format!(
+                        "no connection to {}:{} within connection_timeout ({:?})",
+                        self.target.host, self.target.port, self.limits.connection_timeout
+                    ),
+                )
+            })?
+    }
+
+    async fn turn(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        by: Instant,
+        of: &str,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        match timeout_at(by, Arc::clone(semaphore).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // Never closed.
+            Ok(Err(error)) => Err(Failure::new(FailureKind::Cancelled, error.to_string())),
+            Err(_) => Err(Failure::new(
+                FailureKind::AcquireTimeout,
+                format!(
+                    "waited connection_acquire_timeout ({:?}) for a turn: {of}",
+                    self.limits.acquire_timeout
+                ),
+            )),
+        }
+    }
+}
+
+/// A stream being opened. Dropping it cancels.
+#[derive(Debug)]
+pub struct Opening {
+    outcome: Arc<Mutex<Option<Result<OpenLeg, Failure>>>>,
+    task: AbortHandle,
+}
+
+impl Opening {
+    /// What came of it, once; `None` while it goes on.
+    pub fn take(&self) -> Option<Result<OpenLeg, Failure>> {
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,286 @@
+//! `Pool`, `Opening`, `Leg`, `OpenFailure`: opening streams.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dgsm_core::signing::EventSigner;
+use dgsm_net::dial::{Ping, Proxy, Target};
+use dgsm_net::engine::Engine;
+use dgsm_net::exchange::Exchange;
+use dgsm_net::failure::Failure;
+use dgsm_net::pool::{Limits, OpenLeg};
+use dgsm_net::{Wake, tls};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::waker::{Mailbox, Waker};
+
+/// The service's name in credential scopes.
+const SERVICE: &str = "sagemaker";
+
+/// Posts a fixed token to a mailbox.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    mailbox: Arc<Mailbox>,
+    token: u64,
+}
+
+impl Ring {
+    pub(crate) fn new(waker: &Waker, token: u64) -> Arc<Self> {
+        Arc::new(Self {
+            mailbox: waker.mailbox(),
+            token,
+        })
+    }
+}
+
+impl Wake for Ring {
+    fn wake(&self) {
+        self.mailbox.post(self.token);
+    }
+}
+
+/// Connections to one endpoint, within limits.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Pool {
+    pool: Arc<dgsm_net::pool::Pool>,
+}
+
+#[pymethods]
+impl Pool {
+    #[new]
+    #[pyo3(signature = (
+        *, host, port, ca_bundle, proxy, connection_timeout, connection_acquire_timeout,
+        subscription_timeout, max_concurrency, max_streams_per_connection, max_handshakes,
+        ping_after, ping_within
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "one settings call, by keyword")]
+    fn new(
+        host: String,
+        port: u16,
+        ca_bundle: Option<PathBuf>,
+        proxy: Option<(String, u16, bool, Option<String>)>,
+        connection_timeout: f64,
+        connection_acquire_timeout: f64,
+        subscription_timeout: f64,
+        max_concurrency: usize,
+        max_streams_per_connection: usize,
+        max_handshakes: usize,
+        ping_after: f64,
+        ping_within: f64,
+    ) -> PyResult<Self> {
+        let tls = tls::client_config(ca_bundle.as_deref())
+            .map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let proxy = proxy.map(|(host, port, tls, authorization)| Proxy {
+            host,
+            port,
+            tls,
+            authorization,
+        });
+        let ping = Ping {
+            after: seconds(ping_after)?,
+            within: seconds(ping_within)?,
+        };
+        let target = Target {
+            host,
+            port,
+            proxy,
+            tls,
+            ping,
+        };
+        let limits = Limits {
+            connection_timeout: seconds(connection_timeout)?,
+            acquire_timeout: seconds(connection_acquire_timeout)?,
+            subscription_timeout: seconds(subscription_timeout)?,
+            max_concurrency,
+            max_streams_per_connection,
+            max_handshakes,
+        };
+        Ok(Self {
+            pool: dgsm_net::pool::Pool::new(target, limits),
+        })
+    }
+
+    /// Sends a POST and waits, elsewhere, for its response headers; then posts the token.
+    #[pyo3(signature = (authority, path, headers, *, with_permit, waker, token))]
+    fn open(
+        &self,
+        authority: &str,
+        path: &str,
+        headers: Vec<(String, String)>,
+        with_permit: bool,
+        waker: &Waker,
+        token: u64,
+    ) -> PyResult<Opening> {
+        let mut request = http::Request::post(format!("https://{authority}{path}"));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request
+            .body(())
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let engine = Engine::shared()?;
+        let opening = self
+            .pool
+            .open(&engine, request, with_permit, Ring::new(waker, token));
+        Ok(Opening {
+            opening: Mutex::new(Some(opening)),
+            engine,
+        })
+    }
+}
+
+/// A stream on its way.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Opening {
+    opening: Mutex<Option<dgsm_net::pool::Opening>>,
+    engine: Arc<Engine>,
+}
+
+/// What an opening came to.
+#[derive(IntoPyObject)]
+enum Opened {
+    Leg(Leg),
+    Failure(OpenFailure),
+}
+
+#[pymethods]
+impl Opening {
+    /// The outcome, once; `None` while there is none, and after `cancel`.
+    fn take(&self) -> Option<Opened> {
+        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(match opening.as_ref()?.take()? {
+            Ok(leg) => Opened::Leg(Leg::new(leg, Arc::clone(&self.engine))),
+            Err(failure) => Opened::Failure(OpenFailure { failure }),
+        })
+    }
+
+    /// Stops waiting; a stream that was not taken is closed.
+    fn cancel(&self) {
+        drop(
+            self.opening
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+}
+
+/// A stream that the service has accepted, until a session takes it over.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Leg {
+    parts: Mutex<Parts>,
+    engine: Arc<Engine>,
+    headers: Vec<(String, String)>,
+}
+
+struct Parts {
+    open: Option<Box<OpenLeg>>,
+    signer: Option<EventSigner>,
+}
+
+impl Leg {
+    fn new(leg: OpenLeg, engine: Arc<Engine>) -> Self {
+        let Exchange { headers, .. } = &leg.exchange;
+        let headers = headers.clone();
+        Self {
+            parts: Mutex::new(Parts {
+                open: Some(Box::new(leg)),
+                signer: None,
+            }),
+            engine,
+            headers,
+        }
+    }
+
+    /// What a session needs of it, once.
+    pub(crate) fn take(&self) -> PyResult<(Arc<Engine>, OpenLeg, EventSigner)> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        match (parts.open.take(), parts.signer.take()) {
+            (Some(open), Some(signer)) => Ok((Arc::clone(&self.engine), *open, signer)),
+            _ => Err(PyRuntimeError::new_err(
+                "a leg is taken once, and after begin_chain()",
+            )),
+        }
+    }
+}
+
+#[pymethods]
+impl Leg {
+    /// The response's headers.
+    #[getter]
+    fn headers(&self) -> Vec<(String, String)> {
+        self.headers.clone()
+    }
+
+    /// Begins the chain of event signatures, with the key and signature of the leg's request.
+    #[pyo3(signature = (*, secret_access_key, region, seed_signature))]
+    fn begin_chain(
+        &self,
+        secret_access_key: &str,
+        region: &str,
+        seed_signature: &str,
+    ) -> PyResult<()> {
+        let signer = EventSigner::new(secret_access_key, region, SERVICE, seed_signature)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        self.parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .signer = Some(signer);
+        Ok(())
+    }
+}
+
+/// Why there is no stream, as data: the classifier's input.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct OpenFailure {
+    failure: Failure,
+}
+
+#[pymethods]
+impl OpenFailure {
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.failure.kind.as_str()
+    }
+
+    #[getter]
+    fn detail(&self) -> &str {
+        &self.failure.detail
+    }
+
+    #[getter]
+    fn h2_code(&self) -> Option<u32> {
+        self.failure.h2_code
+    }
+
+    #[getter]
+    fn status(&self) -> Option<u16> {
+        self.failure.answer.as_ref().map(|answer| answer.status)
+    }
+
+    #[getter]
+    fn headers(&self) -> Vec<(String, String)> {
+        self.failure
+            .answer
+            .as_ref()
+            .map_or_else(Vec::new, |answer| answer.headers.clone())
+    }
+
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let body = self
+            .failure
+            .answer
+            .as_ref()
+            .map_or(&[][..], |answer| &answer.body);
+        PyBytes::new(py, body)
+    }
+}
+
+/// Seconds as Python has them.
+pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()))
+}

@@ -1,0 +1,305 @@
+//! `Session`, `Step`, `SessionFailure`: a core session as Python holds it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dgsm_core::frame::Frame;
+use dgsm_core::session::{
+    FailureCause, LegEnd, Level, OpenFailure, Outcome, PushError, Session as CoreSession, Settings,
+    Target,
+};
+use dgsm_net::pump;
+use dgsm_net::session::{SharedSession, interest};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+
+use crate::pool::{Leg, Ring, seconds};
+use crate::waker::Waker;
+
+/// Levels of Python's `logging`.
+const INFO: u32 = 20;
+const WARNING: u32 = 30;
+
+/// Why a message was not taken: no room now.
+pub(crate) const FULL: u8 = 1;
+/// Why a message was not taken: the session, or its input, has ended.
+pub(crate) const ENDED: u8 = 2;
+
+/// The fields of `SageMakerConfig` that a session needs; they are validated there.
+#[derive(FromPyObject)]
+struct Knobs {
+    max_leg_age: Option<f64>,
+    stall_timeout: Option<f64>,
+    replay_speed: Option<f64>,
+    keepalive_interval: Option<f64>,
+    max_replay_buffer_bytes: usize,
+    max_retries: u32,
+    initial_backoff: f64,
+    max_backoff: f64,
+    backoff_multiplier: f64,
+    retry_budget: f64,
+    close_timeout: f64,
+}
+
+impl Knobs {
+    fn settings(&self) -> PyResult<Settings> {
+        Ok(Settings {
+            max_leg_age: self.max_leg_age.map(seconds).transpose()?,
+            stall_timeout: self.stall_timeout.map(seconds).transpose()?,
+            replay_speed: self.replay_speed,
+            keepalive_interval: self.keepalive_interval.map(seconds).transpose()?,
+            max_replay_buffer_bytes: self.max_replay_buffer_bytes,
+            max_retries: self.max_retries,
+            initial_backoff: seconds(self.initial_backoff)?,
+            max_backoff: seconds(self.max_backoff)?,
+            backoff_multiplier: self.backoff_multiplier,
+            retry_budget: seconds(self.retry_budget)?,
+            close_timeout: seconds(self.close_timeout)?,
+            ..Settings::default()
+        })
+    }
+}
+
+/// What the driver does next.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) enum Step {
+    /// Open a leg, then `attach` it or say `open_failed`.
+    Open { standby: bool },
+    /// Nothing, for so many seconds or until woken.
+    Wait { seconds: Option<f64> },
+    /// The session is over, in order.
+    Finished {},
+    /// The session is over, and why.
+    Failed { failure: Py<SessionFailure> },
+}
+
+/// Why a session failed, as data: the classifier's input.
+#[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
+pub(crate) struct SessionFailure {
+    /// The classifier's name for it; `None` when a leg could not be opened: the driver has that
+    /// error.
+    kind: Option<&'static str>,
+    /// What a person would want to read.
+    detail: String,
+    code: Option<String>,
+    message: Option<String>,
+    h2_code: Option<u32>,
+    /// The application had sent nothing for as long as the container waits.
+    silent: bool,
+    /// What another leg would need is there.
+    resumable: bool,
+    attempts: u32,
+    elapsed: f64,
+    unacknowledged_bytes: u64,
+    unacknowledged_seconds: f64,
+}
+
+impl SessionFailure {
+    fn new(failure: &dgsm_core::session::SessionFailure) -> Self {
+        let (end, resumable) = match &failure.cause {
+            FailureCause::Open | FailureCause::Silent => (None, true),
+            FailureCause::Leg(end) => (Some(end), true),
+            FailureCause::NotResumable(end) => (Some(end), false),
+        };
+        let silent = matches!(failure.cause, FailureCause::Silent);
+        let (code, message, h2_code) = match end {
+            Some(LegEnd::ModelStreamError { code, message }) => {
+                (Some(code.clone()), Some(message.clone()), None)
+            }
+            Some(LegEnd::InternalStreamFailure { message }) => (None, Some(message.clone()), None),
+            Some(LegEnd::Exception { kind, message }) => {
+                (Some(kind.clone()), Some(message.clone()), None)
+            }
+            Some(LegEnd::Reset { code }) => (None, None, *code),
+            // What the container would have said, had it been asked for its reason.
+            None if silent => (None, Some("NET-0001".to_owned()), None),
+            _ => (None, None, None),
+        };
+        Self {
+            kind: if silent {
+                Some("model_stream_error")
+            } else {
+                end.map(LegEnd::reason)
+            },
+            detail: failure.to_string(),
+            code,
+            message,
+            h2_code,
+            silent,
+            resumable,
+            attempts: failure.attempts,
+            elapsed: failure.elapsed.as_secs_f64(),
+            unacknowledged_bytes: failure.unacked_bytes,
+            unacknowledged_seconds: failure.unacked_seconds,
+        }
+    }
+}
+
+/// One conversation, over any number of legs.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Session {
+    shared: Arc<SharedSession>,
+}
+
+#[pymethods]
+impl Session {
+    #[new]
+    #[pyo3(signature = (path, query, config, *, seed, waker, token))]
+    fn new(
+        path: &str,
+        query: &str,
+        config: Knobs,
+        seed: u64,
+        waker: &Waker,
+        token: u64,
+    ) -> PyResult<Self> {
+        let session = CoreSession::new(config.settings()?, &Target { path, query }, seed);
+        Ok(Self {
+            shared: SharedSession::new(session, Ring::new(waker, token)),
+        })
+    }
+
+    /// Takes a message of the application: 0. Or why not: `FULL`, and woken when it is worth
+    /// another try; `ENDED` for good.
+    fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
+        let frame = frame(data)?;
+        let now = self.shared.now();
+        let mut session = self.shared.lock();
+        match session.push(now, frame) {
+            Ok(()) => {
+                drop(session);
+                self.shared.ring();
+                Ok(0)
+            }
+            Err(PushError::Full) => {
+                self.shared.arm(interest::WRITABLE);
+                Ok(FULL)
+            }
+            Err(PushError::Closed | PushError::Failed) => Ok(ENDED),
+        }
+    }
+
+    /// The next message for the application. None: not now; woken when there is one.
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut session = self.shared.lock();
+        let Some(frame) = session.pop() else {
+            self.shared.arm(interest::READABLE);
+            return Ok(None);
+        };
+        drop(session);
+        self.shared.has_read();
+        Ok(Some(match frame {
+            Frame::Text(text) => PyString::from_bytes(py, &text)?.into_any(),
+            Frame::Binary(data) => PyBytes::new(py, &data).into_any(),
+        }))
+    }
+
+    /// The application ends its input.
+    fn finish(&self) {
+        let now = self.shared.now();
+        self.shared.lock().finish(now);
+        self.shared.ring();
+    }
+
+    /// Ends everything now: legs are reset, nothing more is sent or received.
+    fn abort(&self) {
+        self.shared.lock().abort();
+        self.shared.ring();
+    }
+
+    /// What the driver does next.
+    fn step(&self, py: Python<'_>) -> PyResult<Step> {
+        use dgsm_core::session::Step as CoreStep;
+        let now = self.shared.now();
+        let mut session = self.shared.lock();
+        let step = session.step(now);
+        // Without a leg nobody else keeps the session's clock.
+        let deadline = session.deadline();
+        drop(session);
+        Ok(match step {
+            CoreStep::Open { standby } => Step::Open { standby },
+            CoreStep::Wait { until } => {
+                let due = [until, deadline].into_iter().flatten().min();
+                Step::Wait {
+                    seconds: due.map(|due| due.saturating_sub(now).as_secs_f64()),
+                }
+            }
+            CoreStep::Finished => Step::Finished {},
+            CoreStep::Failed(failure) => Step::Failed {
+                failure: Py::new(py, SessionFailure::new(&failure))?,
+            },
+        })
+    }
+
+    /// The leg that the driver opened: its pump starts.
+    fn attach(&self, leg: &Leg) -> PyResult<()> {
+        let (engine, open, signer) = leg.take()?;
+        let now = self.shared.now();
+        let id = self.shared.lock().leg_opened(now);
+        pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);
+        Ok(())
+    }
+
+    /// The leg that the session wanted could not be opened.
+    #[pyo3(signature = (*, retryable, limit))]
+    fn open_failed(&self, retryable: bool, limit: Option<u32>) {
+        let failure = match (retryable, limit) {
+            (false, _) => OpenFailure::Terminal,
+            (true, None) => OpenFailure::Transient,
+            (true, Some(limit)) => OpenFailure::Limited(limit),
+        };
+        let now = self.shared.now();
+        // What follows is asked for with `step`.
+        let _ = self.shared.lock().open_failed(now, failure);
+    }
+
+    /// What has happened since the last call, as bits: 1 readable, 2 writable, 4 driver.
+    fn take_happened(&self) -> u8 {
+        self.shared.take_happened()
+    }
+
+    /// Lines for the log since the last call: level, as `logging` has them, and text.
+    fn take_notices(&self) -> Vec<(u32, String)> {
+        let mut session = self.shared.lock();
+        let notices: Vec<_> = std::iter::from_fn(|| session.pop_notice()).collect();
+        drop(session);
+        let skipped = self.shared.take_skipped().into_iter().map(|event_type| {
+            (
+                WARNING,
+                format!("skipped an event of the unknown type {event_type:?}"),
+            )
+        });
+        notices
+            .iter()
+            .map(|notice| {
+                let level = match notice.level() {
+                    Level::Info => INFO,
+                    Level::Warning => WARNING,
+                };
+                (level, notice.to_string())
+            })
+            .chain(skipped)
+            .collect()
+    }
+}
+
+/// Bytes or text from whatever holds them. `bytes` and `str` are what the SDK sends.
+fn frame(data: &Bound<'_, PyAny>) -> PyResult<Frame> {
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return Ok(Frame::Binary(Bytes::copy_from_slice(bytes.as_bytes())));
+    }
+    if let Ok(text) = data.cast::<PyString>() {
+        let text = Bytes::copy_from_slice(text.to_str()?.as_bytes());
+        return Frame::text(text).map_err(|error| PyTypeError::new_err(error.to_string()));
+    }
+    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
+        let buffer = PyBuffer::<u8>::get(data)?;
+        return Ok(Frame::Binary(Bytes::from(buffer.to_vec(data.py())?)));
+    }
+    Err(PyTypeError::new_err(format!(
+        "send() takes str, bytes, bytearray, memoryview or dict, not {}",
+        data.get_type().name()?
+    )))
+}
