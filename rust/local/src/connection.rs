@@ -1,0 +1,213 @@
+//! One TCP connection: TLS, HTTP/2, and a task for each of its streams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use h2::server;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use crate::faults::{ConnectionAction, covers};
+use crate::leg;
+use crate::server::Shared;
+use crate::stats::{Live, count};
+use crate::tap::{Orders, Tap};
+
+/// A client that never finishes its handshakes is let go after this.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After a `GOAWAY` that covers no stream of the connection.
+const FAREWELL: Duration = Duration::from_millis(100);
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+/// Load tests cancel hundreds of streams at once; that is no attack here.
+const RESET_STREAMS: usize = 10_000;
+
+/// What a stream may ask of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    Close {
+        rst: bool,
+    },
+    GoAway {
+        last_stream: u32,
+        code: u32,
+        /// Stay until the streams have ended.
+        linger: bool,
+    },
+}
+
+/// A connection, as its streams see it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) number: u64,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Connection {
+    /// Asks for something. A connection that has closed does not mind.
+    pub(crate) fn command(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
+    let number = shared.next_connection();
+    count(&shared.counters.connections);
+    let _live = Live::new(shared.counters.clone(), |counters| {
+        &counters.live_connections
+    });
+    let (commands, mut received) = mpsc::unbounded_channel();
+    let connection = Arc::new(Connection { number, commands });
+    shared.remember(&connection);
+    // Only costs time where it is not supported.
+    let _ = tcp.set_nodelay(true);
+    tokio::select! {
+        () = speak(&shared, &connection, tcp, &mut received) => {}
+        () = shared.stopped() => {}
+    }
+    shared.forget(number);
+}
+
+async fn speak(
+    shared: &Arc<Shared>,
+    connection: &Arc<Connection>,
+    tcp: TcpStream,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+) {
+    let fault = shared
+        .settings
+        .connection_faults
+        .iter()
+        .find(|fault| covers(fault.connections, connection.number));
+    match fault.map(|fault| fault.action) {
+        Some(ConnectionAction::NeverTls) => {
+            count(&shared.counters.faults);
+            return closed_by(&tcp, commands).await;
+        }
+        Some(ConnectionAction::ResetTcp) => {
+            count(&shared.counters.faults);
+            let _ = tcp.set_zero_linger();
+            return;
+        }
+        Some(ConnectionAction::SlowTls { seconds }) => {
+            count(&shared.counters.faults);
+            tokio::select! {
+                () = sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()) => {}
+                _ = commands.recv() => return,
+            }
+        }
+        Some(ConnectionAction::NeverHttp2) | None => {}
+    }
+    let handshake = TlsAcceptor::from(shared.tls.clone()).accept(tcp);
+    let tls = tokio::select! {
+        tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => tls,
+        _ = commands.recv() => return,
+    };
+    let Ok(Ok(tls)) = tls else {
+        count(&shared.counters.tls_failures);
+        return;
+    };
+    if fault.is_some_and(|fault| fault.action == ConnectionAction::NeverHttp2) {
+        count(&shared.counters.faults);
+        return closed_by(tls.get_ref().0, commands).await;
+    }
+    let orders = Arc::new(Orders::default());
+    let handshake = server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(shared.settings.max_concurrent_streams)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(None)
+        .handshake(Tap::new(tls, orders.clone()));
+    let http2 = tokio::select! {
+        http2 = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => http2,
+        command = commands.recv() => {
+            if let Some(Command::Close { rst: true }) = command {
+                orders.reset_on_close();
+            }
+            return;
+        }
+    };
+    if let Ok(Ok(http2)) = http2 {
+        streams(shared, connection, http2, &orders, commands).await;
+    }
+}
+
+/// Serves the streams of a connection.
+async fn streams(
+    shared: &Arc<Shared>,
+    connection: &Arc<Connection>,
+    mut http2: server::Connection<Tap, bytes::Bytes>,
+    orders: &Orders,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+) {
+    let mut pings = http2.ping_pong();
+    // Dropped with the connection: a stream does not outlive it.
+    let mut legs = JoinSet::new();
+    let mut leaving = false;
+    loop {
+        if leaving && legs.is_empty() {
+            http2.graceful_shutdown();
+            leaving = false;
+        }
+        tokio::select! {
+            accepted = http2.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    count(&shared.counters.opens);
+                    legs.spawn(leg::serve(shared.clone(), connection.clone(), request, respond));
+                }
+                Some(Err(_)) | None => break,
+            },
+            Some(_) = legs.join_next() => {}
+            command = commands.recv() => match command {
+                Some(Command::Close { rst }) => {
+                    if rst {
+                        orders.reset_on_close();
+                    }
+                    break;
+                }
+                Some(Command::GoAway { last_stream, code, linger }) => {
+                    orders.go_away(last_stream, code);
+                    // Something has to be written for ours to be put before it.
+                    if let Some(pings) = &mut pings {
+                        let _ = pings.send_ping(h2::Ping::opaque());
+                    }
+                    if linger {
+                        leaving = true;
+                    } else {
+                        let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| http2.poll_closed(cx))).await;
+                        break;
+                    }
+                }
+                None => break,
+            },
+        }
+    }
+    drop(http2);
+    // The legs see the connection gone and write their records.
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(1), legs.join_next()).await {}
+}
+
+/// Reads nothing and writes nothing until the client goes away.
+async fn closed_by(tcp: &TcpStream, commands: &mut mpsc::UnboundedReceiver<Command>) {
+    let silence = async {
+        let mut waste = [0; 4096];
+        while tcp.readable().await.is_ok() {
+            match tcp.try_read(&mut waste) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    tokio::select! {
+        () = silence => {}
+        _ = commands.recv() => {}
+    }
+}

@@ -1,0 +1,464 @@
+//! `v1/listen` whose transcript is the numbers of the chunks that were heard.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use dgsm_core::frame::Frame;
+use ring::digest::{self, SHA256};
+use serde::Deserialize;
+
+use super::layout::Mark;
+use super::results::{self, Results, Seconds};
+use crate::audio::Format;
+use crate::model::{Heard, Reply};
+use crate::query::Query;
+
+/// How the model answers.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatermarkSettings {
+    /// A final result for so many chunks.
+    pub window: u32,
+    /// A final result for so many seconds instead, wherever chunks end. A chunk is said by the result that covers its end.
+    pub window_seconds: Option<f64>,
+    /// Finals wait until so many further chunks were heard.
+    pub late_chunks: u32,
+    /// Finals wait until so many further seconds of audio were heard.
+    pub late_seconds: f64,
+    /// An interim result for so many chunks, where the query asks for them; 0: none.
+    pub interim_every: u32,
+    /// Each channel's first window is so many chunks shorter than the previous one's, so that channels' results end at
+    /// different times.
+    pub channel_skew: u32,
+    /// Whether Finalize is answered when there is nothing new to say.
+    pub answer_empty_finalize: bool,
+    /// Audio without chunks gets an empty final for so many seconds.
+    pub silence_window: f64,
+    /// Seconds between `CloseStream` and its answer. A client that ends its input before loses the tail, as with the
+    /// service.
+    pub closing_time: f64,
+    /// Seconds without any message until the stream fails with NET-0001; `None`: never.
+    pub silence_timeout: Option<f64>,
+}
+
+impl Default for WatermarkSettings {
+    fn default() -> Self {
+        Self {
+            window: 10,
+            window_seconds: None,
+            late_chunks: 0,
+            late_seconds: 0.0,
+            interim_every: 5,
+            channel_skew: 0,
+            answer_empty_finalize: true,
+            silence_window: 3.0,
+            closing_time: 0.02,
+            silence_timeout: Some(10.0),
+        }
+    }
+}
+
+/// One conversation with the model. Time is given as the time since it began.
+pub struct WatermarkModel {
+    settings: WatermarkSettings,
+    request_id: String,
+    created: String,
+    wants: Wants,
+    format: Format,
+    frames: u64,
+    channels: Vec<Channel>,
+    sha256: digest::Context,
+    last_message: Duration,
+    phase: Phase,
+}
+
+/// What the query asks for.
+#[derive(Debug)]
+struct Wants {
+    multichannel: bool,
+    interim_results: bool,
+    vad_events: bool,
+    /// Seconds of silence after which a final has `speech_final`.
+    endpointing: Option<f64>,
+    /// Seconds of silence after which an utterance ends.
+    utterance_end: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Listening,
+    /// `CloseStream` was heard; the answer comes at this time.
+    Closing(Duration),
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    /// Where the last final ended.
+    finalised: u64,
+    finals: u32,
+    /// Chunks heard and not yet in a final.
+    pending: VecDeque<Mark>,
+    since_interim: u32,
+    /// The end of the last word of the utterance under way.
+    open_utterance: Option<u64>,
+    /// Whether a final with `speech_final` has closed the words so far.
+    speech_closed: bool,
+}
+
+/// The fields of a client's text message that matter here.
+#[derive(Deserialize)]
+struct Control {
+    r#type: String,
+    keyterms: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for WatermarkModel {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("WatermarkModel")
+            .field("frames", &self.frames)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WatermarkModel {
+    /// A conversation about to begin.
+    #[must_use]
+    pub fn new(
+        settings: WatermarkSettings,
+        query: &Query,
+        request_id: String,
+        created: String,
+    ) -> Self {
+        let seconds = |key| query.number(key).map(|millis: f64| millis / 1e3);
+        let wants = Wants {
+            multichannel: query.flag("multichannel"),
+            interim_results: query.flag("interim_results"),
+            vad_events: query.flag("vad_events"),
+            endpointing: seconds("endpointing"),
+            utterance_end: seconds("utterance_end_ms"),
+        };
+        Self {
+            settings,
+            request_id,
+            created,
+            wants,
+            format: Format::OTHER,
+            frames: 0,
+            channels: Vec::new(),
+            sha256: digest::Context::new(&SHA256),
+            last_message: Duration::ZERO,
+            phase: Phase::Listening,
+        }
+    }
+
+    /// Takes a binary message.
+    pub fn hear(&mut self, now: Duration, heard: &Heard<'_>, replies: &mut Vec<Reply>) {
+        if self.phase != Phase::Listening {
+            return;
+        }
+        self.last_message = now;
+        self.sha256.update(heard.audio);
+        self.format = heard.format;
+        self.frames = heard.frames;
+        let channels = if self.wants.multichannel {
+            heard.format.channels
+        } else {
+            1
+        };
+        if heard.frames > 0 {
+            self.channels
+                .resize_with(usize::from(channels), Channel::default);
+        }
+        for mark in heard.marks {
+            // Without `multichannel` the channels are one, and all say the same.
+            if let Some(channel) = self.channels.get_mut(usize::from(mark.channel)) {
+                channel.pending.push_back(*mark);
+                channel.since_interim += 1;
+            }
+        }
+        for index in 0..self.channels.len() {
+            self.notice_speech(index, replies);
+            while let Some(cut) = self.due(index) {
+                self.finalise(index, cut, false, replies);
+            }
+            self.interim(index, replies);
+        }
+    }
+
+    /// Takes a text message.
+    pub fn read(&mut self, now: Duration, text: &str, replies: &mut Vec<Reply>) {
+        if self.phase != Phase::Listening {
+            return;
+        }
+        self.last_message = now;
+        let control: Option<Control> = serde_json::from_str(text).ok();
+        match control.as_ref().map(|control| control.r#type.as_str()) {
+            Some("KeepAlive") => {}
+            Some("Finalize") => {
+                for index in 0..self.channels.len() {
+                    if self.settings.answer_empty_finalize
+                        || self.channels[index].finalised < self.frames
+                    {
+                        self.finalise(index, self.frames, true, replies);
+                    }
+                }
+            }
+            Some("CloseStream") => {
+                let closing =
+                    Duration::try_from_secs_f64(self.settings.closing_time).unwrap_or_default();
+                self.phase = Phase::Closing(now + closing);
+                self.tick(now, replies);
+            }
+            Some("Configure") => {
+                let keyterms = control.and_then(|control| control.keyterms);
+                let mut success =
+                    serde_json::json!({"type": "ConfigureSuccess", "request_id": self.request_id});
+                if let Some(keyterms) = keyterms {
+                    success["keyterms"] = keyterms.into();
+                }
+                replies.push(message(success.to_string()));
+            }
+            Some(_) | None => {
+                let error = serde_json::json!({
+                    "type": "Error",
+                    "variant": "SchemaError",
+                    "description": "Could not deserialize last text message",
+                    "message": text,
+                });
+                replies.push(message(error.to_string()));
+                self.fail(
+                    "1008",
+                    "DATA-0000: a text message could not be understood",
+                    replies,
+                );
+            }
+        }
+    }
+
+    /// The client's input has ended: whatever was not said yet stays unsaid.
+    pub fn input_ended(&mut self, replies: &mut Vec<Reply>) {
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            replies.push(Reply::End);
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Listening => self.silence_ends(),
+            Phase::Closing(at) => Some(at),
+            Phase::Ended => None,
+        }
+    }
+
+    /// Does what is due by itself.
+    pub fn tick(&mut self, now: Duration, replies: &mut Vec<Reply>) {
+        match self.phase {
+            Phase::Listening if self.silence_ends().is_some_and(|at| at <= now) => {
+                let reason = "NET-0001: did not receive audio data or a text message within the timeout window";
+                self.fail("1011", reason, replies);
+            }
+            Phase::Closing(at) if at <= now => self.close(replies),
+            Phase::Listening | Phase::Closing(_) | Phase::Ended => {}
+        }
+    }
+
+    fn silence_ends(&self) -> Option<Duration> {
+        let timeout = Duration::try_from_secs_f64(self.settings.silence_timeout?).ok()?;
+        Some(self.last_message + timeout)
+    }
+
+    fn fail(&mut self, code: &str, message: &str, replies: &mut Vec<Reply>) {
+        self.phase = Phase::Ended;
+        replies.push(Reply::Fail {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+
+    fn close(&mut self, replies: &mut Vec<Reply>) {
+        self.phase = Phase::Ended;
+        for index in 0..self.channels.len() {
+            if self.channels[index].finalised < self.frames {
+                self.finalise(index, self.frames, false, replies);
+            }
+        }
+        let sha256 = self.sha256.clone().finish();
+        let sha256: String = sha256
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let duration = self.seconds(self.frames);
+        let channels = if self.wants.multichannel {
+            self.format.channels
+        } else {
+            1
+        };
+        let closing = results::metadata(
+            &self.request_id,
+            &self.created,
+            &sha256,
+            &duration,
+            channels,
+        );
+        replies.extend([message(closing), Reply::End]);
+    }
+
+    /// Where the channel's next final ends, if it is time for it.
+    fn due(&self, index: usize) -> Option<u64> {
+        let (settings, channel) = (&self.settings, &self.channels[index]);
+        let late = self.format.frames(settings.late_seconds);
+        let heard_beyond = |cut: u64| {
+            let further = channel.pending.iter().filter(|mark| mark.end > cut).count();
+            further >= settings.late_chunks as usize && self.frames >= cut + late
+        };
+        if let Some(seconds) = settings.window_seconds {
+            let window = self.format.frames(seconds).max(1);
+            let cut = (channel.finalised / window + 1) * window;
+            return (cut <= self.frames && heard_beyond(cut)).then_some(cut);
+        }
+        let window = settings.window.max(1);
+        let skew = if channel.finals == 0 {
+            index as u32 * settings.channel_skew % window
+        } else {
+            0
+        };
+        let by_count = channel
+            .pending
+            .get((window - skew) as usize - 1)
+            .map(|mark| mark.end);
+        if let Some(cut) = by_count {
+            return heard_beyond(cut).then_some(cut);
+        }
+        let quiet_since = channel
+            .pending
+            .back()
+            .map_or(channel.finalised, |mark| mark.end);
+        let patience = match (channel.pending.is_empty(), self.wants.endpointing) {
+            (false, Some(endpointing)) => endpointing,
+            _ => settings.silence_window,
+        };
+        let cut = self.frames.checked_sub(late)?;
+        (cut >= quiet_since + self.format.frames(patience).max(1)).then_some(cut)
+    }
+
+    fn finalise(&mut self, index: usize, cut: u64, from_finalize: bool, replies: &mut Vec<Reply>) {
+        let channel = &mut self.channels[index];
+        let count = channel
+            .pending
+            .iter()
+            .take_while(|mark| mark.end <= cut)
+            .count();
+        let words: Vec<Mark> = channel.pending.drain(..count).collect();
+        let start = std::mem::replace(&mut channel.finalised, cut);
+        channel.finals += 1;
+        channel.since_interim = 0;
+        let silent = |since: u64, seconds: Option<f64>| {
+            seconds.is_some_and(|seconds| cut >= since + self.format.frames(seconds).max(1))
+        };
+        let speech_final = !channel.speech_closed
+            && channel.pending.is_empty()
+            && channel
+                .open_utterance
+                .is_some_and(|end| silent(end, self.wants.endpointing));
+        channel.speech_closed |= speech_final;
+        let ended = channel
+            .open_utterance
+            .filter(|end| channel.pending.is_empty() && silent(*end, self.wants.utterance_end));
+        if ended.is_some() {
+            channel.open_utterance = None;
+        }
+        self.say(
+            index,
+            start,
+            cut,
+            &words,
+            [true, speech_final, from_finalize],
+            replies,
+        );
+        if let Some(end) = ended {
+            let end = results::utterance_end(self.channel_index(index), &self.seconds(end));
+            replies.push(message(end));
+        }
+    }
+
+    fn interim(&mut self, index: usize, replies: &mut Vec<Reply>) {
+        let every = self.settings.interim_every;
+        let channel = &mut self.channels[index];
+        if !self.wants.interim_results || every == 0 || channel.since_interim < every {
+            return;
+        }
+        let words: Vec<Mark> = channel.pending.iter().copied().collect();
+        let Some(last) = words.last() else { return };
+        channel.since_interim = 0;
+        let (start, end) = (channel.finalised, last.end);
+        self.say(index, start, end, &words, [false; 3], replies);
+    }
+
+    fn notice_speech(&mut self, index: usize, replies: &mut Vec<Reply>) {
+        let channel = &mut self.channels[index];
+        let Some(last) = channel.pending.back().copied() else {
+            return;
+        };
+        if channel.open_utterance.is_some_and(|end| end >= last.end) {
+            return;
+        }
+        let started = match channel.open_utterance {
+            None => true,
+            Some(_) => channel.speech_closed,
+        };
+        let since = channel.open_utterance.replace(last.end);
+        channel.speech_closed = false;
+        if started && self.wants.vad_events {
+            let first = channel
+                .pending
+                .iter()
+                .find(|mark| since.is_none_or(|since| mark.end > since));
+            let start = first.map_or(last.start, |mark| mark.start);
+            let started = results::speech_started(self.channel_index(index), &self.seconds(start));
+            replies.push(message(started));
+        }
+    }
+
+    fn say(
+        &self,
+        index: usize,
+        start: u64,
+        end: u64,
+        words: &[Mark],
+        flags: [bool; 3],
+        replies: &mut Vec<Reply>,
+    ) {
+        let [is_final, speech_final, from_finalize] = flags;
+        let results = Results {
+            request_id: &self.request_id,
+            format: self.format,
+            channel_index: self.channel_index(index),
+            start,
+            end,
+            words,
+            is_final,
+            speech_final,
+            from_finalize,
+        };
+        replies.push(message(results.json()));
+    }
+
+    fn channel_index(&self, index: usize) -> [u16; 2] {
+        [index as u16, self.channels.len() as u16]
+    }
+
+    fn seconds(&self, frames: u64) -> Seconds {
+        Seconds {
+            micros: self.format.micros(frames),
+        }
+    }
+}
+
+fn message(text: String) -> Reply {
+    Reply::Message(Frame::from(text))
+}
