@@ -63,9 +63,7 @@ class SageMakerTransportFactory:
                 )
             self._config = config
         elif endpoint_name is None:
-            raise TypeError(
-                "an endpoint is needed: give endpoint_name= (and region=), or config="
-            )
+            raise TypeError("an endpoint is needed: give endpoint_name= (and region=), or config=")
         elif region is None:
             self._config = SageMakerConfig(endpoint_name)
         else:
@@ -90,7 +88,7 @@ class SageMakerTransportFactory:
     def __call__(
         self,
         url: str,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the SDK's signature
+        headers: Mapping[str, str] | None = None,
     ) -> SageMakerTransport:
         """Makes a transport; called by the SDK for each connection.
 

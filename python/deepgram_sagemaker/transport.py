@@ -24,6 +24,7 @@ from .errors import (
     RetriesExhaustedError,
     SageMakerError,
     SessionClosedError,
+    SessionLostError,
 )
 from .invocation import Invocation
 from .wakeups import Hub
@@ -164,8 +165,9 @@ class SageMakerTransport:
 
 
 class _Driver:
-    """Keeps one native session in legs. It does not know its transport, so that a transport
-    that is forgotten can be collected while this still runs.
+    """Keeps one native session in legs.
+
+    It does not know its transport: one that is forgotten can be collected while this still runs.
     """
 
     def __init__(self, services: Services, invocation: Invocation) -> None:
@@ -341,16 +343,31 @@ class _Driver:
         return exhausted
 
     def _leg_error(self, failure: SessionFailure) -> SageMakerError:
-        return classify(
+        config = self._services.config
+        error = classify(
             Failure(
-                kind=failure.kind,
+                kind=failure.kind or "closed",
                 detail=failure.detail,
                 code=failure.code,
                 message=failure.message,
                 h2_code=failure.h2_code,
+                silent=failure.silent,
             ),
-            region=self._services.config.region,
+            endpoint_name=config.endpoint_name,
+            region=config.region,
+            query=self._invocation.query,
         )
+        if failure.resumable:
+            return error
+        lost = SessionLostError(
+            f"{error.message} This session cannot go on over another stream: "
+            f"{failure.unacknowledged_seconds:.3f} s of audio "
+            f"({failure.unacknowledged_bytes} bytes) were not acknowledged",
+            seconds_unacknowledged=failure.unacknowledged_seconds,
+            code=error.code,
+        )
+        lost.__cause__ = error
+        return lost
 
     def _log(self) -> None:
         for level, line in self.session.take_notices():

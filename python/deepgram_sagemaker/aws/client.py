@@ -27,8 +27,9 @@ from aws_sdk_sagemaker_runtime_http2.models import (
     InvokeEndpointWithBidirectionalStreamInput,
 )
 from aws_sdk_sagemaker_runtime_http2.user_agent import aws_user_agent_plugin
-from smithy_aws_core.identity import AWSCredentialsIdentity
+from smithy_aws_core.identity import AWSCredentialsIdentity, AWSIdentityProperties
 from smithy_core.aio.client import ClientCall, RequestPipeline
+from smithy_core.aio.interfaces.identity import IdentityResolver
 from smithy_core.aio.retries import SimpleRetryStrategy
 from smithy_core.interceptors import InterceptorChain
 from smithy_core.types import TypedProperties
@@ -36,9 +37,10 @@ from smithy_http import Fields, tuples_to_fields
 from smithy_http.aio import HTTPResponse
 from smithy_http.plugins import user_agent_plugin
 
-from .._native import Leg, OpenFailure, Pool
-from ..errors import ProtocolError, TLSError
-from ..wakeups import Hub
+from deepgram_sagemaker._native import Leg, OpenFailure, Pool
+from deepgram_sagemaker.errors import ProtocolError, TLSError
+from deepgram_sagemaker.wakeups import Hub
+
 from .endpoints import EndpointResolver, resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
 from .failures import Failure, classify
 
@@ -46,9 +48,9 @@ if TYPE_CHECKING:
     from smithy_core.interfaces import URI
     from smithy_http.aio.interfaces import HTTPRequest
 
-    from ..config import SageMakerConfig
-    from ..credentials import Identity
-    from ..invocation import Invocation
+    from deepgram_sagemaker.config import SageMakerConfig
+    from deepgram_sagemaker.credentials import Identity
+    from deepgram_sagemaker.invocation import Invocation
 
 __all__ = ["LegClient"]
 
@@ -198,7 +200,7 @@ def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
     return (parts.hostname or "", port, secure, authorization)
 
 
-class _FrozenIdentity:
+class _FrozenIdentity(IdentityResolver[AWSCredentialsIdentity, AWSIdentityProperties]):
     """The SDK's identity resolver for one leg: the keys it was given, and no look-up."""
 
     def __init__(self, identity: Identity) -> None:
@@ -208,16 +210,17 @@ class _FrozenIdentity:
             session_token=identity.session_token,
         )
 
-    async def get_identity(self, *, properties: Any) -> AWSCredentialsIdentity:  # noqa: ANN401, ARG002
+    async def get_identity(self, *, properties: AWSIdentityProperties) -> AWSCredentialsIdentity:
+        del properties
         return self._identity
 
 
 class _NoTransport:
     """Stands where the SDK would otherwise make an aiohttp client that nobody uses."""
 
-    TIMEOUT_EXCEPTIONS: ClassVar[tuple[type[Exception], ...]] = ()
+    TIMEOUT_EXCEPTIONS: tuple[type[Exception], ...] = ()
 
-    async def send(self, request: HTTPRequest) -> HTTPResponse:  # noqa: ARG002
+    async def send(self, request: HTTPRequest) -> HTTPResponse:
         message = "every leg brings its own transport"
         raise RuntimeError(message)
 
@@ -231,7 +234,7 @@ class _LegTransport:
         seed_signature: The request's signature, in hexadecimal.
     """
 
-    TIMEOUT_EXCEPTIONS: ClassVar[tuple[type[Exception], ...]] = ()
+    TIMEOUT_EXCEPTIONS: tuple[type[Exception], ...] = ()
     SUPPORTS_DUPLEX_STREAMING: ClassVar[Literal[True]] = True
 
     def __init__(self, pool: Pool, *, standby: bool) -> None:
@@ -254,9 +257,7 @@ class _LegTransport:
         match opened:
             case Leg():
                 self.leg = opened
-                return HTTPResponse(
-                    status=200, fields=tuples_to_fields(opened.headers), body=b""
-                )
+                return HTTPResponse(status=200, fields=tuples_to_fields(opened.headers), body=b"")
             case OpenFailure():
                 self.failure = Failure(
                     kind=opened.kind,
@@ -268,13 +269,9 @@ class _LegTransport:
                 )
                 if opened.status is None:
                     raise ConnectionError(opened.detail)
-                return HTTPResponse(
-                    status=opened.status, fields=Fields(), body=opened.body
-                )
+                return HTTPResponse(status=opened.status, fields=Fields(), body=opened.body)
 
-    async def _opened(
-        self, destination: URI, headers: list[tuple[str, str]]
-    ) -> Leg | OpenFailure:
+    async def _opened(self, destination: URI, headers: list[tuple[str, str]]) -> Leg | OpenFailure:
         # As it was signed: without a port that is the scheme's own.
         authority = destination.netloc.removesuffix(f":{_HTTPS_PORT}")
         hub = Hub.running()
