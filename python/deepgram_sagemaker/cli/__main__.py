@@ -1,0 +1,5 @@
+"""`python -m deepgram_sagemaker.cli`."""
+
+from . import main
+
+main()

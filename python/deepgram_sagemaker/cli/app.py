@@ -1,0 +1,268 @@
+"""The commands and their options; what they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deepgram_sagemaker import __version__
+from deepgram_sagemaker.errors import SageMakerError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from deepgram_sagemaker.config import SageMakerConfig
+
+    from .figures import Figures
+    from .recording import Recording
+
+__all__ = ["app"]
+
+# The demo fails beyond this: it is what the recogniser's own tests allow.
+_WORST_WORD_ERRORS = 0.15
+# What a shell expects of a process that Ctrl-C ended.
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="deepgram-sagemaker",
+    help="Deepgram on Amazon SageMaker: try it on this machine, or against your endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+class Model(StrEnum):
+    """What answers behind the local endpoint."""
+
+    SPEECH = "speech"
+    WATERMARK = "watermark"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepgram-sagemaker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say which version this is.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def local(
+    model: Annotated[
+        Model,
+        typer.Option(
+            help="What answers: **speech** recognises English for v1/listen; "
+            "**watermark** counts marked chunks of audio, for tests of loss and order."
+        ),
+    ] = Model.SPEECH,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8443,
+    endpoint_name: Annotated[
+        str, typer.Option(help="The SageMaker endpoint that this pretends to be.")
+    ] = "local",
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the certificate authority's PEM file here, instead of a temporary place.",
+            dir_okay=False,
+        ),
+    ] = None,
+    max_age: Annotated[
+        float,
+        typer.Option(help="Seconds after which a stream is ended, as the service does.", min=0.1),
+    ] = 1800.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Something to go wrong: `reset after-audio=3.2` resets a stream after 3.2 s "
+            "of audio, `answer status=429 legs=1-2` throttles the first two. "
+            "May be given several times; a wrong one is answered with a list.",
+            metavar="RULE",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say how to reach it in one line of JSON.")
+    ] = False,
+    stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
+) -> None:
+    """Run an endpoint on this machine that speaks the service's protocol.
+
+    HTTP/2 over TLS, requests and events verified, the service's limits enforced: what works here
+    finds the same rules there. It prints what to set; Ctrl-C ends it.
+    """
+    from .fault_rules import FaultRuleError, parse_fault
+    from .serving import serve
+
+    try:
+        faults = [parse_fault(rule) for rule in fault or []]
+    except FaultRuleError as error:
+        raise typer.BadParameter(str(error), param_hint="--fault") from None
+    _run(
+        serve(
+            Console(),
+            as_json=as_json,
+            stop_with_stdin=stop_with_stdin,
+            model=model.value,
+            host=host,
+            port=port,
+            ca_bundle=ca_file,
+            endpoint_name=endpoint_name,
+            max_stream_age=max_age,
+            faults=faults,
+        )
+    )
+
+
+@app.command()
+def demo(
+    speed: Annotated[
+        float,
+        typer.Option(
+            help="Times real time. The recogniser keeps up with 2 on a small machine.",
+            min=0.1,
+            max=10.0,
+        ),
+    ] = 1.5,
+) -> None:
+    """Transcribe 44 seconds of real speech through everything, on this machine.
+
+    The Deepgram SDK, the SageMaker transport, and the local endpoint with a recogniser behind it,
+    in a process of its own. Fails when the transcript is wrong or anything is lost.
+    """
+    from .demonstration import demonstrate
+
+    console = Console()
+    figures, errors = _run(demonstrate(console, speed=speed, worst=_WORST_WORD_ERRORS))
+    if errors > _WORST_WORD_ERRORS:
+        _fail(f"the transcript is wrong: {errors:.1%} word errors")
+    _check_losses(figures)
+
+
+@app.command()
+def transcribe(
+    file: Annotated[
+        Path, typer.Argument(help="A WAV file.", exists=True, dir_okay=False, readable=True)
+    ],
+    endpoint_name: Annotated[
+        str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")
+    ],
+    region: Annotated[
+        str, typer.Option(help="Its region.", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"])
+    ] = "us-west-2",
+    endpoint_uri: Annotated[
+        str | None,
+        typer.Option(help="Where to connect instead of the region's own host, for PrivateLink."),
+    ] = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The AWS profile whose credentials to use.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Deepgram's model.")] = "nova-3",
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            "-p",
+            help="A parameter of v1/listen, such as `language=de`; several may be given.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(help="How fast to stream, in times real time.", min=0.1, max=100.0)
+    ] = 1.0,
+) -> None:
+    """Stream a WAV file to a SageMaker endpoint and show what is said in it.
+
+    Credentials come from where boto3 finds them. Fails when the stream does, or when anything in
+    the recording was lost.
+    """
+    import boto3
+
+    from deepgram_sagemaker.config import SageMakerConfig
+    from deepgram_sagemaker.local.audio import AudioError
+
+    from .recording import Recording
+
+    query = {"model": model, "smart_format": "true", "interim_results": "true"}
+    for entry in param or []:
+        name, equals, value = entry.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"{entry}: must be NAME=VALUE", param_hint="--param")
+        query[name] = value
+    try:
+        recording = Recording.open(file)
+        config = SageMakerConfig(
+            endpoint_name,
+            region,
+            endpoint_uri=endpoint_uri,
+            ca_bundle=ca_bundle,
+            boto3_session=boto3.Session(profile_name=profile) if profile else None,
+        )
+    except (AudioError, SageMakerError) as error:
+        _fail(str(error))
+    _check_losses(_run(_transcribe(config, recording, query, speed)))
+
+
+async def _transcribe(
+    config: SageMakerConfig, recording: Recording, query: dict[str, str], speed: float
+) -> Figures:
+    from .captions import Captions, heading, summary
+    from .conversation import converse
+
+    console = Console()
+    heading(
+        console,
+        "Transcribing",
+        [
+            ("Recording", recording.description),
+            ("Endpoint", f"{config.endpoint_name} in {config.region}"),
+            ("Model", query["model"]),
+        ],
+    )
+    with Captions(console, channels=query.get("multichannel") == "true") as captions:
+        figures = await converse(config, recording, query, captions, speed=speed)
+    summary(console, figures, errors=None, good=not (figures.lost or figures.repeated))
+    return figures
+
+
+def _run[T](work: Coroutine[None, None, T]) -> T:
+    """Run a command's work; what goes wrong is said in a line, and Ctrl-C in none."""
+    from .conversation import ConversationError
+
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    except (SageMakerError, ConversationError, ImportError, OSError, ValueError) as error:
+        _fail(str(error))
+
+
+def _check_losses(figures: Figures) -> None:
+    if figures.lost or figures.repeated:
+        _fail("not all of the audio was told exactly once")
+
+
+def _fail(reason: str) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True)
+    raise typer.Exit(1)

@@ -1,0 +1,147 @@
+"""One recording through the Deepgram SDK and our transport, watched from the outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deepgram import AsyncDeepgramClient
+from deepgram.core.events import EventType
+from deepgram.listen.v1.types import ListenV1Error, ListenV1Metadata, ListenV1Results
+
+from deepgram_sagemaker.factory import SageMakerTransportFactory
+
+from .figures import Figures, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deepgram_sagemaker.config import SageMakerConfig
+
+    from .recording import Recording
+
+__all__ = ["ConversationError", "Watcher", "converse"]
+
+_CHUNK_SECONDS = 0.02
+
+
+class ConversationError(Exception):
+    """The conversation did not come to its proper end."""
+
+
+class Watcher(Protocol):
+    """Sees what is said while it is said."""
+
+    def interim(self, start: float, end: float, transcript: str) -> None:
+        """Something that may still change was heard; times are seconds."""
+
+    def final(self, final: Final) -> None:
+        """Something was heard for good."""
+
+
+class _Listener:
+    """Turns the SDK's events into figures and captions."""
+
+    def __init__(self, figures: Figures, watcher: Watcher) -> None:
+        self._figures = figures
+        self._watcher = watcher
+        self.error: Exception | None = None
+        self.drawing = 0.0
+
+    def on_message(self, message: object) -> None:
+        self._figures.messages_received += 1
+        match message:
+            case ListenV1Results():
+                self._on_results(message)
+            case ListenV1Metadata():
+                self._figures.audio_heard = message.duration
+            case ListenV1Error():
+                self.error = ConversationError(f"the service says: {message.description}")
+
+    def on_error(self, error: Exception) -> None:
+        self.error = error
+
+    def _on_results(self, message: ListenV1Results) -> None:
+        self._figures.channels = message.channel_index[1]
+        alternative = message.channel.alternatives[0]
+        before = time.thread_time()
+        if message.is_final:
+            final = Final(
+                message.channel_index[0],
+                message.start,
+                message.duration,
+                alternative.transcript,
+                len(alternative.words),
+            )
+            self._figures.final(final, time.monotonic())
+            self._watcher.final(final)
+        else:
+            self._figures.interims += 1
+            self._watcher.interim(
+                message.start, message.start + message.duration, alternative.transcript
+            )
+        self.drawing += time.thread_time() - before
+
+
+async def converse(
+    config: SageMakerConfig,
+    recording: Recording,
+    query: Mapping[str, str],
+    watcher: Watcher,
+    *,
+    speed: float,
+) -> Figures:
+    """Stream a recording and listen to the end.
+
+    Args:
+        config: where to.
+        recording: what.
+        query: the parameters of `v1/listen`, `model` included.
+        watcher: is told what is heard.
+        speed: how fast, in times real time.
+
+    Raises:
+        SageMakerError: the transport gave up.
+        ConversationError: the service ended the conversation before it was over.
+    """
+    figures = Figures()
+    listener = _Listener(figures, watcher)
+    client = AsyncDeepgramClient(
+        api_key="unused", transport_factory=SageMakerTransportFactory(config=config)
+    )
+    parameters: dict[str, Any] = dict(query)
+    model = parameters.pop("model")
+    started, cpu = time.monotonic(), time.process_time()
+    async with client.listen.v1.connect(
+        model=model, request_options={"additional_query_parameters": parameters}
+    ) as connection:
+        connection.on(EventType.MESSAGE, listener.on_message)
+        connection.on(EventType.ERROR, listener.on_error)
+        speaking = asyncio.create_task(_speak(connection, recording, figures, speed))
+        listening = asyncio.create_task(connection.start_listening())
+        try:
+            await asyncio.wait({speaking, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if not speaking.done():
+                raise listener.error or ConversationError("the service ended the stream early")
+            await speaking
+            await listening
+        finally:
+            speaking.cancel()
+            listening.cancel()
+            await asyncio.gather(speaking, listening, return_exceptions=True)
+    figures.elapsed = time.monotonic() - started
+    figures.cpu = time.process_time() - cpu - listener.drawing
+    if listener.error is not None:
+        raise listener.error
+    return figures
+
+
+async def _speak(connection: Any, recording: Recording, figures: Figures, speed: float) -> None:  # noqa: ANN401 - the SDK's class has no public name
+    started = time.monotonic()
+    for chunk in recording.chunks(_CHUNK_SECONDS):
+        await connection.send_media(chunk.data)
+        now = time.monotonic()
+        figures.sent(len(chunk.data), chunk.end, now)
+        await asyncio.sleep(started + chunk.end / speed - now)
+    await connection.send_close_stream()

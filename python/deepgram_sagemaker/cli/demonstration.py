@@ -1,0 +1,51 @@
+"""`deepgram-sagemaker demo`: real speech through everything, and what it came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from deepgram_sagemaker.local.speech.sample import TWO_CITIES_TEXT, two_cities, word_error_rate
+
+from .captions import Captions, heading, summary
+from .conversation import converse
+from .recording import Recording
+from .served import endpoint_process
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .figures import Figures
+
+__all__ = ["demonstrate"]
+
+_QUERY: Final = {"model": "nova-3", "smart_format": "true", "interim_results": "true"}
+
+
+async def demonstrate(console: Console, *, speed: float, worst: float) -> tuple[Figures, float]:
+    """Transcribe the sample recording over a local endpoint.
+
+    Args:
+        console: where the captions go.
+        speed: how fast to stream, in times real time.
+        worst: the word error rate up to which the transcript is called good.
+
+    Returns:
+        What it came to, and the word error rate.
+    """
+    recording = Recording.open(two_cities())
+    async with endpoint_process() as endpoint:
+        heading(
+            console,
+            "Deepgram SDK → SageMaker transport → local endpoint",
+            [
+                ("Recording", recording.description),
+                ("Endpoint", f"{endpoint.endpoint_uri}, HTTP/2 over TLS, every event signed"),
+                ("Speed", f"{speed:g} times real time"),
+            ],
+        )
+        with Captions(console) as captions:
+            figures = await converse(endpoint.config(), recording, _QUERY, captions, speed=speed)
+    errors = word_error_rate(TWO_CITIES_TEXT, figures.transcript)
+    good = errors <= worst and not (figures.lost or figures.repeated)
+    summary(console, figures, errors=errors, good=good)
+    return figures, errors

@@ -1,0 +1,121 @@
+"""What a conversation comes to: its transcript, what it cost, and what was lost."""
+
+from __future__ import annotations
+
+import bisect
+import statistics
+from dataclasses import dataclass, field
+
+__all__ = ["Figures", "Final"]
+
+# Times have six decimals; two of them may differ by a rounding.
+_ROUNDING = 2e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A final result, as far as it matters here.
+
+    Attributes:
+        channel: the channel's index.
+        start: where the audio starts that it tells of, in seconds.
+        duration: how much that is.
+        transcript: what was said.
+        words: how many words that is.
+    """
+
+    channel: int
+    start: float
+    duration: float
+    transcript: str
+    words: int
+
+
+@dataclass(slots=True)
+class Figures:
+    """Counts one conversation as it goes."""
+
+    chunks_sent: int = 0
+    bytes_sent: int = 0
+    messages_received: int = 0
+    interims: int = 0
+    channels: int = 1
+    """How many the service recognises, each on its own."""
+    finals: list[Final] = field(default_factory=list)
+    audio_sent: float = 0.0
+    """Seconds of audio."""
+    audio_heard: float | None = None
+    """Seconds of audio that the service says it received; None until it has said so."""
+    cpu: float = 0.0
+    """Seconds of CPU that this process spent, drawing left out."""
+    elapsed: float = 0.0
+    """Seconds from the first byte sent to the end."""
+    _sent: list[tuple[float, float]] = field(default_factory=list)
+    _delays: list[float] = field(default_factory=list)
+
+    def sent(self, size: int, audio: float, now: float) -> None:
+        """A chunk of `size` bytes went out; `audio` seconds have been sent with it."""
+        self.chunks_sent += 1
+        self.bytes_sent += size
+        self.audio_sent = audio
+        self._sent.append((audio, now))
+
+    def final(self, final: Final, now: float) -> None:
+        """A final result came."""
+        self.finals.append(final)
+        end = final.start + final.duration
+        at = bisect.bisect_left(self._sent, (end - _ROUNDING, 0.0))
+        if at < len(self._sent):
+            self._delays.append(now - self._sent[at][1])
+
+    @property
+    def transcript(self) -> str:
+        """Everything that was said, channel by channel."""
+        texts = [
+            final.transcript
+            for channel in range(self.channels)
+            for final in self.finals
+            if final.channel == channel
+        ]
+        return " ".join(text for text in texts if text)
+
+    @property
+    def words(self) -> int:
+        """How many words were said."""
+        return sum(final.words for final in self.finals)
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds from sending the last audio of a final result to having it: the median."""
+        return statistics.median(self._delays) if self._delays else None
+
+    @property
+    def cpu_per_chunk(self) -> float | None:
+        """Seconds of CPU a chunk."""
+        return self.cpu / self.chunks_sent if self.chunks_sent else None
+
+    @property
+    def lost(self) -> float:
+        """Seconds of audio, over all channels, that no final result tells of."""
+        return sum(self._untold(channel) for channel in range(self.channels))
+
+    @property
+    def repeated(self) -> float:
+        """Seconds of audio, over all channels, that more than one final result tells of."""
+        repeated = 0.0
+        for channel in range(self.channels):
+            told = sum(final.duration for final in self.finals if final.channel == channel)
+            surplus = told - (self.audio_sent - self._untold(channel))
+            repeated += surplus if surplus > _ROUNDING * len(self.finals) else 0.0
+        return repeated
+
+    def _untold(self, channel: int) -> float:
+        told_until, missing = 0.0, 0.0
+        for final in sorted(
+            (final for final in self.finals if final.channel == channel), key=lambda f: f.start
+        ):
+            gap = final.start - told_until
+            missing += gap if gap > _ROUNDING else 0.0
+            told_until = max(told_until, final.start + final.duration)
+        rest = self.audio_sent - told_until
+        return missing + (rest if rest > _ROUNDING else 0.0)
