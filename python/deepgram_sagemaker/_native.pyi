@@ -1,7 +1,7 @@
 """The native half: what `rust/python` registers. Not public."""
 
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 from .config import SageMakerConfig
 
@@ -226,3 +226,77 @@ class Session:
 
     def take_notices(self) -> list[tuple[int, str]]:
         """Lines for the log since the last call: level, as `logging` has them, and text."""
+
+@final
+class LocalServer:
+    """A running local endpoint.
+
+    Raises:
+        ValueError: The settings make no sense.
+        OSError: The address can't be listened on.
+    """
+
+    def __new__(cls, settings: str, waker: Waker, token: int) -> LocalServer: ...
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+
+    @property
+    def ca_pem(self) -> str:
+        """The certificate of its authority, PEM."""
+
+    def news(self) -> tuple[list[LocalStream], list[int]]:
+        """Streams accepted, and legs changed, since the last call."""
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by name."""
+
+    def legs(self) -> tuple[list[dict[str, Any]], float]:
+        """The facts of every leg, and the time now, in seconds since its start."""
+
+    def set_credentials(self, credentials: str) -> None:
+        """Replaces the identities that are accepted."""
+
+    def outage(self, seconds: float) -> None:
+        """Resets all connections and refuses new ones for so long."""
+
+    def stop(self) -> None:
+        """Stops it and waits for its thread."""
+
+@final
+class LocalStream:
+    """One accepted stream, for a model in Python. Nothing here waits."""
+
+    @property
+    def leg(self) -> int:
+        """The leg's number."""
+
+    @property
+    def path(self) -> str:
+        """The invocation's path."""
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The invocation's query, decoded."""
+
+    def receive(self) -> str | bytes | None:
+        """The next message; None: none yet. `EOFError` after the last."""
+
+    def send_text(self, message: str) -> bool:
+        """Sends text; False: no room yet. `ConnectionError` once the stream has ended."""
+
+    def send_bytes(self, message: bytes) -> bool:
+        """Sends bytes; False: no room yet. `ConnectionError` once the stream has ended."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the leg has ended."""
+
+    def close(self) -> None:
+        """Ends the response."""
+
+    def fail(self, code: str, message: str) -> None:
+        """Ends the response with a `ModelStreamError`."""
+
+def watermark(number: int, size: int, channels: int, width: int) -> bytes:
+    """A chunk that carries its number. `ValueError` when it does not fit."""

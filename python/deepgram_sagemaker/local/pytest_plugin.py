@@ -1,0 +1,55 @@
+"""Pytest fixtures: a local endpoint for a test, or several.
+
+```python
+@pytest.mark.sagemaker_endpoint(model="speech", faults=[Fault(Reset(), when=AfterAudio(3.2))])
+async def test_captions(sagemaker_endpoint):
+    factory = SageMakerTransportFactory(config=sagemaker_endpoint.config())
+```
+
+They work with any async plugin, and without one: an endpoint brings its own threads. Nothing is
+imported before a test asks for an endpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .endpoint import LocalEndpoint
+
+__all__ = ["sagemaker_endpoint", "sagemaker_endpoint_factory"]
+
+_MARKER = "sagemaker_endpoint"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the marker known."""
+    line = f"{_MARKER}(**arguments): arguments of the LocalEndpoint that the fixture starts"
+    config.addinivalue_line("markers", line)
+
+
+@pytest.fixture
+def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
+    """Starts local endpoints with the arguments of `LocalEndpoint`; they stop with the test."""
+    from .endpoint import LocalEndpoint
+
+    with contextlib.ExitStack() as running:
+
+        def start(*args: Any, **kwargs: Any) -> LocalEndpoint:  # noqa: ANN401 - passed on
+            return running.enter_context(LocalEndpoint(*args, **kwargs))
+
+        yield start
+
+
+@pytest.fixture
+def sagemaker_endpoint(
+    request: pytest.FixtureRequest, sagemaker_endpoint_factory: Callable[..., LocalEndpoint]
+) -> LocalEndpoint:
+    """A running local endpoint, as the test's `sagemaker_endpoint` marker says."""
+    marker = request.node.get_closest_marker(_MARKER)
+    return sagemaker_endpoint_factory(**(marker.kwargs if marker else {}))

@@ -1,0 +1,75 @@
+"""Audio whose every chunk can be counted, and the model that counts it.
+
+`chunk` makes a chunk that carries its number; the model answers `v1/listen` with results whose
+words are the numbers of the chunks it has heard, timed on the audio's own clock.
+
+A chunk carries its number in each channel, in cells of eight bytes of that channel's samples:
+
+| byte | content |
+| --- | --- |
+| 0 | 0x80 + a check of the other seven, 7 bits |
+| 1 to 4 | the chunk's number, seven bits each, lowest first |
+| 5, 6 | how many cells of the chunk follow, seven bits each, lowest first |
+| 7 | bits 0 to 2: bytes 0x7F after the last cell; bits 3 to 6: the channel modulo 16 |
+
+Only a cell's first byte has its top bit set, so a reader may start at any sample, and silence
+(0x00, 0xD5 or 0xFF) is never taken for a chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deepgram_sagemaker._native import watermark
+
+__all__ = ["Watermark", "chunk"]
+
+
+def chunk(number: int, size: int, *, channels: int = 1, width: int = 2) -> bytes:
+    """One chunk of audio that carries its number in every channel.
+
+    Args:
+        number: from 0 to 2**28 - 1.
+        size: bytes in all: whole frames, and at least eight bytes for each channel.
+        channels: interleaved channels.
+        width: bytes of one sample: 2 for linear16, 4 for linear32, 1 for mulaw, alaw, and for
+            bytes of any other kind.
+
+    Raises:
+        ValueError: the number or the size does not fit.
+    """
+    return watermark(number, size, channels, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watermark:
+    """How the `watermark` model answers.
+
+    Attributes:
+        window: a final result for so many chunks.
+        window_seconds: a final result for so many seconds of audio instead, wherever chunks end.
+            A chunk is said by the result that covers its end.
+        late_chunks: finals wait until so many further chunks were heard.
+        late_seconds: finals wait until so many further seconds of audio were heard.
+        interim_every: an interim result for so many chunks, where the query has
+            `interim_results=true`; 0: none.
+        channel_skew: each channel's first window is so many chunks shorter than the previous
+            channel's, so that the channels' results end at different times.
+        answer_empty_finalize: whether Finalize is answered when there is nothing new to say.
+        silence_window: audio without chunks gets an empty final for so many seconds.
+        closing_time: seconds between CloseStream and its answer. A client that ends its input
+            before that loses the tail, as with the service.
+        silence_timeout: seconds without any message until the stream fails with NET-0001; None:
+            never.
+    """
+
+    window: int = 10
+    window_seconds: float | None = None
+    late_chunks: int = 0
+    late_seconds: float = 0.0
+    interim_every: int = 5
+    channel_skew: int = 0
+    answer_empty_finalize: bool = True
+    silence_window: float = 3.0
+    closing_time: float = 0.02
+    silence_timeout: float | None = 10.0
