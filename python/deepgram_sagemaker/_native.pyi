@@ -221,6 +221,9 @@ class Session:
     def open_failed(self, *, retryable: bool, limit: int | None) -> None:
         """The leg that the session wanted could not be opened."""
 
+    def stats(self) -> dict[str, Any]:
+        """The session's figures, by the names of `Stats`."""
+
     def take_happened(self) -> int:
         """What has happened since the last call, as bits: `READABLE`, `WRITABLE`, `DRIVER`."""
 

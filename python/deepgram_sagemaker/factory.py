@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 from .config import SageMakerConfig
 from .invocation import parse_url
+from .stats import Stats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +85,11 @@ class SageMakerTransportFactory:
     def region(self) -> str:
         """The endpoint's AWS region."""
         return self._config.region
+
+    @property
+    def stats(self) -> Stats:
+        """The sum over all sessions made here, those that have ended included."""
+        return Stats() if self._services is None else self._services.stats
 
     def __call__(
         self,

@@ -8,6 +8,7 @@ the payloads (`rust/net`), and Python opens legs and waits.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import random
@@ -27,6 +28,7 @@ from .errors import (
     SessionLostError,
 )
 from .invocation import Invocation
+from .stats import Stats, add_up
 from .wakeups import Hub
 
 if TYPE_CHECKING:
@@ -47,6 +49,25 @@ class Services:
         self.config = config
         self.client = LegClient(config)
         self.credentials = CredentialSource(config)
+        self._live: dict[_Driver, None] = {}
+        self._past = Stats()
+
+    @property
+    def stats(self) -> Stats:
+        """The sum over all sessions, those that have ended included."""
+        return add_up([self._past, *(driver.stats for driver in self._live)])
+
+    def begun(self, driver: _Driver) -> None:
+        """Counts a session in."""
+        self._live[driver] = None
+
+    def ended(self, driver: _Driver) -> None:
+        """Keeps a session's figures, and not the session."""
+        if driver in self._live:
+            del self._live[driver]
+            # What an ended session keeps is nobody's any more.
+            figures = dataclasses.replace(driver.stats, journal_bytes=0)
+            self._past = add_up([self._past, figures])
 
 
 class SageMakerTransport:
@@ -97,6 +118,11 @@ class SageMakerTransport:
     def query_string(self) -> str:
         """The query, as the service gets it."""
         return self._invocation.query
+
+    @property
+    def stats(self) -> Stats:
+        """A snapshot of the session's figures; cheap."""
+        return Stats() if self._driver is None else self._driver.stats
 
     async def send(self, data: str | bytes | bytearray | memoryview | dict[str, Any]) -> None:
         """Sends one message; waits only while there is no room for it.
@@ -194,6 +220,12 @@ class _Driver:
         self._error: SageMakerError | None = None
         self.is_over = False
         self._task = self._loop.create_task(self._drive(), name=f"deepgram {invocation.path}")
+        services.begun(self)
+
+    @property
+    def stats(self) -> Stats:
+        """The session's figures."""
+        return Stats(sessions=1, **self.session.stats())
 
     # The application's side.
 
@@ -236,6 +268,7 @@ class _Driver:
     def abandon(self) -> None:
         """Ends it now, from wherever: the legs are reset, the task is cancelled."""
         self.session.abort()
+        self._services.ended(self)
         if not self._loop.is_closed():
             self._task.cancel()
 
@@ -275,6 +308,7 @@ class _Driver:
             self._log()
             self._hub.unregister(self._token)
             self.is_over = True
+            self._services.ended(self)
             self._wake(READABLE | WRITABLE)
 
     async def _run(self) -> None:

@@ -136,7 +136,12 @@ def summary_rows(figures: Figures, errors: float | None) -> list[tuple[str, str]
             ("Round trip", f"{figures.delay * 1000:.0f} ms from a phrase's last chunk to its final")
         )
     if figures.cpu_per_chunk is not None:
-        rows.append(("CPU", f"{figures.cpu_per_chunk * 1e6:.0f} µs a chunk, SDK included"))
+        rows.append(
+            (
+                "CPU",
+                f"{figures.cpu_per_chunk * 1e6:.0f} µs a chunk once under way, the SDK's share included",
+            )
+        )
     rows.append(("Lost", _loss(figures)))
     return rows
 

@@ -46,11 +46,22 @@ class _Listener:
     def __init__(self, figures: Figures, watcher: Watcher) -> None:
         self._figures = figures
         self._watcher = watcher
+        self._drawing = 0.0
+        # When the first answer came: what it takes to get there is no chunk's doing.
+        self._under_way: tuple[float, int] | None = None
         self.error: Exception | None = None
-        self.drawing = 0.0
+
+    def over(self) -> None:
+        """Take the last figures."""
+        if self._under_way is not None:
+            cpu, chunks = self._under_way
+            self._figures.cpu = time.process_time() - cpu - self._drawing
+            self._figures.cpu_chunks = self._figures.chunks_sent - chunks
 
     def on_message(self, message: object) -> None:
         self._figures.messages_received += 1
+        if self._under_way is None:
+            self._under_way = (time.process_time(), self._figures.chunks_sent)
         match message:
             case ListenV1Results():
                 self._on_results(message)
@@ -81,7 +92,7 @@ class _Listener:
             self._watcher.interim(
                 message.start, message.start + message.duration, alternative.transcript
             )
-        self.drawing += time.thread_time() - before
+        self._drawing += time.thread_time() - before
 
 
 async def converse(
@@ -112,7 +123,7 @@ async def converse(
     )
     parameters: dict[str, Any] = dict(query)
     model = parameters.pop("model")
-    started, cpu = time.monotonic(), time.process_time()
+    started = time.monotonic()
     async with client.listen.v1.connect(
         model=model, request_options={"additional_query_parameters": parameters}
     ) as connection:
@@ -131,7 +142,7 @@ async def converse(
             listening.cancel()
             await asyncio.gather(speaking, listening, return_exceptions=True)
     figures.elapsed = time.monotonic() - started
-    figures.cpu = time.process_time() - cpu - listener.drawing
+    listener.over()
     if listener.error is not None:
         raise listener.error
     return figures

@@ -47,7 +47,8 @@ class Figures:
     audio_heard: float | None = None
     """Seconds of audio that the service says it received; None until it has said so."""
     cpu: float = 0.0
-    """Seconds of CPU that this process spent, drawing left out."""
+    """Seconds of CPU that this process spent on `cpu_chunks` chunks, drawing left out."""
+    cpu_chunks: int = 0
     elapsed: float = 0.0
     """Seconds from the first byte sent to the end."""
     _sent: list[tuple[float, float]] = field(default_factory=list)
@@ -92,7 +93,7 @@ class Figures:
     @property
     def cpu_per_chunk(self) -> float | None:
         """Seconds of CPU a chunk."""
-        return self.cpu / self.chunks_sent if self.chunks_sent else None
+        return self.cpu / self.cpu_chunks if self.cpu_chunks else None
 
     @property
     def lost(self) -> float:

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dgsm_core::frame::Frame;
 use dgsm_core::session::{
-    FailureCause, LegEnd, Level, OpenFailure, Outcome, PushError, Session as CoreSession, Settings,
-    Target,
+    FailureCause, LegEnd, Level, OpenFailure, PushError, Session as CoreSession, Settings, Target,
 };
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
 use crate::pool::{Leg, Ring, seconds};
 use crate::waker::Waker;
@@ -253,6 +252,33 @@ impl Session {
         let now = self.shared.now();
         // What follows is asked for with `step`.
         let _ = self.shared.lock().open_failed(now, failure);
+    }
+
+    /// The session's figures, by the names of the Python class that shows them.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.shared.lock().stats();
+        let figures = PyDict::new(py);
+        figures.set_item("legs", stats.legs)?;
+        figures.set_item("resets", stats.resets)?;
+        figures.set_item("rollovers", stats.rollovers)?;
+        figures.set_item("attempts", stats.attempts)?;
+        figures.set_item("bytes_sent", stats.bytes_sent)?;
+        figures.set_item("seconds_sent", stats.seconds_sent)?;
+        figures.set_item("bytes_acknowledged", stats.bytes_acknowledged)?;
+        figures.set_item("seconds_acknowledged", stats.seconds_acknowledged)?;
+        figures.set_item("bytes_replayed", stats.bytes_replayed)?;
+        figures.set_item("seconds_replayed", stats.seconds_replayed)?;
+        figures.set_item("bytes_evicted", stats.bytes_evicted)?;
+        figures.set_item("seconds_evicted", stats.seconds_evicted)?;
+        figures.set_item("bytes_lost", stats.bytes_lost)?;
+        figures.set_item("seconds_lost", stats.seconds_lost)?;
+        figures.set_item("journal_bytes", stats.journal_bytes)?;
+        figures.set_item("messages_in", stats.messages_in)?;
+        figures.set_item("messages_out", stats.messages_out)?;
+        let first = stats.time_to_first_result.map(|time| time.as_secs_f64());
+        figures.set_item("time_to_first_result", first)?;
+        figures.set_item("last_error", stats.last_error)?;
+        Ok(figures)
     }
 
     /// What has happened since the last call, as bits: 1 readable, 2 writable, 4 driver.
