@@ -72,8 +72,6 @@ def test_without_anything_there_are_no_averages():
     assert (Figures().delay, Figures().cpu_per_chunk) == (None, None)
 
 
-def test_cpu_is_shared_by_the_chunks():
-    figures = Figures(cpu=0.5)
-    figures.sent(1, 0.02, 0)
-    figures.sent(1, 0.04, 0)
+def test_cpu_is_shared_by_the_chunks_that_it_was_spent_on():
+    figures = Figures(cpu=0.5, cpu_chunks=2, chunks_sent=10)
     assert figures.cpu_per_chunk == 0.25

@@ -78,6 +78,9 @@ def local(
     endpoint_name: Annotated[
         str, typer.Option(help="The SageMaker endpoint that this pretends to be.")
     ] = "local",
+    region: Annotated[
+        str, typer.Option(help="The region that requests have to be signed for.")
+    ] = "us-east-1",
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +128,7 @@ def local(
             port=port,
             ca_bundle=ca_file,
             endpoint_name=endpoint_name,
+            region=region,
             max_stream_age=max_age,
             faults=faults,
         )

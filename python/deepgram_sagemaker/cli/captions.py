@@ -139,7 +139,7 @@ def summary_rows(figures: Figures, errors: float | None) -> list[tuple[str, str]
         rows.append(
             (
                 "CPU",
-                f"{figures.cpu_per_chunk * 1e6:.0f} µs a chunk once under way, the SDK's share included",
+                f"{figures.cpu_per_chunk * 1e6:.0f} µs a chunk under way, SDK included",
             )
         )
     rows.append(("Lost", _loss(figures)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.speech.sample import TWO_CITIES_TEXT, two_cities, word_error_rate
@@ -33,7 +34,10 @@ async def demonstrate(console: Console, *, speed: float, worst: float) -> tuple[
         What it came to, and the word error rate.
     """
     recording = Recording.open(two_cities())
-    async with endpoint_process() as endpoint:
+    async with AsyncExitStack() as stack:
+        # A line that moves in a terminal, and nothing elsewhere.
+        with console.status("Starting the local endpoint"):
+            endpoint = await stack.enter_async_context(endpoint_process())
         heading(
             console,
             "Deepgram SDK → SageMaker transport → local endpoint",

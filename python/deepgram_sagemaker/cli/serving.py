@@ -41,8 +41,8 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Where the loop can't watch signals, Ctrl-C raises, and `main` is quiet about that too.
-        with contextlib.suppress(NotImplementedError):
+        # Outside the main thread, and where loops cannot, Ctrl-C raises as it always does.
+        with contextlib.suppress(NotImplementedError, RuntimeError):
             loop.add_signal_handler(number, stop.set)
     async with LocalEndpoint(**options) as endpoint:
         reachable = Reachable.of(endpoint)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
+
 from deepgram_sagemaker.local.audio import RawDecoder, Resampler, WavDecoder
 
 from . import messages

@@ -1,0 +1,223 @@
+"""The commands from the outside, against a local endpoint where they need one."""
+
+import asyncio
+import json
+import signal
+import sys
+import wave
+
+import boto3
+import pytest
+from deepgram_sagemaker import __version__
+from deepgram_sagemaker.cli import main
+from deepgram_sagemaker.cli.app import app
+from deepgram_sagemaker.cli.served import endpoint_process
+from deepgram_sagemaker.local import LocalEndpoint
+from deepgram_sagemaker.local.speech import SpeechModel
+from local.speech.sounds import count_halves, linear16, scene
+from typer.testing import CliRunner
+
+LOCAL = (sys.executable, "-m", "deepgram_sagemaker.cli", "local", "--port", "0")
+
+
+def invoke(*arguments, **environment):
+    return CliRunner(env={"COLUMNS": "200"} | environment).invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "words.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(linear16(scene(-0.5, 1.0, -0.5, 0.5, -0.5)))
+    return path
+
+
+def transcribe(endpoint, recording, *more):
+    return invoke(
+        "transcribe",
+        recording,
+        *("--endpoint-name", "local", "--region", "us-east-1", "--speed", "20"),
+        *("--endpoint-uri", endpoint.uri, "--ca-bundle", endpoint.ca_bundle),
+        *more,
+        AWS_ACCESS_KEY_ID=endpoint.credentials.access_key_id,
+        AWS_SECRET_ACCESS_KEY=endpoint.credentials.secret_access_key,
+    )
+
+
+def test_the_version_is_the_package_s():
+    result = invoke("--version")
+    assert (result.exit_code, result.output) == (0, f"deepgram-sagemaker {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_names_the_commands(arguments):
+    result = invoke(*arguments)
+    assert all(command in result.output for command in ("local", "demo", "transcribe"))
+
+
+@pytest.mark.parametrize("command", ["local", "demo", "transcribe"])
+def test_each_command_has_help_and_no_option_without(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert "--stop-with-stdin" not in result.output
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch, missing):
+    for name in list(sys.modules):
+        if name.startswith(("deepgram_sagemaker.cli.", f"{missing}.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit, match=rf"needs {missing}.*\n.*deepgram-sagemaker\[local\]"):
+        main()
+
+
+def test_a_mistyped_fault_is_explained():
+    result = invoke("local", "--fault", "explode")
+    assert result.exit_code == 2
+    assert "'explode' is no action" in result.output
+
+
+def test_transcribe_shows_what_is_said(recording):
+    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
+        result = transcribe(endpoint, recording)
+    assert result.exit_code == 0, result.output
+    captions = [line for line in result.output.splitlines() if line.startswith("[")]
+    assert [line.split("]  ")[1] for line in captions] == ["Word0, Word1,", "Word0,"]
+    assert "\nAudio:       3.00 s in " in result.output
+    assert "\nLost:        nothing" in result.output
+    assert "\x1b" not in result.output
+
+
+def test_transcribe_passes_parameters_on(recording):
+    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
+        result = transcribe(endpoint, recording, "-p", "smart_format=false", "-p", "keyterm=a b")
+        assert "keyterm=a%20b" in endpoint.legs[0].query
+    assert "]  word0 word1\n" in result.output
+
+
+def test_transcribe_fails_when_audio_is_lost(recording):
+    async def forgetful(stream):
+        async for message in stream:
+            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
+                final = {
+                    "type": "Results",
+                    "channel_index": [0, 1],
+                    "start": 1.0,
+                    "duration": 2.0,
+                    "is_final": True,
+                    "channel": {"alternatives": [{"transcript": "", "confidence": 0, "words": []}]},
+                    "metadata": {},
+                }
+                await stream.send(json.dumps(final))
+                await stream.send(json.dumps({"type": "Metadata", "duration": 3.0}))
+                return
+
+    with LocalEndpoint(model=forgetful) as endpoint:
+        result = transcribe(endpoint, recording)
+    assert result.exit_code == 1
+    assert "Lost:        1.000 s of audio without a final result" in result.output
+    assert "Failed: not all of the audio was told exactly once" in result.output
+
+
+def test_transcribe_says_why_the_service_refused(recording):
+    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
+        result = transcribe(endpoint, recording, "-p", "endpointing=maybe")
+    assert result.exit_code == 1
+    assert "endpointing=maybe: must be a whole number" in result.output
+
+
+def test_transcribe_refuses_what_it_cannot_stream(tmp_path):
+    path = tmp_path / "no.wav"
+    path.write_bytes(b"ID3 and so on")
+    result = invoke("transcribe", path, "-e", "local")
+    assert result.exit_code == 1
+    assert "Failed: this is not a WAV file" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["-e", "local", "-p", "language"], "language: must be NAME=VALUE"),
+        (["-e", "local", "-p", "=de"], "=de: must be NAME=VALUE"),
+        ([], "--endpoint-name"),
+    ],
+)
+def test_transcribe_refuses_malformed_options(recording, arguments, reason):
+    result = invoke("transcribe", recording, *arguments)
+    assert result.exit_code == 2
+    assert reason in result.output
+
+
+def test_transcribe_refuses_a_setting_that_breaks_its_rule(recording):
+    result = invoke("transcribe", recording, "-e", "not_a_name")
+    assert result.exit_code == 1
+    assert "endpoint_name" in result.output
+
+
+async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():
+    async with endpoint_process() as reachable:
+        config = reachable.config()
+        assert config.endpoint_uri == reachable.endpoint_uri
+        keys = boto3.Session.get_credentials(config.boto3_session).get_frozen_credentials()
+        assert keys.access_key == reachable.access_key_id
+        port = int(reachable.endpoint_uri.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        await writer.wait_closed()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_local_says_what_to_set_and_ends_quietly(tmp_path, stop):
+    bundle = tmp_path / "ca.pem"
+    process = await asyncio.create_subprocess_exec(
+        *LOCAL,
+        *("--model", "watermark", "--endpoint-name", "mine", "--ca-file", str(bundle)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    lines = [(await process.stdout.readline()).decode().rstrip() for _ in range(12)]
+    assert lines[0] == "The local endpoint is up. Ctrl-C ends it."
+    assert lines[1] == "  Endpoint:   mine (us-east-1), model watermark"
+    assert f"export AWS_CA_BUNDLE={bundle}" in lines
+    assert bundle.read_text().startswith("-----BEGIN CERTIFICATE-----")
+    process.send_signal(stop)
+    rest, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, errors) == (0, b"")
+    assert 'SageMakerTransportFactory("mine", region="us-east-1")' in rest.decode()
+
+
+async def test_local_says_why_it_cannot_start(tmp_path):
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    result = await asyncio.to_thread(invoke, "local", "--model", "watermark", "--port", port)
+    taken.close()
+    assert result.exit_code == 1
+    assert result.output.startswith("Failed: ")
+    assert str(port) in result.output
+
+
+def test_the_demo_transcribes_real_speech_and_loses_nothing():
+    result = invoke("demo", "--speed", "4")
+    assert result.exit_code == 0, result.output
+    assert "It was the best of times" in result.output
+    assert "\nLost:        nothing" in result.output
+    assert "\x1b" not in result.output
+
+
+def test_the_demo_fails_when_the_transcript_is_wrong(monkeypatch):
+    from deepgram_sagemaker.cli import demonstration
+    from deepgram_sagemaker.cli.figures import Figures
+
+    async def wrong(console, *, speed, worst):
+        return Figures(), 0.151
+
+    monkeypatch.setattr(demonstration, "demonstrate", wrong)
+    result = invoke("demo")
+    assert result.exit_code == 1
+    assert "the transcript is wrong: 15.1% word errors" in result.output
