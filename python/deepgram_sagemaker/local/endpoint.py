@@ -10,7 +10,6 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -22,7 +21,7 @@ from .faults import Action, Fault, Reset
 from .watermark import Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -39,6 +38,8 @@ _logger = logging.getLogger(__name__)
 # WebSocket close codes of a container that goes away, and of one that breaks.
 _GOING_AWAY = "1001"
 _INTERNAL_ERROR = "1011"
+
+_RESET = Reset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +178,7 @@ class LocalEndpoint:
         port: 0: any that is free.
         host: the address to listen on.
         region: the region that requests have to be signed for.
-        credentials: who may call; the first ones are those of `config()`.
+        credentials: who may call; the first identity is that of `config()`. None: `Credentials()`.
         ca_bundle: where to write the authority's certificate (PEM). None: a temporary file.
         names: further host names for the server's certificate.
         variants: production variants that exist; the first one serves requests that name none.
@@ -198,18 +199,20 @@ class LocalEndpoint:
         port: int = 0,
         host: str = "127.0.0.1",
         region: str = "us-east-1",
-        credentials: Credentials | Sequence[Credentials] = Credentials(),
+        credentials: Credentials | Sequence[Credentials] | None = None,
         ca_bundle: str | PathLike[str] | None = None,
         names: Iterable[str] = (),
         variants: Sequence[str] = ("AllTraffic",),
         max_stream_age: float | None = 1800.0,
-        at_max_age: Action = Reset(),
+        at_max_age: Action = _RESET,
         unknown_endpoint_status: Literal[400, 404] = 400,
         max_concurrent_streams: int = 1000,
         record_arrivals: bool = False,
     ) -> None:
         self.region = region
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
+        if credentials is None:
+            credentials = Credentials()
         self._credentials = [credentials] if isinstance(credentials, Credentials) else credentials
         self._model = _model(model)
         self._host = host
@@ -368,9 +371,9 @@ def _model(model: Literal["watermark", "speech"] | Watermark | Model) -> Waterma
         from .speech import SpeechModel
 
         return SpeechModel()
-    if isinstance(model, str):
-        raise ValueError(f"model is 'watermark', 'speech' or a coroutine function, not {model!r}")
-    return model
+    if isinstance(model, Watermark) or callable(model):
+        return model
+    raise ValueError(f"model is 'watermark', 'speech' or a coroutine function, not {model!r}")
 
 
 def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str]:
@@ -423,11 +426,9 @@ class _Running:
 
     def _news(self) -> None:
         accepted, changed = self.native.news()
-        model = self._model
         for native in accepted:
-            assert not isinstance(model, Watermark)
             stream = self._streams[native.leg] = _Stream(native)
-            task = asyncio.create_task(self._serve(model, stream), name=f"model of leg {native.leg}")
+            task = asyncio.create_task(self._serve(stream), name=f"model of leg {native.leg}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         for leg in changed:
@@ -435,15 +436,16 @@ class _Running:
             if stream_or_none is not None:
                 stream_or_none.changed.set()
 
-    async def _serve(self, model: Model, stream: _Stream) -> None:
+    async def _serve(self, stream: _Stream) -> None:
         native = stream.native
         try:
-            await model(stream)
+            if not isinstance(self._model, Watermark):
+                await self._model(stream)
             native.close()
         except asyncio.CancelledError:
             native.fail(_GOING_AWAY, "the local endpoint is stopping")
             raise
-        except Exception as error:  # noqa: BLE001 - a model may raise anything; the client is told
+        except Exception as error:
             if isinstance(error, ConnectionError) and native.is_gone:
                 return
             _logger.exception("the model of leg %d failed", native.leg)

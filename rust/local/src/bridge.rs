@@ -52,10 +52,17 @@ struct Queues {
     outbound_cost: usize,
     /// A message was refused for want of room: say when there is some.
     wants_room: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
     /// The model has ended the conversation.
-    closed: bool,
+    Closed,
     /// The leg has ended.
-    gone: bool,
+    Gone,
 }
 
 /// What the model gets when it asks for the next message.
@@ -137,7 +144,7 @@ impl Bridge {
             }
             return Received::Message(frame);
         }
-        if queues.input_ended || queues.gone {
+        if queues.input_ended || queues.phase == Phase::Gone {
             Received::Ended
         } else {
             Received::Nothing
@@ -148,7 +155,7 @@ impl Bridge {
     #[must_use]
     pub fn send(&self, frame: Frame) -> Sent {
         let mut queues = self.queues();
-        if queues.gone || queues.closed {
+        if queues.phase != Phase::Open {
             return Sent::Gone;
         }
         if queues.outbound_cost >= LIMIT {
@@ -165,7 +172,8 @@ impl Bridge {
     /// The model ends the conversation, cleanly or with [`Reply::Fail`]. Only the first end counts.
     pub fn close(&self, end: Reply) {
         let mut queues = self.queues();
-        if !std::mem::replace(&mut queues.closed, true) {
+        if queues.phase == Phase::Open {
+            queues.phase = Phase::Closed;
             queues.outbound.push_back(end);
             drop(queues);
             self.to_leg.notify_one();
@@ -175,14 +183,14 @@ impl Bridge {
     /// Whether the leg has ended.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.queues().gone
+        self.queues().phase == Phase::Gone
     }
 
     /// The leg hands a message over.
     pub(crate) fn deliver(&self, frame: Frame) {
         let mut queues = self.queues();
         // A model that has ended the conversation reads no more.
-        if queues.closed {
+        if queues.phase != Phase::Open {
             return;
         }
         let was_empty = queues.inbound.is_empty();
@@ -226,8 +234,10 @@ impl Bridge {
 
     /// The leg has ended: nothing more comes or goes.
     pub(crate) fn leave(&self) {
-        self.queues().gone = true;
-        self.listener.changed(self.leg);
+        let was = std::mem::replace(&mut self.queues().phase, Phase::Gone);
+        if was != Phase::Gone {
+            self.listener.changed(self.leg);
+        }
     }
 }
 

@@ -186,12 +186,9 @@ impl Opening {
                     respond.send_reset(Reason::from(code));
                     return LegEnd::Fault;
                 }
-                Action::Drop { .. } | Action::Outage { .. } => {
-                    order(shared, connection, &action, 0);
-                    client_left(&mut respond).await;
-                    return LegEnd::Fault;
-                }
-                Action::GoAway { covers: false, .. } => {
+                Action::Drop { .. }
+                | Action::Outage { .. }
+                | Action::GoAway { covers: false, .. } => {
                     order(shared, connection, &action, 0);
                     client_left(&mut respond).await;
                     return LegEnd::Fault;
@@ -383,6 +380,7 @@ impl Leg {
         })
     }
 
+    /// Serves the stream; returns how it ended.
     async fn run(mut self, mut body: RecvStream, mut send: SendStream<Bytes>) -> LegEnd {
         let end = self.converse(&mut body, &mut send).await;
         if let Container::External(bridge) = &self.container {
@@ -827,6 +825,16 @@ impl Leg {
         {
             model.tick(now, &mut self.replies);
         }
+    }
+}
+
+impl Drop for Leg {
+    /// What holds for a leg that is dropped with its connection, too.
+    fn drop(&mut self) {
+        if let Container::External(bridge) = &self.container {
+            bridge.leave();
+        }
+        self.record.facts().end(LegEnd::Shutdown, self.shared.epoch);
     }
 }
 

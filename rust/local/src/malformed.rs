@@ -87,7 +87,7 @@ mod tests {
 
     fn assemble(how: Malformation) -> AssemblyError {
         let mut assembler = Assembler::new(1000);
-        let parts =
+        let mut parts =
             decode(how)
                 .0
                 .into_iter()
@@ -95,7 +95,7 @@ mod tests {
                     ServerEvent::Part(part) => assembler.push(part),
                     other => panic!("{other:?}"),
                 });
-        parts.filter_map(Result::err).next().unwrap()
+        parts.find_map(Result::err).unwrap()
     }
 
     #[test]

@@ -23,12 +23,22 @@ struct Item {
     message: Option<usize>,
 }
 
+/// Whether the response ends after what is queued.
+#[derive(Clone, Copy, Debug, Default)]
+enum End {
+    #[default]
+    Open,
+    Queued {
+        due: Option<Instant>,
+    },
+}
+
 /// The queue of one leg's response.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     items: VecDeque<Item>,
     queued: usize,
-    end: Option<Option<Instant>>,
+    end: End,
     /// Messages are sent in parts of so many bytes.
     pub(crate) part_size: Option<usize>,
     /// Everything is sent so much later.
@@ -87,7 +97,7 @@ impl Outbound {
     }
 
     fn push(&mut self, bytes: Bytes, message: Option<usize>) {
-        if self.end.is_none() {
+        if matches!(self.end, End::Open) {
             self.queued += bytes.len();
             self.items.push_back(Item {
                 due: self.due(),
@@ -99,8 +109,9 @@ impl Outbound {
 
     /// Ends the response after what is queued.
     pub(crate) fn end(&mut self) {
-        let due = self.due();
-        self.end.get_or_insert(due);
+        if matches!(self.end, End::Open) {
+            self.end = End::Queued { due: self.due() };
+        }
     }
 
     /// Forgets what is queued.
@@ -123,7 +134,7 @@ impl Outbound {
     pub(crate) async fn pump(&mut self, stream: &mut SendStream<Bytes>) -> Pumped {
         loop {
             let Some(item) = self.items.front_mut() else {
-                let Some(due) = self.end else {
+                let End::Queued { due } = self.end else {
                     return gone(stream).await;
                 };
                 if let Some(over) = wait(due, stream).await {

@@ -30,6 +30,7 @@ impl Query {
     }
 
     /// The first value of `key` as a number; `None` if there is none or it is not one.
+    #[must_use]
     pub fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
         self.get(key)?.parse().ok()
     }

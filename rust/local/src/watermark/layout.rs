@@ -45,7 +45,8 @@ pub enum MarkError {
 pub fn mark(number: u32, size: usize, format: Format) -> Result<Vec<u8>, MarkError> {
     let channels = usize::from(format.channels);
     let share = size / channels;
-    let fits = size % format.frame() == 0 && (CELL..=MAX_CELLS * CELL + CELL - 1).contains(&share);
+    let fits = size.is_multiple_of(format.frame())
+        && (CELL..=MAX_CELLS * CELL + CELL - 1).contains(&share);
     if !fits {
         return Err(MarkError::Size(size));
     }
@@ -82,12 +83,12 @@ fn encode(number: u32, following: usize, filler: usize, channel: usize) -> [u8; 
         seven(following, 1),
         (filler | (channel % 16) << 3) as u8,
     ];
-    cell[0] = 0x80 | check(&cell);
+    cell[0] = 0x80 | check(cell);
     cell
 }
 
 /// Seven bits over bytes 1 to 7.
-fn check(cell: &[u8; CELL]) -> u8 {
+fn check(cell: [u8; CELL]) -> u8 {
     let sum = cell[1..]
         .iter()
         .fold(0x55_u64, |sum, byte| sum * 37 + u64::from(*byte));
@@ -103,7 +104,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn read(cell: &[u8; CELL]) -> Option<Self> {
+    fn read(cell: [u8; CELL]) -> Option<Self> {
         let plain = cell[1..].iter().fold(0, |bits, byte| bits | byte) < 0x80;
         if !plain || cell[0] != 0x80 | check(cell) {
             return None;
@@ -213,7 +214,7 @@ impl Channel {
         let bytes = pending.make_contiguous();
         let mut seen = 0;
         while let Some(window) = bytes[seen..].first_chunk::<CELL>() {
-            let Some(cell) = (window[0] >= 0x80).then(|| Cell::read(window)).flatten() else {
+            let Some(cell) = (window[0] >= 0x80).then(|| Cell::read(*window)).flatten() else {
                 seen += 1;
                 continue;
             };
@@ -350,7 +351,7 @@ mod tests {
             .iter()
             .flat_map(|byte| [*byte; 4000])
             .collect();
-        audio.extend((0..4000_u32).map(|n| 0x80 | (n * 7919 >> 3) as u8));
+        audio.extend((0..4000_u32).map(|n| 0x80 | ((n * 7919) >> 3) as u8));
         assert_eq!(heard(Format::OTHER, &[&audio]), []);
     }
 

@@ -1,6 +1,7 @@
 //! `v1/listen` whose transcript is the numbers of the chunks that were heard.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use dgsm_core::frame::Frame;
@@ -287,11 +288,11 @@ impl WatermarkModel {
             }
         }
         let sha256 = self.sha256.clone().finish();
-        let sha256: String = sha256
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut digest = String::new();
+        for byte in sha256.as_ref() {
+            // A string takes whatever is written to it.
+            let _ = write!(digest, "{byte:02x}");
+        }
         let duration = self.seconds(self.frames);
         let channels = if self.wants.multichannel {
             self.format.channels
@@ -301,7 +302,7 @@ impl WatermarkModel {
         let closing = results::metadata(
             &self.request_id,
             &self.created,
-            &sha256,
+            &digest,
             &duration,
             channels,
         );
