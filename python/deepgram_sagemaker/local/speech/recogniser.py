@@ -39,6 +39,7 @@ class Recogniser:
         transcriber = import_moonshine("transcriber")
         api = import_moonshine("moonshine_api")
         utils = import_moonshine("utils")
+        self._one_at_a_time = threading.Lock()
         self._transcriber: Any = transcriber.Transcriber(
             utils.get_model_path("tiny-en"),
             api.ModelArch.TINY,
@@ -55,7 +56,10 @@ class Recogniser:
         """Recognise 16 kHz mono samples. Takes roughly a tenth of their duration of CPU."""
         if len(samples) < self._SHORTEST:
             samples = np.pad(samples, (0, self._SHORTEST - len(samples)))
-        transcript = self._transcriber.transcribe_without_streaming(samples, SAMPLE_RATE)
+        # The library recognises one stretch at a time in any case, and what it returns lies in
+        # memory that its next call reuses.
+        with self._one_at_a_time:
+            transcript = self._transcriber.transcribe_without_streaming(samples, SAMPLE_RATE)
         return " ".join(line.text.strip() for line in transcript.lines)
 
 
