@@ -62,6 +62,8 @@ class SageMakerTransportFactory:
                     "config= has the endpoint's name and region: give either config= alone, or "
                     "endpoint_name= and region="
                 )
+            if not isinstance(config, SageMakerConfig):
+                raise TypeError(f"config= takes a SageMakerConfig, not {type(config).__name__}")
             self._config = config
         elif endpoint_name is None:
             raise TypeError("an endpoint is needed: give endpoint_name= (and region=), or config=")

@@ -1,0 +1,121 @@
+"""Sessions as an application holds them: through the real Deepgram SDK, on counted audio."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from deepgram import AsyncDeepgramClient
+from deepgram.core.events import EventType
+from deepgram_sagemaker import SageMakerTransportFactory
+from deepgram_sagemaker.local.watermark import chunk
+
+CHUNK = 640
+"""Bytes of 20 ms of 16 kHz linear16."""
+
+LISTEN = {"model": "nova-3", "encoding": "linear16", "sample_rate": 16000}
+
+LISTEN_URL = "wss://api.deepgram.com/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000"
+
+
+def client_of(config):
+    """An SDK client whose connections go where the config says."""
+    factory = SageMakerTransportFactory(config=config)
+    return AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+
+
+class Heard:
+    """What an application's handlers were given."""
+
+    def __init__(self):
+        self.messages = []
+        self.errors = []
+        self.closed = 0
+
+    def attach(self, connection):
+        connection.on(EventType.MESSAGE, self.messages.append)
+        connection.on(EventType.ERROR, self.errors.append)
+        connection.on(EventType.CLOSE, self._close)
+
+    def _close(self, _):
+        self.closed += 1
+
+    @property
+    def finals(self):
+        return [
+            message
+            for message in self.messages
+            if getattr(message, "type", "") == "Results" and message.is_final
+        ]
+
+    @property
+    def numbers(self):
+        """The numbers of the chunks that finals reported, in order."""
+        return [
+            int(word)
+            for final in self.finals
+            for word in final.channel.alternatives[0].transcript.split()
+        ]
+
+
+async def session(client, chunks=50, *, pace=None, **options):
+    """Streams counted chunks through one connection, closes it in order, and tells what came.
+
+    Args:
+        client: The SDK's client.
+        chunks: How many.
+        pace: Seconds of wall clock for each chunk; None: as fast as `send` takes them.
+        options: Further query parameters.
+    """
+    heard = Heard()
+    async with client.listen.v1.connect(**LISTEN | options) as connection:
+        heard.attach(connection)
+        listening = asyncio.create_task(connection.start_listening())
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(chunks):
+            await connection.send_media(chunk(number, CHUNK))
+            if pace is not None:
+                ahead = began + (number + 1) * pace - loop.time()
+                if ahead > 0:
+                    await asyncio.sleep(ahead)
+        await connection.send_close_stream()
+        await listening
+    return heard
+
+
+async def until(condition, *, within=5.0):
+    """Waits for something that no event tells: another thread's or process's doing."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
+def engine_threads():
+    """How many engines run in this process: native threads that Python does not know."""
+    threads = Path("/proc/self/task").glob("*/comm")
+    return sum(thread.read_text().startswith("deepgram-engine") for thread in threads)
+
+
+def descriptors():
+    """How many file descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def run_script(script, *arguments, timeout=30.0):
+    """Runs a script in a fresh interpreter, with this one's environment; warnings are errors.
+
+    Returns:
+        The completed process: `returncode`, `stdout`, `stderr`.
+    """
+    # The Deepgram SDK imports something that its websockets library calls deprecated.
+    strict = ("-W", "error", "-W", "ignore:websockets:DeprecationWarning")
+    return subprocess.run(
+        [sys.executable, *strict, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )

@@ -1,0 +1,192 @@
+"""The factory: the ways to make one, what the SDK gets from it, and who may not use it."""
+
+import asyncio
+import inspect
+
+import pytest
+from deepgram import AsyncDeepgramClient, DeepgramClient
+from deepgram.transport_interface import AsyncTransport
+from deepgram_sagemaker import SageMakerConfig, SageMakerTransport, SageMakerTransportFactory
+from deepgram_sagemaker.errors import ValidationError
+from deepgram_sagemaker.local import LocalEndpoint
+from sessions import LISTEN, LISTEN_URL, Heard, session
+
+
+def test_forms_of_construction():
+    config = SageMakerConfig("ep", "eu-west-1", max_concurrency=3)
+    for factory in (
+        SageMakerTransportFactory("ep", "eu-west-1"),
+        SageMakerTransportFactory("ep", region="eu-west-1"),
+        SageMakerTransportFactory(endpoint_name="ep", region="eu-west-1"),
+        SageMakerTransportFactory(config=config),
+    ):
+        assert (factory.endpoint_name, factory.region) == ("ep", "eu-west-1")
+        assert factory.config.endpoint_name == "ep"
+    assert SageMakerTransportFactory(config=config).config is config
+    assert SageMakerTransportFactory("ep").region == SageMakerConfig("ep").region
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"endpoint_name": "ep"}, {"region": "eu-west-1"}, {"endpoint_name": "", "region": ""}],
+)
+def test_a_config_and_the_two_do_not_go_together(arguments):
+    with pytest.raises(ValueError, match=r"give either config= alone, or endpoint_name= and"):
+        SageMakerTransportFactory(config=SageMakerConfig("ep"), **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"region": "eu-west-1"}])
+def test_an_endpoint_is_needed(arguments):
+    with pytest.raises(TypeError, match=r"give endpoint_name= \(and region=\), or config="):
+        SageMakerTransportFactory(**arguments)
+
+
+def test_what_is_no_config_is_refused():
+    with pytest.raises(TypeError, match=r"config= takes a SageMakerConfig, not dict"):
+        SageMakerTransportFactory(config={"endpoint_name": "ep"})
+
+
+def test_a_bad_name_or_region_is_refused_at_once():
+    with pytest.raises(ValidationError, match=r"endpoint_name='no_such'"):
+        SageMakerTransportFactory("no_such")
+    with pytest.raises(ValidationError, match=r"region='Mars'"):
+        SageMakerTransportFactory("ep", "Mars")
+
+
+def test_properties_are_read_only():
+    factory = SageMakerTransportFactory("ep")
+    for name in ("config", "endpoint_name", "region", "stats"):
+        with pytest.raises(AttributeError):
+            setattr(factory, name, None)
+
+
+def test_outside_a_loop_it_says_async_only():
+    factory = SageMakerTransportFactory("ep")
+    with pytest.raises(TypeError, match="async-only"):
+        factory(LISTEN_URL, {})
+
+
+async def test_for_a_sync_client_it_says_async_only():
+    client = DeepgramClient(api_key="unused", transport_factory=SageMakerTransportFactory("ep"))
+    with (
+        pytest.raises(TypeError, match="async-only"),
+        client.listen.v1.connect(**LISTEN) as connection,
+    ):
+        connection.send_media(b"never sent")
+
+
+def test_a_sync_client_without_a_loop_gets_the_same():
+    client = DeepgramClient(api_key="unused", transport_factory=SageMakerTransportFactory("ep"))
+    with pytest.raises(TypeError, match="async-only"), client.listen.v1.connect(**LISTEN):
+        pass
+
+
+async def test_what_it_makes_is_the_sdks_async_transport():
+    transport = SageMakerTransportFactory("ep", "eu-west-1")(LISTEN_URL, {"Authorization": "x"})
+    assert isinstance(transport, SageMakerTransport)
+    assert isinstance(transport, AsyncTransport)
+    for name in ("send", "recv", "close"):
+        assert inspect.iscoroutinefunction(getattr(transport, name))
+    assert transport.endpoint_name == "ep"
+    assert transport.region == "eu-west-1"
+    assert transport.invocation_path == "v1/listen"
+    assert transport.query_string == "model=nova-3&encoding=linear16&sample_rate=16000"
+    await transport.close()
+
+
+async def test_headers_may_be_left_out_and_the_url_given_by_name():
+    factory = SageMakerTransportFactory("ep")
+    assert factory(LISTEN_URL).invocation_path == "v1/listen"
+    assert factory(url=LISTEN_URL, headers={}).invocation_path == "v1/listen"
+
+
+async def test_a_transport_by_position_and_by_name():
+    config = SageMakerConfig("ep", "eu-west-1")
+    by_position = SageMakerTransport(config, "v2/listen", "model=flux-general-en")
+    by_name = SageMakerTransport(
+        config=config, invocation_path="v2/listen", query_string="model=flux-general-en"
+    )
+    for transport in (by_position, by_name):
+        assert transport.endpoint_name == "ep"
+        assert transport.region == "eu-west-1"
+        assert transport.invocation_path == "v2/listen"
+        assert transport.query_string == "model=flux-general-en"
+
+
+async def test_a_query_over_the_limit_is_refused_before_anything_is_sent():
+    factory = SageMakerTransportFactory("ep")
+    keyterms = "&".join(f"keyterm=word{number}" for number in range(200))
+    with pytest.raises(ValidationError, match=r"2048"):
+        factory(f"{LISTEN_URL}&{keyterms}", {})
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"keyterm": ["red panda"]}, "keyterm=red%20panda"),
+        ({"keyterm": ["c++"]}, "keyterm=c%2B%2B"),
+        ({"keyterm": ["one", "two"]}, "keyterm=one&keyterm=two"),
+        ({"keyterm": ["salt, pepper"]}, "keyterm=salt%2C%20pepper"),
+        ({"keyterm": ["Zoë"]}, "keyterm=Zo%C3%AB"),
+    ],
+)
+async def test_a_query_reaches_the_service_in_its_form(given, sent):
+    async with LocalEndpoint() as endpoint:
+        client = AsyncDeepgramClient(
+            api_key="unused", transport_factory=SageMakerTransportFactory(config=endpoint.config())
+        )
+        heard = await session(client, 10, **given)
+        assert heard.numbers == list(range(10))
+        (leg,) = endpoint.legs
+        assert leg.path == "v1/listen"
+        assert leg.query.endswith(f"&{sent}") or f"&{sent}&" in leg.query
+
+
+@pytest.mark.parametrize(
+    ("url_query", "sent"),
+    [
+        ("keyterm=a+b&model=nova-3", "keyterm=a%20b&model=nova-3"),
+        ("tag=a,b&model=nova-3", "tag=a%2Cb&model=nova-3"),
+        ("model=nova-3&tag=", "model=nova-3"),
+        ("model=nova-3&tag", "model=nova-3"),
+    ],
+)
+async def test_a_raw_url_reaches_the_service_in_its_form(url_query, sent):
+    async with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config())
+        transport = factory(f"wss://anywhere.invalid/v1/listen?{url_query}", {})
+        await transport.send({"type": "CloseStream"})
+        while await transport.recv() is not None:
+            pass
+        await transport.close()
+        (leg,) = endpoint.legs
+        assert (leg.status, leg.query) == (200, sent)
+        assert leg.controls == ("CloseStream",)
+
+
+async def test_sessions_of_one_factory_are_counted_together():
+    async with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config())
+        assert factory.stats.sessions == 0
+        client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+        await asyncio.gather(session(client, 20), session(client, 30))
+        assert factory.stats.sessions == 2
+        assert factory.stats.legs == 2
+        # 50 chunks and two CloseStreams.
+        assert factory.stats.messages_in == 52
+        assert factory.stats.journal_bytes == 0
+
+
+async def test_one_connection_through_the_sdk_gives_every_kind_of_callback():
+    async with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config())
+        client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+        heard = await session(client, 20)
+        assert isinstance(heard, Heard)
+        assert [type(message).__name__ for message in heard.messages] == [
+            "ListenV1Results",
+            "ListenV1Results",
+            "ListenV1Metadata",
+        ]
+        assert heard.errors == []
+        assert heard.closed == 1
