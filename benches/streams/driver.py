@@ -1,0 +1,226 @@
+"""An application with many live streams: the same code, whichever package carries it.
+
+Runs in the environment of the package that it measures and needs nothing else. Writes what it
+measured as JSON to the file it is told.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from array import array
+from collections.abc import Callable, Coroutine, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from deepgram import AsyncDeepgramClient
+from deepgram.core.events import EventType
+
+CHUNK = 640
+"""Bytes of 16 kHz linear16 in a chunk."""
+PERIOD = 0.02
+"""Seconds of audio in a chunk, and from one chunk to the next."""
+OPENING = 10
+"""Chunks that a stream sends before it counts as open: what brings the first final."""
+PATIENCE = 240.0
+"""Seconds that a phase may take before its streams count as failed."""
+
+
+class Usage:
+    """What the process has used up to now."""
+
+    def __init__(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self.user = usage.ru_utime
+        self.system = usage.ru_stime
+        self.waits = usage.ru_nvcsw
+        self.preemptions = usage.ru_nivcsw
+        self.wall = time.perf_counter()
+
+    def since(self, earlier: "Usage") -> dict[str, float]:
+        """The difference, field by field; `cpu` is user and system together."""
+        difference = {name: value - getattr(earlier, name) for name, value in vars(self).items()}
+        return difference | {"cpu": difference["user"] + difference["system"]}
+
+
+def resident() -> int:
+    """Bytes of memory of this process that are in RAM."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Stream:
+    """One live stream: watermarked chunks go out, their numbers come back."""
+
+    def __init__(self, client: AsyncDeepgramClient, chunks: list[bytes], tag: str) -> None:
+        self.tag = tag
+        self.sent = array("q")
+        self.words: list[str] = []
+        self.first_result: int | None = None
+        self.failure: str | None = None
+        self._chunks = chunks
+        self._awaited = 0
+        self._reached = asyncio.Event()
+        self._manager = client.listen.v1.connect(
+            model="nova-3", encoding="linear16", sample_rate=16000, tag=tag
+        )
+
+    async def open(self) -> None:
+        self._connection = await self._manager.__aenter__()
+        self._connection.on(EventType.MESSAGE, self._heard)
+        self._connection.on(EventType.ERROR, self._failed)
+        self._listening = asyncio.create_task(self._connection.start_listening())
+        await self.run(asyncio.get_running_loop().time(), OPENING)
+
+    async def run(self, start: float, chunks: int) -> None:
+        """Sends so many further chunks, one a period, and waits until all have come back."""
+        clock = asyncio.get_running_loop().time
+        send = self._connection.send_media
+        first = len(self.sent)
+        for number in range(first, first + chunks):
+            delay = start + (number - first) * PERIOD - clock()
+            if delay > 0:
+                await asyncio.sleep(delay)
+            self.sent.append(time.monotonic_ns())
+            await send(self._chunks[number])
+        self._awaited = first + chunks
+        self._look()
+        await self._reached.wait()
+        self._reached.clear()
+        if self.failure is not None:
+            raise RuntimeError(self.failure)
+
+    async def close(self) -> None:
+        await self._connection.send_close_stream()
+        await self._listening
+        await self._manager.__aexit__(None, None, None)
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "Results":
+            if self.first_result is None:
+                self.first_result = time.monotonic_ns()
+            self.words += message.channel.alternatives[0].transcript.split()
+            self._look()
+
+    def _failed(self, error: Any) -> None:
+        self.failure = repr(error)
+        self._reached.set()
+
+    def _look(self) -> None:
+        if 0 < self._awaited <= len(self.words):
+            self._reached.set()
+
+
+async def every(
+    streams: Iterable[Stream], phase: Callable[[Stream], Coroutine[Any, Any, None]]
+) -> None:
+    """Runs a phase of all streams at once; those that fail in it take no part in the next."""
+
+    async def one(stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await phase(stream)
+        except Exception as error:  # noqa: BLE001 - whatever the package raises is a result
+            stream.failure = stream.failure or repr(error) or type(error).__name__
+
+    await asyncio.gather(*(one(stream) for stream in streams if stream.failure is None))
+
+
+def factory(options: argparse.Namespace) -> Any:
+    """The transport to measure."""
+    if options.client == "floor":
+        from floor import Floor
+
+        return Floor(json.loads(Path(options.replies).read_text()))
+    os.environ["AWS_ACCESS_KEY_ID"] = options.access_key_id
+    os.environ["AWS_SECRET_ACCESS_KEY"] = options.secret_access_key
+    from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
+
+    where: dict[str, Any] = {"endpoint_name": options.endpoint_name, "region": options.region}
+    if options.client == "published":
+        sys.path.insert(0, str(Path(__file__).parents[1] / "peers"))
+        from published import point_at
+
+        point_at(options.uri, options.ca_bundle)
+    else:
+        where |= {"endpoint_uri": options.uri, "ca_bundle": options.ca_bundle}
+    return SageMakerTransportFactory(config=SageMakerConfig(**where))
+
+
+async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
+    chunks = [audio[at : at + CHUNK] for at in range(0, len(audio), CHUNK)]
+    transports = factory(options)
+    client = AsyncDeepgramClient(api_key="unused", transport_factory=transports)
+    # What is loaded once a process belongs to no stream.
+    first = Usage()
+    warm = Stream(client, chunks, f"{options.tag}-warm")
+    await every([warm], Stream.open)
+    await every([warm], Stream.close)
+    loaded = Usage()
+    names = [f"{options.tag}-{number}" for number in range(options.streams)]
+    # Made before the first look at the memory: what belongs to a stream is made when it opens.
+    streams = [Stream(client, chunks, name) for name in names]
+    empty = resident()
+    idle = Usage()
+    began = time.monotonic_ns()
+    await every(streams, Stream.open)
+    opened = Usage()
+    full = resident()
+
+    ready = Usage()
+    start = asyncio.get_running_loop().time() + PERIOD
+    phases = {stream.tag: PERIOD * at / len(streams) for at, stream in enumerate(streams)}
+    await every(streams, lambda stream: stream.run(start + phases[stream.tag], options.chunks))
+    done = Usage()
+
+    await every(streams, Stream.close)
+    closed = Usage()
+
+    wanted = [str(number) for number in range(OPENING + options.chunks)]
+    failures = [stream.failure for stream in streams if stream.failure is not None]
+    return {
+        "client": options.client,
+        "version": None if options.client == "floor" else version("deepgram-sagemaker"),
+        "streams": options.streams,
+        "chunks": options.chunks,
+        "failed": len(failures),
+        "failures": sorted(set(failures))[:5],
+        "inexact": sum(stream.words != wanted for stream in streams),
+        "began": began,
+        "first_results": [s.first_result - began for s in streams if s.first_result is not None],
+        "first": loaded.since(first),
+        "opening": opened.since(idle),
+        "steady": done.since(ready),
+        "closing": closed.since(done),
+        "ideal": options.chunks * PERIOD,
+        "resident": full - empty,
+        "sent": {stream.tag: list(stream.sent) for stream in streams},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("client", choices=["ours", "published", "floor"])
+    parser.add_argument("--streams", type=int, required=True)
+    parser.add_argument("--chunks", type=int, required=True, help="a stream, once it is open")
+    parser.add_argument("--tag", required=True, help="what the streams' names begin with")
+    parser.add_argument("--audio", required=True, help="a file of watermarked chunks")
+    parser.add_argument("--replies", required=True, help="the floor's messages: a JSON list")
+    for name in ("uri", "ca-bundle", "endpoint-name", "region"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("access-key-id", "secret-access-key"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--out", required=True, help="the file for the figures")
+    options = parser.parse_args()
+    figures = asyncio.run(measure(options, Path(options.audio).read_bytes()))
+    Path(options.out).write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
