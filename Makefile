@@ -5,8 +5,9 @@ PEER := .venv-peer
 BIN := $(VENV)/bin
 # abi3 needs an interpreter to build against; ours is the one in the environment.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
-# Asserted, so that a hidden default cannot make a run pass here and fail elsewhere.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# maturin runs pip with its own options.
+export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-rust test-python bench lint format wheel wheel-check clean

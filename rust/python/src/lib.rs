@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 /// The native half of `deepgram_sagemaker`.
 #[pymodule]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
@@ -20,9 +22,6 @@ mod _native {
     #[pymodule_export]
     use crate::waker::Waker;
 
-    /// The package's version.
-    #[pymodule_export]
-    const __version__: &str = env!("CARGO_PKG_VERSION");
     /// Why a message was not taken: no room now.
     #[pymodule_export]
     const FULL: u8 = crate::session::FULL;
@@ -38,4 +37,10 @@ mod _native {
     /// Another step for the driver.
     #[pymodule_export]
     const DRIVER: u8 = dgsm_net::session::interest::DRIVER;
+
+    /// The version is the workspace's: one number for crates, wheel and module.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
 }
