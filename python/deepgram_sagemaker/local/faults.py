@@ -99,7 +99,10 @@ class AfterBytes(Trigger):
 
 @dataclass(frozen=True)
 class AfterMessages(Trigger):
-    """After so many messages received; the model does not see the last one."""
+    """After so many messages received.
+
+    If the fault ends the stream, the model does not see the last one.
+    """
 
     count: int
     kind: ClassVar[str] = "messages"
@@ -115,7 +118,10 @@ class AfterReplies(Trigger):
 
 @dataclass(frozen=True)
 class OnMessage(Trigger):
-    """When a text message of this `type` arrives; the model does not see it."""
+    """When a text message of this `type` arrives.
+
+    If the fault ends the stream, the model does not see the message.
+    """
 
     name: str
     kind: ClassVar[str] = "control"

@@ -65,7 +65,7 @@ pub enum Trigger {
         /// How many.
         count: u64,
     },
-    /// When a text message of this type arrives; the model does not see it.
+    /// When a text message of this type arrives. If the fault ends the stream, the model does not see it.
     Control {
         /// The message's `type`, `CloseStream` for example.
         name: String,

@@ -463,3 +463,346 @@ impl WatermarkModel {
 fn message(text: String) -> Reply {
     Reply::Message(Frame::from(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::audio::Clock;
+    use crate::watermark::{Reader, mark};
+
+    const QUERY: &str = "encoding=linear16&sample_rate=16000";
+    const ZERO: Duration = Duration::ZERO;
+
+    /// A model with what a leg does around it.
+    struct Talk {
+        model: WatermarkModel,
+        clock: Clock,
+        reader: Reader,
+        said: Vec<Value>,
+        over: Option<Reply>,
+    }
+
+    impl Talk {
+        fn new(settings: WatermarkSettings, query: &str) -> Self {
+            let query = Query::parse(query);
+            let clock = Clock::new(&query);
+            let reader = Reader::new(clock.format());
+            let model = WatermarkModel::new(settings, &query, "id".into(), "now".into());
+            Self {
+                model,
+                clock,
+                reader,
+                said: Vec::new(),
+                over: None,
+            }
+        }
+
+        fn prompt(settings: WatermarkSettings) -> Self {
+            Self::new(
+                WatermarkSettings {
+                    closing_time: 0.0,
+                    ..settings
+                },
+                QUERY,
+            )
+        }
+
+        fn take(&mut self, replies: Vec<Reply>) {
+            for reply in replies {
+                assert_eq!(self.over, None, "something follows the end");
+                match reply {
+                    Reply::Message(frame) => {
+                        self.said
+                            .push(serde_json::from_str(frame.as_str().unwrap()).unwrap());
+                    }
+                    end => self.over = Some(end),
+                }
+            }
+        }
+
+        fn hear(&mut self, audio: &[u8]) {
+            let audio = self.clock.audio(Bytes::copy_from_slice(audio));
+            let mut marks = Vec::new();
+            self.reader.read(&audio, |mark| marks.push(mark));
+            let (format, frames) = (self.clock.format(), self.clock.frames());
+            let heard = Heard {
+                audio: &audio,
+                format,
+                frames,
+                marks: &marks,
+            };
+            let mut replies = Vec::new();
+            self.model.hear(ZERO, &heard, &mut replies);
+            self.take(replies);
+        }
+
+        /// 20 ms at 16 kHz each.
+        fn chunks(&mut self, numbers: std::ops::Range<u32>) {
+            for number in numbers {
+                let format = self.clock.format();
+                self.hear(&mark(number, 320 * format.frame(), format).unwrap());
+            }
+        }
+
+        fn silence(&mut self, seconds: f64) {
+            let format = self.clock.format();
+            self.hear(&vec![
+                format.silence;
+                format.frames(seconds) as usize * format.frame()
+            ]);
+        }
+
+        fn control(&mut self, name: &str) {
+            let mut replies = Vec::new();
+            self.model
+                .read(ZERO, &format!(r#"{{"type":"{name}"}}"#), &mut replies);
+            self.take(replies);
+        }
+
+        /// Type, start, duration and transcript of what was said since the last call.
+        fn lines(&mut self) -> Vec<String> {
+            let line = |said: Value| match said["type"].as_str().unwrap() {
+                "Results" => {
+                    let kind = match (&said["is_final"], &said["speech_final"]) {
+                        (Value::Bool(true), Value::Bool(true)) => "speech_final",
+                        (Value::Bool(true), _) => "final",
+                        _ => "interim",
+                    };
+                    let transcript = said["channel"]["alternatives"][0]["transcript"].as_str();
+                    format!(
+                        "{kind} {} {}+{} {}",
+                        said["channel_index"][0],
+                        said["start"],
+                        said["duration"],
+                        transcript.unwrap()
+                    )
+                }
+                "SpeechStarted" => format!("started {}", said["timestamp"]),
+                "UtteranceEnd" => format!("ended {}", said["last_word_end"]),
+                other => other.to_owned(),
+            };
+            self.said.drain(..).map(line).collect()
+        }
+    }
+
+    fn settings() -> WatermarkSettings {
+        WatermarkSettings {
+            window: 3,
+            ..WatermarkSettings::default()
+        }
+    }
+
+    #[test]
+    fn finals_tile_the_audio() {
+        let mut talk = Talk::prompt(settings());
+        talk.chunks(0..7);
+        assert_eq!(
+            talk.lines(),
+            ["final 0 0.0+0.06 0 1 2", "final 0 0.06+0.06 3 4 5"]
+        );
+        talk.control("CloseStream");
+        assert_eq!(talk.lines(), ["final 0 0.12+0.02 6", "Metadata"]);
+        assert_eq!(talk.over, Some(Reply::End));
+    }
+
+    #[test]
+    fn finals_may_be_late_by_chunks_or_seconds() {
+        let mut talk = Talk::prompt(WatermarkSettings {
+            late_chunks: 2,
+            ..settings()
+        });
+        talk.chunks(0..4);
+        assert_eq!(talk.lines(), [""; 0]);
+        talk.chunks(4..5);
+        assert_eq!(talk.lines(), ["final 0 0.0+0.06 0 1 2"]);
+        let mut talk = Talk::prompt(WatermarkSettings {
+            late_seconds: 1.0,
+            ..settings()
+        });
+        talk.chunks(0..52);
+        assert_eq!(talk.lines(), [""; 0]);
+        talk.chunks(52..53);
+        assert_eq!(talk.lines(), ["final 0 0.0+0.06 0 1 2"]);
+    }
+
+    #[test]
+    fn windows_of_seconds_say_a_chunk_where_it_ends() {
+        let mut talk = Talk::prompt(WatermarkSettings {
+            window_seconds: Some(0.05),
+            ..settings()
+        });
+        talk.chunks(0..5);
+        assert_eq!(
+            talk.lines(),
+            ["final 0 0.0+0.05 0 1", "final 0 0.05+0.05 2 3 4"]
+        );
+    }
+
+    #[test]
+    fn a_leg_that_begins_within_a_chunk_says_it() {
+        let mut talk = Talk::prompt(settings());
+        let chunk = mark(9, 640, talk.clock.format()).unwrap();
+        talk.hear(&chunk[322..]);
+        talk.chunks(10..12);
+        let words = talk.said[0]["channel"]["alternatives"][0]["words"].clone();
+        // The first whole cell begins three samples after the cut.
+        assert_eq!(
+            (&words[0]["start"], &words[0]["end"]),
+            (&Value::from(0.000_188), &Value::from(0.009_938))
+        );
+        assert_eq!(talk.lines(), ["final 0 0.0+0.049938 9 10 11"]);
+    }
+
+    #[test]
+    fn interims_cover_what_is_not_final() {
+        let settings = WatermarkSettings {
+            interim_every: 2,
+            window: 5,
+            ..settings()
+        };
+        let mut talk = Talk::new(settings, &format!("{QUERY}&interim_results=true"));
+        talk.chunks(0..6);
+        assert_eq!(
+            talk.lines(),
+            [
+                "interim 0 0.0+0.04 0 1",
+                "interim 0 0.0+0.08 0 1 2 3",
+                "final 0 0.0+0.1 0 1 2 3 4"
+            ]
+        );
+    }
+
+    #[test]
+    fn channels_end_at_different_times() {
+        let settings = WatermarkSettings {
+            channel_skew: 1,
+            ..settings()
+        };
+        let mut talk = Talk::new(settings, &format!("{QUERY}&channels=2&multichannel=true"));
+        talk.chunks(0..5);
+        assert_eq!(
+            talk.lines(),
+            [
+                "final 1 0.0+0.04 0 1",
+                "final 0 0.0+0.06 0 1 2",
+                "final 1 0.04+0.06 2 3 4"
+            ]
+        );
+        assert_eq!(talk.model.channel_index(1), [1, 2]);
+    }
+
+    #[test]
+    fn channels_without_multichannel_are_one() {
+        let mut talk = Talk::new(settings(), &format!("{QUERY}&channels=2"));
+        talk.chunks(0..3);
+        assert_eq!(talk.lines(), ["final 0 0.0+0.06 0 1 2"]);
+        assert_eq!(talk.model.channel_index(0), [0, 1]);
+    }
+
+    #[test]
+    fn finalize_says_everything_heard() {
+        let mut talk = Talk::prompt(WatermarkSettings {
+            late_chunks: 3,
+            ..settings()
+        });
+        talk.chunks(0..4);
+        talk.control("Finalize");
+        assert_eq!(talk.said[0]["from_finalize"], true);
+        assert_eq!(talk.lines(), ["final 0 0.0+0.08 0 1 2 3"]);
+        talk.control("Finalize");
+        assert_eq!(talk.lines(), ["final 0 0.08+0.0 "]);
+        let mut quiet = Talk::prompt(WatermarkSettings {
+            answer_empty_finalize: false,
+            ..settings()
+        });
+        quiet.chunks(0..3);
+        quiet.lines();
+        quiet.control("Finalize");
+        assert_eq!(quiet.lines(), [""; 0]);
+    }
+
+    #[test]
+    fn silence_gets_empty_finals() {
+        let mut talk = Talk::prompt(WatermarkSettings {
+            silence_window: 1.0,
+            ..settings()
+        });
+        talk.silence(0.9);
+        assert_eq!(talk.lines(), [""; 0]);
+        talk.silence(0.2);
+        assert_eq!(talk.lines(), ["final 0 0.0+1.1 "]);
+    }
+
+    #[test]
+    fn utterances_open_and_close_once() {
+        let query = format!("{QUERY}&vad_events=true&endpointing=100&utterance_end_ms=1000");
+        let mut talk = Talk::new(settings(), &query);
+        talk.silence(0.5);
+        talk.chunks(0..2);
+        assert_eq!(talk.lines(), ["started 0.5"]);
+        talk.silence(0.2);
+        assert_eq!(talk.lines(), ["speech_final 0 0.0+0.74 0 1"]);
+        talk.silence(3.0);
+        assert_eq!(talk.lines(), ["final 0 0.74+3.0 ", "ended 0.54"]);
+        talk.silence(3.0);
+        assert_eq!(talk.lines(), ["final 0 3.74+3.0 "]);
+        talk.chunks(2..3);
+        assert_eq!(talk.lines(), ["started 6.74"]);
+    }
+
+    #[test]
+    fn silence_and_close_stream_have_their_times() {
+        let mut talk = Talk::new(settings(), QUERY);
+        assert_eq!(talk.model.deadline(), Some(Duration::from_secs(10)));
+        talk.control("CloseStream");
+        assert_eq!(talk.model.deadline(), Some(Duration::from_millis(20)));
+        talk.chunks(0..3);
+        assert_eq!(talk.lines(), [""; 0], "nothing is heard any more");
+        let mut replies = Vec::new();
+        talk.model.tick(Duration::from_millis(20), &mut replies);
+        talk.take(replies);
+        assert_eq!(talk.lines(), ["Metadata"]);
+        assert_eq!((talk.over, talk.model.deadline()), (Some(Reply::End), None));
+    }
+
+    #[test]
+    fn an_input_that_ends_before_the_answer_cuts_the_tail_off() {
+        let mut talk = Talk::new(settings(), QUERY);
+        talk.chunks(0..2);
+        talk.control("CloseStream");
+        let mut replies = Vec::new();
+        talk.model.input_ended(&mut replies);
+        assert_eq!(replies, [Reply::End]);
+    }
+
+    #[test]
+    fn metadata_has_the_audio_s_digest() {
+        let mut talk = Talk::prompt(settings());
+        talk.silence(0.0001);
+        talk.control("CloseStream");
+        let closing = talk.said.last().unwrap();
+        // SHA-256 of two zero bytes.
+        let expected = "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7";
+        assert_eq!(closing["sha256"], expected);
+        assert_eq!(closing["channels"], 1);
+    }
+
+    #[test]
+    fn configure_is_acknowledged_and_nonsense_is_fatal() {
+        let mut talk = Talk::prompt(settings());
+        let mut replies = Vec::new();
+        talk.model.read(
+            ZERO,
+            r#"{"type":"Configure","keyterms":["a"]}"#,
+            &mut replies,
+        );
+        talk.take(replies);
+        assert_eq!(talk.said[0]["keyterms"], serde_json::json!(["a"]));
+        talk.control("Nonsense");
+        assert_eq!(talk.said[1]["variant"], "SchemaError");
+        assert!(matches!(talk.over, Some(Reply::Fail { code, .. }) if code == "1008"));
+    }
+}
