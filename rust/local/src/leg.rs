@@ -332,7 +332,7 @@ impl Leg {
         let (container, watermarked) = match (&shared.settings.model, &shared.listener) {
             (Model::Watermark { settings }, _) => {
                 let created = Moment::of(wall_clock()).iso();
-                let model = WatermarkModel::new(settings.clone(), &query, request_id, created);
+                let model = WatermarkModel::new(*settings, &query, request_id, created);
                 (Container::Watermark(Box::new(model)), true)
             }
             (Model::External, Some(listener)) => {

@@ -80,7 +80,11 @@ impl LocalServer {
         let settings = Settings::from_json(settings)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let news = Mutex::default();
-        let ears = Arc::new(Ears { news, mailbox: waker.mailbox(), token });
+        let ears = Arc::new(Ears {
+            news,
+            mailbox: waker.mailbox(),
+            token,
+        });
         let server = Server::start(settings, Some(ears.clone())).map_err(|error| match error {
             StartError::Host { .. } | StartError::Authority(_) => {
                 PyValueError::new_err(error.to_string())
@@ -89,7 +93,10 @@ impl LocalServer {
                 PyOSError::new_err(error.to_string())
             }
         })?;
-        Ok(Self { server: Mutex::new(Some(server)), ears })
+        Ok(Self {
+            server: Mutex::new(Some(server)),
+            ears,
+        })
     }
 
     /// The port that the server listens on.
@@ -107,7 +114,13 @@ impl LocalServer {
     /// Streams accepted and legs changed since the last call.
     fn news(&self) -> (Vec<LocalStream>, Vec<u64>) {
         let News { accepted, changed } = std::mem::take(&mut *lock(&self.ears.news));
-        (accepted.into_iter().map(|bridge| LocalStream { bridge }).collect(), changed)
+        (
+            accepted
+                .into_iter()
+                .map(|bridge| LocalStream { bridge })
+                .collect(),
+            changed,
+        )
     }
 
     /// Every counter by name.
@@ -122,8 +135,10 @@ impl LocalServer {
     /// The facts of every leg, and the server's time now, in seconds since its start.
     fn legs<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Bound<'py, PyDict>>, f64)> {
         let (records, elapsed) = self.with(|server| (server.legs(), server.elapsed()))?;
-        let legs: PyResult<_> =
-            records.iter().map(|record| facts(py, &record.facts().clone())).collect();
+        let legs: PyResult<_> = records
+            .iter()
+            .map(|record| facts(py, &record.facts().clone()))
+            .collect();
         Ok((legs?, elapsed.as_secs_f64()))
     }
 
@@ -166,7 +181,10 @@ fn facts<'py>(py: Python<'py>, facts: &LegFacts) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("audio_seconds", facts.audio_seconds)?;
     dict.set_item("controls", facts.controls.clone())?;
     dict.set_item("chunks", facts.chunks)?;
-    let arrivals = facts.arrivals.iter().map(|(number, at)| (*number, at.as_secs_f64()));
+    let arrivals = facts
+        .arrivals
+        .iter()
+        .map(|(number, at)| (*number, at.as_secs_f64()));
     dict.set_item("arrivals", arrivals.collect::<Vec<_>>())?;
     dict.set_item("input_end", facts.input_end.name())?;
     dict.set_item("end", facts.end.name())?;
@@ -263,9 +281,15 @@ pub(crate) fn watermark(
     width: u16,
 ) -> PyResult<Bound<'_, PyBytes>> {
     if channels == 0 || width == 0 {
-        return Err(PyValueError::new_err("a chunk has at least one channel and one byte a sample"));
+        return Err(PyValueError::new_err(
+            "a chunk has at least one channel and one byte a sample",
+        ));
     }
-    let format = Format { channels, width, ..Format::OTHER };
+    let format = Format {
+        channels,
+        width,
+        ..Format::OTHER
+    };
     let chunk = dgsm_local::watermark::mark(number, size, format)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(PyBytes::new(py, &chunk))

@@ -15,7 +15,7 @@ use crate::model::{Heard, Reply};
 use crate::query::Query;
 
 /// How the model answers.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatermarkSettings {
     /// A final result for so many chunks.
