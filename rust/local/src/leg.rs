@@ -285,6 +285,8 @@ struct Leg {
     clock: Clock,
     reader: Option<Reader>,
     counts_chunks: bool,
+    /// A rule wants to know which chunks the conversation has heard.
+    remembers_chunks: bool,
     marks: Vec<Mark>,
     chunks: u64,
     audio_seconds: f64,
@@ -363,6 +365,7 @@ impl Leg {
             assembler: Assembler::new(MAX_MESSAGE),
             clock,
             reader: None,
+            remembers_chunks: shared.rules.count_chunks(),
             counts_chunks: watermarked || shared.rules.count_chunks(),
             marks: Vec::new(),
             chunks: 0,
@@ -696,7 +699,9 @@ impl Leg {
             if !mark.intact {
                 count(&self.shared.counters.torn_chunks);
             }
-            self.conversation.hear_chunk(mark.number);
+            if self.remembers_chunks {
+                self.conversation.hear_chunk(mark.number);
+            }
         }
         self.chunks += self.marks.iter().filter(|mark| mark.channel == 0).count() as u64;
     }

@@ -1,0 +1,270 @@
+"""The local endpoint for people: contexts, models in Python, what it tells about its streams."""
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from deepgram_sagemaker import SageMakerTransportFactory, errors
+from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint, Watermark
+from deepgram_sagemaker.local.faults import AfterMessages, ModelStreamError
+from deepgram_sagemaker.local.watermark import chunk
+
+LISTEN = "wss://localhost/v1/listen?encoding=linear16&sample_rate=16000"
+PATIENCE = 10
+
+
+def transport(endpoint, url=LISTEN, **overrides):
+    return SageMakerTransportFactory(config=endpoint.config(**overrides))(url, {})
+
+
+async def until(condition):
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - the server has no event to wait for
+            await asyncio.sleep(0.005)
+
+
+async def listen(endpoint, chunks):
+    """Sends numbered chunks and closes the stream; the words of the finals."""
+    session = transport(endpoint)
+    for number in chunks:
+        await session.send(chunk(number, 640))
+    await session.send('{"type": "CloseStream"}')
+    messages = [json.loads(message) async for message in session]
+    await session.close()
+    finals = [message for message in messages if message.get("is_final")]
+    words = [word for final in finals for word in final["channel"]["alternatives"][0]["words"]]
+    return [int(word["word"]) for word in words]
+
+
+async def test_a_conversation_and_what_is_known_about_it():
+    before = time.monotonic()
+    async with LocalEndpoint("mine", record_arrivals=True) as endpoint:
+        assert endpoint.endpoint_name == "mine"
+        assert await listen(endpoint, range(25)) == list(range(25))
+        await until(lambda: endpoint.legs[0].input_end != "open")
+        (leg,) = endpoint.legs
+        stats = endpoint.stats
+    assert (leg.status, leg.end, leg.input_end) == (200, "model", "signed")
+    assert (leg.path, leg.chunks, leg.controls) == ("v1/listen", 25, ("CloseStream",))
+    assert "encoding=linear16" in leg.query
+    assert leg.access_key_id == Credentials().access_key_id
+    assert leg.audio_seconds == pytest.approx(0.5)
+    assert [number for number, _ in leg.arrivals] == list(range(25))
+    assert before < leg.opened <= leg.arrivals[0][1] <= leg.closed < time.monotonic()
+    assert (stats.opens, stats.accepted, stats.messages_in) == (1, 1, 26)
+    failures = (stats.signature_failures, stats.crc_failures, stats.bad_ends, stats.torn_chunks)
+    assert failures == (0, 0, 0, 0)
+
+
+async def test_the_watermark_model_takes_settings():
+    async with LocalEndpoint(model=Watermark(window=7)) as endpoint:
+        session = transport(endpoint)
+        for number in range(7):
+            await session.send(chunk(number, 640))
+        final = json.loads(await asyncio.wait_for(session.recv(), PATIENCE))
+        await session.close()
+    assert final["duration"] == pytest.approx(0.14)
+
+
+async def test_a_model_in_python_converses():
+    seen = {}
+
+    async def echo(stream):
+        seen["path"], seen["query"] = stream.path, stream.query
+        async for message in stream:
+            await stream.send(message)
+        seen["over"] = True
+
+    async with LocalEndpoint(model=echo) as endpoint:
+        session = transport(endpoint, "wss://localhost/v1/other?keyterm=two%20cities&keyterm=b")
+        for message in ("grüezi", b"\x00\xff"):
+            await session.send(message)
+            assert await asyncio.wait_for(session.recv(), PATIENCE) == message
+        await session.close()
+        await until(lambda: "over" in seen)
+    assert seen["path"] == "v1/other"
+    assert seen["query"] == {"keyterm": ["two cities", "b"]}
+
+
+async def test_a_model_may_fail_the_stream():
+    async def refuse(stream):
+        await stream.fail("1008", "DATA-0000: no such thing")
+
+    async with LocalEndpoint(model=refuse) as endpoint:
+        session = transport(endpoint)
+        await session.send("hello")
+        with pytest.raises(errors.ModelError) as caught:
+            await asyncio.wait_for(session.recv(), PATIENCE)
+        await session.close()
+    assert "DATA-0000" in str(caught.value)
+
+
+async def test_a_model_that_raises_is_logged_and_fails_the_stream(caplog):
+    async def broken(stream):
+        raise RuntimeError("out of ideas")
+
+    async with LocalEndpoint(model=broken) as endpoint:
+        session = transport(endpoint, max_retries=0)
+        await session.send("hello")
+        with pytest.raises(errors.SageMakerError):
+            await asyncio.wait_for(session.recv(), PATIENCE)
+        await session.close()
+        assert endpoint.legs[0].end == "model_failed"
+    assert any(record.levelno == logging.ERROR for record in caplog.records)
+
+
+async def test_a_model_hears_that_its_client_is_gone():
+    over = asyncio.Event()
+    outcome = []
+
+    async def patient(stream):
+        outcome.extend([message async for message in stream])
+        try:
+            await stream.send("anybody?")
+        except ConnectionError as error:
+            outcome.append(error)
+        over.set()
+
+    gone = Fault(ModelStreamError("1011", "gone"), when=AfterMessages(2))
+    async with LocalEndpoint(model=patient, faults=[gone]) as endpoint:
+        session = transport(endpoint, max_retries=0)
+        await session.send("one")
+        await until(lambda: endpoint.legs and endpoint.legs[0].messages_in == 1)
+        await session.send("two")
+        await asyncio.wait_for(over.wait(), PATIENCE)
+        await session.close()
+    assert outcome[0] == "one"
+    assert isinstance(outcome[1], ConnectionError)
+
+
+async def test_a_model_that_sends_much_waits_for_the_client():
+    total, sent = 400, 0
+
+    async def talkative(stream):
+        nonlocal sent
+        for _ in range(total):
+            await stream.send(bytes(200_000))
+            sent += 1
+        # Until the client has had enough.
+        async for _ in stream:
+            pass
+
+    async with LocalEndpoint(model=talkative) as endpoint:
+        session = transport(endpoint, "wss://localhost/v1/other")
+        await session.send("go on")
+        await asyncio.wait_for(session.recv(), PATIENCE)
+        await asyncio.sleep(0.3)
+        assert sent < total, "80 MB are beyond every buffer"
+        for _ in range(total - 1):
+            assert len(await asyncio.wait_for(session.recv(), PATIENCE)) == 200_000
+        await session.close()
+    assert sent == total
+
+
+async def test_leaving_cancels_the_models():
+    cancelled = []
+
+    async def endless(stream):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(stream.path)
+            raise
+
+    async with LocalEndpoint(model=endless) as endpoint:
+        session = transport(endpoint, max_retries=0)
+        await session.send("hello")
+        await until(lambda: endpoint.stats.accepted == 1)
+        await asyncio.sleep(0.05)
+    await session.close()
+    assert cancelled == ["v1/listen"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("model of leg")]
+
+
+def test_the_authority_s_certificate_is_written_where_asked(tmp_path):
+    wanted = tmp_path / "ca.pem"
+    with LocalEndpoint(ca_bundle=wanted) as endpoint:
+        assert endpoint.ca_bundle == str(wanted)
+        assert wanted.read_text().startswith("-----BEGIN CERTIFICATE-----")
+    assert wanted.exists()
+    with LocalEndpoint() as endpoint:
+        temporary = Path(endpoint.ca_bundle)
+        assert temporary.exists()
+    assert not temporary.exists()
+
+
+async def test_another_identity():
+    async with LocalEndpoint() as endpoint:
+        before = endpoint.config(max_retries=0)
+        endpoint.accept(Credentials(access_key_id="AKIDNEW", secret_access_key="new"))
+        assert await listen(endpoint, range(3)) == [0, 1, 2]
+        session = SageMakerTransportFactory(config=before)(LISTEN, {})
+        await session.send(b"audio")
+        with pytest.raises(errors.AuthenticationError):
+            await asyncio.wait_for(session.recv(), PATIENCE)
+        await session.close()
+        assert endpoint.stats.request_signature_failures == 1
+        keys = endpoint.boto3_session().get_credentials().get_frozen_credentials()
+    assert (keys.access_key, keys.secret_key, keys.token) == ("AKIDNEW", "new", None)
+
+
+async def test_an_endpoint_can_run_again_but_not_twice_at_once():
+    endpoint = LocalEndpoint()
+    for _ in range(2):
+        async with endpoint:
+            assert await listen(endpoint, range(3)) == [0, 1, 2]
+            with pytest.raises(RuntimeError, match="already running"):
+                await endpoint.__aenter__()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = endpoint.uri
+
+
+async def test_refused_connections_come_back():
+    async with LocalEndpoint() as endpoint:
+        assert await listen(endpoint, range(3)) == [0, 1, 2]
+        endpoint.refuse_connections(0.3)
+        await asyncio.sleep(0.1)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", endpoint.port)
+        await asyncio.sleep(0.4)
+        assert await listen(endpoint, range(3)) == [0, 1, 2]
+
+
+def test_without_an_event_loop_the_models_get_one():
+    threads = []
+
+    async def model(stream):
+        threads.append(threading.current_thread())
+        async for message in stream:
+            await stream.send(message)
+
+    async def talk(endpoint):
+        session = transport(endpoint, "wss://localhost/v1/other")
+        await session.send("hello")
+        assert await asyncio.wait_for(session.recv(), PATIENCE) == "hello"
+        await session.close()
+
+    with LocalEndpoint(model=model) as endpoint:
+        asyncio.run(talk(endpoint))
+    assert threads[0] is not threading.main_thread()
+    assert not threads[0].is_alive()
+
+
+def test_what_keeps_it_from_starting_is_raised():
+    with LocalEndpoint() as endpoint, pytest.raises(OSError, match="can't listen"):
+        LocalEndpoint(port=endpoint.port).__enter__()
+    with pytest.raises(ValueError, match="not an IP address"):
+        LocalEndpoint(host="localhost").__enter__()
+    with pytest.raises(ValueError, match="model is"):
+        LocalEndpoint(model="nova")
+
+
+async def test_a_native_server_that_stopped_says_so():
+    async with LocalEndpoint() as endpoint:
+        native = endpoint._running.native
+    with pytest.raises(RuntimeError, match="has stopped"):
+        native.counters()
