@@ -1,0 +1,138 @@
+"""What is still to be said and told on one stream, in order."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "End",
+    "Message",
+    "Plan",
+    "Refused",
+    "Say",
+    "SchemaError",
+    "Step",
+    "Tell",
+    "read_control",
+]
+
+type Message = dict[str, Any]
+
+
+class SchemaError(ValueError):
+    """A text message that is not one of the protocol's."""
+
+
+class Refused(Exception):  # noqa: N818 - it ends a stream as asked, which is no error of ours
+    """The stream is over, with a close code and a reason for the client.
+
+    Attributes:
+        code: the WebSocket's close code.
+        parting: a message that goes before, or None.
+    """
+
+    def __init__(self, code: str, reason: str, parting: Message | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.parting = parting
+
+
+@dataclass(eq=False, slots=True)
+class Say:
+    """A stretch of text to speak.
+
+    Attributes:
+        text: the stretch.
+        speed: 1.0 is the voice's own.
+        size: bytes of its audio, once it has been spoken.
+        sent: bytes of them that are on their way to the client.
+        cancelled: nothing more of it is to be sent.
+    """
+
+    text: str
+    speed: float = 1.0
+    size: int = 0
+    sent: int = 0
+    cancelled: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Tell:
+    """A message, made when its turn comes: what it says may depend on what was said before it.
+
+    Attributes:
+        make: makes it; None when there is nothing to tell after all.
+        survives: whether it is told even when what precedes it is cancelled.
+    """
+
+    make: Callable[[], Message | None]
+    survives: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class End:
+    """The stream ends."""
+
+
+type Step = Say | Tell | End
+
+
+class Plan:
+    """Steps in the order in which they are to be taken."""
+
+    def __init__(self) -> None:
+        self._steps: deque[Step] = deque()
+        self._current: Step | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self._steps)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the end is in it, so that nothing can be added any more."""
+        return bool(self._steps) and isinstance(self._steps[-1], End)
+
+    def add(self, *steps: Step) -> None:
+        """Add steps at the end."""
+        self._steps.extend(steps)
+
+    def next(self) -> Step:
+        """Begin the next step, which ends the one before."""
+        self._current = self._steps.popleft()
+        return self._current
+
+    def cancel(self) -> None:
+        """Drop what was to be said, and what was to be told about that."""
+        for step in (self._current, *self._steps):
+            if isinstance(step, Say):
+                step.cancelled = True
+        self._steps = deque(
+            step
+            for step in self._steps
+            if isinstance(step, End) or (isinstance(step, Tell) and step.survives)
+        )
+
+
+def read_control(text: str, known: frozenset[str]) -> Message:
+    """Read a text message of the client.
+
+    Raises:
+        SchemaError: it is not JSON, not an object, or of no known type.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise SchemaError(f"Could not deserialize last text message: {error}") from None
+    if not isinstance(body, dict) or body.get("type") not in known:
+        raise SchemaError(
+            "Could not deserialize last text message: its type is none of "
+            + ", ".join(sorted(known))
+        )
+    return body

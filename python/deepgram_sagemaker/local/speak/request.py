@@ -1,0 +1,104 @@
+"""What a speak query asks for, checked before any text is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .voice import AudioOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["RequestError", "SpeakRequest", "check_speed"]
+
+type Query = Mapping[str, Sequence[str]]
+
+_TELEPHONE_RATES: Final = (8_000, 16_000)
+# The rates that a product offers, and the one it takes when none is asked for.
+_LINEAR_RATES: Final = {
+    "v1": (8_000, 16_000, 24_000, 32_000, 48_000),
+    "v2": (8_000, 16_000, 24_000, 32_000, 44_100, 48_000),
+}
+_LINEAR_RATE: Final = 24_000
+_TELEPHONE_RATE: Final = 8_000
+_MODELS: Final = {"v1": "aura-asteria-en", "v2": None}
+_SLOWEST, _FASTEST = 0.7, 1.5
+_SPEED_STEPS: Final = 20
+
+
+class RequestError(ValueError):
+    """The query asks for something that is not understood, or not served here."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakRequest:
+    """One speak stream's settings.
+
+    Attributes:
+        model: the name that was asked for; the voice is the same whatever it says.
+        output: what the audio is made of.
+        container: `none`, or `wav`: a header in front of the audio. Only for `v1/speak`.
+        speed: 1.0 is the voice's own.
+    """
+
+    model: str
+    output: AudioOutput
+    container: str = "none"
+    speed: float = 1.0
+
+    @classmethod
+    def parse(cls, query: Query, version: str) -> SpeakRequest:
+        """Read a query; keys that are not known are ignored, as the service does.
+
+        Args:
+            query: the invocation's.
+            version: `v1` or `v2`.
+
+        Raises:
+            RequestError: a value is malformed or not supported; the message names both.
+        """
+        model = _last(query, "model") or _MODELS[version]
+        if model is None:
+            raise RequestError("model: must be given")
+        container = _last(query, "container") or "none"
+        if container not in ("none", "wav") or (container == "wav" and version != "v1"):
+            raise RequestError(f"container={container}: is not one that streams here")
+        speed = _last(query, "speed") or "1.0"
+        try:
+            factor = float(speed)
+        except ValueError:
+            raise RequestError(f"speed={speed}: must be a number") from None
+        if check_speed(factor) is not None:
+            raise RequestError(f"speed={speed}: must be from {_SLOWEST} to {_FASTEST} in 0.05s")
+        return cls(model, _output(query, version), container, factor)
+
+
+def check_speed(speed: float) -> str | None:
+    """The code of what is wrong with a speed, None if nothing is."""
+    if not _SLOWEST <= speed <= _FASTEST:
+        return "SPEED_OUT_OF_RANGE"
+    if abs(speed * _SPEED_STEPS - round(speed * _SPEED_STEPS)) > 1e-6:
+        return "SPEED_INCREMENT_INVALID"
+    return None
+
+
+def _last(query: Query, key: str) -> str | None:
+    values = query.get(key)
+    return values[-1] if values else None
+
+
+def _output(query: Query, version: str) -> AudioOutput:
+    encoding = _last(query, "encoding") or "linear16"
+    match encoding:
+        case "linear16":
+            rates, default = _LINEAR_RATES[version], _LINEAR_RATE
+        case "mulaw" | "alaw":
+            rates, default = _TELEPHONE_RATES, _TELEPHONE_RATE
+        case _:
+            raise RequestError(f"encoding={encoding}: this model makes linear16, mulaw and alaw")
+    rate = _last(query, "sample_rate") or str(default)
+    if not (rate.isascii() and rate.isdigit() and int(rate) in rates):
+        allowed = ", ".join(map(str, rates))
+        raise RequestError(f"sample_rate={rate}: must be one of {allowed} for {encoding}")
+    return AudioOutput(encoding, int(rate))

@@ -1,0 +1,118 @@
+"""A voice whose every word can be counted: the watermark for `v1/speak` and `v2/speak`.
+
+Each word becomes one block of audio that carries a number, in the layout of `watermark`: a word
+that is a number is its own, any other word has a hash of its letters (`number_of`). `read_marks`
+finds the blocks again in the audio that an application was given; what is lost, repeated, torn or
+out of order shows at once.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .marks import read_marks
+from .speak import SpeakService
+from .watermark import chunk
+
+if TYPE_CHECKING:
+    from .speak import AudioOutput
+    from .stream import ModelStream
+
+__all__ = ["WatermarkAura", "number_of", "numbers_in"]
+
+_NUMBERS: Final = 1 << 28
+_CELL: Final = 8
+# Silence, as the encodings write it.
+_SILENCE: Final = {"linear16": 0x00, "mulaw": 0xFF, "alaw": 0xD5}
+
+
+def number_of(word: str) -> int:
+    """The number that a word's block carries."""
+    if word.isascii() and word.isdigit() and int(word) < _NUMBERS:
+        return int(word)
+    return zlib.crc32(word.encode()) % _NUMBERS
+
+
+def numbers_in(audio: bytes) -> list[int]:
+    """The numbers of the blocks in what was heard, in order; torn blocks included."""
+    return [mark.number for mark in read_marks(audio)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatermarkAura:
+    """A model that speaks in numbered blocks; give it to `LocalEndpoint` as `model`.
+
+    Attributes:
+        block: seconds of a word's block.
+        pause: seconds of silence behind it.
+        piece: seconds of audio in one message, at most.
+        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
+        varies: whether the voice is another on every stream: blocks and pauses are then up to a
+            quarter shorter or longer, drawn anew for each.
+        seed: what these lengths are drawn from; None: no two runs are the same.
+        flushes: `Flush` messages that `v1/speak` answers in a minute.
+        flushed_first: whether `Flushed` of `v2/speak` comes before the rest of the turn's audio,
+            as an answer to `Flush`, or behind `SpeechMetadata`.
+    """
+
+    block: float = 0.1
+    pause: float = 0.0
+    piece: float = 0.04
+    pace: float | None = None
+    varies: bool = False
+    seed: int | None = None
+    flushes: int = 20
+    flushed_first: bool = True
+
+    def __post_init__(self) -> None:
+        """Prepares what all streams share."""
+        draws = random.Random(self.seed)  # noqa: S311 - lengths of sounds
+
+        def voice(output: AudioOutput) -> _CountingVoice:
+            lengths = random.Random(draws.random()) if self.varies else None  # noqa: S311 - likewise
+            return _CountingVoice(output, self.block, self.pause, lengths)
+
+        service = SpeakService(
+            voice,
+            piece=self.piece,
+            pace=self.pace,
+            flushes=self.flushes,
+            flushed_first=self.flushed_first,
+        )
+        object.__setattr__(self, "_service", service)
+
+    async def __call__(self, stream: ModelStream) -> None:
+        """Serve one stream."""
+        await self._service(stream)  # type: ignore[attr-defined]  # set when it was made
+
+
+class _CountingVoice:
+    """Says a block for each word."""
+
+    boundary: Final = re.compile(r"\s+")
+
+    def __init__(
+        self, output: AudioOutput, block: float, pause: float, lengths: random.Random | None
+    ) -> None:
+        self._output = output
+        self._block = block
+        self._pause = pause
+        self._lengths = lengths
+
+    def __call__(self, text: str, speed: float, /) -> bytes:
+        return b"".join(self._say(word, speed) for word in text.split())
+
+    def _say(self, word: str, speed: float) -> bytes:
+        block = max(_CELL, self._size(self._block / speed))
+        silence = bytes([_SILENCE[self._output.encoding]]) * self._size(self._pause / speed)
+        return chunk(number_of(word), block, width=self._output.width) + silence
+
+    def _size(self, seconds: float) -> int:
+        """Bytes of so many seconds: whole samples."""
+        if self._lengths is not None:
+            seconds *= self._lengths.uniform(0.75, 1.25)
+        return round(seconds * self._output.sample_rate) * self._output.width
