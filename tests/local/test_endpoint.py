@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import socket
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -195,6 +197,19 @@ def test_the_authority_s_certificate_is_written_where_asked(tmp_path):
         temporary = Path(endpoint.ca_bundle)
         assert temporary.exists()
     assert not temporary.exists()
+
+
+def test_the_certificate_stands_up_to_a_strict_check():
+    with LocalEndpoint() as endpoint:
+        context = ssl.create_default_context(cafile=endpoint.ca_bundle)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        context.set_alpn_protocols(["h2"])
+        for name in ("localhost", "127.0.0.1", "runtime.sagemaker.us-east-1.amazonaws.com"):
+            with (
+                socket.create_connection(("127.0.0.1", endpoint.port)) as plain,
+                context.wrap_socket(plain, server_hostname=name) as secured,
+            ):
+                assert secured.selected_alpn_protocol() == "h2"
 
 
 async def test_another_identity():

@@ -67,7 +67,7 @@ def test_a_rule_is_plain_data():
     assert fault.plain() == {
         "action": {"kind": "reset", "code": 7},
         "when": {"kind": "audio", "seconds": 3.2},
-        "legs": (2, 2),
+        "legs": (2, 2, 1),
         "times": None,
         "scope": "conversation",
         "path": None,
@@ -75,13 +75,23 @@ def test_a_rule_is_plain_data():
     slow = Fault(SlowTls(2.0), legs=(301, 350))
     assert slow.plain() == {
         "action": {"kind": "slow_tls", "seconds": 2.0},
-        "connections": (301, 350),
+        "connections": (301, 350, 1),
     }
+    assert Fault(Reset(), legs=range(2, 9, 2)).plain()["legs"] == (2, 8, 2)
+    assert Fault(Reset(), legs=(3, None)).plain()["legs"] == (3, None, 1)
     assert InternalStreamFailure("sorry").plain() == {
         "kind": "exception",
         "name": "InternalStreamFailure",
         "message": "sorry",
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [({}, 1), ({"legs": (1, 3)}, None), ({"legs": (1, 3), "times": 2}, 2), ({"times": None}, None)],
+)
+def test_a_rule_strikes_once_or_on_each_leg_that_it_names(arguments, limit):
+    assert Fault(Reset(), **arguments).plain()["times"] == limit
 
 
 def test_when_defaults_to_where_the_action_belongs():
@@ -99,6 +109,8 @@ def test_when_defaults_to_where_the_action_belongs():
         {"action": DelayAnswer(1.0), "when": AfterMessages(1)},
         {"action": Reset(), "legs": 0},
         {"action": Reset(), "legs": (3, 2)},
+        {"action": Reset(), "legs": range(5, 5)},
+        {"action": Reset(), "legs": range(5, 2, -1)},
         {"action": Reset(), "times": 0},
     ],
 )

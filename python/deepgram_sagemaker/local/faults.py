@@ -5,7 +5,7 @@ A fault is an action and a trigger; it says on which opens and how often:
 ```python
 Fault(Reset(), when=AfterAudio(3.2))                     # once, after 3.2 s of audio
 Fault(Answer(429, "ThrottlingException"), times=2)       # the first two opens
-Fault(EndEarly(), when=AfterMessages(3), legs=(2, 4), times=None)   # three legs in a row
+Fault(EndEarly(), when=AfterMessages(3), legs=(2, 4))    # three legs in a row
 Fault(Drop(), when=AfterNewChunks(50), times=None)       # after each 50 chunks not heard before
 Fault(EndEarly(), when=OnMessage("CloseStream"))         # before the last results
 Fault(NeverTls(), when=OnConnect(), legs=1)              # the first connection
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any, ClassVar, Literal
 
 __all__ = [
@@ -377,10 +378,10 @@ class Fault:
     Attributes:
         action: what happens.
         when: when; None is `AtOpen` for actions on streams, `OnConnect` for actions on connections.
-        legs: on which opens, from 1: one, or first and last, where None as the last means all
-            from the first on. None: any.
-        times: how often it strikes at most; None: no limit. A fault on connections strikes on
-            every connection that `legs` names, whatever this says.
+        legs: on which opens, from 1: one; or first and last, where None as the last means all
+            from the first on; or a range, for every second open and the like. None: any.
+        times: how often it strikes at most; None: no limit. Left out: once, or, where `legs` says
+            on which opens, on each of them. Faults on connections go by `legs` alone.
         scope: where opens and times are counted: over the whole endpoint, or for each
             conversation, that is, over the legs with the same path and query.
         path: only for this invocation path.
@@ -392,8 +393,8 @@ class Fault:
     action: Action | ConnectionAction
     when: Trigger | None = None
     _: dataclasses.KW_ONLY
-    legs: int | tuple[int, int | None] | None = None
-    times: int | None = 1
+    legs: int | range | tuple[int, int | None] | None = None
+    times: int | EllipsisType | None = ...
     scope: Literal["endpoint", "conversation"] = "endpoint"
     path: str | None = None
 
@@ -404,10 +405,10 @@ class Fault:
         is_answer = isinstance(self.action, Answer | NeverAnswer | DelayAnswer)
         if is_answer and not isinstance(self._trigger, AtOpen):
             raise ValueError(f"{self.action!r} happens at AtOpen(), not at {self.when!r}")
-        first, last = self._range or (1, None)
-        if first < 1 or (last is not None and last < first):
-            raise ValueError(f"legs is (first, last) from 1 on, not {self.legs!r}")
-        if self.times is not None and self.times < 1:
+        first, last, step = self._ordinals or (1, None, 1)
+        if first < 1 or step < 1 or (last is not None and last < first):
+            raise ValueError(f"legs are some of 1, 2, 3 …, not {self.legs!r}")
+        if self._limit is not None and self._limit < 1:
             raise ValueError(f"times is at least 1, or None for no limit, not {self.times!r}")
 
     @property
@@ -417,8 +418,22 @@ class Fault:
         return OnConnect() if self.is_on_connection else AtOpen()
 
     @property
-    def _range(self) -> tuple[int, int | None] | None:
-        return (self.legs, self.legs) if isinstance(self.legs, int) else self.legs
+    def _limit(self) -> int | None:
+        if isinstance(self.times, EllipsisType):
+            return 1 if self.legs is None else None
+        return self.times
+
+    @property
+    def _ordinals(self) -> tuple[int, int | None, int] | None:
+        match self.legs:
+            case None:
+                return None
+            case int(only):
+                return only, only, 1
+            case range(start=first, stop=stop, step=step):
+                return first, stop - 1, step
+            case first, last:
+                return first, last, 1
 
     @property
     def is_on_connection(self) -> bool:
@@ -428,12 +443,12 @@ class Fault:
     def plain(self) -> dict[str, Any]:
         """As the native server reads it."""
         if self.is_on_connection:
-            return {"action": self.action.plain(), "connections": self._range}
+            return {"action": self.action.plain(), "connections": self._ordinals}
         return {
             "action": self.action.plain(),
             "when": self._trigger.plain(),
-            "legs": self._range,
-            "times": self.times,
+            "legs": self._ordinals,
+            "times": self._limit,
             "scope": self.scope,
             "path": self.path,
         }

@@ -17,9 +17,9 @@ pub struct Fault {
     pub action: Action,
     /// When.
     pub when: Trigger,
-    /// On which opens, counted from 1 in the rule's scope: first and last, no last: all from the first on.
+    /// On which opens, counted from 1 in the rule's scope.
     #[serde(default)]
-    pub legs: Option<(u64, Option<u64>)>,
+    pub legs: Option<Ordinals>,
     /// How often at most in the rule's scope; `None`: no limit.
     pub times: Option<u64>,
     /// Where opens and times are counted.
@@ -202,9 +202,9 @@ pub enum Malformation {
 pub struct ConnectionFault {
     /// What happens.
     pub action: ConnectionAction,
-    /// On which connections, from 1: first and last; no last: all from the first on.
+    /// On which connections, from 1.
     #[serde(default)]
-    pub connections: Option<(u64, Option<u64>)>,
+    pub connections: Option<Ordinals>,
 }
 
 /// What happens to a connection before HTTP/2 speaks.
@@ -267,9 +267,23 @@ impl Action {
     }
 }
 
-/// Whether `number` lies in a range whose end may be open.
-pub(crate) fn covers(range: Option<(u64, Option<u64>)>, number: u64) -> bool {
-    range.is_none_or(|(first, last)| first <= number && last.is_none_or(|last| number <= last))
+/// Which of a counted series: the first and each `step`-th after it, up to the last, if there is one.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Ordinals(u64, Option<u64>, u64);
+
+impl Ordinals {
+    /// Whether `number` is one of them.
+    pub(crate) fn include(self, number: u64) -> bool {
+        let Self(first, last, step) = self;
+        first <= number
+            && last.is_none_or(|last| number <= last)
+            && (number - first).is_multiple_of(step.max(1))
+    }
+}
+
+/// Whether `number` is meant; without a choice every one is.
+pub(crate) fn covers(ordinals: Option<Ordinals>, number: u64) -> bool {
+    ordinals.is_none_or(|ordinals| ordinals.include(number))
 }
 
 /// The legs that count as one session: those with the same path and query.
@@ -585,7 +599,7 @@ mod tests {
     #[test]
     fn opens_are_counted_in_the_scope() {
         let second_leg = Fault {
-            legs: Some((2, Some(2))),
+            legs: Some(Ordinals(2, Some(2), 1)),
             scope: Scope::Conversation,
             ..fault(Trigger::Opening)
         };
@@ -609,6 +623,15 @@ mod tests {
             &at,
             opening
         ));
+    }
+
+    #[test]
+    fn ordinals() {
+        let those =
+            |ordinals: Ordinals| (1..10).filter(|n| ordinals.include(*n)).collect::<Vec<_>>();
+        assert_eq!(those(Ordinals(2, Some(4), 1)), [2, 3, 4]);
+        assert_eq!(those(Ordinals(2, None, 3)), [2, 5, 8]);
+        assert!(covers(None, 7));
     }
 
     #[test]

@@ -150,8 +150,7 @@ async fn answers_instead_of_a_stream() {
     let bare =
         json!({"kind": "answer", "status": 503, "error_type": "", "message": "", "body": ""});
     let twice = json!({"action": throttled, "when": opening(), "times": 2, "scope": "endpoint"});
-    let third =
-        json!({"action": bare, "when": opening(), "legs": [3, 3], "times": 1, "scope": "endpoint"});
+    let third = json!({"action": bare, "when": opening(), "legs": [3, 3, 1], "times": 1, "scope": "endpoint"});
     let server = start(json!({"faults": [twice, third]}));
     let client = connect(&server).await;
     for _ in 0..2 {
@@ -176,7 +175,7 @@ async fn answers_instead_of_a_stream() {
 
 #[tokio::test]
 async fn no_answer_and_a_late_one() {
-    let never = json!({"action": {"kind": "never_answer"}, "when": opening(), "legs": [1, 1], "times": 1, "scope": "endpoint"});
+    let never = json!({"action": {"kind": "never_answer"}, "when": opening(), "legs": [1, 1, 1], "times": 1, "scope": "endpoint"});
     let late = json!({"action": {"kind": "delay_answer", "seconds": 0.3}, "when": opening(), "times": 2, "scope": "endpoint"});
     let server = start(json!({"faults": [never, late]}));
     let client = connect(&server).await;
@@ -335,7 +334,7 @@ async fn the_next_leg_can_strike_the_one_before() {
 async fn conversations_are_counted_apart() {
     let second = json!({
         "action": {"kind": "answer", "status": 503, "error_type": "ServiceUnavailableError", "message": "later"},
-        "when": opening(), "legs": [2, 2], "times": 1, "scope": "conversation",
+        "when": opening(), "legs": [2, 2, 1], "times": 1, "scope": "conversation",
     });
     let server = start(json!({"faults": [second]}));
     let client = connect(&server).await;
@@ -370,8 +369,8 @@ async fn an_outage_refuses_connections_and_ends() {
 
 #[tokio::test]
 async fn connections_that_never_get_so_far() {
-    let on = |kind: &str, number: u64| json!({"action": {"kind": kind}, "connections": [number, number]});
-    let slow = json!({"action": {"kind": "slow_tls", "seconds": 0.3}, "connections": [4, null]});
+    let on = |kind: &str, number: u64| json!({"action": {"kind": kind}, "connections": [number, number, 1]});
+    let slow = json!({"action": {"kind": "slow_tls", "seconds": 0.3}, "connections": [4, null, 1]});
     let faults = [
         on("never_tls", 1),
         on("never_http2", 2),
