@@ -134,11 +134,13 @@ impl LocalServer {
 
     /// The facts of every leg, and the server's time now, in seconds since its start.
     fn legs<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Bound<'py, PyDict>>, f64)> {
-        let (records, elapsed) = self.with(|server| (server.legs(), server.elapsed()))?;
-        let legs: PyResult<_> = records
+        let legs: PyResult<_> = self
+            .with(Server::legs)?
             .iter()
             .map(|record| facts(py, &record.facts().clone()))
             .collect();
+        // Last: the caller looks at its own clock next, and the records take a while.
+        let elapsed = self.with(Server::elapsed)?;
         Ok((legs?, elapsed.as_secs_f64()))
     }
 
