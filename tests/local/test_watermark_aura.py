@@ -10,7 +10,7 @@ from deepgram_sagemaker.local.marks import MarkReader, read_marks
 from deepgram_sagemaker.local.speak.voice import TextBuffer
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura, number_of, numbers_in
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local.streams import Scripted, Until, serve
 
@@ -47,6 +47,7 @@ async def flux(*said, model=None, query=None):
 # Numbers out of audio
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, (1 << 28) - 1), max_size=8), st.integers(1, 700))
 def test_numbers_come_back_however_the_audio_is_cut(numbers, size):
     audio = b"\0" * 30 + b"".join(chunk(number, 321, width=1) for number in numbers)
@@ -78,6 +79,7 @@ def test_words_are_their_own_numbers_or_have_one():
     assert number_of("9" * 30) < 1 << 28
 
 
+@settings(deadline=None)
 @given(st.text("ab \n", max_size=40), st.lists(st.integers(0, 40), max_size=5))
 def test_text_is_spoken_in_the_same_stretches_however_it_is_cut(text, cuts):
     def stretches(pieces):

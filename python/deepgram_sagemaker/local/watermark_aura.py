@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from .marks import read_marks
@@ -67,6 +67,7 @@ class WatermarkAura:
     seed: int | None = None
     flushes: int = 20
     flushed_first: bool = True
+    _service: SpeakService = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Prepares what all streams share."""
@@ -83,11 +84,12 @@ class WatermarkAura:
             flushes=self.flushes,
             flushed_first=self.flushed_first,
         )
+        # The dataclass is frozen for everybody else.
         object.__setattr__(self, "_service", service)
 
     async def __call__(self, stream: ModelStream) -> None:
         """Serve one stream."""
-        await self._service(stream)  # type: ignore[attr-defined]  # set when it was made
+        await self._service(stream)
 
 
 class _CountingVoice:

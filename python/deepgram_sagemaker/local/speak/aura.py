@@ -6,11 +6,14 @@ import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from .plan import End, Plan, Refused, Say, SchemaError, Tell, read_control
+from deepgram_sagemaker.local.controls import Refused, SchemaError, read_control
+
+from .plan import End, Plan, Say, Tell
 from .voice import TextBuffer
 
 if TYPE_CHECKING:
-    from .plan import Message
+    from deepgram_sagemaker.local.controls import Message
+
     from .request import SpeakRequest
     from .voice import Voice
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from .plan import End, Plan, Refused, Say, SchemaError, Tell, read_control
+from deepgram_sagemaker.local.controls import Refused, SchemaError, read_control
+
+from .plan import End, Plan, Say, Tell
 from .request import check_speed
 from .voice import TextBuffer
 
 if TYPE_CHECKING:
-    from .plan import Message
+    from deepgram_sagemaker.local.controls import Message
+
     from .request import SpeakRequest
     from .voice import Voice
 

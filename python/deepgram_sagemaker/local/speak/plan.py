@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from deepgram_sagemaker.local.controls import Message
+
 __all__ = [
     "End",
-    "Message",
     "Plan",
-    "Refused",
     "Say",
-    "SchemaError",
     "Step",
     "Tell",
-    "read_control",
 ]
-
-type Message = dict[str, Any]
-
-
-class SchemaError(ValueError):
-    """A text message that is not one of the protocol's."""
-
-
-class Refused(Exception):  # noqa: N818 - it ends a stream as asked, which is no error of ours
-    """The stream is over, with a close code and a reason for the client.
-
-    Attributes:
-        code: the WebSocket's close code.
-        parting: a message that goes before, or None.
-    """
-
-    def __init__(self, code: str, reason: str, parting: Message | None = None) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.parting = parting
 
 
 @dataclass(eq=False, slots=True)
@@ -118,21 +95,3 @@ class Plan:
             for step in self._steps
             if isinstance(step, End) or (isinstance(step, Tell) and step.survives)
         )
-
-
-def read_control(text: str, known: frozenset[str]) -> Message:
-    """Read a text message of the client.
-
-    Raises:
-        SchemaError: it is not JSON, not an object, or of no known type.
-    """
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        raise SchemaError(f"Could not deserialize last text message: {error}") from None
-    if not isinstance(body, dict) or body.get("type") not in known:
-        raise SchemaError(
-            "Could not deserialize last text message: its type is none of "
-            + ", ".join(sorted(known))
-        )
-    return body

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from deepgram_sagemaker.local.controls import Refused, refusals, to_json
+
 from .aura import AuraSpeaker
 from .flux import FluxSpeaker
-from .plan import End, Refused, Say, Tell
+from .plan import End, Say, Tell
 from .request import RequestError, SpeakRequest
 from .voice import wav_header
 
@@ -56,27 +56,23 @@ class SpeakService:
 
     async def __call__(self, stream: ModelStream) -> None:
         """Serve one stream."""
-        try:
-            request = self._request(stream)
-            voice = self._voices(request.output)
-            speaker: AuraSpeaker | FluxSpeaker
-            if stream.path == "v1/speak":
-                speaker = AuraSpeaker(request, voice, flushes=self._flushes)
-            else:
-                speaker = FluxSpeaker(request, voice, flushed_first=self._flushed_first)
-            piece = max(1, round(self._piece * request.output.sample_rate)) * request.output.width
-            pace = None if self._pace is None else self._pace * request.output.bytes_per_second
-            header = wav_header(request.output) if request.container == "wav" else b""
-            thread = ThreadPoolExecutor(1, "voice") if self._blocking else None
-            await _Conversation(stream, speaker, voice, thread, piece, pace, header).run()
-        except Refused as refusal:
-            with contextlib.suppress(ConnectionError):
-                if refusal.parting is not None:
-                    await stream.send(json.dumps(refusal.parting))
-                await stream.fail(refusal.code, str(refusal))
-        except ConnectionError:
-            # The client is gone, and there is nobody to tell.
-            return
+        async with refusals(stream):
+            await self._serve(stream)
+
+    async def _serve(self, stream: ModelStream) -> None:
+        request = self._request(stream)
+        output = request.output
+        voice = self._voices(output)
+        speaker: AuraSpeaker | FluxSpeaker
+        if stream.path == "v1/speak":
+            speaker = AuraSpeaker(request, voice, flushes=self._flushes)
+        else:
+            speaker = FluxSpeaker(request, voice, flushed_first=self._flushed_first)
+        piece = max(1, round(self._piece * output.sample_rate)) * output.width
+        pace = None if self._pace is None else self._pace * output.bytes_per_second
+        header = wav_header(output) if request.container == "wav" else b""
+        thread = ThreadPoolExecutor(1, "voice") if self._blocking else None
+        await _Conversation(stream, speaker, voice, thread, piece, pace, header).run()
 
     def _request(self, stream: ModelStream) -> SpeakRequest:
         if stream.path not in PATHS:
@@ -153,7 +149,7 @@ class _Conversation:
                     await self._say(say)
                 case Tell(make):
                     if (message := make()) is not None:
-                        await self._stream.send(json.dumps(message, ensure_ascii=False))
+                        await self._stream.send(to_json(message))
                 case End():
                     return
 

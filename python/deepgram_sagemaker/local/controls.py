@@ -1,0 +1,78 @@
+"""What the products' text messages have in common, and how a container ends a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .stream import ModelStream
+
+__all__ = ["Message", "Refused", "SchemaError", "read_control", "refusals", "to_json"]
+
+type Message = dict[str, Any]
+
+
+class SchemaError(ValueError):
+    """A text message that is not one of the protocol's."""
+
+
+class Refused(Exception):  # noqa: N818 - it ends a stream as asked, which is no error of ours
+    """The stream is over, with a reason for the client.
+
+    Attributes:
+        code: the close code of the container's WebSocket.
+        parting: a message that goes before, or None.
+    """
+
+    def __init__(self, code: str, reason: str, parting: Message | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.parting = parting
+
+
+@contextlib.asynccontextmanager
+async def refusals(stream: ModelStream) -> AsyncIterator[None]:
+    """Ends the stream as whatever is `Refused` inside says; that the client is gone is no error."""
+    try:
+        yield
+    except Refused as refusal:
+        with contextlib.suppress(ConnectionError):
+            if refusal.parting is not None:
+                await stream.send(to_json(refusal.parting))
+            await stream.fail(refusal.code, str(refusal))
+    except ConnectionError:
+        # There is nobody to tell.
+        return
+
+
+def read_control(text: str, known: frozenset[str]) -> Message:
+    """Read a text message of the client.
+
+    Args:
+        text: the message.
+        known: the types that it may have.
+
+    Raises:
+        SchemaError: it is not JSON, not an object, or of no known type.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise SchemaError(f"Could not deserialize last text message: {error}") from None
+    kind = body.get("type") if isinstance(body, dict) else None
+    if not isinstance(kind, str) or kind not in known:
+        raise SchemaError(
+            f"Could not deserialize last text message: type {kind!r} is none of "
+            + ", ".join(sorted(known))
+        )
+    message: Message = body
+    return message
+
+
+def to_json(message: Message) -> str:
+    """A message as it is sent."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,161 @@
+"""The messages of `v2/listen`, numbered as the service numbers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from deepgram_sagemaker.local.controls import SchemaError, read_control
+
+from .thresholds import Thresholds, ThresholdsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deepgram_sagemaker.local.controls import Message
+
+__all__ = ["Event", "FluxTeller", "SpokenWord", "Trigger"]
+
+type Event = Literal["StartOfTurn", "Update", "EagerEndOfTurn", "TurnResumed", "EndOfTurn"]
+type Trigger = Literal["model", "manual", "timeout"]
+
+_CONTROLS: Final = frozenset({"CloseStream", "Configure", "ForceEndTurn"})
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """One word of a turn; times in microseconds since the stream's first sample."""
+
+    written: str
+    start_us: int
+    end_us: int
+    confidence: float
+
+
+class FluxTeller:
+    """Makes a stream's messages: it keeps their numbers, the turn's, and the thresholds.
+
+    Every message that it makes has to be sent, in the order in which they were made.
+
+    Args:
+        request_id: the stream's.
+        thresholds: the query's.
+    """
+
+    def __init__(self, request_id: str, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
+        self._request_id = request_id
+        self._sequence = 0
+        self._turn = 0
+        # Where the turn under way begins: where the one before it ended.
+        self._turn_start_us = 0
+        self._keyterms: list[str] = []
+
+    @property
+    def turn_start_us(self) -> int:
+        """Where the turn under way begins."""
+        return self._turn_start_us
+
+    def connected(self) -> Message:
+        """The first message."""
+        return self._numbered({"type": "Connected"})
+
+    def turn(
+        self,
+        event: Event,
+        end_us: int,
+        words: Sequence[SpokenWord],
+        confidence: float,
+        trigger: Trigger | None = None,
+    ) -> Message:
+        """A `TurnInfo`; behind an `EndOfTurn` the next turn begins.
+
+        Args:
+            event: what has happened.
+            end_us: how far the audio was heard, in microseconds.
+            words: everything that was said in the turn.
+            confidence: that the turn is over, 0…1.
+            trigger: what ended the turn.
+        """
+        message = self._numbered(
+            {
+                "type": "TurnInfo",
+                "event": event,
+                "turn_index": self._turn,
+                "audio_window_start": self._turn_start_us / 1_000_000,
+                "audio_window_end": end_us / 1_000_000,
+                "transcript": " ".join(word.written for word in words),
+                "words": [_word(word) for word in words],
+                "end_of_turn_confidence": round(confidence, 4),
+            }
+        )
+        if event == "EndOfTurn":
+            message["trigger"] = trigger
+            self._turn += 1
+            self._turn_start_us = end_us
+        return message
+
+    def read(self, text: str) -> Message:
+        """Read a text message of the client.
+
+        Raises:
+            SchemaError: it is none that Flux knows; `KeepAlive` is none either.
+        """
+        return read_control(text, _CONTROLS)
+
+    def configure(self, body: Message) -> Message:
+        """Take a `Configure`; the answer to it.
+
+        Raises:
+            SchemaError: its fields are not of the documented types.
+        """
+        given, keyterms = body.get("thresholds"), body.get("keyterms")
+        if not isinstance(given, dict | None):
+            raise SchemaError("Could not deserialize last text message: thresholds is no object")
+        if keyterms is not None and not (
+            isinstance(keyterms, list) and all(isinstance(term, str) for term in keyterms)
+        ):
+            raise SchemaError("Could not deserialize last text message: keyterms must be strings")
+        try:
+            self.thresholds = self.thresholds.changed(given or {})
+        except ThresholdsError as error:
+            return self._numbered(
+                {
+                    "type": "ConfigureFailure",
+                    "code": "INVALID_THRESHOLDS",
+                    "description": str(error),
+                }
+            )
+        if keyterms is not None:
+            self._keyterms = keyterms
+        return self._numbered(
+            {
+                "type": "ConfigureSuccess",
+                "thresholds": self.thresholds.plain(),
+                "keyterms": list(self._keyterms),
+            }
+        )
+
+    def error(self, code: str, description: str) -> Message:
+        """The message that goes before the end of a stream that is refused."""
+        message = self._numbered({"type": "Error", "code": code, "description": description})
+        # The only message without one.
+        del message["request_id"]
+        return message
+
+    def _numbered(self, message: Message) -> Message:
+        numbers: dict[str, Any] = {
+            "request_id": self._request_id,
+            "sequence_id": self._sequence,
+        }
+        self._sequence += 1
+        return {"type": message.pop("type")} | numbers | message
+
+
+def _word(word: SpokenWord) -> Message:
+    return {
+        "word": word.written,
+        "confidence": word.confidence,
+        "start": word.start_us / 1_000_000,
+        "end": word.end_us / 1_000_000,
+    }

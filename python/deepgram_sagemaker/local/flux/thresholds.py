@@ -1,0 +1,85 @@
+"""When a turn ends: the settings of a query, and what `Configure` makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Thresholds", "ThresholdsError"]
+
+_FIELDS: Final = ("eager_eot_threshold", "eot_threshold", "eot_timeout_ms")
+# At 1.0 only `ForceEndTurn` and the time-out end a turn.
+_RANGES: Final = {
+    "eager_eot_threshold": (0.3, 0.9),
+    "eot_threshold": (0.5, 1.0),
+    "eot_timeout_ms": (500, 30_000),
+}
+
+
+class ThresholdsError(ValueError):
+    """A value that is not a threshold, or thresholds that do not go together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How sure the model has to be that a turn is over.
+
+    Attributes:
+        eager_eot_threshold: for EagerEndOfTurn; None: there is none.
+        eot_threshold: for EndOfTurn.
+        eot_timeout_ms: silence that ends a turn in any case.
+    """
+
+    eager_eot_threshold: float | None = None
+    eot_threshold: float = 0.7
+    eot_timeout_ms: int = 5_000
+
+    @classmethod
+    def parse(cls, query: Mapping[str, Sequence[str]]) -> Thresholds:
+        """Read a query's.
+
+        Raises:
+            ThresholdsError: a value is malformed or out of range; the message names both.
+        """
+        given: dict[str, object] = {}
+        for name in _FIELDS:
+            if values := query.get(name):
+                given[name] = _number(name, values[-1])
+        return cls().changed(given)
+
+    def changed(self, given: Mapping[str, Any]) -> Thresholds:
+        """These with others in their place; what is not given stays.
+
+        Raises:
+            ThresholdsError: one is not known, no number, out of range, or too high for another.
+        """
+        for name, value in given.items():
+            if name not in _RANGES:
+                raise ThresholdsError(f"{name}: is no threshold")
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ThresholdsError(f"{name}={value}: must be a number")
+            lowest, highest = _RANGES[name]
+            if not lowest <= value <= highest:
+                raise ThresholdsError(f"{name}={value}: must be from {lowest} to {highest}")
+        new = replace(self, **dict(given))
+        if new.eager_eot_threshold is not None and new.eager_eot_threshold > new.eot_threshold:
+            raise ThresholdsError(
+                f"eager_eot_threshold={new.eager_eot_threshold}: must not be above "
+                f"eot_threshold={new.eot_threshold}"
+            )
+        return new
+
+    def plain(self) -> dict[str, float]:
+        """As `ConfigureSuccess` tells them."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _number(name: str, value: str) -> float | int:
+    try:
+        return int(value) if name == "eot_timeout_ms" else float(value)
+    except ValueError:
+        raise ThresholdsError(f"{name}={value}: must be a number") from None

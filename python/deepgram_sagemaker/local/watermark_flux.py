@@ -1,0 +1,269 @@
+"""Turns made of counted chunks: the watermark for `v2/listen`.
+
+A turn's words are the numbers of the chunks that were heard in it. Where turns end is written in
+the audio: behind each chunk whose number, plus one, is a multiple of `turn`. So the turns of a
+conversation are the same however many streams it takes, and a chunk that is lost, heard twice or
+told in two turns shows at once. A chunk belongs to the turn in which it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from .controls import Refused, SchemaError, refusals, to_json
+from .flux import FluxTeller, SpokenWord, Thresholds, ThresholdsError
+from .marks import MarkReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from .controls import Message
+    from .flux.messages import Event, Trigger
+    from .stream import ModelStream
+
+__all__ = ["WatermarkFlux"]
+
+_PATH: Final = "v2/listen"
+_WIDTHS: Final = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
+_RATES: Final = {"linear16": 16_000, "linear32": 16_000, "mulaw": 8_000, "alaw": 8_000}
+# What is not raw audio has a clock of its own: so many bytes are a second.
+_OTHER_BYTES_PER_SECOND: Final = 32_000
+_UPDATE_US: Final = 240_000
+_OPEN, _EAGER, _OVER = 0.1, 0.6, 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatermarkFlux:
+    """A model that counts chunks in turns; give it to `LocalEndpoint` as `model`.
+
+    Attributes:
+        turn: chunks a turn.
+        late_chunks: a turn's end waits until so many further chunks were heard.
+        eager_at: where the query sets `eager_eot_threshold`: an EagerEndOfTurn behind so many
+            chunks of a turn, taken back by the next one; 0: only the one at the turn's end.
+        eager_share: how many of those are told, drawn anew for every turn of every stream: below
+            1, a replay may pass one without it.
+        seed: what that is drawn from; None: no two runs are the same.
+        closing_time: seconds between CloseStream and its answer.
+        silence_timeout: seconds without any message until the stream fails with NET-0001; None:
+            never.
+    """
+
+    turn: int = 50
+    late_chunks: int = 0
+    eager_at: int = 0
+    eager_share: float = 1.0
+    seed: int | None = None
+    closing_time: float = 0.02
+    silence_timeout: float | None = 10.0
+    _draws: random.Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepares what all streams share."""
+        # The dataclass is frozen for everybody else.
+        object.__setattr__(self, "_draws", random.Random(self.seed))  # noqa: S311 - tests' dice
+
+    async def __call__(self, stream: ModelStream) -> None:
+        """Serve one stream."""
+        async with refusals(stream):
+            await self._serve(stream)
+
+    async def _serve(self, stream: ModelStream) -> None:
+        if stream.path != _PATH:
+            raise Refused("1008", f"this model serves {_PATH}, not {stream.path or 'no path'}")
+        try:
+            thresholds = Thresholds.parse(stream.query)
+            clock = _Clock.of(stream.query)
+        except ThresholdsError as error:
+            raise Refused("1008", f"Bad request: {error}") from error
+        teller = FluxTeller(str(uuid.uuid4()), thresholds)
+        draws = random.Random(self._draws.random())  # noqa: S311 - likewise
+        counter = _Counter(self, teller, clock, draws)
+        await stream.send(to_json(teller.connected()))
+        messages = aiter(stream)
+        while not counter.closing:
+            try:
+                async with asyncio.timeout(self.silence_timeout):
+                    message = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                reason = "NET-0001: no audio was received within the timeout window"
+                raise Refused("1011", reason, teller.error("NET-0001", reason)) from None
+            for answer in counter.take(message):
+                await stream.send(to_json(answer))
+        if await _goes_on(messages, self.closing_time):
+            for answer in counter.close():
+                await stream.send(to_json(answer))
+
+
+async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool:
+    """Whether the client's input does not end within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                await anext(messages)
+    except StopAsyncIteration:
+        return False
+    except TimeoutError:
+        return True
+
+
+class _Counter:
+    """One stream's turns: chunks in, messages out."""
+
+    def __init__(
+        self, settings: WatermarkFlux, teller: FluxTeller, clock: _Clock, draws: random.Random
+    ) -> None:
+        self._settings = settings
+        self._teller = teller
+        self._clock = clock
+        self._draws = draws
+        self._reader = MarkReader()
+        # Chunks heard, of which nothing was told yet: a turn's end waits for those behind it.
+        self._waiting: deque[SpokenWord] = deque()
+        self._words: list[SpokenWord] = []
+        self._is_eager = False
+        self._told_us = 0
+        self.closing = False
+
+    def take(self, message: str | bytes) -> Iterator[Message]:
+        """Take one message of the client.
+
+        Raises:
+            Refused: it is none that Flux knows.
+        """
+        if isinstance(message, bytes):
+            yield from self._hear(message)
+            return
+        try:
+            body = self._teller.read(message)
+            match body["type"]:
+                case "Configure":
+                    yield self._teller.configure(body)
+                case "ForceEndTurn":
+                    yield from self._count(late=0)
+                    if self._words:
+                        yield self._tell("EndOfTurn", self._clock.now_us, _OVER, "manual")
+                case "CloseStream":
+                    self.closing = True
+        except SchemaError as error:
+            parting = self._teller.error("UNPARSABLE_CLIENT_MESSAGE", str(error))
+            raise Refused("1008", f"DATA-0000: {error}", parting) from error
+
+    def close(self) -> Iterator[Message]:
+        """The last Update, up to the end of the audio: no turn ends any more."""
+        self._words += self._waiting
+        yield self._tell("Update", self._clock.now_us, _OPEN)
+
+    def _hear(self, data: bytes) -> Iterator[Message]:
+        for mark in self._reader.read(self._clock.hear(data)):
+            start, end = self._clock.at(mark.start), self._clock.at(mark.end)
+            self._waiting.append(SpokenWord(str(mark.number), start, end, 1.0))
+        yield from self._count(late=self._settings.late_chunks)
+        if not self._waiting and self._clock.now_us - self._told_us >= _UPDATE_US:
+            yield self._tell("Update", self._clock.now_us, _OPEN if self._words else 0.0)
+
+    def _count(self, late: int) -> Iterator[Message]:
+        while self._waiting:
+            word = self._waiting[0]
+            is_last = (int(word.written) + 1) % self._settings.turn == 0
+            if is_last and len(self._waiting) <= late:
+                return
+            self._waiting.popleft()
+            self._words.append(word)
+            yield from self._say(word.end_us)
+            if is_last:
+                if self._teller.thresholds.eager_eot_threshold is not None:
+                    yield self._tell("EagerEndOfTurn", word.end_us, _EAGER)
+                yield self._tell("EndOfTurn", word.end_us, _OVER, "model")
+
+    def _say(self, end_us: int) -> Iterator[Message]:
+        """What one more word of the turn gives rise to."""
+        if len(self._words) == 1:
+            yield self._tell("StartOfTurn", end_us, _OPEN)
+        elif self._is_eager:
+            yield self._tell("TurnResumed", end_us, _OPEN)
+        elif len(self._words) == self._settings.eager_at and self._draws_an_eager_end():
+            yield self._tell("EagerEndOfTurn", end_us, _EAGER)
+        elif end_us - self._told_us >= _UPDATE_US:
+            yield self._tell("Update", end_us, _OPEN)
+
+    def _draws_an_eager_end(self) -> bool:
+        wanted = self._teller.thresholds.eager_eot_threshold is not None
+        return wanted and self._draws.random() < self._settings.eager_share
+
+    def _tell(
+        self, event: Event, end_us: int, confidence: float, trigger: Trigger | None = None
+    ) -> Message:
+        message = self._teller.turn(event, end_us, self._words, confidence, trigger)
+        self._told_us = end_us
+        self._is_eager = event == "EagerEndOfTurn"
+        if event == "EndOfTurn":
+            self._words.clear()
+        return message
+
+
+class _Clock:
+    """Where in the audio a stream is, and the first channel's bytes of it.
+
+    Args:
+        rate: frames a second.
+        channels: interleaved channels.
+        width: bytes a sample.
+    """
+
+    def __init__(self, rate: int, channels: int, width: int) -> None:
+        self._rate = rate
+        self._channels = channels
+        self._width = width
+        self._rest = b""
+        self._frames = 0
+
+    @classmethod
+    def of(cls, query: Mapping[str, Sequence[str]]) -> _Clock:
+        """The clock that a query declares.
+
+        Raises:
+            Refused: a number is none.
+        """
+        encoding = query.get("encoding", [""])[-1]
+        if encoding not in _WIDTHS:
+            return cls(_OTHER_BYTES_PER_SECOND, 1, 1)
+        numbers = []
+        for name, default in (("sample_rate", _RATES[encoding]), ("channels", 1)):
+            value = query.get(name, [str(default)])[-1]
+            if not (value.isascii() and value.isdigit() and int(value)):
+                raise Refused("1008", f"Bad request: {name}={value}: must be a number above 0")
+            numbers.append(int(value))
+        rate, channels = numbers
+        return cls(rate, channels, _WIDTHS[encoding])
+
+    @property
+    def now_us(self) -> int:
+        """How much audio was heard, in whole frames."""
+        return self.at(self._frames * self._width)
+
+    def at(self, offset: int) -> int:
+        """When a byte of the first channel is heard, in microseconds, to the nearest."""
+        frames = offset // self._width
+        return (frames * 2_000_000 + self._rate) // (2 * self._rate)
+
+    def hear(self, data: bytes) -> bytes:
+        """Take audio; returns the first channel's bytes of its whole frames."""
+        data = self._rest + data
+        size = self._channels * self._width
+        whole = len(data) - len(data) % size
+        self._rest = data[whole:]
+        self._frames += whole // size
+        if self._channels == 1:
+            return data[:whole]
+        first = bytearray(whole // self._channels)
+        for byte in range(self._width):
+            first[byte :: self._width] = data[byte:whole:size]
+        return bytes(first)
