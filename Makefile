@@ -2,6 +2,7 @@
 
 VENV := .venv
 PEER := .venv-peer
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 # abi3 needs an interpreter to build against; ours is the one in the environment.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -31,6 +32,13 @@ $(PEER)/.ready: tools/peer-requirements.txt tools/find-python
 	$(PEER)/bin/python -m pip install --quiet -r tools/peer-requirements.txt
 	touch $@
 
+# Release code, apart from what tests and demo use.
+$(BENCH)/.ready: pyproject.toml tools/find-python
+	python=$$(tools/find-python 3.12) && "$$python" -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BENCH)/bin/python -m pip install --quiet --group dev
+	touch $@
+
 demo: build ## Transcribe real speech through the whole path, on the local endpoint.
 	$(BIN)/deepgram-sagemaker demo
 
@@ -42,9 +50,15 @@ test-rust: setup
 test-python: build $(PEER)/.ready
 	$(BIN)/python -m pytest -q
 
-bench: build $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
-	cargo bench --package dgsm-core
-	$(BIN)/python -m pytest benches --benchmark-only
+bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
+	rm -rf build/bench && mkdir -p build/bench
+	$(BIN)/maturin build --quiet --release --out build/bench/wheel
+	$(BENCH)/bin/python -m pip uninstall --quiet --yes deepgram-sagemaker
+	$(BENCH)/bin/python -m pip install --quiet build/bench/wheel/*.whl
+	cargo bench --quiet --package dgsm-core
+	$(BENCH)/bin/python -m pytest -q benches --benchmark-only --benchmark-json=build/bench/python.json
+	$(BENCH)/bin/python benches/streams/harness.py --peer $(PEER)/bin/python --out build/bench
+	$(BENCH)/bin/python benches/summary.py --criterion $${CARGO_TARGET_DIR:-target}/criterion --out build/bench
 
 lint: build ## Check form and types; warnings are errors.
 	cargo fmt --all --check
@@ -66,4 +80,4 @@ wheel-check: wheel ## Install the wheel in clean environments and stream a sessi
 	tools/check-wheel dist/*.whl
 
 clean: ## Remove what was built.
-	rm -rf target dist $(VENV) $(PEER)
+	rm -rf target dist $(VENV) $(PEER) $(BENCH)
