@@ -27,8 +27,6 @@ PERIOD = 0.02
 """Seconds of audio in a chunk, and from one chunk to the next."""
 OPENING = 10
 """Chunks that a stream sends before it counts as open: what brings the first final."""
-PATIENCE = 240.0
-"""Seconds that a phase may take before its streams count as failed."""
 
 
 class Usage:
@@ -118,13 +116,15 @@ class Stream:
 
 
 async def every(
-    streams: Iterable[Stream], phase: Callable[[Stream], Coroutine[Any, Any, None]]
+    streams: Iterable[Stream],
+    phase: Callable[[Stream], Coroutine[Any, Any, None]],
+    patience: float,
 ) -> None:
     """Runs a phase of all streams at once; those that fail in it take no part in the next."""
 
     async def one(stream: Stream) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await phase(stream)
         except Exception as error:  # noqa: BLE001 - whatever the package raises is a result
             stream.failure = stream.failure or repr(error) or type(error).__name__
@@ -160,8 +160,8 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     # What is loaded once a process belongs to no stream.
     first = Usage()
     warm = Stream(client, chunks, f"{options.tag}-warm")
-    await every([warm], Stream.open)
-    await every([warm], Stream.close)
+    await every([warm], Stream.open, options.patience)
+    await every([warm], Stream.close, options.patience)
     loaded = Usage()
     names = [f"{options.tag}-{number}" for number in range(options.streams)]
     # Made before the first look at the memory: what belongs to a stream is made when it opens.
@@ -169,17 +169,21 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     empty = resident()
     idle = Usage()
     began = time.monotonic_ns()
-    await every(streams, Stream.open)
+    await every(streams, Stream.open, options.patience)
     opened = Usage()
     full = resident()
 
     ready = Usage()
     start = asyncio.get_running_loop().time() + PERIOD
     phases = {stream.tag: PERIOD * at / len(streams) for at, stream in enumerate(streams)}
-    await every(streams, lambda stream: stream.run(start + phases[stream.tag], options.chunks))
+    await every(
+        streams,
+        lambda stream: stream.run(start + phases[stream.tag], options.chunks),
+        options.patience,
+    )
     done = Usage()
 
-    await every(streams, Stream.close)
+    await every(streams, Stream.close, options.patience)
     closed = Usage()
 
     wanted = [str(number) for number in range(OPENING + options.chunks)]
@@ -210,6 +214,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--chunks", type=int, required=True, help="a stream, once it is open")
     parser.add_argument("--tag", required=True, help="what the streams' names begin with")
+    parser.add_argument("--patience", type=float, default=240.0, help="seconds a phase may take")
     parser.add_argument("--audio", required=True, help="a file of watermarked chunks")
     parser.add_argument("--replies", required=True, help="the floor's messages: a JSON list")
     for name in ("uri", "ca-bundle", "endpoint-name", "region"):

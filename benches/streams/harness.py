@@ -30,6 +30,10 @@ LEVELS = {1: (500, 500), 20: (500, 300), 100: (500, 150), 300: (400, 60), 500: (
 The latter cannot keep up from some forty streams on, and takes as long as its CPU time.
 """
 QUICK = {1: (100, 100), 20: (100, 50)}
+RESETS = (50, 100)
+"""Streams and chunks of the run in which every stream is reset once."""
+RESET_AFTER = 55
+"""Chunks after which it is: in the middle of what one final covers."""
 LONG = (500, 1500)
 """Streams and chunks of the long run of ours alone: thirty seconds."""
 
@@ -66,8 +70,9 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(*arguments: str) -> Iterator[Endpoint]:
+def endpoint(scratch: str, *arguments: str) -> Iterator[Endpoint]:
     running = Endpoint(*arguments)
+    running.where["ca_bundle"] = str(trust.store(running.where["ca_bundle"], scratch))
     try:
         yield running
     finally:
@@ -91,7 +96,9 @@ class Runner:
         audio = self.audio.read_bytes()[: chunks * CHUNK]
         self.replies.write_text(json.dumps(replies(where, audio)))
 
-    def run(self, client: str, where: dict[str, str], streams: int, chunks: int) -> dict[str, Any]:
+    def run(
+        self, client: str, where: dict[str, str], streams: int, chunks: int, **more: Any
+    ) -> dict[str, Any]:
         self._runs += 1
         out = self._scratch / f"{self._runs}.json"
         options = where | {
@@ -101,6 +108,7 @@ class Runner:
             "audio": self.audio,
             "replies": self.replies,
             "out": out,
+            **more,
         }
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         load = os.getloadavg()[0]
@@ -145,6 +153,30 @@ def measure(
     return figures
 
 
+def measure_resets(runner: Runner, running: Endpoint, client: str) -> dict[str, Any]:
+    """How long after a reset the first replayed chunk is at the endpoint, backoff included."""
+    streams, chunks = RESETS
+    figures = runner.run(client, running.where, streams, chunks, patience=30)
+    sent = figures.pop("sent")
+    legs: dict[str, list[dict[str, Any]]] = {}
+    for leg in running.ask("records"):
+        if leg["tag"] in sent:
+            legs.setdefault(leg["tag"], []).append(leg)
+    gaps = [
+        second["arrivals"][0][1] - first["closed"]
+        for first, second, *_ in (each for each in legs.values() if len(each) > 1)
+        if second["arrivals"]
+    ]
+    figures["resets"] = report.spread(gaps)
+    figures["resumed"] = len(gaps)
+    print(
+        f"{client:>9} {streams:4} streams reset: {len(gaps)} resumed, "
+        f"{figures['inexact']} not exact, first byte again after {figures['resets']}",
+        flush=True,
+    )
+    return figures
+
+
 def plan(levels: dict[int, tuple[int, int]], repeats: int, peer: Path | None) -> list[Any]:
     """The runs in their order: alternatives close to each other in time."""
     runs = []
@@ -163,7 +195,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of ours and the floor")
     parser.add_argument("--levels", type=int, nargs="+", choices=LEVELS, help="streams at once")
     parser.add_argument("--quick", action="store_true", help="a look, not a measurement")
-    parser.add_argument("--no-long", action="store_true", help="leave out the thirty seconds")
+    parser.add_argument("--no-long", action="store_true", help="no thirty seconds, no resets")
     options = parser.parse_args()
     levels = QUICK if options.quick else LEVELS
     if options.levels is not None:
@@ -178,17 +210,20 @@ def main() -> None:
         recorded = False
         for streams, chunks in levels.items():
             # A process a level: its records grow.
-            with endpoint() as running:
-                running.where["ca_bundle"] = str(trust.store(running.where["ca_bundle"], scratch))
+            with endpoint(scratch) as running:
                 if not recorded:
                     runner.record(running.where, most)
                     recorded = True
                 order = plan({streams: chunks}, options.repeats, options.peer)
                 runs += [measure(runner, running, *run) for run in order]
         if not (options.quick or options.no_long):
-            with endpoint() as running:
-                running.where["ca_bundle"] = str(trust.store(running.where["ca_bundle"], scratch))
+            with endpoint(scratch) as running:
                 runs.append(measure(runner, running, "ours", *LONG) | {"long": True})
+        resets: list[dict[str, Any]] = []
+        if not (options.quick or options.no_long):
+            with endpoint(scratch, f"--reset-after={RESET_AFTER}") as running:
+                clients = ["ours", "published"] if options.peer else ["ours"]
+                resets = [measure_resets(runner, running, client) for client in clients]
     result = {
         "machine": {
             "cpus": os.cpu_count(),
@@ -198,10 +233,11 @@ def main() -> None:
         },
         "seconds": time.monotonic() - began,
         "runs": runs,
+        "resets": resets,
     }
     (options.out / "streams.json").write_text(json.dumps(result, indent=1))
     summary = report.summary(runs)
-    table = report.table(summary)
+    table = report.table(summary) + report.resets_table(resets)
     (options.out / "streams.md").write_text(table)
     (options.out / "streams.svg").write_text(report.plot(summary))
     print(table)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["plot", "processor", "spread", "summary", "table"]
+__all__ = ["plot", "processor", "resets_table", "spread", "summary", "table"]
 
 Figures = dict[str, float | None]
 
@@ -109,6 +109,21 @@ def table(levels: dict[int, dict[str, Figures]]) -> str:
             _row([name, *(_number(clients[client][name]) for client in shown)])
             for name in clients["ours"]
         ]
+    return "\n".join(lines) + "\n"
+
+
+def resets_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Markdown: from a reset to the first replayed byte at the endpoint."""
+    if not runs:
+        return ""
+    names = ["", "streams", "resumed", "not exact", "p50, ms", "p99, ms"]
+    lines = ["", "## From a reset to the first replayed byte", "", _row(names)]
+    lines.append(_row(["---", *["---:"] * (len(names) - 1)]))
+    for run in runs:
+        counts = [str(run[name]) for name in ("streams", "resumed", "inexact")]
+        gaps = run["resets"] or {}
+        times = [_number(gaps[name] / 1e6 if name in gaps else None) for name in ("p50", "p99")]
+        lines.append(_row([run["client"], *counts, *times]))
     return "\n".join(lines) + "\n"
 
 
