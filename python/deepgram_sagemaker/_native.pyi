@@ -3,7 +3,29 @@
 from pathlib import Path
 from typing import Any, Final, final
 
+from typing_extensions import disjoint_base
+
 from .config import SageMakerConfig
+
+__all__ = [
+    "DRIVER",
+    "ENDED",
+    "FULL",
+    "READABLE",
+    "WRITABLE",
+    "Leg",
+    "LocalServer",
+    "LocalStream",
+    "OpenFailure",
+    "Opening",
+    "Pool",
+    "Session",
+    "SessionFailure",
+    "Step",
+    "Waker",
+    "__version__",
+    "watermark",
+]
 
 __version__: Final[str]
 
@@ -143,6 +165,7 @@ class SessionFailure:
     def unacknowledged_seconds(self) -> float:
         """0 where the audio's rate is not known."""
 
+@disjoint_base
 class Step:
     """What the driver does next."""
 
