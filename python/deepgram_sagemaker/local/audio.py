@@ -24,6 +24,7 @@ __all__ = [
     "Resampler",
     "Samples",
     "WavDecoder",
+    "encode",
 ]
 
 type Samples = NDArray[np.float32]
@@ -113,6 +114,37 @@ def _finite(samples: NDArray[np.floating]) -> Samples:
     """Floats from outside may be anything: no number becomes silence, and loud is clipped."""
     tame: Samples = np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0).astype(np.float32)
     return tame
+
+
+def encode(samples: Samples, encoding: Encoding) -> bytes:
+    """Write samples in one of the encodings that travel without a container.
+
+    Args:
+        samples: of one channel, shaped `(frames,)`; what is too loud is clipped.
+        encoding: `LINEAR16`, `LINEAR32`, `MULAW` or `ALAW`.
+
+    Raises:
+        ValueError: another encoding.
+    """
+    match encoding:
+        case Encoding.LINEAR16:
+            return (samples * 32768).round().clip(-32768, 32767).astype("<i2").tobytes()
+        case Encoding.LINEAR32:
+            return _finite(samples).astype("<f4").tobytes()
+        case Encoding.MULAW:
+            return _nearest(samples, _MULAW)
+        case Encoding.ALAW:
+            return _nearest(samples, _ALAW)
+        case _:
+            raise ValueError(f"{encoding.value} is only found in WAV files")
+
+
+def _nearest(samples: Samples, table: Samples) -> bytes:
+    """The code of the value that lies nearest, for each sample."""
+    order = table.argsort(kind="stable")
+    values = table[order]
+    middles = (values[1:] + values[:-1]) / 2
+    return bytes(order[middles.searchsorted(samples)].astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)

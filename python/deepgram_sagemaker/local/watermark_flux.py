@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from .controls import Refused, SchemaError, refusals, to_json
-from .flux import FluxTeller, SpokenWord, Thresholds, ThresholdsError
+from .flux import FluxTeller, Thresholds, ThresholdsError
 from .marks import MarkReader
 
 if TYPE_CHECKING:
@@ -114,6 +114,16 @@ async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """One chunk; times in microseconds since the stream's first sample."""
+
+    written: str
+    start_us: int
+    end_us: int
+    confidence: float
+
+
 class _Counter:
     """One stream's turns: chunks in, messages out."""
 
@@ -126,8 +136,8 @@ class _Counter:
         self._draws = draws
         self._reader = MarkReader()
         # Chunks heard, of which nothing was told yet: a turn's end waits for those behind it.
-        self._waiting: deque[SpokenWord] = deque()
-        self._words: list[SpokenWord] = []
+        self._waiting: deque[_Heard] = deque()
+        self._words: list[_Heard] = []
         self._is_eager = False
         self._told_us = 0
         self.closing = False
@@ -164,7 +174,7 @@ class _Counter:
     def _hear(self, data: bytes) -> Iterator[Message]:
         for mark in self._reader.read(self._clock.hear(data)):
             start, end = self._clock.at(mark.start), self._clock.at(mark.end)
-            self._waiting.append(SpokenWord(str(mark.number), start, end, 1.0))
+            self._waiting.append(_Heard(str(mark.number), start, end, 1.0))
         yield from self._count(late=self._settings.late_chunks)
         if not self._waiting and self._clock.now_us - self._told_us >= _UPDATE_US:
             yield self._tell("Update", self._clock.now_us, _OPEN if self._words else 0.0)

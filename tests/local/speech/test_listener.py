@@ -6,13 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from deepgram_sagemaker.local.audio import AudioError
+from deepgram_sagemaker.local.controls import SchemaError, to_json
 from deepgram_sagemaker.local.speech.listener import (
     Control,
     Listener,
-    SchemaError,
     parse_control,
 )
-from deepgram_sagemaker.local.speech.messages import StreamIdentity, to_json
+from deepgram_sagemaker.local.speech.messages import StreamIdentity
 from deepgram_sagemaker.local.speech.request import ListenRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -141,7 +141,7 @@ async def test_ending_the_input_cuts_the_tail_off():
 @pytest.mark.parametrize(
     ("path", "query", "reason"),
     [
-        ("v1/speak", {}, "serves v1/listen, not v1/speak"),
+        ("v1/read", {}, "serves v1/listen, v2/listen, v1/speak, v2/speak, not v1/read"),
         ("", {}, "not no path"),
         ("v1/listen", {"encoding": ["opus"]}, "encoding=opus"),
     ],
@@ -211,6 +211,7 @@ async def recognise_for_real(said, query):
     return stream, word_error_rate(TWO_CITIES_TEXT, text)
 
 
+@pytest.mark.patience(180)
 async def test_a_real_recording_is_recognised():
     file = two_cities().read_bytes()
     stream, errors = await recognise_for_real(chunks(file, 9_600), {"smart_format": ["true"]})
@@ -222,6 +223,7 @@ async def test_a_real_recording_is_recognised():
     assert first["start"] == pytest.approx(1.2, abs=0.15)
 
 
+@pytest.mark.patience(180)
 async def test_a_real_recording_is_recognised_over_the_telephone():
     """8 kHz mu-law, by the crudest way there: every sixth sample, and the nearest code."""
     from deepgram_sagemaker.local.audio import AudioFormat, Encoding, RawDecoder, Resampler

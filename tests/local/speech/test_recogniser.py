@@ -20,6 +20,7 @@ def stretches():
     return [narrow[round(a * 16_000) : round(b * 16_000)] for a, b in ((1, 4.7), (4.8, 6.4))]
 
 
+@pytest.mark.patience(180)
 def test_threads_do_not_hear_each_other():
     recognise = shared_recogniser()
     alone = [recognise(samples) for samples in stretches()]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from deepgram_sagemaker.local.controls import SchemaError, read_control
 
-from .thresholds import Thresholds, ThresholdsError
+from .thresholds import ThresholdsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deepgram_sagemaker.local.controls import Message
+
+    from .thresholds import Thresholds
 
 __all__ = ["Event", "FluxTeller", "SpokenWord", "Trigger"]
 
@@ -22,14 +23,24 @@ type Trigger = Literal["model", "manual", "timeout"]
 _CONTROLS: Final = frozenset({"CloseStream", "Configure", "ForceEndTurn"})
 
 
-@dataclass(frozen=True, slots=True)
-class SpokenWord:
+class SpokenWord(Protocol):
     """One word of a turn; times in microseconds since the stream's first sample."""
 
-    written: str
-    start_us: int
-    end_us: int
-    confidence: float
+    @property
+    def written(self) -> str:
+        """As it is shown, with capitals and punctuation."""
+
+    @property
+    def start_us(self) -> int:
+        """When it starts."""
+
+    @property
+    def end_us(self) -> int:
+        """When it ends."""
+
+    @property
+    def confidence(self) -> float:
+        """0…1."""
 
 
 class FluxTeller:

@@ -3,7 +3,7 @@
 The protocols are here, and know nothing of how text becomes sound: that is a `Voice`.
 """
 
-from .service import SpeakService
-from .voice import AudioOutput, Voice
+from .service import PATHS, SpeakService
+from .voice import AudioOutput, Voice, VoiceFactory
 
-__all__ = ["AudioOutput", "SpeakService", "Voice"]
+__all__ = ["PATHS", "AudioOutput", "SpeakService", "Voice", "VoiceFactory"]

@@ -1,4 +1,4 @@
-"""Real streaming recognition behind the local endpoint: `v1/listen` as Deepgram's Nova speaks it.
+"""Real speech behind the local endpoint: Nova and Flux listen, Aura and Flux TTS speak.
 
 Needs the `local` extra. The recogniser itself is only loaded when a stream needs it.
 """

@@ -7,13 +7,13 @@ the only thing that takes time.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from deepgram_sagemaker.local.audio import RawDecoder, Resampler, WavDecoder
+from deepgram_sagemaker.local.controls import SchemaError, read_control
 
 from . import messages
 from .activity import SAMPLE_RATE
@@ -30,25 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deepgram_sagemaker.local.audio import AudioDecoder, Samples
+    from deepgram_sagemaker.local.controls import Message
 
-    from .messages import Message, StreamIdentity
+    from .messages import StreamIdentity
+    from .recogniser import Recognise
     from .request import ListenRequest
 
-__all__ = ["Control", "Listener", "Recognise", "SchemaError", "parse_control"]
+__all__ = ["Control", "Listener", "parse_control"]
 
 # The service counts tokens of its own vocabulary; words come close enough to meet the limit.
 _KEYTERM_LIMIT: Final = 500
-
-
-class Recognise(Protocol):
-    """Speech in, text out."""
-
-    def __call__(self, samples: Samples, /) -> str:
-        """Recognise 16 kHz mono samples; the text is empty when nothing was understood."""
-
-
-class SchemaError(ValueError):
-    """A text message that is not one of the protocol's."""
 
 
 _CONTROLS: Final = frozenset({"KeepAlive", "Finalize", "Configure", "CloseStream"})
@@ -73,17 +64,8 @@ def parse_control(text: str) -> Control:
     Raises:
         SchemaError: it is not JSON, not an object, or of no known type.
     """
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        raise SchemaError(f"Could not deserialize last text message: {error}") from None
-    kind = body.get("type") if isinstance(body, dict) else None
-    if not isinstance(kind, str) or kind not in _CONTROLS:
-        raise SchemaError(
-            f"Could not deserialize last text message: type {kind!r} is none of "
-            + ", ".join(sorted(_CONTROLS))
-        )
-    return Control(kind, body)
+    body = read_control(text, _CONTROLS)
+    return Control(body["type"], body)
 
 
 @dataclass(slots=True)
@@ -119,6 +101,7 @@ class Listener:
         self._decoder: AudioDecoder = RawDecoder(request.audio) if request.audio else WavDecoder()
         self._channels: list[_Channel] = []
         self._frames = 0
+        self.is_over = False
         self._sha256 = hashlib.sha256()
         if request.audio is not None:
             self._open_channels(request.audio.sample_rate, request.audio.channels)
@@ -128,6 +111,10 @@ class Listener:
         """How much audio has come, in microseconds."""
         known = self._decoder.format
         return self._frames * 1_000_000 // known.sample_rate if known else 0
+
+    def greet(self) -> Iterator[Message]:
+        """Nothing: the first message is the first result."""
+        yield from ()
 
     def audio(self, data: bytes) -> Iterator[Message]:
         """Take audio and answer with what is final, and with what speech does.
@@ -161,6 +148,35 @@ class Listener:
             piece = segmenter.look()
             if words := self._words(channel, piece):
                 yield self._results(channel, piece, words)
+
+    def obey(self, text: str) -> Iterator[Message]:
+        """Take a text message and answer it.
+
+        Raises:
+            SchemaError: it is none of the protocol's.
+        """
+        control = parse_control(text)
+        match control.kind:
+            case "Finalize":
+                yield from self.finalize()
+            case "Configure":
+                yield self.configure(control.body)
+            case "CloseStream":
+                yield from self.close()
+                self.is_over = True
+
+    def complain(self, error: SchemaError, text: str) -> Message:
+        """The message that tells of a text message that was not understood."""
+        return messages.schema_error(str(error), text)
+
+    def keeps_alive(self, message: str | bytes) -> bool:
+        """Whether a message proves that the client is there: audio and `KeepAlive` do."""
+        if isinstance(message, bytes):
+            return True
+        try:
+            return parse_control(message).kind == "KeepAlive"
+        except SchemaError:
+            return False
 
     def finalize(self) -> Iterator[Message]:
         """Make everything received final: the answer to `Finalize`, one result a channel."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .words import plain
 
@@ -12,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from deepgram_sagemaker.local.controls import Message
+
     from .words import Word
 
 __all__ = [
-    "Message",
     "StreamIdentity",
     "configure_failure",
     "configure_success",
@@ -23,11 +23,8 @@ __all__ = [
     "results",
     "schema_error",
     "speech_started",
-    "to_json",
     "utterance_end",
 ]
-
-type Message = dict[str, Any]
 
 MODEL_UUID: Final = "6c0a5f3e-8f53-5c5e-9d0a-6d6f6f6e7368"
 _MODEL_INFO: Final = {"name": "tiny-en", "version": "0.0.73", "arch": "moonshine"}
@@ -39,11 +36,6 @@ class StreamIdentity:
 
     request_id: str
     created: datetime
-
-
-def to_json(message: Message) -> str:
-    """A message as it is sent."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
 def _seconds(microseconds: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -13,7 +13,20 @@ from .activity import SAMPLE_RATE
 if TYPE_CHECKING:
     from deepgram_sagemaker.local.audio import Samples
 
-__all__ = ["MissingExtraError", "Recogniser", "import_moonshine", "shared_recogniser"]
+__all__ = [
+    "MissingExtraError",
+    "Recognise",
+    "Recogniser",
+    "import_moonshine",
+    "shared_recogniser",
+]
+
+
+class Recognise(Protocol):
+    """Speech in, text out."""
+
+    def __call__(self, samples: Samples, /) -> str:
+        """Recognise 16 kHz mono samples; the text is empty when nothing was understood."""
 
 
 class MissingExtraError(ImportError):

@@ -10,7 +10,7 @@ from deepgram_sagemaker.local.audio import AudioFormat, Encoding
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ListenRequest", "RequestError"]
+__all__ = ["ListenRequest", "RequestError", "audio_format"]
 
 type Query = Mapping[str, Sequence[str]]
 
@@ -69,7 +69,7 @@ class ListenRequest:
         utterance_end = _utterance_end(query)
         return cls(
             model=_last(query, "model") or "nova-3",
-            audio=_audio_format(query),
+            audio=audio_format(query),
             multichannel=_flag(query, "multichannel"),
             interim_results=interim,
             punctuated=_flag(query, "punctuate") or _flag(query, "smart_format"),
@@ -127,7 +127,12 @@ def _utterance_end(query: Query) -> int | None:
     return milliseconds * 1_000
 
 
-def _audio_format(query: Query) -> AudioFormat | None:
+def audio_format(query: Query) -> AudioFormat | None:
+    """The format of the raw audio that a query announces; None: a container will tell.
+
+    Raises:
+        RequestError: a value is malformed or not supported; the message names both.
+    """
     name = _last(query, "encoding")
     if name is None:
         return None

@@ -143,6 +143,11 @@ class Segmenter:
         """Whether somebody spoke in the piece that is being collected."""
         return bool(self._voiced)
 
+    @property
+    def voice_until_us(self) -> int:
+        """Where the last voice ended, in this piece or an earlier one; 0 if there was none."""
+        return self._last_voice_us or 0
+
     def push(self, samples: Samples) -> Iterator[Event]:
         """Take samples and yield what follows from them, in the order of the audio."""
         audio = np.concatenate((self._unanalysed, samples))
