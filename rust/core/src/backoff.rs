@@ -68,6 +68,8 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     failures: u32,
+    /// Those of them that are retried less often.
+    limited: u32,
     first: Option<Duration>,
 }
 
@@ -78,7 +80,7 @@ impl Attempts {
     }
 
     /// Counts a failure, and says what follows. A failure of a kind that is retried less often
-    /// than others brings its own `limit`. `random` lies in `0.0..1.0`.
+    /// than others brings its own `limit`, for failures of that kind. `random` lies in `0.0..1.0`.
     pub fn failure(
         &mut self,
         now: Duration,
@@ -90,8 +92,9 @@ impl Attempts {
         self.failures = self.failures.saturating_add(1);
         let first = *self.first.get_or_insert(now);
         let left = patience.budget.saturating_sub(now.saturating_sub(first));
-        let retries = patience.max_retries.min(limit.unwrap_or(u32::MAX));
-        if self.failures > retries || left.is_zero() {
+        self.limited += u32::from(limit.is_some());
+        let too_often = limit.is_some_and(|limit| self.limited > limit);
+        if too_often || self.failures > patience.max_retries || left.is_zero() {
             return Verdict::GiveUp;
         }
         // The last try of a budget comes at its end, not after it.
@@ -173,12 +176,19 @@ mod tests {
 
     #[test]
     fn a_kind_may_be_retried_less_often() {
+        let patience = Patience {
+            max_retries: 5,
+            ..PATIENCE
+        };
         let mut attempts = Attempts::default();
         for _ in 0..2 {
-            let verdict = attempts.failure(Duration::ZERO, &SCHEDULE, &PATIENCE, Some(2), 0.0);
+            attempts.failure(Duration::ZERO, &SCHEDULE, &patience, None, 0.0);
+        }
+        for _ in 0..2 {
+            let verdict = attempts.failure(Duration::ZERO, &SCHEDULE, &patience, Some(2), 0.0);
             assert_eq!(verdict, Verdict::Retry(Duration::ZERO));
         }
-        let verdict = attempts.failure(Duration::ZERO, &SCHEDULE, &PATIENCE, Some(2), 0.0);
+        let verdict = attempts.failure(Duration::ZERO, &SCHEDULE, &patience, Some(2), 0.0);
         assert_eq!(verdict, Verdict::GiveUp);
     }
 

@@ -156,9 +156,15 @@ impl Journal {
         });
     }
 
+    /// The number that the next control message will have.
+    #[must_use]
+    pub fn next_control(&self) -> u64 {
+        self.control_gone + self.control.len() as u64
+    }
+
     /// Adds a control message after all audio so far; its number.
     pub fn push_control(&mut self, kind: Control, frame: Frame) -> u64 {
-        let number = self.control_gone + self.control.len() as u64;
+        let number = self.next_control();
         self.unsent_control_bytes += frame.len();
         let order = self.next_order();
         self.control.push_back(Message {
@@ -177,10 +183,10 @@ impl Journal {
     }
 
     /// A cursor at an audio position, for a new leg: what is held from there on, and every control
-    /// message that is not settled.
+    /// message that is not settled. Audio before the position is skipped, also what is yet to come.
     #[must_use]
     pub fn cursor(&self, byte: u64) -> Cursor {
-        let byte = byte.max(self.first()).min(self.end);
+        let byte = byte.max(self.first());
         let skipped = self.audio.partition_point(|audio| audio.end() <= byte);
         Cursor {
             audio: self.audio_gone + skipped as u64,
@@ -220,7 +226,12 @@ impl Journal {
     /// The next audio frame and the next unsettled control message at or after a cursor.
     fn entries(&self, cursor: &Cursor) -> (Numbered<'_, Audio>, Numbered<'_, Message>) {
         let number = cursor.audio.max(self.audio_gone);
-        let audio = self.audio.get((number - self.audio_gone) as usize);
+        let audio = self
+            .audio
+            .iter()
+            .skip((number - self.audio_gone) as usize)
+            .zip(number..)
+            .find(|(audio, _)| audio.end() > cursor.byte);
         let first = cursor.control.max(self.control_gone);
         let message = self
             .control
@@ -229,7 +240,7 @@ impl Journal {
             .zip(first..)
             .find(|(message, _)| !message.settled);
         (
-            audio.map(|audio| (number, audio)),
+            audio.map(|(audio, number)| (number, audio)),
             message.map(|(message, number)| (number, message)),
         )
     }
@@ -323,11 +334,12 @@ impl Journal {
         self.control_sent = self.control_sent.max(self.control_gone);
     }
 
-    /// Drops the oldest whole frame of audio that was sent. How many unacknowledged bytes went.
-    pub fn evict(&mut self) -> Option<u64> {
+    /// Drops the oldest whole frame of audio, if it ends at or before this position and was sent.
+    /// How many unacknowledged bytes went.
+    pub fn evict(&mut self, before: u64) -> Option<u64> {
         let front = self.audio.front()?;
         let (start, end) = (front.start.max(self.acked), front.end());
-        if end > self.sent {
+        if end > self.sent.min(before) {
             return None;
         }
         self.audio.pop_front();
@@ -468,6 +480,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_may_be_ahead() {
+        let mut journal = Journal::new();
+        journal.push_audio(bytes(10));
+        let mut cursor = journal.cursor(13);
+        assert_eq!(journal.peek(&cursor), None);
+        journal.push_audio(bytes(2));
+        journal.push_audio(bytes(5));
+        assert_eq!(
+            journal.peek(&cursor),
+            Some(Next::Audio { start: 13, end: 17 })
+        );
+        journal.take(&mut cursor);
+        assert_eq!(journal.peek(&cursor), None);
+    }
+
+    #[test]
     fn bytes_sent_again_are_told_from_new_ones() {
         let mut journal = Journal::new();
         journal.push_audio(bytes(10));
@@ -533,9 +561,10 @@ mod tests {
         read(&mut journal, 0);
         journal.push_audio(bytes(10));
         journal.ack(5);
-        assert_eq!(journal.evict(), Some(5));
-        assert_eq!(journal.evict(), Some(10));
-        assert_eq!(journal.evict(), None, "never sent yet");
+        assert_eq!(journal.evict(9), None, "a leg has yet to get it");
+        assert_eq!(journal.evict(10), Some(5));
+        assert_eq!(journal.evict(u64::MAX), Some(10));
+        assert_eq!(journal.evict(u64::MAX), None, "never sent yet");
         assert_eq!(journal.held_unacked(), 0);
         assert_eq!(read(&mut journal, 5), ["#0", "20..30"]);
     }

@@ -1,26 +1,117 @@
 //! What a product's messages mean to a session that goes on over another leg.
+//!
+//! ```text
+//! listen_v1   Nova: what acknowledges, what moves, what is not said twice
+//!   audio       the audio's own clock          results     one result, shifted and clipped
+//!   utterance   what a new leg cannot know     controls    Finalize and Configure
+//! scan, rewrite   JSON by spans                inbox       messages on their way
+//! ```
+//!
+//! [`Product`] is the one place where products differ for the session. A product that can go on
+//! over another leg has its own module and its arm in every method here; one that cannot is
+//! [`Product::Passthrough`].
 
+pub mod audio;
+pub mod controls;
+pub mod inbox;
+pub mod listen_v1;
+pub mod query;
+pub mod results;
+pub mod rewrite;
 pub mod scan;
+pub mod utterance;
+
+use bytes::Bytes;
 
 use crate::frame::Frame;
-use crate::journal::Control;
+use crate::journal::{Control, Cursor, Journal};
 use crate::session::Target;
+use audio::Audio;
+use inbox::Inbox;
+use listen_v1::ListenV1;
 use scan::Node;
 
 /// What an application's frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Audio, or what else fills a stream.
-    Media,
+    /// Audio.
+    Audio,
     /// A message about the stream.
     Control(Control),
 }
 
-/// A Deepgram product: the words it closes with, and whether a session on it can go on.
-#[derive(Clone, Debug)]
+/// What one leg adds to the session: where its clock starts, and what it was told.
+#[derive(Debug, Default)]
+pub struct LegView {
+    /// The leg's number in the session.
+    number: u64,
+    /// The session's time at the leg's start, in microseconds.
+    offset: i64,
+    /// For each channel, the block before which the leg hears silence.
+    silent_until: Vec<u64>,
+    /// Replies to what headed the leg, which the application did not ask for now.
+    replies_to_drop: u32,
+    /// The closing message went out.
+    close_sent: bool,
+    /// What answers it came.
+    metadata: bool,
+    /// `Error` messages, kept until it is clear whether the application is to see them.
+    held: Vec<Frame>,
+}
+
+impl LegView {
+    /// The closing message went out.
+    #[must_use]
+    pub const fn close_sent(&self) -> bool {
+        self.close_sent
+    }
+
+    /// `Error` messages, for the application if the session ends here.
+    pub fn take_held(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// Audio that a leg needed and the journal no longer had; times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where it starts.
+    pub start: i64,
+    /// Where it ends.
+    pub end: i64,
+    /// How many bytes it was.
+    pub bytes: u64,
+}
+
+/// How a leg starts.
+#[derive(Debug)]
+pub struct LegStart {
+    /// What it adds to the session.
+    pub view: LegView,
+    /// Where it reads the journal.
+    pub cursor: Cursor,
+    /// What it gets before that.
+    pub head: Vec<Frame>,
+    /// What it cannot get any more.
+    pub gap: Option<Gap>,
+}
+
+/// What a message did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// It was a result.
+    pub result: bool,
+    /// It was a final result, and was delivered.
+    pub delivered_final: bool,
+    /// More audio is finalised than before.
+    pub advanced: bool,
+}
+
+/// A Deepgram product.
+#[derive(Debug)]
 pub enum Product {
     /// Nova speech to text.
-    ListenV1,
+    ListenV1(Box<ListenV1>),
     /// One leg, its messages as they come.
     Passthrough {
         /// The `type` of the message after which the service answers what is left, and ends.
@@ -33,7 +124,7 @@ impl Product {
     #[must_use]
     pub fn at(target: &Target<'_>) -> Self {
         match target.path.trim_start_matches('/') {
-            "v1/listen" => Self::ListenV1,
+            "v1/listen" => Self::ListenV1(Box::new(ListenV1::new(target.query))),
             "v2/listen" => Self::Passthrough {
                 close: Some("CloseStream"),
             },
@@ -47,11 +138,23 @@ impl Product {
     /// The message that asks for what is left.
     #[must_use]
     pub fn closing(&self) -> Option<Frame> {
-        let word = match self {
-            Self::ListenV1 => "CloseStream",
-            Self::Passthrough { close } => (*close)?,
-        };
-        Some(Frame::from(format!(r#"{{"type":"{word}"}}"#)))
+        match self {
+            Self::ListenV1(_)
+            | Self::Passthrough {
+                close: Some("CloseStream"),
+            } => Some(Frame::from(r#"{"type":"CloseStream"}"#)),
+            Self::Passthrough { close: Some(_) } => Some(Frame::from(r#"{"type":"Close"}"#)),
+            Self::Passthrough { close: None } => None,
+        }
+    }
+
+    /// The message that keeps a leg open without audio.
+    #[must_use]
+    pub fn keepalive(&self) -> Option<Frame> {
+        match self {
+            Self::ListenV1(_) => Some(Frame::from(r#"{"type":"KeepAlive"}"#)),
+            Self::Passthrough { .. } => None,
+        }
     }
 
     /// What an application's frame is.
@@ -64,11 +167,11 @@ impl Product {
         let kind = kind.and_then(|kind| kind.raw_str());
         match (self, frame) {
             // An empty message closes a stream to v1/listen, too.
-            (Self::ListenV1, Frame::Binary(bytes)) if bytes.is_empty() => {
+            (Self::ListenV1(_), Frame::Binary(bytes)) if bytes.is_empty() => {
                 Input::Control(Control::Close)
             }
-            (_, Frame::Binary(_)) => Input::Media,
-            (Self::ListenV1, Frame::Text(_)) => Input::Control(match kind {
+            (_, Frame::Binary(_)) => Input::Audio,
+            (Self::ListenV1(_), Frame::Text(_)) => Input::Control(match kind {
                 Some("KeepAlive") => Control::KeepAlive,
                 Some("Finalize") => Control::Finalize,
                 Some("Configure") => Control::Configure,
@@ -84,4 +187,141 @@ impl Product {
             }
         }
     }
+
+    /// Whether another leg can go on where one ended, given what the journal still has.
+    #[must_use]
+    pub fn is_resumable(&self, journal: &Journal) -> bool {
+        match self {
+            Self::ListenV1(listen) => listen.audio().layout().is_some() || journal.first() == 0,
+            Self::Passthrough { .. } => false,
+        }
+    }
+
+    /// The audio's clock, where the product's input is audio that is kept.
+    #[must_use]
+    pub fn audio(&self) -> Option<&Audio> {
+        match self {
+            Self::ListenV1(listen) => Some(listen.audio()),
+            Self::Passthrough { .. } => None,
+        }
+    }
+
+    /// The application sends audio.
+    pub fn feed(&mut self, payload: &[u8]) {
+        match self {
+            Self::ListenV1(listen) => listen.feed(payload),
+            Self::Passthrough { .. } => {}
+        }
+    }
+
+    /// The application sends a control message: the journal's next one.
+    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+        match self {
+            Self::ListenV1(listen) => listen.ask(kind, journal, frame),
+            Self::Passthrough { .. } => {}
+        }
+    }
+
+    /// Where a leg starts, and what it gets first.
+    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
+        match self {
+            Self::ListenV1(listen) => listen.begin_leg(number, journal),
+            Self::Passthrough { .. } => LegStart {
+                view: LegView {
+                    number,
+                    ..LegView::default()
+                },
+                cursor: journal.cursor(0),
+                head: Vec::new(),
+                gap: None,
+            },
+        }
+    }
+
+    /// Audio as the leg gets it. `start` is its position.
+    #[must_use]
+    pub fn send_audio(&self, leg: &LegView, start: u64, payload: Bytes) -> Bytes {
+        match self {
+            Self::ListenV1(listen) => listen.send_audio(leg, start, payload),
+            Self::Passthrough { .. } => payload,
+        }
+    }
+
+    /// A control message went out on a leg.
+    pub fn sent(&mut self, leg: &mut LegView, kind: Control, number: u64) {
+        leg.close_sent |= kind == Control::Close;
+        match self {
+            Self::ListenV1(listen) => listen.sent(leg, kind, number),
+            Self::Passthrough { .. } => {}
+        }
+    }
+
+    /// A message came on the leg that speaks for the session.
+    pub fn receive(
+        &mut self,
+        leg: &mut LegView,
+        journal: &mut Journal,
+        frame: Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        match self {
+            Self::ListenV1(listen) => listen.receive(leg, journal, frame, inbox),
+            Self::Passthrough { .. } => {
+                inbox.push(frame);
+                Effect {
+                    result: true,
+                    ..Effect::default()
+                }
+            }
+        }
+    }
+
+    /// All audio before a position is finalised, for certain.
+    #[must_use]
+    pub fn all_acked(&self, byte: u64) -> bool {
+        match self {
+            Self::ListenV1(listen) => listen.all_acked(byte),
+            Self::Passthrough { .. } => byte == 0,
+        }
+    }
+
+    /// The leg has answered the closing message, so that nothing is missing if it ends.
+    #[must_use]
+    pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
+        match self {
+            Self::ListenV1(listen) => listen.answered(leg, journal),
+            Self::Passthrough { .. } => false,
+        }
+    }
+
+    /// Audio that was pushed and is not finalised, in seconds; 0 where nobody knows.
+    #[must_use]
+    pub fn unacked_seconds(&self, journal: &Journal) -> f64 {
+        match self {
+            Self::ListenV1(listen) => {
+                let pushed = listen.audio().micros_before(journal.end());
+                as_seconds(pushed.saturating_sub(listen.finalised()).max(0))
+            }
+            Self::Passthrough { .. } => 0.0,
+        }
+    }
+
+    /// Audio that is finalised, in seconds.
+    #[must_use]
+    pub fn acked_seconds(&self) -> f64 {
+        match self {
+            Self::ListenV1(listen) => as_seconds(listen.finalised()),
+            Self::Passthrough { .. } => 0.0,
+        }
+    }
+}
+
+/// Microseconds as seconds, for people.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "for people, and exact for 285 years"
+)]
+pub fn as_seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
 }

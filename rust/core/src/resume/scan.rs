@@ -92,14 +92,26 @@ impl<'a> Node<'a> {
     /// A number of seconds as microseconds, rounded.
     #[must_use]
     pub fn micros(&self) -> Option<i64> {
+        to_micros(self.seconds()?)
+    }
+
+    /// A number of seconds.
+    #[must_use]
+    pub fn seconds(&self) -> Option<f64> {
         let first = *self.text().as_bytes().first()?;
         if first != b'-' && !first.is_ascii_digit() {
             return None;
         }
-        let micros = (self.text().parse::<f64>().ok()? * 1e6).round();
-        // 285 years: beyond it the clock is nonsense, and so would be the sums.
-        (micros.abs() < 9e15).then_some(micros as i64)
+        self.text().parse().ok()
     }
+}
+
+/// Seconds as microseconds, rounded; `None` beyond 285 years, where the clock is nonsense and sums
+/// would be, too.
+#[must_use]
+pub fn to_micros(seconds: f64) -> Option<i64> {
+    let micros = (seconds * 1e6).round();
+    (micros.abs() < 9e15).then_some(micros as i64)
 }
 
 /// An object's members.

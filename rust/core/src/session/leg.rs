@@ -1,49 +1,125 @@
 //! One leg, as the session sees it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::step::LegId;
+use crate::frame::Frame;
 use crate::journal::Cursor;
+use crate::resume::LegView;
 
-/// What a leg's pump still has to do.
+/// What a leg is to the session.
 ///
 /// ```text
-///          the service ended, in order        the end was handed out
-///   Open ──────────────────────────────▶ EndDue ─────────────────▶ Over
-///     │                                                             ▲
-///     └─────────────────────────────────────────────────────────────┘
-///          it failed, or is of no more use
+///   Standby ──────────▶ Current ──────────▶ Retiring ───▶ Ended
+///      │    takes over     │    another one     │           ▲
+///      │                   │    took over       │           │
+///      └───────────────────┴────────────────────┴───────────┘
+///                     it ended, or is not wanted
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sending {
-    /// Frames go out.
-    Open,
-    /// The signed empty event is to go out.
-    EndDue,
-    /// Nothing goes out any more.
-    Over,
+pub(super) enum Role {
+    /// Kept open until the current leg can be left.
+    Standby,
+    /// Speaks for the session.
+    Current,
+    /// Finishes what it got; nobody listens. It is stopped at this time.
+    Retiring { by: Duration },
+    /// Its pump has one thing left to do.
+    Ended(Rest),
 }
 
-/// A leg that is up.
+/// What is left to do on a leg that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The service ended in order: so does the input, with the signed empty event.
+    End,
+    /// Nothing.
+    Stop,
+}
+
+/// A backlog goes out no faster than this.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pace {
+    since: Duration,
+    bytes_per_second: f64,
+    sent: u64,
+}
+
+impl Pace {
+    pub(super) const fn new(since: Duration, bytes_per_second: f64) -> Self {
+        Self {
+            since,
+            bytes_per_second,
+            sent: 0,
+        }
+    }
+
+    pub(super) const fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// When the next frame may go.
+    pub(super) fn due(&self) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
+        let seconds = self.sent as f64 / self.bytes_per_second;
+        // Never so far that the sum leaves the clock.
+        self.since + Duration::try_from_secs_f64(seconds.min(1e6)).unwrap_or_default()
+    }
+}
+
+/// A leg that was opened.
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) id: LegId,
-    pub(super) sending: Sending,
+    pub(super) role: Role,
+    pub(super) opened: Duration,
+    pub(super) view: LegView,
     pub(super) cursor: Cursor,
-    /// `CloseStream`, or the product's word for it, went out.
-    pub(super) close_sent: bool,
-    /// When anything came last; the leg's opening before that.
+    /// What goes out before anything from the journal.
+    pub(super) head: VecDeque<Frame>,
+    /// While it catches up with the journal.
+    pub(super) pace: Option<Pace>,
+    /// The input has ended, for products without a word to close with.
+    pub(super) input_ended: bool,
+    /// When anything came last; its opening before that.
     pub(super) heard: Duration,
+    /// When anything went out last; its opening before that.
+    pub(super) sent: Duration,
+    /// When another leg is to take over.
+    pub(super) rollover_at: Option<Duration>,
 }
 
 impl Leg {
-    pub(super) fn new(id: LegId, now: Duration, cursor: Cursor) -> Self {
+    pub(super) fn new(id: LegId, now: Duration, role: Role, cursor: Cursor) -> Self {
         Self {
             id,
-            sending: Sending::Open,
+            role,
+            opened: now,
+            view: LegView::default(),
             cursor,
-            close_sent: false,
+            head: VecDeque::new(),
+            pace: None,
+            input_ended: false,
             heard: now,
+            sent: now,
+            rollover_at: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_spreads_bytes_over_time() {
+        let mut pace = Pace::new(Duration::from_secs(10), 1000.0);
+        assert_eq!(pace.due(), Duration::from_secs(10));
+        pace.sent(500);
+        assert_eq!(pace.due(), Duration::from_millis(10_500));
+        let mut at_once = Pace::new(Duration::from_secs(10), f64::INFINITY);
+        at_once.sent(u64::MAX);
+        assert_eq!(at_once.due(), Duration::from_secs(10));
     }
 }

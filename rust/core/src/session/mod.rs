@@ -8,9 +8,20 @@
 //! - the *clock*: whoever is at hand calls [`Session::tick`] at [`Session::deadline`].
 //!
 //! Every call takes `now`, the time since the session began; times never go back.
+//!
+//! ```text
+//! mod      the state, and the application's side     ending   what a leg's end means
+//! legs     opening, ends, rollover                   leg      one leg's state
+//! sending  what goes out, its pace, the limits       step     words of the drivers' side
+//! clock    what is due by itself                     settings, stats, notice   plain data
+//! ```
 
+mod clock;
+mod ending;
 mod leg;
+mod legs;
 mod notice;
+mod sending;
 mod settings;
 mod stats;
 mod step;
@@ -26,22 +37,28 @@ pub use step::{
     SessionFailure, Step,
 };
 
-use crate::backoff::{Attempts, Patience, Schedule, Verdict};
+use crate::backoff::Attempts;
 use crate::frame::Frame;
-use crate::journal::{Control, Item, Journal};
-use crate::resume::{Input, Product};
-use leg::{Leg, Sending};
+use crate::journal::{Control, Journal};
+use crate::resume::inbox::Inbox;
+use crate::resume::{Input, Product, as_seconds};
+use leg::{Leg, Rest, Role};
 
 /// Where a session stands.
 ///
 /// ```text
-///             step: Open            leg_opened
-///   Idle ───────────────▶ Opening ─────────────▶ Live
-///                         ▲    │ open_failed      │
-///           step: Open    │    ▼                  │ the leg ends
-///                         Waiting                 │
-///                              │                  ▼
-///                              └─────────▶ Finished or Failed
+///           step: Open             leg_opened
+///   Idle ───────────────▶ Opening ────────────▶ Live ◀─┐ another leg takes over
+///                          ▲   │                 │  └───┘
+///              step: Open  │   │ open_failed     │ the leg ends
+///                          │   ▼                 ▼
+///                        Waiting ◀───────────────┤ with something missing
+///                          ▲                     │
+///                          │ the application     │ with nothing missing
+///                          │ sends               ▼
+///                          └─────────────────── Dormant
+///
+///   from anywhere: Finished, or Failed
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
@@ -49,37 +66,76 @@ enum Phase {
     Idle,
     /// The driver opens a leg.
     Opening,
-    /// A leg is up.
+    /// A leg speaks for the session.
     Live,
     /// The next try is due at this time.
     Waiting {
         until: Duration,
     },
+    /// The service ended in order with nothing missing: there is no leg until one is needed.
+    Dormant {
+        since: Duration,
+    },
     Finished,
     Failed(Box<SessionFailure>),
 }
 
+/// The leg that is to take over from one that grows old.
+///
+/// ```text
+///           the current leg is due        leg_opened
+///   None ─────────────────────────▶ Opening ───────▶ Ready ──▶ None (it took over)
+///                                    ▲   │ open_failed  │
+///                                    │   ▼              │ it ended
+///                                   Waiting ◀───────────┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standby {
+    None,
+    Opening { failures: u32 },
+    Waiting { until: Duration, failures: u32 },
+    Ready,
+}
+
 /// A session. See the [module](self).
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 pub struct Session {
     settings: Settings,
     product: Product,
     random: SplitMix,
     phase: Phase,
     journal: Journal,
-    leg: Option<Leg>,
-    /// Legs whose pump has not seen their end yet.
-    ended: Vec<Leg>,
-    legs: u64,
+    /// At most one of them is current, and one stands by.
+    legs: Vec<Leg>,
+    opened: u64,
+    standby: Standby,
     attempts: Attempts,
-    inbox: VecDeque<Frame>,
-    inbox_bytes: usize,
+    inbox: Inbox,
+    /// The application's inbox is full: the service waits.
+    blocked: bool,
     unread_said: bool,
-    /// No more input: `CloseStream` was pushed, or `finish` was called.
+    resumed_said: bool,
+    /// Audio without a clock was dropped: no leg can go on.
+    outgrown: bool,
+    /// A leg ended without answering the closing message, and nothing was heard since.
+    unanswered: bool,
+    /// No more input: the closing message was pushed, or `finish` was called.
     closing: bool,
     /// When `finish` gives up waiting.
     finish_by: Option<Duration>,
-    first_push: Option<Duration>,
+    /// The last message of the application was `KeepAlive`.
+    keeping_alive: bool,
+    first_audio: Option<Duration>,
+    last_audio: Duration,
+    last_push: Duration,
+    /// Since when audio has been flowing without a longer pause.
+    flowing_since: Duration,
+    /// The time of the latest `tick`: what was due until then is done.
+    ticked: Duration,
     notices: VecDeque<Notice>,
     stats: Stats,
 }
@@ -94,24 +150,30 @@ impl Session {
             random: SplitMix(seed),
             phase: Phase::Idle,
             journal: Journal::new(),
-            leg: None,
-            ended: Vec::new(),
-            legs: 0,
+            legs: Vec::new(),
+            opened: 0,
+            standby: Standby::None,
             attempts: Attempts::default(),
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
+            inbox: Inbox::default(),
+            blocked: false,
             unread_said: false,
+            resumed_said: false,
+            outgrown: false,
+            unanswered: false,
             closing: false,
             finish_by: None,
-            first_push: None,
+            keeping_alive: false,
+            first_audio: None,
+            last_audio: Duration::ZERO,
+            last_push: Duration::ZERO,
+            flowing_since: Duration::ZERO,
+            ticked: Duration::ZERO,
             notices: VecDeque::new(),
             stats: Stats::default(),
         }
     }
 
-    // The application's side.
-
-    /// Takes a frame to send. After `CloseStream` only what changes nothing is taken.
+    /// Takes a frame to send. After the closing message only what changes nothing is taken.
     ///
     /// # Errors
     /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the input's end;
@@ -120,13 +182,17 @@ impl Session {
         match self.phase {
             Phase::Failed(_) => return Err(PushError::Failed),
             Phase::Finished => return Err(PushError::Closed),
-            Phase::Idle | Phase::Opening | Phase::Live | Phase::Waiting { .. } => {}
+            Phase::Idle
+            | Phase::Opening
+            | Phase::Live
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. } => {}
         }
         let input = self.product.classify(&frame);
         if self.closing {
             return match input {
                 Input::Control(Control::KeepAlive | Control::Close | Control::Finalize) => Ok(()),
-                Input::Media | Input::Control(Control::Configure | Control::Other) => {
+                Input::Audio | Input::Control(Control::Configure | Control::Other) => {
                     Err(PushError::Closed)
                 }
             };
@@ -136,32 +202,47 @@ impl Session {
             return Err(PushError::Full);
         }
         self.stats.messages_in += 1;
+        self.keeping_alive = input == Input::Control(Control::KeepAlive);
         match input {
-            Input::Media => {
-                self.first_push.get_or_insert(now);
-                self.journal.push_audio(frame.bytes().clone());
-            }
-            Input::Control(Control::KeepAlive) if self.leg.is_none() => {}
+            Input::Audio => self.push_audio(now, frame),
+            Input::Control(Control::KeepAlive) if !self.has_current() => {}
+            Input::Control(Control::KeepAlive)
+                if self.journal.last_control() == Some(Control::KeepAlive) => {}
             Input::Control(kind) => {
                 self.closing = kind == Control::Close;
+                if self.closing {
+                    self.flowing_since = now;
+                }
+                self.product.ask(kind, &self.journal, &frame);
                 self.journal.push_control(kind, frame);
             }
+        }
+        self.last_push = now;
+        if matches!(self.phase, Phase::Dormant { .. }) {
+            self.phase = Phase::Waiting { until: now };
         }
         Ok(())
     }
 
-    /// Whether a frame would be taken now, or refused for another reason than room.
-    #[must_use]
-    pub fn is_writable(&self, _now: Duration) -> bool {
-        let limit = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
-        self.journal.unsent() < limit as u64
+    fn push_audio(&mut self, now: Duration, frame: Frame) {
+        self.first_audio.get_or_insert(now);
+        let pause = now.saturating_sub(self.last_audio);
+        if self
+            .settings
+            .stall_timeout
+            .is_some_and(|timeout| pause > timeout / 2)
+        {
+            self.flowing_since = now;
+        }
+        self.last_audio = now;
+        let (Frame::Binary(payload) | Frame::Text(payload)) = frame;
+        self.product.feed(&payload);
+        self.journal.push_audio(payload);
     }
 
     /// The next message for the application.
     pub fn pop(&mut self) -> Option<Frame> {
-        let frame = self.inbox.pop_front()?;
-        self.inbox_bytes -= frame.len();
-        Some(frame)
+        self.inbox.pop()
     }
 
     /// Whether a message waits.
@@ -170,13 +251,23 @@ impl Session {
         !self.inbox.is_empty()
     }
 
+    /// Whether the service may send more: flow-control credit is given only then.
+    #[must_use]
+    pub fn wants_messages(&self) -> bool {
+        self.inbox.bytes() < self.settings.max_unread_bytes
+    }
+
     /// Where the session stands once every message is read.
     #[must_use]
     pub fn outcome(&self) -> Outcome<'_> {
         match &self.phase {
             Phase::Finished => Outcome::Clean,
             Phase::Failed(failure) => Outcome::Failed(failure),
-            Phase::Idle | Phase::Opening | Phase::Live | Phase::Waiting { .. } => Outcome::Open,
+            Phase::Idle
+            | Phase::Opening
+            | Phase::Live
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. } => Outcome::Open,
         }
     }
 
@@ -186,238 +277,32 @@ impl Session {
             return;
         }
         self.finish_by = Some(now + self.settings.close_timeout);
-        if self.legs == 0 && self.journal.end() == 0 && self.phase == Phase::Idle {
-            self.phase = Phase::Finished;
-            return;
-        }
-        if !self.closing {
-            self.closing = true;
-            if let Some(frame) = self.product.closing() {
-                self.journal.push_control(Control::Close, frame);
+        let untouched = self.opened == 0 && self.journal.end() == 0 && self.journal.unsent() == 0;
+        match self.phase {
+            // Nothing was ever sent, or everything was answered.
+            Phase::Idle | Phase::Opening | Phase::Waiting { .. } if untouched => self.conclude(),
+            Phase::Dormant { .. } => self.conclude(),
+            _ if self.closing => {}
+            _ => {
+                self.closing = true;
+                self.flowing_since = now;
+                if let Some(frame) = self.product.closing() {
+                    self.journal.push_control(Control::Close, frame);
+                }
             }
         }
     }
 
-    /// Ends the session now, whatever its state: every leg is stopped.
+    /// Ends the session now, whatever its state: every leg is stopped, nothing more is delivered.
     pub fn abort(&mut self) {
-        if let Some(leg) = &mut self.leg {
-            leg.sending = Sending::Over;
-        }
         if !self.is_over() {
             self.phase = Phase::Finished;
         }
+        for leg in &mut self.legs {
+            leg.role = Role::Ended(Rest::Stop);
+        }
         self.inbox.clear();
-        self.inbox_bytes = 0;
     }
-
-    // The driver's side.
-
-    /// What the driver does next.
-    pub fn step(&mut self, now: Duration) -> Step {
-        self.tick(now);
-        match &self.phase {
-            Phase::Waiting { until } if now < *until => Step::Wait {
-                until: Some(*until),
-            },
-            Phase::Idle | Phase::Waiting { .. } => {
-                self.phase = Phase::Opening;
-                self.stats.attempts += 1;
-                Step::Open { standby: false }
-            }
-            Phase::Opening | Phase::Live => Step::Wait { until: None },
-            Phase::Finished => Step::Finished,
-            Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
-        }
-    }
-
-    /// Whether [`Session::step`] would say something else than to wait: the driver is to ask.
-    #[must_use]
-    pub fn driver_wanted(&self, now: Duration) -> bool {
-        match &self.phase {
-            Phase::Waiting { until } => now >= *until,
-            Phase::Opening | Phase::Live => false,
-            Phase::Idle | Phase::Finished | Phase::Failed(_) => true,
-        }
-    }
-
-    /// The leg that [`Step::Open`] asked for is up. A leg that is no longer wanted gets
-    /// [`SendStep::Stop`] at once.
-    pub fn leg_opened(&mut self, now: Duration) -> LegId {
-        let id = LegId(self.legs);
-        self.legs += 1;
-        self.stats.legs += 1;
-        let mut leg = Leg::new(id, now, self.journal.cursor(self.journal.acked()));
-        if self.phase == Phase::Opening {
-            self.phase = Phase::Live;
-            self.leg = Some(leg);
-        } else {
-            leg.sending = Sending::Over;
-            self.ended.push(leg);
-        }
-        id
-    }
-
-    /// The leg that [`Step::Open`] asked for could not be opened.
-    pub fn open_failed(&mut self, now: Duration, failure: OpenFailure) -> AfterOpenFailure {
-        let limit = match failure {
-            OpenFailure::Terminal => Some(0),
-            OpenFailure::Transient => None,
-            OpenFailure::Limited(limit) => Some(limit),
-        };
-        if self.phase != Phase::Opening {
-            return self.give_up(now, None);
-        }
-        match self.count_failure(now, limit) {
-            Verdict::Retry(after) => {
-                self.phase = Phase::Waiting { until: now + after };
-                AfterOpenFailure::Retry { after }
-            }
-            Verdict::GiveUp => self.give_up(now, Some(FailureCause::Open)),
-        }
-    }
-
-    fn give_up(&mut self, now: Duration, cause: Option<FailureCause>) -> AfterOpenFailure {
-        if let Some(cause) = cause {
-            self.fail(now, cause);
-        }
-        AfterOpenFailure::GiveUp {
-            attempts: self.attempts.failures(),
-            elapsed: self.attempts.elapsed(now),
-            unacked_seconds: 0.0,
-        }
-    }
-
-    // The legs' side.
-
-    /// What the leg's pump sends next.
-    pub fn poll_send(&mut self, _now: Duration, leg: LegId) -> SendStep {
-        let over = self.is_over();
-        let Some(leg) = self.leg.as_mut().filter(|current| current.id == leg) else {
-            return self.poll_ended(leg);
-        };
-        match leg.sending {
-            Sending::Over => return SendStep::Stop,
-            Sending::EndDue => {
-                leg.sending = Sending::Over;
-                return SendStep::End;
-            }
-            Sending::Open if over => return SendStep::Stop,
-            Sending::Open => {}
-        }
-        match self.journal.take(&mut leg.cursor) {
-            Some(Item::Audio { payload, again, .. }) => {
-                let bytes = payload.len() as u64;
-                self.stats.bytes_sent += bytes - again;
-                self.stats.bytes_replayed += again;
-                self.journal.forget_sent();
-                SendStep::Frame(Frame::Binary(payload))
-            }
-            Some(Item::Control { kind, frame, .. }) => {
-                leg.close_sent |= kind == Control::Close;
-                self.journal.forget_sent();
-                SendStep::Frame(frame)
-            }
-            // Without a word to close with, the end of the input is the word.
-            None if self.closing && self.product.closing().is_none() => {
-                leg.sending = Sending::Over;
-                SendStep::End
-            }
-            None => SendStep::Wait { until: None },
-        }
-    }
-
-    fn poll_ended(&mut self, id: LegId) -> SendStep {
-        let Some(index) = self.ended.iter().position(|leg| leg.id == id) else {
-            return SendStep::Stop;
-        };
-        let leg = self.ended.swap_remove(index);
-        match leg.sending {
-            Sending::EndDue => SendStep::End,
-            Sending::Open | Sending::Over => SendStep::Stop,
-        }
-    }
-
-    /// A message came on a leg.
-    pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
-        let Some(leg) = self.leg.as_mut().filter(|current| current.id == leg) else {
-            return;
-        };
-        leg.heard = now;
-        if self.stats.time_to_first_result.is_none() {
-            self.stats.time_to_first_result =
-                self.first_push.map(|first| now.saturating_sub(first));
-        }
-        self.deliver(frame);
-    }
-
-    fn deliver(&mut self, frame: Frame) {
-        self.stats.messages_out += 1;
-        self.inbox_bytes += frame.len();
-        self.inbox.push_back(frame);
-        if !self.wants_messages() && !self.unread_said {
-            self.unread_said = true;
-            self.notices.push_back(Notice::Unread {
-                bytes: self.inbox_bytes,
-            });
-        }
-    }
-
-    /// Whether the service may send more: flow-control credit is given only then.
-    #[must_use]
-    pub fn wants_messages(&self) -> bool {
-        self.inbox_bytes < self.settings.max_unread_bytes
-    }
-
-    /// A leg ended, as its pump saw it. The pump polls it once more for what to do with its input.
-    pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
-        let Some(mut leg) = self.leg.take_if(|current| current.id == leg) else {
-            return;
-        };
-        let clean = end == LegEnd::Clean;
-        leg.sending = match leg.sending {
-            Sending::Open if clean => Sending::EndDue,
-            Sending::Open | Sending::EndDue | Sending::Over => Sending::Over,
-        };
-        let answered = clean && (leg.close_sent || leg.sending == Sending::Over);
-        self.ended.push(leg);
-        if self.is_over() {
-            return;
-        }
-        if !clean {
-            self.stats.last_error = Some(end.to_string());
-        }
-        if answered {
-            self.phase = Phase::Finished;
-        } else {
-            self.fail(now, FailureCause::NotResumable(end));
-        }
-    }
-
-    /// The connection is to be closed by the service, and the stream on it still works.
-    pub fn leg_going_away(&mut self, _now: Duration, _leg: LegId) {}
-
-    // The clock.
-
-    /// Does what is due by itself.
-    pub fn tick(&mut self, now: Duration) {
-        if self.is_over() {
-            return;
-        }
-        if self.finish_by.is_some_and(|by| now >= by) {
-            self.notices.push_back(Notice::CloseTimedOut {
-                unacked_seconds: 0.0,
-            });
-            self.phase = Phase::Finished;
-        }
-    }
-
-    /// When something is due by itself.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
-        if self.is_over() { None } else { self.finish_by }
-    }
-
-    // For the log and for people.
 
     /// The next line for the log.
     pub fn pop_notice(&mut self) -> Option<Notice> {
@@ -427,8 +312,26 @@ impl Session {
     /// The session's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let rate = self
+            .product
+            .audio()
+            .and_then(crate::resume::audio::Audio::layout);
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let seconds =
+            |bytes: u64| rate.map_or(0.0, |layout| bytes as f64 / layout.byte_rate() as f64);
+        let sent = self
+            .product
+            .audio()
+            .map_or(0, |audio| audio.micros_before(self.journal.sent()));
         Stats {
+            bytes_sent: self.journal.sent(),
+            seconds_sent: as_seconds(sent),
+            bytes_acknowledged: self.journal.acked().saturating_sub(self.stats.bytes_lost),
+            seconds_acknowledged: (self.product.acked_seconds() - self.stats.seconds_lost).max(0.0),
+            seconds_replayed: seconds(self.stats.bytes_replayed),
+            seconds_evicted: seconds(self.stats.bytes_evicted),
             journal_bytes: self.journal.held(),
+            messages_out: self.inbox.pushed(),
             ..self.stats.clone()
         }
     }
@@ -437,18 +340,39 @@ impl Session {
         matches!(self.phase, Phase::Finished | Phase::Failed(_))
     }
 
-    fn count_failure(&mut self, now: Duration, limit: Option<u32>) -> Verdict {
-        let schedule = Schedule {
-            initial: self.settings.initial_backoff,
-            max: self.settings.max_backoff,
-            multiplier: self.settings.backoff_multiplier,
-        };
-        let patience = Patience {
-            max_retries: self.settings.max_retries,
-            budget: self.settings.retry_budget,
-        };
-        self.attempts
-            .failure(now, &schedule, &patience, limit, self.random.unit())
+    fn find(&self, id: LegId) -> Option<usize> {
+        self.legs.iter().position(|leg| leg.id == id)
+    }
+
+    fn with_role(&self, role: Role) -> Option<usize> {
+        self.legs.iter().position(|leg| leg.role == role)
+    }
+
+    fn has_current(&self) -> bool {
+        self.with_role(Role::Current).is_some()
+    }
+
+    /// Everything that was sent is finalised.
+    fn nothing_unacked(&self) -> bool {
+        self.product.all_acked(self.journal.sent())
+    }
+
+    /// The end, in order. Legs that still work are stopped; those that ended end their input.
+    fn conclude(&mut self) {
+        self.phase = Phase::Finished;
+        self.stop_legs();
+    }
+
+    fn stop_legs(&mut self) {
+        self.standby = Standby::None;
+        for leg in &mut self.legs {
+            match leg.role {
+                Role::Standby | Role::Current | Role::Retiring { .. } => {
+                    leg.role = Role::Ended(Rest::Stop);
+                }
+                Role::Ended(_) => {}
+            }
+        }
     }
 
     fn fail(&mut self, now: Duration, cause: FailureCause) {
@@ -457,8 +381,9 @@ impl Session {
             attempts: self.attempts.failures(),
             elapsed: self.attempts.elapsed(now),
             unacked_bytes: self.journal.end() - self.journal.acked(),
-            unacked_seconds: 0.0,
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
         }));
+        self.stop_legs();
     }
 }
 

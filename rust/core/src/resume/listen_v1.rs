@@ -1,0 +1,413 @@
+//! `v1/listen`: what its messages acknowledge, and how those of a later leg become the session's.
+
+use bytes::Bytes;
+
+use super::audio::Audio;
+use super::controls::{Configures, Finalizes};
+use super::inbox::Inbox;
+use super::results::{Results, channel_of};
+use super::rewrite::{Edits, seconds};
+use super::scan::Node;
+use super::utterance::{Closers, Heard, Utterance};
+use super::{Effect, Gap, LegStart, LegView, query};
+use crate::frame::Frame;
+use crate::journal::{Control, Journal};
+
+/// `Error` messages kept until it is clear whether the application is to see them.
+const MAX_HELD: usize = 8;
+
+#[derive(Debug, Default)]
+struct Channel {
+    /// End of the last final that was delivered, in microseconds.
+    end: i64,
+    utterance: Utterance,
+}
+
+/// A Nova session.
+#[derive(Debug)]
+pub struct ListenV1 {
+    audio: Audio,
+    closers: Closers,
+    channels: Vec<Channel>,
+    /// Where a channel starts that is heard for the first time: behind what is lost.
+    base: i64,
+    finalizes: Finalizes,
+    configures: Configures,
+}
+
+impl ListenV1 {
+    /// A session that asks for this.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let millis = query::number(text, "utterance_end_ms");
+        Self {
+            audio: Audio::from_query(text),
+            closers: Closers {
+                speech_final: query::switch(text, "endpointing", true),
+                utterance_end: millis.map(|millis| i64::from(millis) * 1000),
+            },
+            channels: Vec::new(),
+            base: 0,
+            finalizes: Finalizes::default(),
+            configures: Configures::default(),
+        }
+    }
+
+    /// The audio's clock.
+    #[must_use]
+    pub const fn audio(&self) -> &Audio {
+        &self.audio
+    }
+
+    /// The application sends audio.
+    pub fn feed(&mut self, payload: &[u8]) {
+        self.audio.feed(payload);
+    }
+
+    /// The application sends a control message: the journal's next one.
+    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+        let number = journal.next_control();
+        let clock = self.audio.layout().is_some();
+        let place = clock.then(|| self.audio.micros_before(journal.end()));
+        match kind {
+            Control::Finalize => self.finalizes.push(number, place),
+            Control::Configure => self.configures.push(number, place, frame.clone()),
+            Control::KeepAlive | Control::Close | Control::Other => {}
+        }
+    }
+
+    /// All audio before a position is finalised. Audio without a clock never is, for certain.
+    #[must_use]
+    pub fn all_acked(&self, byte: u64) -> bool {
+        match self.audio.layout() {
+            Some(layout) => layout.block_at(self.finalised()) >= self.audio.blocks_before(byte),
+            None => byte == 0,
+        }
+    }
+
+    /// Every channel is finalised up to this time, in microseconds.
+    #[must_use]
+    pub fn finalised(&self) -> i64 {
+        self.channels
+            .iter()
+            .map(|channel| channel.end)
+            .min()
+            .unwrap_or(self.base)
+    }
+
+    /// Where the next leg starts, and what it gets first. Channels whose audio is lost go on
+    /// behind it.
+    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
+        let mut leg = LegView {
+            number,
+            ..LegView::default()
+        };
+        let Some(layout) = self.audio.layout().filter(|_| number > 0) else {
+            for channel in &mut self.channels {
+                channel.utterance.carry(self.closers, true);
+            }
+            let head = self.head(&mut leg, None);
+            return LegStart {
+                view: leg,
+                cursor: journal.cursor(0),
+                head,
+                gap: None,
+            };
+        };
+        // Nobody is believed who finalises what was never sent; what is lost may end behind it, in
+        // the middle of a frame.
+        let sent = self
+            .audio
+            .blocks_before(journal.sent())
+            .max(layout.block_at(self.base));
+        let cut = layout.block_at(self.finalised()).min(sent);
+        let kept = self.audio.block_from(journal.first().min(journal.sent()));
+        let start = if kept > 0 { cut.max(kept) } else { cut };
+        leg.offset = layout.micros(start);
+        let gap = (start > cut).then(|| Gap {
+            start: layout.micros(cut),
+            end: leg.offset,
+            bytes: self.audio.position(start) - self.audio.position(cut),
+        });
+        if gap.is_some() {
+            self.base = self.base.max(leg.offset);
+            for channel in &mut self.channels {
+                channel.end = channel.end.max(leg.offset);
+            }
+        }
+        for channel in &mut self.channels {
+            channel.utterance.carry(self.closers, false);
+        }
+        if self.channels.len() > 1 {
+            leg.silent_until = self
+                .channels
+                .iter()
+                .map(|channel| layout.block_at(channel.end))
+                .collect();
+        }
+        let header = self.audio.header_from(start);
+        let head = self.head(&mut leg, header);
+        let cursor = journal.cursor(self.audio.position(start));
+        LegStart {
+            view: leg,
+            cursor,
+            head,
+            gap,
+        }
+    }
+
+    fn head(&self, leg: &mut LegView, header: Option<Bytes>) -> Vec<Frame> {
+        let configure = self.configures.head();
+        leg.replies_to_drop = u32::from(configure.is_some());
+        configure
+            .into_iter()
+            .chain(header.map(Frame::Binary))
+            .collect()
+    }
+
+    /// Audio as the leg gets it: silent where a channel needs nothing more.
+    #[must_use]
+    pub fn send_audio(&self, leg: &LegView, start: u64, payload: Bytes) -> Bytes {
+        if leg.silent_until.is_empty() {
+            return payload;
+        }
+        self.audio.silenced(start, payload, &leg.silent_until)
+    }
+
+    /// A control message went out on a leg.
+    pub fn sent(&mut self, leg: &LegView, kind: Control, number: u64) {
+        match kind {
+            Control::Finalize => self.finalizes.sent(number, leg.number),
+            Control::Configure => self.configures.sent(number, leg.number),
+            Control::Close | Control::KeepAlive | Control::Other => {}
+        }
+    }
+
+    /// A message came on a leg that speaks for the session.
+    pub fn receive(
+        &mut self,
+        leg: &mut LegView,
+        journal: &mut Journal,
+        frame: Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        let root = frame.as_str().and_then(Node::root);
+        let kind = root
+            .and_then(|root| root.get("type"))
+            .and_then(|kind| kind.raw_str());
+        let (Some(root), Some(kind)) = (root, kind) else {
+            inbox.push(frame);
+            return Effect::default();
+        };
+        match kind {
+            "Results" => {
+                if let Some(results) = Results::read(root) {
+                    return self.results(leg, journal, &results, &frame, inbox);
+                }
+                inbox.push(frame);
+            }
+            "SpeechStarted" => self.speech_started(leg, root, &frame, inbox),
+            "UtteranceEnd" => self.utterance_end(leg, root, &frame, inbox),
+            "Metadata" => {
+                // Only the last leg's is the session's; before the end was asked for it announces
+                // the end of this leg, and another may follow.
+                if leg.close_sent {
+                    leg.metadata = true;
+                    inbox.push(shifted(root, "duration", leg.offset).apply_to(&frame));
+                }
+            }
+            "Error" => {
+                if leg.held.len() < MAX_HELD {
+                    leg.held.push(frame);
+                }
+            }
+            _ if kind.starts_with("Configure") => {
+                self.configured(leg, journal, kind, &frame, inbox);
+            }
+            _ => inbox.push(frame),
+        }
+        Effect::default()
+    }
+
+    fn results(
+        &mut self,
+        leg: &LegView,
+        journal: &mut Journal,
+        results: &Results<'_>,
+        frame: &Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        let mut effect = Effect {
+            result: true,
+            ..Effect::default()
+        };
+        if self.channels.len() < results.channels {
+            let base = self.base;
+            self.channels.resize_with(results.channels, || Channel {
+                end: base,
+                ..Channel::default()
+            });
+        }
+        let channels = self.channels.len();
+        let channel = &mut self.channels[results.channel];
+        if leg.number == 0 {
+            if results.is_final {
+                effect.advanced = results.end > channel.end;
+                channel.end = channel.end.max(results.end);
+                channel.utterance.results(&Heard {
+                    spoken: results.spoken(),
+                    end: results.end,
+                    is_final: true,
+                    speech_final: results.speech_final == Some(true),
+                });
+            }
+            inbox.push(frame.clone());
+        } else {
+            let placed = results.place(leg.offset, channel.end);
+            let answers = results.from_finalize
+                && results.is_final
+                && self.finalizes.awaits(results.channel, leg.number);
+            if placed.end <= channel.end && !answers {
+                self.settle(leg, journal, results);
+                return effect;
+            }
+            let mut heard = Heard {
+                spoken: placed.spoken,
+                end: placed.end,
+                is_final: results.is_final,
+                speech_final: results.speech_final == Some(true),
+            };
+            let close = channel.utterance.close(self.closers, &heard);
+            let mut edits = placed.edits;
+            if close.speech_final {
+                results.set_speech_final(&mut edits);
+                heard.speech_final = true;
+            }
+            let which = (results.channel, channels);
+            make_end(channel, which, close.end_before, inbox);
+            inbox.push(edits.apply_to(frame));
+            channel.utterance.results(&heard);
+            make_end(channel, which, close.end_after, inbox);
+            if results.is_final {
+                effect.advanced = placed.end > channel.end;
+                channel.end = channel.end.max(placed.end);
+            }
+        }
+        effect.delivered_final = results.is_final;
+        self.settle(leg, journal, results);
+        effect
+    }
+
+    /// Takes what a result acknowledges.
+    fn settle(&mut self, leg: &LegView, journal: &mut Journal, results: &Results<'_>) {
+        if !results.is_final {
+            return;
+        }
+        let settled = self.finalizes.final_result(
+            (results.channel, self.channels.len()),
+            leg.number,
+            results.end + leg.offset,
+            results.from_finalize,
+        );
+        let finalised = self.finalised();
+        for number in settled.into_iter().chain(self.configures.passed(finalised)) {
+            journal.settle(number);
+        }
+        if let Some(layout) = self.audio.layout() {
+            journal.ack(self.audio.position(layout.block_at(finalised)));
+        }
+    }
+
+    fn speech_started(&mut self, leg: &LegView, root: Node<'_>, frame: &Frame, inbox: &mut Inbox) {
+        let (index, _) = channel_of(root.get("channel"));
+        let at = root.get("timestamp").and_then(|node| node.micros());
+        if let (Some(channel), Some(at)) = (self.channel(index), at) {
+            let at = at + leg.offset;
+            let finalised = leg.number > 0 && at < channel.end;
+            if finalised || !channel.utterance.start(at, leg.number == 0) {
+                return;
+            }
+        }
+        inbox.push(shifted(root, "timestamp", leg.offset).apply_to(frame));
+    }
+
+    fn utterance_end(&mut self, leg: &LegView, root: Node<'_>, frame: &Frame, inbox: &mut Inbox) {
+        let (index, _) = channel_of(root.get("channel"));
+        // -1 is no time: the service does not know the last word.
+        let last = root
+            .get("last_word_end")
+            .and_then(|node| node.micros())
+            .filter(|at| *at >= 0);
+        if let Some(channel) = self.channel(index) {
+            let last = last.map(|last| last + leg.offset);
+            if !channel.utterance.end(last, leg.number == 0) {
+                return;
+            }
+        }
+        let offset = if last.is_some() { leg.offset } else { 0 };
+        inbox.push(shifted(root, "last_word_end", offset).apply_to(frame));
+    }
+
+    /// Speech may start on a channel that has had no result yet.
+    fn channel(&mut self, index: usize) -> Option<&mut Channel> {
+        if self.channels.is_empty() && index == 0 {
+            self.channels.push(Channel {
+                end: self.base,
+                ..Channel::default()
+            });
+        }
+        self.channels.get_mut(index)
+    }
+
+    fn configured(
+        &mut self,
+        leg: &mut LegView,
+        journal: &mut Journal,
+        kind: &str,
+        frame: &Frame,
+        inbox: &mut Inbox,
+    ) {
+        if leg.replies_to_drop > 0 {
+            leg.replies_to_drop -= 1;
+            return;
+        }
+        let accepted = !kind.contains("Fail") && !kind.contains("Error");
+        if let Some(number) = self.configures.reply(leg.number, accepted) {
+            journal.settle(number);
+        }
+        inbox.push(frame.clone());
+    }
+
+    /// The leg has answered `CloseStream`: `Metadata`, or everything finalised.
+    #[must_use]
+    pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
+        leg.close_sent && (leg.metadata || self.all_acked(journal.end()))
+    }
+}
+
+/// Makes an `UtteranceEnd` that the leg cannot know of.
+fn make_end(
+    channel: &mut Channel,
+    (index, channels): (usize, usize),
+    last_word: Option<i64>,
+    inbox: &mut Inbox,
+) {
+    let Some(last_word) = last_word else { return };
+    if channel.utterance.end(Some(last_word), true) {
+        inbox.push(Frame::from(format!(
+            r#"{{"type":"UtteranceEnd","channel":[{index},{channels}],"last_word_end":{}}}"#,
+            seconds(last_word)
+        )));
+    }
+}
+
+/// Moves one time of a message.
+fn shifted(root: Node<'_>, key: &str, offset: i64) -> Edits {
+    let mut edits = Edits::default();
+    if let Some(node) = root.get(key).filter(|_| offset != 0)
+        && let Some(micros) = node.micros()
+    {
+        edits.replace(node.span(), seconds(micros + offset));
+    }
+    edits
+}

@@ -1,0 +1,64 @@
+//! The query of the target: what the application asked the model for.
+
+/// The last value of a key, percent-decoded.
+#[must_use]
+pub fn value(query: &str, key: &str) -> Option<String> {
+    let mut found = None;
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name == key {
+            found = Some(decode(value));
+        }
+    }
+    found
+}
+
+/// A whole number.
+#[must_use]
+pub fn number(query: &str, key: &str) -> Option<u32> {
+    value(query, key)?.parse().ok()
+}
+
+/// Whether a switch is on; `default` where it is not mentioned.
+#[must_use]
+pub fn switch(query: &str, key: &str, default: bool) -> bool {
+    value(query, key).map_or(default, |value| !value.eq_ignore_ascii_case("false"))
+}
+
+fn decode(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = (byte == b'%').then(|| tail.get(..2)).flatten();
+        let decoded = escaped
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(decoded.unwrap_or(byte));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_counts_and_is_decoded() {
+        let query = "model=nova-3&encoding=mulaw&encoding=linear%31%36&keyterm=a%20b&bad=%zz%4";
+        assert_eq!(value(query, "encoding").as_deref(), Some("linear16"));
+        assert_eq!(value(query, "keyterm").as_deref(), Some("a b"));
+        assert_eq!(value(query, "bad").as_deref(), Some("%zz%4"));
+        assert_eq!(value(query, "language"), None);
+    }
+
+    #[test]
+    fn numbers_and_switches() {
+        let query = "sample_rate=16000&channels=two&multichannel=true&endpointing=False";
+        assert_eq!(number(query, "sample_rate"), Some(16000));
+        assert_eq!(number(query, "channels"), None);
+        assert!(switch(query, "multichannel", false));
+        assert!(!switch(query, "endpointing", true));
+        assert!(switch(query, "punctuate", true));
+    }
+}

@@ -1,0 +1,394 @@
+//! One `Results` message: read, shifted to the session's clock, and clipped to what is new.
+
+use super::rewrite::{Edits, seconds};
+use super::scan::{Node, to_micros};
+use super::utterance::Spoken;
+
+/// More channels than any audio has: what announces more is not believed.
+const MAX_CHANNELS: usize = 256;
+
+/// Times that differ by no more than two roundings to six decimals are the same.
+pub const ROUNDING: i64 = 2;
+
+/// Which channel, and of how many: `[0, 2]`.
+#[must_use]
+pub fn channel_of(node: Option<Node<'_>>) -> (usize, usize) {
+    let mut numbers = node
+        .into_iter()
+        .flat_map(|node| node.elements())
+        .map(|node| usize::try_from(node.integer()?).ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(channel), Some(channels)) if channel < channels && channels <= MAX_CHANNELS => {
+            (channel, channels)
+        }
+        _ => (0, 1),
+    }
+}
+
+/// A `Results` message as the leg sent it; times in microseconds on the leg's clock.
+#[derive(Debug)]
+pub struct Results<'a> {
+    /// The channel.
+    pub channel: usize,
+    /// How many channels there are.
+    pub channels: usize,
+    /// Start of its audio.
+    pub start: i64,
+    /// End of its audio.
+    pub end: i64,
+    /// It will not change.
+    pub is_final: bool,
+    /// It answers a `Finalize`.
+    pub from_finalize: bool,
+    /// Whether the utterance is over, where the message says.
+    pub speech_final: Option<bool>,
+    /// Its length, as printed.
+    duration: i64,
+    nodes: Nodes<'a>,
+}
+
+#[derive(Debug)]
+struct Nodes<'a> {
+    start: Node<'a>,
+    duration: Node<'a>,
+    speech_final: Option<Node<'a>>,
+    channel: Option<Node<'a>>,
+}
+
+/// A word's times, on the clock that the reader asks for.
+#[derive(Clone, Copy, Debug)]
+struct Word<'a> {
+    node: Node<'a>,
+    start: Node<'a>,
+    end: Node<'a>,
+    start_micros: i64,
+    end_micros: i64,
+}
+
+/// A result on the session's clock, clipped.
+#[derive(Debug)]
+pub struct Placed {
+    /// Start of what it is about.
+    pub start: i64,
+    /// End of what it is about.
+    pub end: i64,
+    /// Its words that remain.
+    pub spoken: Option<Spoken>,
+    /// What has to change in its text.
+    pub edits: Edits,
+}
+
+impl<'a> Results<'a> {
+    /// Reads a message; `None` where a field is missing that every result has.
+    #[must_use]
+    pub fn read(root: Node<'a>) -> Option<Self> {
+        let (mut start, mut duration, mut is_final) = (None, None, None);
+        let (mut speech_final, mut from_finalize) = (None, None);
+        let (mut channel, mut channel_index) = (None, None);
+        for (key, value) in root.members() {
+            match key {
+                "start" => start = Some(value),
+                "duration" => duration = Some(value),
+                "is_final" => is_final = value.bool(),
+                "speech_final" => speech_final = Some(value),
+                "from_finalize" => from_finalize = value.bool(),
+                "channel" => channel = Some(value),
+                "channel_index" => channel_index = Some(value),
+                _ => {}
+            }
+        }
+        let (start, duration) = (start?, duration?);
+        let (index, channels) = channel_of(channel_index);
+        let (from, lasts) = (start.seconds()?, duration.seconds()?.max(0.0));
+        let start_micros = to_micros(from)?;
+        Some(Self {
+            channel: index,
+            channels,
+            start: start_micros,
+            // Rounded once: two roundings could be a sample.
+            end: to_micros(from + lasts)?.max(start_micros),
+            duration: to_micros(lasts)?,
+            is_final: is_final?,
+            from_finalize: from_finalize.unwrap_or(false),
+            speech_final: speech_final.and_then(|node| node.bool()),
+            nodes: Nodes {
+                start,
+                duration,
+                speech_final,
+                channel,
+            },
+        })
+    }
+
+    fn alternatives(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        let list = self
+            .nodes
+            .channel
+            .and_then(|channel| channel.get("alternatives"));
+        list.into_iter().flat_map(|list| list.elements())
+    }
+
+    /// The words of the first alternative, on the leg's clock.
+    #[must_use]
+    pub fn spoken(&self) -> Option<Spoken> {
+        let words = self.alternatives().next()?.get("words")?;
+        spoken(words.elements().filter_map(|node| Word::read(node, 0)))
+    }
+
+    /// The message on the session's clock, `offset` later than the leg's, without what is before
+    /// `from`: its channel's last delivered end.
+    #[must_use]
+    pub fn place(&self, offset: i64, from: i64) -> Placed {
+        let (start, end) = (self.start + offset, self.end + offset);
+        // A final a rounding late starts where the one before ended.
+        let snapped = start < from || (self.is_final && start - from <= ROUNDING);
+        let placed_start = if snapped { from } else { start };
+        let placed_end = end.max(placed_start);
+        let mut edits = Edits::default();
+        if placed_start != self.start {
+            edits.replace(self.nodes.start.span(), seconds(placed_start));
+        }
+        if placed_end - placed_start != self.duration {
+            edits.replace(
+                self.nodes.duration.span(),
+                seconds(placed_end - placed_start),
+            );
+        }
+        let mut first = None;
+        for (at, alternative) in self.alternatives().enumerate() {
+            let spoken = place_alternative(&alternative, offset, from, &mut edits);
+            if at == 0 {
+                first = spoken;
+            }
+        }
+        Placed {
+            start: placed_start,
+            end: placed_end,
+            spoken: first,
+            edits,
+        }
+    }
+
+    /// Sets `speech_final` in the text, where the message has it.
+    pub fn set_speech_final(&self, edits: &mut Edits) {
+        if let (Some(node), Some(false)) = (self.nodes.speech_final, self.speech_final) {
+            edits.replace(node.span(), "true".into());
+        }
+    }
+}
+
+impl<'a> Word<'a> {
+    fn read(node: Node<'a>, offset: i64) -> Option<Self> {
+        let (start, end) = (node.get("start")?, node.get("end")?);
+        let (start_micros, end_micros) = (start.micros()? + offset, end.micros()? + offset);
+        Some(Self {
+            node,
+            start,
+            end,
+            start_micros,
+            end_micros,
+        })
+    }
+
+    /// Its midpoint lies behind `from`, or on it.
+    fn is_new(&self, from: i64) -> bool {
+        self.start_micros + self.end_micros >= 2 * from
+    }
+
+    fn shift(&self, edits: &mut Edits) {
+        edits.replace(self.start.span(), seconds(self.start_micros));
+        edits.replace(self.end.span(), seconds(self.end_micros));
+    }
+
+    /// As it is written, JSON's escapes included.
+    fn written(&self) -> &'a str {
+        let field = |name| self.node.get(name).and_then(|node| node.raw_str());
+        field("punctuated_word")
+            .or_else(|| field("word"))
+            .unwrap_or_default()
+    }
+}
+
+fn spoken<'a>(words: impl Iterator<Item = Word<'a>>) -> Option<Spoken> {
+    words.fold(None, |spoken: Option<Spoken>, word| {
+        let first_start = spoken.map_or(word.start_micros, |spoken| spoken.first_start);
+        let (last_start, last_end) = (word.start_micros, word.end_micros);
+        Some(Spoken {
+            first_start,
+            last_start,
+            last_end,
+        })
+    })
+}
+
+/// Shifts an alternative's words, and drops those that are not new together with their text.
+fn place_alternative(
+    alternative: &Node<'_>,
+    offset: i64,
+    from: i64,
+    edits: &mut Edits,
+) -> Option<Spoken> {
+    let list = alternative.get("words")?;
+    let words: Vec<Word<'_>> = list
+        .elements()
+        .filter_map(|node| Word::read(node, offset))
+        .collect();
+    let kept: Vec<Word<'_>> = words
+        .iter()
+        .copied()
+        .filter(|word| word.is_new(from))
+        .collect();
+    if kept.len() == words.len() {
+        if offset != 0 {
+            for word in &words {
+                word.shift(edits);
+            }
+        }
+        return spoken(words.into_iter());
+    }
+    let texts: Vec<String> = kept
+        .iter()
+        .map(|word| {
+            let mut own = Edits::default();
+            let base = word.node.span().start;
+            let within = |node: &Node<'_>| node.span().start - base..node.span().end - base;
+            own.replace(within(&word.start), seconds(word.start_micros));
+            own.replace(within(&word.end), seconds(word.end_micros));
+            own.apply(word.node.text())
+        })
+        .collect();
+    edits.replace(list.span(), format!("[{}]", texts.join(",")));
+    if let Some(transcript) = alternative.get("transcript") {
+        let written: Vec<&str> = kept.iter().map(Word::written).collect();
+        edits.replace(transcript.span(), format!("\"{}\"", written.join(" ")));
+    }
+    spoken(kept.into_iter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &str = r#"{"type":"Results","channel_index":[1,2],"duration":2.0,"start":1.00,"is_final":true,"speech_final":false,"channel":{"alternatives":[{"transcript":"Say \"hi\" now.","confidence":0.99,"words":[{"word":"say","start":1.1,"end":1.3,"punctuated_word":"Say"}, {"word":"\"hi\"","start":1.9,"end":2.1,"x":{"start":5}},{"word":"now","start":2.5,"end":2.75,"punctuated_word":"now."}]}]},"new":[1e-7]}"#;
+
+    fn place(offset: i64, from: i64) -> (Placed, String) {
+        let results = Results::read(Node::root(MESSAGE).unwrap()).unwrap();
+        let mut placed = results.place(offset, from);
+        let text = std::mem::take(&mut placed.edits).apply(MESSAGE);
+        (placed, text)
+    }
+
+    #[test]
+    fn a_message_is_read() {
+        let results = Results::read(Node::root(MESSAGE).unwrap()).unwrap();
+        assert_eq!((results.channel, results.channels), (1, 2));
+        assert_eq!((results.start, results.end), (1_000_000, 3_000_000));
+        assert!(results.is_final && !results.from_finalize);
+        assert_eq!(results.speech_final, Some(false));
+        let spoken = Spoken {
+            first_start: 1_100_000,
+            last_start: 2_500_000,
+            last_end: 2_750_000,
+        };
+        assert_eq!(results.spoken(), Some(spoken));
+    }
+
+    #[test]
+    fn in_its_place_nothing_changes() {
+        let (_, text) = place(0, 1_000_000);
+        assert_eq!(text, MESSAGE);
+    }
+
+    #[test]
+    fn a_later_leg_s_times_are_shifted_and_nothing_else() {
+        let (placed, text) = place(10_250_000, 11_250_000);
+        assert_eq!((placed.start, placed.end), (11_250_000, 13_250_000));
+        let expected = MESSAGE
+            .replace(r#""start":1.00"#, r#""start":11.25"#)
+            .replace(r#""start":1.1,"end":1.3"#, r#""start":11.35,"end":11.55"#)
+            .replace(r#""start":1.9,"end":2.1"#, r#""start":12.15,"end":12.35"#)
+            .replace(r#""start":2.5,"end":2.75"#, r#""start":12.75,"end":13.0"#);
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_straddles_is_clipped() {
+        // "hi" has its midpoint exactly on the edge: it stays.
+        let (placed, text) = place(1_000_000, 3_000_000);
+        assert_eq!((placed.start, placed.end), (3_000_000, 4_000_000));
+        assert_eq!(placed.spoken.unwrap().first_start, 2_900_000);
+        let root = Node::root(&text).unwrap();
+        assert_eq!(root.get("start").unwrap().text(), "3.0");
+        assert_eq!(root.get("duration").unwrap().text(), "1.0");
+        let channel = root.get("channel").unwrap();
+        let alternative = channel
+            .get("alternatives")
+            .unwrap()
+            .elements()
+            .next()
+            .unwrap();
+        assert_eq!(
+            alternative.get("transcript").unwrap().text(),
+            r#""\"hi\" now.""#
+        );
+        assert_eq!(
+            alternative.get("words").unwrap().text(),
+            r#"[{"word":"\"hi\"","start":2.9,"end":3.1,"x":{"start":5}},{"word":"now","start":3.5,"end":3.75,"punctuated_word":"now."}]"#
+        );
+        assert_eq!(root.get("new").unwrap().text(), "[1e-7]");
+    }
+
+    #[test]
+    fn without_words_left_the_transcript_is_empty() {
+        let (placed, text) = place(0, 2_900_000);
+        assert_eq!(placed.spoken, None);
+        assert!(
+            text.contains(r#""transcript":"","#) && text.contains(r#""words":[]"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_sample_s_difference_goes_into_the_duration() {
+        let (placed, text) = place(10_000_000, 11_000_001);
+        assert_eq!((placed.start, placed.end), (11_000_001, 13_000_000));
+        assert!(
+            text.contains(r#""duration":1.999999,"start":11.000001"#),
+            "{text}"
+        );
+        let (placed, _) = place(10_000_000, 10_999_999);
+        assert_eq!(
+            (placed.start, placed.end),
+            (10_999_999, 13_000_000),
+            "a rounding late"
+        );
+        let (placed, _) = place(10_000_000, 10_900_000);
+        assert_eq!(placed.start, 11_000_000, "a gap stays one");
+    }
+
+    #[test]
+    fn speech_final_is_set_where_it_stands() {
+        let results = Results::read(Node::root(MESSAGE).unwrap()).unwrap();
+        let mut edits = Edits::default();
+        results.set_speech_final(&mut edits);
+        let text = edits.apply(MESSAGE);
+        assert_eq!(
+            text,
+            MESSAGE.replace("\"speech_final\":false", "\"speech_final\":true")
+        );
+    }
+
+    #[test]
+    fn channels_nobody_has_are_not_believed() {
+        for (text, expected) in [
+            ("[1,2]", (1, 2)),
+            ("[2,2]", (0, 1)),
+            ("[-1,2]", (0, 1)),
+            ("[0,4000000000]", (0, 1)),
+            ("[0]", (0, 1)),
+            ("null", (0, 1)),
+        ] {
+            assert_eq!(channel_of(Node::root(text)), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Utterances that were open when a leg ended, closed once on the next one.
+//!
+//! A leg knows nothing of the words that the one before it has finalised: it will neither say that
+//! their utterance ended nor that it began. So what was open is carried over, per channel, and
+//! closed when the new leg's results show that it is over.
+
+/// Which signs of an utterance's end the application asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closers {
+    /// `speech_final`: `endpointing` is not off.
+    pub speech_final: bool,
+    /// `UtteranceEnd` after this many microseconds without words.
+    pub utterance_end: Option<i64>,
+}
+
+/// The words of one result, in microseconds on the session's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// Where the first one starts.
+    pub first_start: i64,
+    /// Where the last one starts.
+    pub last_start: i64,
+    /// Where the last one ends.
+    pub last_end: i64,
+}
+
+/// A result as far as utterances care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Its words; `None`: it has none.
+    pub spoken: Option<Spoken>,
+    /// Where its audio ends.
+    pub end: i64,
+    /// It is final.
+    pub is_final: bool,
+    /// It says that the utterance is over.
+    pub speech_final: bool,
+}
+
+/// What is to be said beside a result, or in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Close {
+    /// An `UtteranceEnd` with this `last_word_end` comes before it.
+    pub end_before: Option<i64>,
+    /// Or after it.
+    pub end_after: Option<i64>,
+    /// Its `speech_final` is set.
+    pub speech_final: bool,
+}
+
+/// What a new leg does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Carried {
+    /// Finalised words have had no `speech_final`.
+    words: bool,
+    /// The last of them, when there was no `UtteranceEnd` after it.
+    last_word: Option<i64>,
+    /// Speech has started and not ended.
+    open: bool,
+}
+
+/// One channel's utterance.
+///
+/// ```text
+///            SpeechStarted, words in a final
+///   closed ──────────────────────────────────▶ open ──┐ a new leg: carried
+///      ▲                                        │  ◀──┘
+///      └────────────────────────────────────────┘
+///            speech_final, UtteranceEnd: the service's own, or made here
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Utterance {
+    words: bool,
+    last_word: Option<i64>,
+    open: bool,
+    /// The latest `SpeechStarted` that was delivered.
+    started: Option<i64>,
+    /// The latest `UtteranceEnd` that was delivered: its last word's end.
+    ended: Option<i64>,
+    /// A word was heard behind that end.
+    heard_behind: bool,
+    carried: Carried,
+}
+
+impl Utterance {
+    /// A new leg goes on without knowing what came before. `from_start`: it hears everything
+    /// again, so it closes by itself what it opens.
+    pub fn carry(&mut self, closers: Closers, from_start: bool) {
+        self.carried = Carried {
+            words: self.words && closers.speech_final && !from_start,
+            last_word: self
+                .last_word
+                .filter(|_| closers.utterance_end.is_some() && !from_start),
+            open: self.open && (closers.speech_final || closers.utterance_end.is_some()),
+        };
+    }
+
+    /// What a result of a later leg closes. Call before [`Utterance::results`].
+    pub fn close(&mut self, closers: Closers, heard: &Heard) -> Close {
+        let mut close = Close::default();
+        if let (Some(last), Some(pause)) = (self.carried.last_word, closers.utterance_end) {
+            match heard.spoken {
+                Some(spoken) if spoken.first_start - last >= pause => close.end_before = Some(last),
+                // The utterance goes on, and the leg will close it by itself.
+                Some(_) if heard.is_final => self.carried.last_word = None,
+                None if heard.end - last >= pause => close.end_after = Some(last),
+                Some(_) | None => {}
+            }
+        }
+        if self.carried.words && heard.is_final {
+            self.carried.words = false;
+            close.speech_final = heard.spoken.is_none();
+        }
+        close
+    }
+
+    /// A result was delivered.
+    pub fn results(&mut self, heard: &Heard) {
+        let ended = self.ended.unwrap_or(i64::MIN);
+        if let Some(spoken) = heard.spoken {
+            self.heard_behind |= spoken.last_start >= ended;
+            if heard.is_final {
+                self.words = true;
+                self.open = true;
+                if spoken.last_start >= ended {
+                    self.last_word = Some(spoken.last_end);
+                }
+            }
+        }
+        if heard.is_final && heard.speech_final {
+            self.words = false;
+            self.carried.words = false;
+            self.shut();
+        }
+    }
+
+    /// An `UtteranceEnd` of a leg, or one made here: whether it is news. `None`: the service did
+    /// not know the last word (-1).
+    pub fn end(&mut self, last_word_end: Option<i64>, first_leg: bool) -> bool {
+        let repeated = match (last_word_end, self.ended) {
+            (Some(now), Some(before)) => now <= before || !self.heard_behind,
+            (None, _) | (_, None) => false,
+        };
+        if repeated && !first_leg {
+            return false;
+        }
+        self.ended = last_word_end.or(self.last_word).or(self.ended);
+        self.last_word = None;
+        self.heard_behind = false;
+        self.carried.last_word = None;
+        self.shut();
+        true
+    }
+
+    /// A `SpeechStarted`: whether it is news.
+    pub fn start(&mut self, at: i64, first_leg: bool) -> bool {
+        let repeated = self.carried.open || self.started.is_some_and(|started| at <= started);
+        if repeated && !first_leg {
+            return false;
+        }
+        self.started = Some(self.started.map_or(at, |started| started.max(at)));
+        self.open = true;
+        true
+    }
+
+    fn shut(&mut self) {
+        self.open = false;
+        self.carried.open = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Closers = Closers {
+        speech_final: true,
+        utterance_end: Some(1_000),
+    };
+
+    fn words(first_start: i64, last_end: i64) -> Heard {
+        let spoken = Spoken {
+            first_start,
+            last_start: last_end - 100,
+            last_end,
+        };
+        Heard {
+            spoken: Some(spoken),
+            end: last_end + 50,
+            is_final: true,
+            speech_final: false,
+        }
+    }
+
+    fn nothing(end: i64) -> Heard {
+        Heard {
+            spoken: None,
+            end,
+            is_final: true,
+            speech_final: false,
+        }
+    }
+
+    fn open_at_a_reset() -> Utterance {
+        let mut utterance = Utterance::default();
+        assert!(utterance.start(100, true));
+        utterance.results(&words(200, 2_000));
+        utterance.carry(BOTH, false);
+        utterance
+    }
+
+    #[test]
+    fn the_first_empty_final_is_the_end_of_speech() {
+        let mut utterance = open_at_a_reset();
+        let heard = nothing(2_400);
+        let close = utterance.close(BOTH, &heard);
+        assert_eq!(
+            close,
+            Close {
+                speech_final: true,
+                ..Close::default()
+            }
+        );
+        utterance.results(&Heard {
+            speech_final: true,
+            ..heard
+        });
+        assert_eq!(utterance.close(BOTH, &nothing(2_800)), Close::default());
+        utterance.carry(BOTH, false);
+        assert!(
+            !utterance.close(BOTH, &nothing(2_900)).speech_final,
+            "it was closed"
+        );
+    }
+
+    #[test]
+    fn an_utterance_that_goes_on_is_closed_by_its_leg() {
+        let mut utterance = open_at_a_reset();
+        let heard = words(2_300, 2_700);
+        assert_eq!(utterance.close(BOTH, &heard), Close::default());
+        utterance.results(&heard);
+        assert_eq!(utterance.close(BOTH, &nothing(9_000)), Close::default());
+    }
+
+    #[test]
+    fn a_pause_makes_an_utterance_end_once() {
+        let mut utterance = open_at_a_reset();
+        assert_eq!(utterance.close(BOTH, &nothing(2_900)).end_after, None);
+        assert_eq!(
+            utterance.close(BOTH, &nothing(3_000)).end_after,
+            Some(2_000)
+        );
+        assert!(utterance.end(Some(2_000), false));
+        assert_eq!(utterance.close(BOTH, &nothing(4_000)).end_after, None);
+    }
+
+    #[test]
+    fn a_pause_before_words_ends_the_one_before() {
+        let mut utterance = open_at_a_reset();
+        assert_eq!(
+            utterance.close(BOTH, &words(3_000, 3_500)).end_before,
+            Some(2_000)
+        );
+    }
+
+    #[test]
+    fn interim_words_hold_the_end_back_but_do_not_decide() {
+        let mut utterance = open_at_a_reset();
+        let interim = Heard {
+            is_final: false,
+            ..words(2_500, 3_500)
+        };
+        assert_eq!(utterance.close(BOTH, &interim), Close::default());
+        assert_eq!(
+            utterance.close(BOTH, &nothing(3_500)).end_after,
+            Some(2_000)
+        );
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_made() {
+        let neither = Closers {
+            speech_final: false,
+            utterance_end: None,
+        };
+        let mut utterance = open_at_a_reset();
+        utterance.carry(neither, false);
+        assert_eq!(utterance.close(neither, &nothing(9_000)), Close::default());
+        assert!(utterance.start(101, false), "nothing would ever close it");
+    }
+
+    #[test]
+    fn a_leg_that_hears_everything_again_closes_by_itself() {
+        let mut utterance = open_at_a_reset();
+        utterance.carry(BOTH, true);
+        assert_eq!(utterance.close(BOTH, &nothing(9_000)), Close::default());
+    }
+
+    #[test]
+    fn speech_starts_once() {
+        let mut utterance = open_at_a_reset();
+        assert!(!utterance.start(90, false));
+        assert!(!utterance.start(2_100, false), "inside the open utterance");
+        assert!(utterance.end(Some(2_000), false));
+        assert!(!utterance.start(100, false), "not after the latest");
+        assert!(utterance.start(3_000, false));
+    }
+
+    #[test]
+    fn an_utterance_end_is_said_once() {
+        let mut utterance = Utterance::default();
+        // From interim words that the next leg hears again, a little differently.
+        assert!(utterance.end(Some(2_000), true));
+        utterance.carry(BOTH, false);
+        utterance.results(&words(1_500, 2_010));
+        assert!(!utterance.end(Some(2_010), false));
+        utterance.results(&words(2_500, 3_000));
+        assert!(utterance.end(Some(3_000), false));
+        assert!(utterance.end(None, false), "-1 says nothing to compare");
+    }
+}

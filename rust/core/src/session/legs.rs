@@ -1,0 +1,461 @@
+//! Legs come and go.
+
+use std::time::Duration;
+
+use super::ending::{Circumstances, Ending, classify, in_order};
+use super::leg::{Leg, Pace, Rest, Role};
+use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, OpenFailure, Step};
+use super::{Notice, Phase, Session, Standby};
+use crate::backoff::{Patience, Schedule, Verdict};
+use crate::frame::Frame;
+use crate::resume::as_seconds;
+
+/// An application that has sent nothing for so long may be why the service closed (after 10 s).
+const SILENT: Duration = Duration::from_secs(8);
+/// How long a leg that was followed may take to finish.
+const RETIREMENT: Duration = Duration::from_secs(5);
+/// A standby that is not there so long before the service's cap is not waited for.
+const BREAK_BEFORE: Duration = Duration::from_secs(60);
+/// Legs whose pumps never asked again: more than these are forgotten.
+const MAX_ENDED: usize = 16;
+/// A backlog shrinks: it goes out so much faster than the application sends, at least.
+const CATCHING_UP: f64 = 1.25;
+
+impl Session {
+    /// What the driver does next.
+    pub fn step(&mut self, now: Duration) -> Step {
+        self.tick(now);
+        match &self.phase {
+            Phase::Waiting { until } if now < *until => Step::Wait {
+                until: Some(*until),
+            },
+            Phase::Idle | Phase::Waiting { .. } => {
+                self.phase = Phase::Opening;
+                self.stats.attempts += 1;
+                Step::Open { standby: false }
+            }
+            Phase::Live => match self.standby_wanted() {
+                Some((at, failures)) if now >= at => {
+                    self.standby = Standby::Opening { failures };
+                    self.stats.attempts += 1;
+                    Step::Open { standby: true }
+                }
+                Some((at, _)) => Step::Wait { until: Some(at) },
+                None => Step::Wait { until: None },
+            },
+            Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
+            Phase::Finished => Step::Finished,
+            Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
+        }
+    }
+
+    /// Whether [`Session::step`] would say something else than to wait: the driver is to ask.
+    #[must_use]
+    pub fn driver_wanted(&self, now: Duration) -> bool {
+        match &self.phase {
+            Phase::Waiting { until } => now >= *until,
+            Phase::Live => self.standby_wanted().is_some_and(|(at, _)| now >= at),
+            Phase::Opening | Phase::Dormant { .. } => false,
+            Phase::Idle | Phase::Finished | Phase::Failed(_) => true,
+        }
+    }
+
+    /// When a standby is to be opened, and how many failed to.
+    pub(super) fn standby_wanted(&self) -> Option<(Duration, u32)> {
+        let current = &self.legs[self.with_role(Role::Current)?];
+        if self.closing || self.product.audio()?.layout().is_none() {
+            return None;
+        }
+        let due = current.rollover_at?;
+        match self.standby {
+            Standby::None => Some((due, 0)),
+            Standby::Waiting { until, failures } => Some((until.max(due), failures)),
+            Standby::Opening { .. } | Standby::Ready => None,
+        }
+    }
+
+    /// The leg that [`Step::Open`] asked for is up. One that is no longer wanted gets
+    /// [`super::SendStep::Stop`] at once.
+    pub fn leg_opened(&mut self, now: Duration) -> LegId {
+        let id = LegId(self.opened);
+        self.opened += 1;
+        self.stats.legs += 1;
+        self.forget_ended();
+        let role = match (&self.phase, self.standby) {
+            (Phase::Opening, _) => Role::Current,
+            (Phase::Live, Standby::Opening { .. }) => Role::Standby,
+            _ => Role::Ended(Rest::Stop),
+        };
+        self.legs.push(Leg::new(
+            id,
+            now,
+            role,
+            self.journal.cursor(self.journal.acked()),
+        ));
+        let index = self.legs.len() - 1;
+        match role {
+            Role::Current => {
+                self.phase = Phase::Live;
+                self.begin(now, index, true);
+            }
+            Role::Standby => {
+                self.standby = Standby::Ready;
+                self.legs[index].head.extend(self.product.keepalive());
+                if self.nothing_unacked() {
+                    self.take_over(now);
+                }
+            }
+            Role::Retiring { .. } | Role::Ended(_) => {}
+        }
+        id
+    }
+
+    fn forget_ended(&mut self) {
+        while self.legs.len() >= MAX_ENDED
+            && let Some(index) = self
+                .legs
+                .iter()
+                .position(|leg| matches!(leg.role, Role::Ended(_)))
+        {
+            self.legs.remove(index);
+        }
+    }
+
+    /// The leg that [`Step::Open`] asked for could not be opened.
+    pub fn open_failed(&mut self, now: Duration, failure: OpenFailure) -> AfterOpenFailure {
+        let limit = match failure {
+            OpenFailure::Terminal => Some(0),
+            OpenFailure::Transient => None,
+            OpenFailure::Limited(limit) => Some(limit),
+        };
+        match (&self.phase, self.standby) {
+            (Phase::Opening, _) => match self.count_failure(now, limit) {
+                Verdict::Retry(after) => {
+                    self.phase = Phase::Waiting { until: now + after };
+                    return AfterOpenFailure::Retry { after };
+                }
+                Verdict::GiveUp => self.fail(now, FailureCause::Open),
+            },
+            // The current leg works: nothing is lost by trying for as long as it does.
+            (Phase::Live, Standby::Opening { failures }) => {
+                let after = self.standby_failed(now, failures);
+                return AfterOpenFailure::Retry { after };
+            }
+            _ => {}
+        }
+        AfterOpenFailure::GiveUp {
+            attempts: self.attempts.failures(),
+            elapsed: self.attempts.elapsed(now),
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
+        }
+    }
+
+    fn standby_failed(&mut self, now: Duration, failures: u32) -> Duration {
+        let failures = failures.saturating_add(1);
+        let after = self.schedule().delay(failures, self.random.unit());
+        self.standby = Standby::Waiting {
+            until: now + after,
+            failures,
+        };
+        after
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            initial: self.settings.initial_backoff,
+            max: self.settings.max_backoff,
+            multiplier: self.settings.backoff_multiplier,
+        }
+    }
+
+    fn count_failure(&mut self, now: Duration, limit: Option<u32>) -> Verdict {
+        let patience = Patience {
+            max_retries: self.settings.max_retries,
+            budget: self.settings.retry_budget,
+        };
+        let random = self.random.unit();
+        self.attempts
+            .failure(now, &self.schedule(), &patience, limit, random)
+    }
+
+    /// Makes a leg speak for the session, from where the service has finalised everything.
+    fn begin(&mut self, now: Duration, index: usize, paced: bool) {
+        let number = self.legs[index].id.number();
+        let start = self.product.begin_leg(number, &self.journal);
+        if let Some(gap) = start.gap {
+            let seconds = as_seconds(gap.end - gap.start);
+            self.stats.bytes_lost += gap.bytes;
+            self.stats.seconds_lost += seconds;
+            self.notices.push_back(Notice::Gap {
+                start_seconds: as_seconds(gap.start),
+                seconds,
+                bytes: gap.bytes,
+            });
+        }
+        let pace = self.replay_pace(now).filter(|_| paced && number > 0);
+        let age = self.settings.max_leg_age;
+        // ±10 % a leg, so that a burst does not roll over at once.
+        let spread = 0.9 + 0.2 * self.random.unit();
+        let leg = &mut self.legs[index];
+        leg.role = Role::Current;
+        leg.view = start.view;
+        leg.cursor = start.cursor;
+        leg.head.clear();
+        leg.head.extend(start.head);
+        leg.pace = pace;
+        leg.heard = now;
+        leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
+        let idle = self.journal.peek(&leg.cursor).is_none();
+        let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
+        if number > 0 && idle && alive {
+            leg.head.extend(self.product.keepalive());
+        }
+        if number > 0 && !self.resumed_said {
+            self.resumed_said = true;
+            self.notices
+                .push_back(Notice::Resumed { leg: LegId(number) });
+        }
+    }
+
+    /// How fast a backlog goes out.
+    fn replay_pace(&self, now: Duration) -> Option<Pace> {
+        let times = self.settings.replay_speed?;
+        let first = self.first_audio?;
+        let took = self.last_audio.saturating_sub(first).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
+        let pushed = self.journal.end() as f64;
+        // What came at once may go at once: the quotient is infinite.
+        let own = pushed / took;
+        #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
+        let rate = match self.product.audio()?.layout() {
+            Some(layout) => (times * layout.byte_rate() as f64).max(CATCHING_UP * own),
+            None => times.max(CATCHING_UP) * own,
+        };
+        (rate.is_finite() && rate > 0.0).then(|| Pace::new(now, rate))
+    }
+
+    /// A message came on a leg.
+    pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
+        let Some(index) = self.find(leg).filter(|_| !self.is_over()) else {
+            return;
+        };
+        let leg = &mut self.legs[index];
+        leg.heard = now;
+        // What a standby says before it takes over, or a leg after another did, is nobody's
+        // business.
+        if leg.role != Role::Current {
+            return;
+        }
+        let effect = self
+            .product
+            .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
+        if effect.result && self.stats.time_to_first_result.is_none() {
+            self.stats.time_to_first_result =
+                self.first_audio.map(|first| now.saturating_sub(first));
+        }
+        if effect.advanced {
+            self.attempts.progress();
+            self.unanswered = false;
+        }
+        if !self.wants_messages() {
+            self.blocked = true;
+            if !std::mem::replace(&mut self.unread_said, true) {
+                self.notices.push_back(Notice::Unread {
+                    bytes: self.inbox.bytes(),
+                });
+            }
+        }
+        if effect.delivered_final && self.standby == Standby::Ready {
+            self.take_over(now);
+        }
+    }
+
+    /// The connection is to be closed by the service, and the stream on it still works: another
+    /// leg is opened while it does.
+    pub fn leg_going_away(&mut self, now: Duration, leg: LegId) {
+        if let Some(index) = self.find(leg) {
+            let leg = &mut self.legs[index];
+            leg.rollover_at = Some(leg.rollover_at.map_or(now, |at| at.min(now)));
+        }
+    }
+
+    /// The standby goes on where the current leg's last final ended; that one may finish what it
+    /// got, but nobody listens. The backlog is what is on its way: it goes out at once.
+    pub(super) fn take_over(&mut self, now: Duration) {
+        let Some(next) = self.with_role(Role::Standby) else {
+            return;
+        };
+        if self.closing {
+            // The end is near: it is the old leg's.
+            return;
+        }
+        self.retire_current(now);
+        self.standby = Standby::None;
+        self.begin(now, next, false);
+        self.stats.rollovers += 1;
+        self.notices.push_back(Notice::RolledOver {
+            leg: self.legs[next].id,
+        });
+    }
+
+    fn retire_current(&mut self, now: Duration) {
+        if let Some(index) = self.with_role(Role::Current) {
+            let leg = &mut self.legs[index];
+            leg.role = Role::Retiring {
+                by: now + RETIREMENT,
+            };
+            leg.head.clear();
+            leg.head.extend(self.product.closing());
+        }
+        self.journal.settle_keepalives();
+    }
+
+    /// When the current leg is left, standby or not: the service would end it soon.
+    pub(super) fn break_at(&self) -> Option<Duration> {
+        self.settings.max_leg_age?;
+        let leg = &self.legs[self.with_role(Role::Current)?];
+        let rolls = self.product.audio()?.layout().is_some() && !self.closing;
+        let margin = self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
+        leg.rollover_at
+            .filter(|_| rolls)
+            .map(|due| due.max(leg.opened + margin))
+    }
+
+    /// Leaves a leg that the service is about to end.
+    pub(super) fn break_before_make(&mut self, now: Duration) {
+        if self.standby == Standby::Ready {
+            self.take_over(now);
+            return;
+        }
+        self.retire_current(now);
+        self.stats.rollovers += 1;
+        self.phase = match self.standby {
+            Standby::Opening { .. } => Phase::Opening,
+            Standby::None | Standby::Waiting { .. } | Standby::Ready => {
+                Phase::Waiting { until: now }
+            }
+        };
+        self.standby = Standby::None;
+    }
+
+    /// A leg ended, as its pump saw it. The pump polls it once more for what to do with its input.
+    pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
+        let Some(index) = self.find(leg) else { return };
+        let leg = &mut self.legs[index];
+        let was = leg.role;
+        if matches!(was, Role::Ended(_)) {
+            return;
+        }
+        let ends = end == LegEnd::Clean && !leg.input_ended;
+        leg.role = Role::Ended(if ends { Rest::End } else { Rest::Stop });
+        match was {
+            Role::Current if !self.is_over() => self.current_ended(now, index, end),
+            Role::Standby => {
+                self.standby_failed(now, 0);
+            }
+            Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
+        }
+    }
+
+    /// The leg that spoke for the session has ended: it is not current any more.
+    pub(super) fn current_ended(&mut self, now: Duration, index: usize, end: LegEnd) {
+        self.journal.settle_keepalives();
+        let view = &self.legs[index].view;
+        // Without a journal to go on from, what the leg said before it ended in order is all.
+        let single = self.product.audio().is_none();
+        let closed = view.close_sent() || self.legs[index].input_ended;
+        let seen = Circumstances {
+            close_sent: view.close_sent(),
+            answered: self.product.answered(view, &self.journal)
+                || (single && closed && in_order(&end)),
+            // The closing message itself is missing where it did not go out.
+            unacked: single || self.closing || !self.nothing_unacked(),
+            silent: now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0,
+        };
+        let ending = classify(&end, seen);
+        if ending != Ending::Finished && ending != Ending::Dormant {
+            self.stats.last_error = Some(end.to_string());
+        }
+        match ending {
+            Ending::Finished => self.conclude(),
+            Ending::Dormant => self.go_dormant(now),
+            Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
+            Ending::Unanswered if self.unanswered => {
+                self.say_held(index);
+                self.notices.push_back(Notice::Unanswered {
+                    unacked_seconds: self.product.unacked_seconds(&self.journal),
+                });
+                self.conclude();
+            }
+            Ending::Unanswered => {
+                self.unanswered = true;
+                self.reset(now, index, end, None);
+            }
+            Ending::Reset { limit } => self.reset(now, index, end, limit),
+        }
+    }
+
+    fn go_dormant(&mut self, now: Duration) {
+        self.phase = Phase::Dormant { since: now };
+        match self.standby {
+            Standby::Ready => self.promote(now, false),
+            Standby::Opening { .. } => {
+                self.phase = Phase::Opening;
+                self.standby = Standby::None;
+            }
+            Standby::None | Standby::Waiting { .. } => {
+                self.standby = Standby::None;
+                if self.journal.unsent() > 0 {
+                    self.phase = Phase::Waiting { until: now };
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, now: Duration, index: usize, end: LegEnd, limit: Option<u32>) {
+        if self.outgrown || !self.product.is_resumable(&self.journal) {
+            self.leg_failed(now, index, FailureCause::NotResumable(end));
+            return;
+        }
+        let Verdict::Retry(after) = self.count_failure(now, limit) else {
+            self.leg_failed(now, index, FailureCause::Leg(end));
+            return;
+        };
+        *self.stats.resets.entry(end.reason()).or_default() += 1;
+        self.notices.push_back(Notice::Reset {
+            leg: self.legs[index].id,
+            end,
+            attempts: self.attempts.failures(),
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
+        });
+        match self.standby {
+            Standby::Ready => self.promote(now, true),
+            Standby::Opening { .. } => self.phase = Phase::Opening,
+            Standby::None | Standby::Waiting { .. } => {
+                self.phase = Phase::Waiting { until: now + after };
+            }
+        }
+        self.standby = Standby::None;
+    }
+
+    /// The standby speaks for a session whose leg is gone.
+    fn promote(&mut self, now: Duration, paced: bool) {
+        self.standby = Standby::None;
+        if let Some(next) = self.with_role(Role::Standby) {
+            self.phase = Phase::Live;
+            self.begin(now, next, paced);
+        }
+    }
+
+    fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
+        self.say_held(index);
+        self.fail(now, cause);
+    }
+
+    /// The session ends with this leg: what it had to say for itself is the application's.
+    fn say_held(&mut self, index: usize) {
+        for frame in self.legs[index].view.take_held() {
+            self.inbox.push(frame);
+        }
+    }
+}

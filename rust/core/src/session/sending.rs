@@ -1,0 +1,195 @@
+//! What goes out on a leg, how fast, and how much of it is kept.
+
+use std::time::Duration;
+
+use super::leg::{Rest, Role};
+use super::settings::MIN_UNSENT_BYTES;
+use super::step::{LegId, SendStep};
+use super::{Notice, Session};
+use crate::frame::Frame;
+use crate::journal::{Item, Next};
+use crate::resume::audio::Audio;
+
+/// A standby is kept open so often: the service closes a silent leg after 10 s.
+const STANDBY_KEEPALIVE: Duration = Duration::from_secs(4);
+
+impl Session {
+    /// What the leg's pump sends next.
+    pub fn poll_send(&mut self, now: Duration, leg: LegId) -> SendStep {
+        let Some(index) = self.find(leg) else {
+            return SendStep::Stop;
+        };
+        match self.legs[index].role {
+            Role::Ended(rest) => {
+                self.legs.remove(index);
+                match rest {
+                    Rest::End => SendStep::End,
+                    Rest::Stop => SendStep::Stop,
+                }
+            }
+            Role::Retiring { by } => match self.legs[index].head.pop_front() {
+                Some(frame) => SendStep::Frame(frame),
+                None if now >= by => {
+                    self.legs.remove(index);
+                    SendStep::Stop
+                }
+                None => SendStep::Wait { until: Some(by) },
+            },
+            Role::Standby => self.keep_alive(now, index, Some(STANDBY_KEEPALIVE), None),
+            Role::Current => self.send_current(now, index),
+        }
+    }
+
+    fn send_current(&mut self, now: Duration, index: usize) -> SendStep {
+        let interval = self.settings.keepalive_interval;
+        let leg = &mut self.legs[index];
+        if leg.input_ended {
+            return SendStep::Wait { until: None };
+        }
+        if let Some(frame) = leg.head.pop_front() {
+            leg.sent = now;
+            return SendStep::Frame(frame);
+        }
+        match self.journal.peek(&leg.cursor) {
+            Some(Next::Audio { .. }) => {
+                if let Some(due) = leg.pace.map(|pace| pace.due()).filter(|due| now < *due) {
+                    return self.keep_alive(now, index, interval, Some(due));
+                }
+            }
+            Some(Next::Control(_)) => {}
+            None if self.closing && self.product.closing().is_none() => {
+                // Without a word to close with, the end of the input is the word.
+                leg.input_ended = true;
+                return SendStep::End;
+            }
+            None => {
+                leg.pace = None;
+                return self.keep_alive(now, index, interval, None);
+            }
+        }
+        self.take(now, index)
+            .map_or(SendStep::Wait { until: None }, SendStep::Frame)
+    }
+
+    /// Takes the next frame from the journal.
+    fn take(&mut self, now: Duration, index: usize) -> Option<Frame> {
+        let leg = &mut self.legs[index];
+        let item = self.journal.take(&mut leg.cursor)?;
+        leg.sent = now;
+        Some(match item {
+            Item::Audio {
+                start,
+                payload,
+                again,
+            } => {
+                self.stats.bytes_replayed += again;
+                if let Some(pace) = &mut leg.pace {
+                    pace.sent(payload.len() as u64);
+                }
+                if leg.cursor.byte() >= self.journal.end() {
+                    leg.pace = None;
+                }
+                let payload = self.product.send_audio(&leg.view, start, payload);
+                self.keep_within_limits(now);
+                Frame::Binary(payload)
+            }
+            Item::Control {
+                number,
+                kind,
+                frame,
+                ..
+            } => {
+                self.product.sent(&mut leg.view, kind, number);
+                if self.product.audio().is_none() {
+                    self.journal.forget_sent();
+                }
+                frame
+            }
+        })
+    }
+
+    /// `KeepAlive`, when nothing else went out for so long.
+    fn keep_alive(
+        &mut self,
+        now: Duration,
+        index: usize,
+        interval: Option<Duration>,
+        until: Option<Duration>,
+    ) -> SendStep {
+        let leg = &mut self.legs[index];
+        let next = if let Some(frame) = leg.head.pop_front() {
+            Some(frame)
+        } else {
+            let due = interval
+                .filter(|_| !self.closing)
+                .map(|interval| leg.sent + interval);
+            if due.is_none_or(|due| now < due) {
+                return SendStep::Wait {
+                    until: [due, until].into_iter().flatten().min(),
+                };
+            }
+            self.product.keepalive()
+        };
+        leg.sent = now;
+        next.map_or(SendStep::Wait { until }, SendStep::Frame)
+    }
+
+    /// Whether a frame would be taken now, or refused for another reason than room.
+    #[must_use]
+    pub fn is_writable(&self, now: Duration) -> bool {
+        let unsent = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
+        if self.journal.unsent() >= unsent as u64 {
+            return false;
+        }
+        // A file waits for its results; what is live cannot wait.
+        self.limit_waits_until().is_none_or(|until| now >= until)
+    }
+
+    /// More is kept than the limit: until this time that is because the audio runs ahead of the
+    /// wall clock.
+    pub(super) fn limit_waits_until(&self) -> Option<Duration> {
+        let limit = self.settings.max_replay_buffer_bytes as u64;
+        let audio = self.product.audio()?;
+        audio.layout()?;
+        if limit == 0 || self.journal.held_unacked() <= limit {
+            return None;
+        }
+        let pushed = u64::try_from(audio.micros_before(self.journal.end())).unwrap_or(0);
+        Some(self.first_audio? + Duration::from_micros(pushed))
+    }
+
+    /// Drops what is over the limit, oldest first.
+    pub(super) fn keep_within_limits(&mut self, now: Duration) {
+        let limit = self.settings.max_replay_buffer_bytes as u64;
+        match self.product.audio() {
+            None => self.journal.forget_sent(),
+            // Too early to say what it is: a header is short.
+            Some(Audio::Unknown(_)) => {}
+            Some(Audio::Other) => {
+                if self.outgrown || self.journal.sent() > limit {
+                    self.journal.forget_sent();
+                    if !std::mem::replace(&mut self.outgrown, true) {
+                        let limit = self.settings.max_replay_buffer_bytes;
+                        self.notices.push_back(Notice::NotResumable { limit });
+                    }
+                }
+            }
+            Some(Audio::Raw(_) | Audio::Wav(_)) => {
+                if self.limit_waits_until().is_some_and(|until| now < until) {
+                    return;
+                }
+                // What the current leg has yet to get again is not dropped before it does; and
+                // between legs nothing more is sent, so nothing more is kept.
+                let Some(index) = self.with_role(Role::Current) else {
+                    return;
+                };
+                let before = self.legs[index].cursor.byte();
+                while self.journal.held_unacked() > limit
+                    && let Some(bytes) = self.journal.evict(before)
+                {
+                    self.stats.bytes_evicted += bytes;
+                }
+            }
+        }
+    }
+}

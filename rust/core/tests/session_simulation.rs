@@ -1,0 +1,169 @@
+//! Generated sessions on a simulated clock, against a model server whose legs fail: whatever
+//! happens, the application sees one conversation, or is told exactly what is missing.
+
+// Simulated audio is a few minutes long: every count is exact as a double, and positive.
+#[allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
+mod simulation;
+
+use std::time::Duration;
+
+use dgsm_core::session::Settings;
+use proptest::prelude::*;
+use simulation::nova::{Habits, Wrapping};
+use simulation::{Fault, FaultKind, Plan, play};
+
+fn habits() -> impl Strategy<Value = Habits> {
+    (
+        prop_oneof![Just(8000_u32), Just(16000), Just(22050), Just(44100)],
+        1..=2_usize,
+        prop_oneof![
+            4 => Just(Wrapping::Raw),
+            1 => Just(Wrapping::Wav { sized: true }),
+            1 => Just(Wrapping::Wav { sized: false }),
+            1 => Just(Wrapping::Ogg),
+        ],
+        prop::collection::vec(1..8_u64, 1..5),
+        [0..8_u64, 0..8_u64],
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(rate, channels, wrapping, windows, lateness, interims, full_precision)| Habits {
+                rate,
+                channels,
+                wrapping,
+                // Words of some 10 ms keep the audio small.
+                word: u64::from(rate) / 100 + 1,
+                windows,
+                lateness,
+                interims,
+                full_precision,
+            },
+        )
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    (
+        prop_oneof![
+            Just(FaultKind::Reset),
+            Just(FaultKind::Dropped),
+            Just(FaultKind::GoAway),
+            Just(FaultKind::EarlyEnd),
+            Just(FaultKind::EarlyEndAnswered),
+            Just(FaultKind::ModelError),
+            Just(FaultKind::ServiceFailure),
+            Just(FaultKind::Mute),
+            Just(FaultKind::Draining),
+        ],
+        prop_oneof![1 => Just(0), 3 => 0..60_u64],
+        any::<bool>(),
+        prop_oneof![3 => Just(0), 1 => 0..3_u32],
+    )
+        .prop_map(|(kind, after_words, before_results, open_failures)| Fault {
+            kind,
+            after_words,
+            before_results,
+            open_failures,
+        })
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    (
+        prop_oneof![3 => Just(None), 1 => (100..800_u64).prop_map(Some)],
+        prop_oneof![Just(Some(4.0)), Just(Some(1.0)), Just(None)],
+        prop_oneof![4 => Just(8 << 20), 1 => Just(0), 2 => 256..32_768_usize],
+        prop_oneof![3 => Just(None), 1 => (20..500_u64).prop_map(Some)],
+    )
+        .prop_map(
+            |(age, replay_speed, max_replay_buffer_bytes, keepalive)| Settings {
+                max_leg_age: age.map(Duration::from_millis),
+                stall_timeout: Some(Duration::from_millis(400)),
+                replay_speed,
+                max_replay_buffer_bytes,
+                keepalive_interval: keepalive.map(Duration::from_millis),
+                initial_backoff: Duration::from_millis(20),
+                max_backoff: Duration::from_millis(200),
+                // Faults without end are another test's: here every plan can be played to its end.
+                max_retries: 100,
+                retry_budget: Duration::from_secs(600),
+                close_timeout: Duration::from_secs(120),
+                ..Settings::default()
+            },
+        )
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    (
+        (
+            habits(),
+            1..120_u64,
+            0..50_u64,
+            prop::collection::vec(40..3000_usize, 1..6),
+        ),
+        (any::<bool>(), prop::collection::vec(fault(), 0..8)),
+        (
+            prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..3_usize, 0..3)],
+            prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..120_u64, 0..4)],
+        ),
+        (0..6_u64, 0..10_u32, settings(), any::<bool>(), any::<u64>()),
+    )
+        .prop_map(
+            |(
+                (habits, words, rest, chunks),
+                (live, faults),
+                (close_faults, finalizes),
+                (delay, opening, settings, finish, seed),
+            )| {
+                let ogg = habits.wrapping == Wrapping::Ogg;
+                let mut settings = settings;
+                if ogg {
+                    // What has outgrown its journal cannot go on: another test's.
+                    settings.max_replay_buffer_bytes = 8 << 20;
+                }
+                Plan {
+                    words,
+                    rest: rest.min(habits.word - 1),
+                    chunks,
+                    live,
+                    // A model's own errors are retried three times at most without progress.
+                    faults: at_most_three_model_errors(faults),
+                    close_faults,
+                    finalizes,
+                    delay,
+                    opening,
+                    settings,
+                    finish,
+                    seed,
+                    habits,
+                }
+            },
+        )
+}
+
+fn at_most_three_model_errors(mut faults: Vec<Fault>) -> Vec<Fault> {
+    let mut left = 3;
+    for fault in &mut faults {
+        if fault.kind == FaultKind::ModelError {
+            if left == 0 {
+                fault.kind = FaultKind::Reset;
+            } else {
+                left -= 1;
+            }
+        }
+    }
+    faults
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(2500),
+        failure_persistence: None,
+        max_shrink_iters: 1000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn one_conversation_whatever_happens(plan in plan()) {
+        play(&plan).check(&plan);
+    }
+}
