@@ -1,9 +1,13 @@
 """What every test starts from: an environment in which there is nothing to find."""
 
 import os
+import signal
 import sys
 
 import pytest
+
+PATIENCE = 12
+"""Seconds for one test: nothing hangs, tests that show it included."""
 
 # Where AWS tools, OpenSSL and HTTP clients would look for what belongs to this machine's user.
 FOREIGN = (
@@ -36,3 +40,43 @@ def unpatched_sdk():
     transport = sys.modules.get("deepgram.transport")
     if transport is not None:
         transport.restore_transport()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fails a test that hangs, where there are alarms; a marker may allow it more."""
+    marker = item.get_closest_marker("patience")
+    seconds = marker.args[0] if marker else PATIENCE
+
+    def ring(_signal, _frame):
+        # Not an Exception: what the code under test suppresses is not to end here.
+        pytest.fail(f"took more than {seconds} s")
+
+    if not hasattr(signal, "SIGALRM"):
+        return (yield)
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run whole matrices, not a selection")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what only a full run has; said by pytest as deselected."""
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "patience(seconds): how long a test may take")
+    config.addinivalue_line("markers", "full: only in a full run (make test-full)")

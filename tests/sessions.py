@@ -103,16 +103,22 @@ def descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def run_script(script, *arguments, timeout=30.0):
-    """Runs a script in a fresh interpreter, with this one's environment; warnings are errors.
+def run_script(script, *arguments, timeout=30.0, strict=True):
+    """Runs a script in a fresh interpreter, with this one's environment.
+
+    Args:
+        script: Its text.
+        arguments: What it finds in `sys.argv[1:]`.
+        timeout: Seconds it may take.
+        strict: Whether warnings are errors there; otherwise they are as Python has them.
 
     Returns:
         The completed process: `returncode`, `stdout`, `stderr`.
     """
     # The Deepgram SDK imports something that its websockets library calls deprecated.
-    strict = ("-W", "error", "-W", "ignore:websockets:DeprecationWarning")
+    filters = ["-W", "error", "-W", "ignore:websockets:DeprecationWarning"] if strict else []
     return subprocess.run(
-        [sys.executable, *strict, "-c", script, *arguments],
+        [sys.executable, *filters, "-c", script, *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import os
 import random
 import warnings
 from contextlib import suppress
@@ -135,11 +136,13 @@ class SageMakerTransport:
             SessionClosedError: The transport was closed, or the service has ended the session.
             TypeError: `data` is something else.
         """
+        if self._closed:
+            raise SessionClosedError("the transport is closed: nothing can be sent any more")
         driver = self._driver or self._start()
         if isinstance(data, dict):
             data = json.dumps(data)
-        if driver.session.send(data):
-            await driver.send_when_possible(data)
+        if driver.senders or driver.session.send(data):
+            await driver.send_in_turn(data)
 
     async def recv(self) -> str | bytes | None:
         """The next message, once there is one.
@@ -173,8 +176,6 @@ class SageMakerTransport:
             await self._driver.close()
 
     def _start(self) -> _Driver:
-        if self._closed:
-            raise SessionClosedError("the transport is closed")
         self._driver = _Driver(self._services, self._invocation)
         return self._driver
 
@@ -185,9 +186,13 @@ class SageMakerTransport:
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)
-        if driver is not None and not driver.is_over:
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+        # A forked child has its parent's transports, and they are not its own to end.
+        if driver is None or self._closed or driver.process != os.getpid():
+            return
+        if driver.is_cut or not driver.is_over:
+            # First: where warnings are errors the next line is the last one.
             driver.abandon()
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
 
 class _Driver:
@@ -199,6 +204,7 @@ class _Driver:
     def __init__(self, services: Services, invocation: Invocation) -> None:
         self._services = services
         self._invocation = invocation
+        self.process = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._hub = Hub.running()
         self._token = self._hub.register(self._woken)
@@ -218,7 +224,10 @@ class _Driver:
         self._opening: asyncio.Task[Leg] | None = None
         self._open_error: SageMakerError | None = None
         self._error: SageMakerError | None = None
+        self._turn = asyncio.Lock()
+        self.senders = 0
         self.is_over = False
+        self.is_cut = False
         self._task = self._loop.create_task(self._drive(), name=f"deepgram {invocation.path}")
         services.begun(self)
 
@@ -229,15 +238,24 @@ class _Driver:
 
     # The application's side.
 
-    async def send_when_possible(self, data: str | bytes | bytearray | memoryview) -> None:
-        """Sends once there is room, or raises why there never will be."""
-        while refusal := self.session.send(data):
-            if refusal == ENDED:
-                raise self._error or SessionClosedError(
-                    "the session's input has ended: nothing can be sent after the closing "
-                    "message, or after the service has ended the session"
-                )
-            await self._change(WRITABLE)
+    async def send_in_turn(self, data: str | bytes | bytearray | memoryview) -> None:
+        """Sends once there is room and nobody waits who came first.
+
+        Raises why, if there never will be room.
+        """
+        self.senders += 1
+        try:
+            async with self._turn:
+                while refusal := self.session.send(data):
+                    if refusal == ENDED:
+                        self._raise_error()
+                        raise SessionClosedError(
+                            "the session's input has ended: nothing can be sent after the closing "
+                            "message, or after the service has ended the session"
+                        )
+                    await self._change(WRITABLE)
+        finally:
+            self.senders -= 1
 
     async def receive_when_possible(self) -> str | bytes | None:
         """The next message; None, or an error, once there will be no more."""
@@ -248,8 +266,7 @@ class _Driver:
             if message is not None:
                 return message
             if over:
-                if self._error is not None:
-                    raise self._error
+                self._raise_error()
                 return None
             await self._change(READABLE)
 
@@ -258,19 +275,30 @@ class _Driver:
         self.session.finish()
         self._wake(DRIVER)
         try:
-            # Shielded: a second caller waits for the same end.
-            await asyncio.shield(self._task)
+            # Several callers may wait for the same end, and it is not theirs to cancel.
+            await asyncio.wait([self._task])
         except asyncio.CancelledError:
-            self.abandon()
-            if not self._task.cancelled():
-                raise
+            self.session.abort()
+            self._task.cancel()
+            # It only has its own cancelling left to see, a turn or two of the loop.
+            await asyncio.wait([self._task])
+            raise
 
     def abandon(self) -> None:
-        """Ends it now, from wherever: the legs are reset, the task is cancelled."""
+        """Ends it now, from any thread: the legs are reset, the task is cancelled."""
         self.session.abort()
         self._services.ended(self)
-        if not self._loop.is_closed():
-            self._task.cancel()
+        try:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        except RuntimeError:
+            # The loop is closed, and what ran on it can be collected once nobody knows it.
+            self._hub.unregister(self._token)
+
+    def _raise_error(self) -> None:
+        """Raises why the session failed, if it did; the same each time."""
+        if self._error is not None:
+            # What is raised again and again would otherwise grow by each time's frames.
+            raise self._error.with_traceback(None)
 
     async def _change(self, interest: int) -> None:
         """Waits until it may be worth looking again."""
@@ -296,20 +324,43 @@ class _Driver:
 
     async def _drive(self) -> None:
         try:
-            await self._run()
-        except SageMakerError as error:
-            self._error = error
-        except Exception as error:  # noqa: BLE001 - the application must not wait for ever
-            self._error = SageMakerError(f"the session failed: {error!r}")
-            self._error.__cause__ = error
+            try:
+                await self._run()
+            except SageMakerError as error:
+                self._error = error
+            except Exception as error:  # noqa: BLE001 - the application must not wait for ever
+                self._error = SageMakerError(f"the session failed: {error!r}")
+                self._error.__cause__ = error
+            await self._stop_opening()
+        except asyncio.CancelledError:
+            self._cut()
+            await self._stop_opening()
+            raise
+        except GeneratorExit:
+            # The loop is gone. Nothing can be waited for.
+            self._cut()
+            raise
         finally:
-            if self._opening is not None:
-                self._opening.cancel()
             self._log()
             self._hub.unregister(self._token)
             self.is_over = True
             self._services.ended(self)
             self._wake(READABLE | WRITABLE)
+
+    def _cut(self) -> None:
+        """Nobody drives the session any more: its legs must not go on without."""
+        self.is_cut = True
+        self.session.abort()
+
+    async def _stop_opening(self) -> None:
+        """Cancels the leg on its way, if there is one, and sees it end."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled():
+                # Looked at, so that asyncio does not complain that nobody did.
+                opening.exception()
 
     async def _run(self) -> None:
         while True:

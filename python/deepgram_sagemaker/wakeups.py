@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import weakref
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
+        self._process = os.getpid()
         self._handlers: dict[int, Callable[[], None]] = {}
         self.waker = Waker()
 
@@ -63,8 +65,9 @@ class Hub:
         self._handlers.pop(token, None)
         if not self._handlers:
             loop = self._loop()
-            # A closed loop has forgotten its readers by itself.
-            if loop is not None and not loop.is_closed():
+            # A closed loop has forgotten its readers by itself. One that a forked child has
+            # inherited watches through its parent's selector, where they must stay.
+            if loop is not None and not loop.is_closed() and self._process == os.getpid():
                 loop.remove_reader(self.waker.fileno())
 
     def _drain(self) -> None:
