@@ -12,6 +12,7 @@ from deepgram_sagemaker.local.audio import (
     RawDecoder,
     Resampler,
     WavDecoder,
+    encode,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +171,27 @@ def test_resampling_has_no_seams(source, lengths):
     out = [pieces.push(samples[a:b]) for a, b in pairwise(starts)]
     assert np.allclose(np.concatenate([*out, pieces.flush()]), expected, atol=1e-6)
     assert len(expected) == -(-len(samples) * 16_000 // source)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.MULAW, Encoding.ALAW])
+def test_every_code_of_the_telephone_is_its_own_nearest(encoding):
+    codes = bytes(range(256))
+    samples = RawDecoder(AudioFormat(encoding, 8_000, 1)).decode(codes)[:, 0]
+    again = RawDecoder(AudioFormat(encoding, 8_000, 1)).decode(encode(samples, encoding))[:, 0]
+    assert again.tolist() == samples.tolist()
+
+
+@given(st.binary(min_size=2, max_size=64).filter(lambda data: len(data) % 4 == 0))
+def test_linear_samples_come_back(data):
+    linear16 = RawDecoder(AudioFormat(Encoding.LINEAR16, 8_000, 1)).decode(data)[:, 0]
+    assert encode(linear16, Encoding.LINEAR16) == data
+    assert encode(linear16, Encoding.LINEAR32) == linear16.astype("<f4").tobytes()
+
+
+def test_what_is_too_loud_is_clipped():
+    loud = np.array([-2, -1, 1, 2], np.float32)
+    assert encode(loud, Encoding.LINEAR16) == struct.pack("<4h", -32768, -32768, 32767, 32767)
+    assert encode(loud, Encoding.MULAW) == bytes([0x00, 0x00, 0x80, 0x80])
+    assert encode(loud, Encoding.ALAW) == bytes([0x2A, 0x2A, 0xAA, 0xAA])
+    with pytest.raises(ValueError, match="linear24"):
+        encode(loud, Encoding.LINEAR24)
