@@ -1,0 +1,531 @@
+//! How legs and sessions end.
+
+#[allow(dead_code, reason = "each test file uses its part of the stage")]
+mod stage;
+
+use dgsm_core::session::{
+    AfterOpenFailure, FailureCause, LegEnd, Level, Notice, OpenFailure, Outcome, PushError,
+    SendStep, SessionFailure, Settings, Step,
+};
+use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, seconds, settings};
+
+const METADATA: &str = r#"{"type":"Metadata","duration":0.5}"#;
+
+fn failure(stage: &mut Stage) -> SessionFailure {
+    match stage.step() {
+        Step::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_input_ends_after_the_service_s_side() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.text(CLOSE);
+    assert_eq!(stage.sent(leg), ["500", CLOSE]);
+    stage.results(leg, 0.0, 0.5, &[]);
+    stage.say(leg, METADATA);
+    assert_eq!(stage.session.outcome(), Outcome::Open);
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(stage.sent(leg), ["end"]);
+    assert_eq!(stage.sent(leg), ["stop"]);
+    assert_eq!(stage.step(), Step::Finished);
+    assert_eq!(stage.read().len(), 2);
+    assert_eq!(stage.try_audio(1), Err(PushError::Closed));
+}
+
+#[test]
+fn finishing_closes_for_the_application() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.session.finish(stage.now);
+    assert_eq!(stage.sent(leg), ["500", CLOSE]);
+    stage.session.finish(stage.now);
+    assert!(stage.sent(leg).is_empty());
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(
+        stage.session.outcome(),
+        Outcome::Open,
+        "nothing was answered"
+    );
+}
+
+#[test]
+fn finishing_without_anything_sent_is_the_end() {
+    let mut stage = Stage::new();
+    stage.session.finish(stage.now);
+    assert_eq!(stage.step(), Step::Finished);
+
+    let mut stage = Stage::new();
+    assert_eq!(stage.step(), Step::Open { standby: false });
+    stage.session.finish(stage.now);
+    assert_eq!(stage.step(), Step::Finished);
+    let late = stage.session.leg_opened(stage.now);
+    assert_eq!(stage.sent(late), ["stop"]);
+}
+
+#[test]
+fn a_service_that_does_not_end_is_left_in_time() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.session.finish(stage.now);
+    stage.sent(leg);
+    stage.pass(9.9);
+    assert_eq!(stage.session.outcome(), Outcome::Open);
+    stage.pass(0.2);
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(stage.sent(leg), ["stop"]);
+    assert_eq!(
+        stage.notices(),
+        [Notice::CloseTimedOut {
+            unacked_seconds: 0.5
+        }]
+    );
+}
+
+#[test]
+fn an_answered_leg_that_does_not_end_is_ended() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.say(leg, METADATA);
+    stage.pass(10.1);
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(stage.sent(leg), ["end"]);
+    assert!(stage.notices().is_empty());
+}
+
+#[test]
+fn aborting_stops_every_leg_at_once() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.results(leg, 0.0, 0.1, &[]);
+    stage.session.abort();
+    assert_eq!(stage.sent(leg), ["stop"]);
+    assert!(!stage.session.has_message());
+    assert_eq!(stage.step(), Step::Finished);
+    assert_eq!(stage.session.deadline(), None);
+}
+
+#[test]
+fn an_unanswered_end_is_a_reset_once() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.2, &[]);
+    stage.end(leg, LegEnd::Clean);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["300", CLOSE]);
+    stage.notices();
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(
+        stage.notices(),
+        [Notice::Unanswered {
+            unacked_seconds: 0.3
+        }]
+    );
+}
+
+#[test]
+fn progress_between_two_unanswered_ends_starts_again() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.end(leg, LegEnd::Clean);
+    let leg = stage.open();
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.2, &[]);
+    stage.end(leg, LegEnd::Clean);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["300", CLOSE]);
+}
+
+#[test]
+fn a_failure_after_the_answer_is_the_end() {
+    for metadata in [true, false] {
+        let mut stage = Stage::new();
+        let leg = stage.open();
+        stage.audio(500);
+        stage.text(CLOSE);
+        stage.sent(leg);
+        if metadata {
+            stage.say(leg, METADATA);
+        } else {
+            stage.results(leg, 0.0, 0.5, &[]);
+        }
+        stage.end(leg, RESET);
+        assert_eq!(stage.session.outcome(), Outcome::Clean);
+        assert_eq!(stage.sent(leg), ["stop"]);
+    }
+}
+
+#[test]
+fn a_metadata_before_the_end_was_asked_for_is_not_the_session_s() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.sent(leg);
+    stage.say(leg, METADATA);
+    stage.end(leg, LegEnd::Clean);
+    let leg = stage.open();
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.25, &[]);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.say(leg, r#"{"type":"Metadata","duration":0.25,"sha256":"x"}"#);
+    let texts = stage.read_texts();
+    assert_eq!(texts.len(), 2);
+    assert_eq!(
+        texts[1],
+        r#"{"type":"Metadata","duration":0.5,"sha256":"x"}"#
+    );
+}
+
+#[test]
+fn with_nothing_missing_the_next_send_opens_a_leg() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.5, &[]);
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.sent(leg), ["end"]);
+    assert_eq!(stage.step(), Step::Wait { until: None });
+    stage.pass(5.0);
+    stage.audio(100);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["100"]);
+    stage.results(leg, 0.0, 0.1, &[]);
+    assert_eq!(stage.read_results()[1], (0.5, 0.6, String::new()));
+    assert!(stage.session.stats().resets.is_empty());
+}
+
+#[test]
+fn without_another_send_the_session_ends_as_the_service_would_end_it() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.end(leg, LegEnd::Clean);
+    stage.pass(9.9);
+    assert_eq!(stage.session.outcome(), Outcome::Open);
+    stage.pass(0.2);
+    assert_eq!(failure(&mut stage).cause, FailureCause::Silent);
+    assert_eq!(stage.try_audio(1), Err(PushError::Failed));
+}
+
+#[test]
+fn keepalive_on_a_new_leg_without_audio() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.end(leg, LegEnd::Clean);
+    stage.text(KEEPALIVE);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), [KEEPALIVE]);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    assert_eq!(
+        stage.sent(leg),
+        [KEEPALIVE],
+        "it was the last thing that the application said"
+    );
+    stage.audio(10);
+    stage.sent(leg);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["10"]);
+}
+
+#[test]
+fn finishing_without_a_leg_is_the_end() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.end(leg, LegEnd::Clean);
+    stage.session.finish(stage.now);
+    assert_eq!(stage.step(), Step::Finished);
+}
+
+#[test]
+fn the_service_s_silence_rule_is_the_application_s_doing() {
+    let silence = LegEnd::ModelStreamError {
+        code: "1011".into(),
+        message: "NET-0001: no audio".into(),
+    };
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.sent(leg);
+    stage.say(leg, r#"{"type":"Error","code":"NET-0001"}"#);
+    stage.pass(10.0);
+    stage.end(leg, silence.clone());
+    assert_eq!(
+        failure(&mut stage).cause,
+        FailureCause::Leg(silence.clone())
+    );
+    assert_eq!(stage.read()[0]["type"], "Error", "it explains the end");
+
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    for _ in 0..10 {
+        stage.audio(500);
+        stage.sent(leg);
+        stage.pass(1.0);
+    }
+    stage.say(leg, r#"{"type":"Error","code":"NET-0001"}"#);
+    stage.end(leg, silence);
+    stage.open();
+    assert!(
+        !stage.session.has_message(),
+        "another leg goes on, so there was no error"
+    );
+}
+
+#[test]
+fn failures_in_a_row_are_borne_up_to_the_limit() {
+    let mut stage = Stage::with(
+        Settings {
+            max_retries: 2,
+            ..settings()
+        },
+        QUERY,
+    );
+    stage.audio(1500);
+    for _ in 0..2 {
+        let leg = stage.open();
+        stage.sent(leg);
+        stage.end(leg, RESET);
+    }
+    let leg = stage.open();
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.5, &[]);
+    stage.end(leg, RESET);
+    for _ in 0..2 {
+        let leg = stage.open();
+        assert_eq!(
+            stage.sent(leg),
+            ["1000"],
+            "after progress the count starts again"
+        );
+        stage.end(leg, RESET);
+    }
+    let failure = failure(&mut stage);
+    assert_eq!(failure.cause, FailureCause::Leg(RESET));
+    assert_eq!((failure.attempts, failure.unacked_bytes), (3, 1000));
+    assert!((failure.unacked_seconds - 1.0).abs() < 1e-9);
+    assert!(
+        failure
+            .to_string()
+            .contains("1.000 s of audio were not acknowledged"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn without_retries_the_first_failure_surfaces() {
+    let mut stage = Stage::with(
+        Settings {
+            max_retries: 0,
+            ..settings()
+        },
+        QUERY,
+    );
+    let leg = stage.open();
+    stage.audio(100);
+    stage.sent(leg);
+    stage.end(leg, RESET);
+    assert_eq!(failure(&mut stage).cause, FailureCause::Leg(RESET));
+}
+
+#[test]
+fn an_outage_longer_than_the_budget_is_an_error_that_says_so() {
+    let settings = Settings {
+        max_retries: 1000,
+        retry_budget: seconds(5.0),
+        ..Settings::default()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    let leg = stage.open();
+    stage.audio(700);
+    stage.sent(leg);
+    stage.end(leg, RESET);
+    let mut tries = 0;
+    let gave_up = loop {
+        stage.pass(0.01);
+        if !stage.session.driver_wanted(stage.now) {
+            continue;
+        }
+        assert_eq!(stage.step(), Step::Open { standby: false });
+        tries += 1;
+        match stage.session.open_failed(stage.now, OpenFailure::Transient) {
+            AfterOpenFailure::Retry { .. } => {}
+            AfterOpenFailure::GiveUp {
+                attempts,
+                elapsed,
+                unacked_seconds,
+            } => {
+                break (attempts, elapsed, unacked_seconds);
+            }
+        }
+    };
+    let (attempts, elapsed, unacked) = gave_up;
+    assert_eq!(attempts, tries + 1);
+    assert!(
+        elapsed >= seconds(5.0) && elapsed < seconds(5.1),
+        "{elapsed:?}"
+    );
+    assert!((unacked - 0.7).abs() < 1e-9);
+    assert_eq!(failure(&mut stage).cause, FailureCause::Open);
+}
+
+#[test]
+fn what_cannot_succeed_is_not_tried_again() {
+    let mut stage = Stage::new();
+    stage.step();
+    let after = stage.session.open_failed(stage.now, OpenFailure::Terminal);
+    assert!(matches!(
+        after,
+        AfterOpenFailure::GiveUp { attempts: 1, .. }
+    ));
+    let policy = LegEnd::ModelStreamError {
+        code: "1008".into(),
+        message: "DATA-0000".into(),
+    };
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.end(leg, policy.clone());
+    assert_eq!(failure(&mut stage).cause, FailureCause::Leg(policy));
+}
+
+#[test]
+fn ten_quiet_seconds_are_progress() {
+    let settings = Settings {
+        max_retries: 1,
+        ..settings()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    let leg = stage.open();
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    stage.pass(10.1);
+    stage.end(leg, RESET);
+    stage.open();
+    assert_eq!(stage.session.stats().resets["reset"], 2);
+}
+
+#[test]
+fn one_line_is_logged_for_a_reset() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.sent(leg);
+    stage.end(leg, RESET);
+    stage.open();
+    let notices = stage.notices();
+    assert!(matches!(notices[0], Notice::Reset { attempts: 1, .. }));
+    assert!(matches!(notices[1], Notice::Resumed { .. }));
+    assert!(notices.iter().all(|notice| notice.level() == Level::Info));
+    let stats = stage.session.stats();
+    assert_eq!(
+        stats.last_error.as_deref(),
+        Some("the stream was reset (HTTP/2 error 8)")
+    );
+    assert_eq!((stats.legs, stats.attempts), (2, 2));
+}
+
+#[test]
+fn silence_while_audio_flows_is_a_reset() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    for _ in 0..31 {
+        assert_eq!(stage.session.outcome(), Outcome::Open);
+        stage.audio(1000);
+        stage.sent(leg);
+        stage.pass(1.0);
+    }
+    assert_eq!(stage.sent(leg), ["stop"]);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg).len(), 31);
+    assert_eq!(stage.session.stats().resets["stalled"], 1);
+}
+
+#[test]
+fn a_pause_of_the_application_is_no_silence_of_the_service() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(1000);
+    stage.sent(leg);
+    for _ in 0..20 {
+        stage.pass(5.0);
+        stage.text(KEEPALIVE);
+        assert_eq!(stage.sent(leg), [KEEPALIVE]);
+    }
+    stage.audio(1000);
+    stage.pass(29.0);
+    assert_eq!(
+        stage.sent(leg),
+        ["1000"],
+        "the count starts when audio flows again"
+    );
+}
+
+#[test]
+fn a_service_that_never_answers_the_close_is_a_reset() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(1000);
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.pass(30.1);
+    assert_eq!(stage.sent(leg), ["stop"]);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["1000", CLOSE]);
+}
+
+#[test]
+fn after_the_close_nothing_follows() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.text(CLOSE);
+    stage.text(CLOSE);
+    stage.text(KEEPALIVE);
+    stage.text(FINALIZE);
+    assert_eq!(stage.try_audio(1), Err(PushError::Closed));
+    assert_eq!(stage.sent(leg), [CLOSE]);
+}
+
+#[test]
+fn what_is_not_resumed_fails_aloud() {
+    let mut stage = Stage::at("v1/other", settings(), "model=x");
+    let leg = stage.open();
+    stage.audio(100);
+    stage.sent(leg);
+    stage.say(leg, r#"{"type":"Metadata"}"#);
+    stage.end(leg, RESET);
+    assert_eq!(stage.read().len(), 1);
+    assert_eq!(failure(&mut stage).cause, FailureCause::NotResumable(RESET));
+}
+
+#[test]
+fn without_a_word_to_close_with_the_end_of_the_input_is_the_word() {
+    let mut stage = Stage::at("v1/other", settings(), "model=x");
+    let leg = stage.open();
+    stage.audio(100);
+    stage.session.finish(stage.now);
+    assert_eq!(stage.sent(leg), ["100", "end"]);
+    stage.say(leg, "last");
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(stage.session.poll_send(stage.now, leg), SendStep::Stop);
+}
