@@ -131,6 +131,8 @@ pub struct Session {
     keeping_alive: bool,
     first_audio: Option<Duration>,
     last_audio: Duration,
+    /// Where the last frame of audio starts.
+    latest_frame: u64,
     last_push: Duration,
     /// Since when audio has been flowing without a longer pause.
     flowing_since: Duration,
@@ -165,6 +167,7 @@ impl Session {
             keeping_alive: false,
             first_audio: None,
             last_audio: Duration::ZERO,
+            latest_frame: 0,
             last_push: Duration::ZERO,
             flowing_since: Duration::ZERO,
             ticked: Duration::ZERO,
@@ -237,6 +240,7 @@ impl Session {
         self.last_audio = now;
         let (Frame::Binary(payload) | Frame::Text(payload)) = frame;
         self.product.feed(&payload);
+        self.latest_frame = self.journal.end();
         self.journal.push_audio(payload);
     }
 

@@ -154,7 +154,8 @@ impl Session {
         if limit == 0 || self.journal.held_unacked() <= limit {
             return None;
         }
-        let pushed = u64::try_from(audio.micros_before(self.journal.end())).unwrap_or(0);
+        // What is live is sent once it is recorded: its latest frame does not count.
+        let pushed = u64::try_from(audio.micros_before(self.latest_frame)).unwrap_or(0);
         Some(self.first_audio? + Duration::from_micros(pushed))
     }
 
