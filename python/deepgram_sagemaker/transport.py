@@ -291,8 +291,11 @@ class _Driver:
         try:
             self._loop.call_soon_threadsafe(self._task.cancel)
         except RuntimeError:
-            # The loop is closed, and what ran on it can be collected once nobody knows it.
-            self._hub.unregister(self._token)
+            # The loop is closed: what waits on it is ended here.
+            for task in (self._opening, self._task):
+                waiting = None if task is None else task.get_coro()
+                if waiting is not None:
+                    waiting.close()
 
     def _raise_error(self) -> None:
         """Raises why the session failed, if it did; the same each time."""

@@ -9,7 +9,6 @@ use dgsm_core::session::{
 };
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
@@ -320,9 +319,14 @@ fn frame(data: &Bound<'_, PyAny>) -> PyResult<Frame> {
         let text = Bytes::copy_from_slice(text.to_str()?.as_bytes());
         return Frame::text(text).map_err(|error| PyTypeError::new_err(error.to_string()));
     }
-    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
-        let buffer = PyBuffer::<u8>::get(data)?;
-        return Ok(Frame::Binary(Bytes::from(buffer.to_vec(data.py())?)));
+    if let Ok(array) = data.cast::<PyByteArray>() {
+        return Ok(Frame::Binary(Bytes::from(array.to_vec())));
+    }
+    if data.is_instance_of::<PyMemoryView>() {
+        // Of any format: a view of samples stands for their bytes.
+        let bytes = data.call_method0("tobytes")?;
+        let bytes = bytes.cast::<PyBytes>()?;
+        return Ok(Frame::Binary(Bytes::copy_from_slice(bytes.as_bytes())));
     }
     Err(PyTypeError::new_err(format!(
         "send() takes str, bytes, bytearray, memoryview or dict, not {}",
