@@ -4,6 +4,10 @@
 //! listen_v1   Nova: what acknowledges, what moves, what is not said twice
 //!   audio       the audio's own clock          results     one result, shifted and clipped
 //!   utterance   what a new leg cannot know     controls    Finalize and Configure
+//! listen_v2   Flux: the same
+//!   turns       which event is news, and as what   turn_info   one message in the session's words
+//! agent_v1    the voice agent: the same
+//!   conversation   what a new leg is told of what was said
 //! scan, rewrite   JSON by spans                inbox       messages on their way
 //! ```
 //!
@@ -11,14 +15,19 @@
 //! over another leg has its own module and its arm in every method here; one that cannot is
 //! [`Product::Passthrough`].
 
+pub mod agent_v1;
 pub mod audio;
 pub mod controls;
+pub mod conversation;
 pub mod inbox;
 pub mod listen_v1;
+pub mod listen_v2;
 pub mod query;
 pub mod results;
 pub mod rewrite;
 pub mod scan;
+pub mod turn_info;
+pub mod turns;
 pub mod utterance;
 
 use bytes::Bytes;
@@ -26,10 +35,13 @@ use bytes::Bytes;
 use crate::frame::Frame;
 use crate::journal::{Control, Cursor, Journal};
 use crate::session::Target;
+use agent_v1::{AgentV1, LegAgent};
 use audio::Audio;
 use inbox::Inbox;
 use listen_v1::ListenV1;
+use listen_v2::ListenV2;
 use scan::Node;
+use turns::LegTurns;
 
 /// What an application's frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +69,10 @@ pub struct LegView {
     metadata: bool,
     /// `Error` messages, kept until it is clear whether the application is to see them.
     held: Vec<Frame>,
+    /// Flux: where the leg's own turns stand.
+    turns: LegTurns,
+    /// The voice agent: what the leg hears again.
+    agent: LegAgent,
 }
 
 impl LegView {
@@ -112,6 +128,10 @@ pub struct Effect {
 pub enum Product {
     /// Nova speech to text.
     ListenV1(Box<ListenV1>),
+    /// Flux speech to text.
+    ListenV2(Box<ListenV2>),
+    /// The voice agent.
+    AgentV1(Box<AgentV1>),
     /// One leg, its messages as they come.
     Passthrough {
         /// The `type` of the message after which the service answers what is left, and ends.
@@ -125,9 +145,8 @@ impl Product {
     pub fn at(target: &Target<'_>) -> Self {
         match target.path.trim_start_matches('/') {
             "v1/listen" => Self::ListenV1(Box::new(ListenV1::new(target.query))),
-            "v2/listen" => Self::Passthrough {
-                close: Some("CloseStream"),
-            },
+            "v2/listen" => Self::ListenV2(Box::new(ListenV2::new(target.query))),
+            "v1/agent/converse" => Self::AgentV1(Box::new(AgentV1::new())),
             "v1/speak" | "v2/speak" => Self::Passthrough {
                 close: Some("Close"),
             },
@@ -139,12 +158,9 @@ impl Product {
     #[must_use]
     pub fn closing(&self) -> Option<Frame> {
         match self {
-            Self::ListenV1(_)
-            | Self::Passthrough {
-                close: Some("CloseStream"),
-            } => Some(Frame::from(r#"{"type":"CloseStream"}"#)),
+            Self::ListenV1(_) | Self::ListenV2(_) => Some(Frame::from(r#"{"type":"CloseStream"}"#)),
             Self::Passthrough { close: Some(_) } => Some(Frame::from(r#"{"type":"Close"}"#)),
-            Self::Passthrough { close: None } => None,
+            Self::AgentV1(_) | Self::Passthrough { close: None } => None,
         }
     }
 
@@ -153,7 +169,28 @@ impl Product {
     pub fn keepalive(&self) -> Option<Frame> {
         match self {
             Self::ListenV1(_) => Some(Frame::from(r#"{"type":"KeepAlive"}"#)),
-            Self::Passthrough { .. } => None,
+            Self::AgentV1(agent) => agent.keepalive(),
+            Self::ListenV2(_) | Self::Passthrough { .. } => None,
+        }
+    }
+
+    /// The message that keeps a leg open that has not been told anything yet.
+    #[must_use]
+    pub fn standby_keepalive(&self) -> Option<Frame> {
+        match self {
+            Self::ListenV1(_) => self.keepalive(),
+            // The agent expects its settings before anything else.
+            Self::AgentV1(_) | Self::ListenV2(_) | Self::Passthrough { .. } => None,
+        }
+    }
+
+    /// The service reports on all audio, so that its silence is a sign.
+    #[must_use]
+    pub const fn reports_all(&self) -> bool {
+        match self {
+            Self::ListenV1(_) | Self::ListenV2(_) => true,
+            // It has nothing to say while nobody speaks; what is passed on is nobody's business.
+            Self::AgentV1(_) | Self::Passthrough { .. } => false,
         }
     }
 
@@ -178,6 +215,8 @@ impl Product {
                 Some("CloseStream") => Control::Close,
                 _ => Control::Other,
             }),
+            (Self::ListenV2(_), Frame::Text(_)) => Input::Control(ListenV2::classify(kind)),
+            (Self::AgentV1(_), Frame::Text(_)) => Input::Control(AgentV1::classify(kind)),
             (Self::Passthrough { close }, Frame::Text(_)) => {
                 Input::Control(if kind.is_some() && kind == *close {
                     Control::Close
@@ -193,6 +232,8 @@ impl Product {
     pub fn is_resumable(&self, journal: &Journal) -> bool {
         match self {
             Self::ListenV1(listen) => listen.audio().layout().is_some() || journal.first() == 0,
+            Self::ListenV2(listen) => listen.audio().layout().is_some() || journal.first() == 0,
+            Self::AgentV1(_) => true,
             Self::Passthrough { .. } => false,
         }
     }
@@ -202,6 +243,8 @@ impl Product {
     pub fn audio(&self) -> Option<&Audio> {
         match self {
             Self::ListenV1(listen) => Some(listen.audio()),
+            Self::ListenV2(listen) => Some(listen.audio()),
+            Self::AgentV1(agent) => Some(agent.audio()),
             Self::Passthrough { .. } => None,
         }
     }
@@ -210,7 +253,8 @@ impl Product {
     pub fn feed(&mut self, payload: &[u8]) {
         match self {
             Self::ListenV1(listen) => listen.feed(payload),
-            Self::Passthrough { .. } => {}
+            Self::ListenV2(listen) => listen.feed(payload),
+            Self::AgentV1(_) | Self::Passthrough { .. } => {}
         }
     }
 
@@ -218,6 +262,8 @@ impl Product {
     pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
         match self {
             Self::ListenV1(listen) => listen.ask(kind, journal, frame),
+            Self::ListenV2(listen) => listen.ask(kind, journal, frame),
+            Self::AgentV1(agent) => agent.ask(kind, journal, frame),
             Self::Passthrough { .. } => {}
         }
     }
@@ -226,6 +272,8 @@ impl Product {
     pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
         match self {
             Self::ListenV1(listen) => listen.begin_leg(number, journal),
+            Self::ListenV2(listen) => listen.begin_leg(number, journal),
+            Self::AgentV1(agent) => agent.begin_leg(number, journal),
             Self::Passthrough { .. } => LegStart {
                 view: LegView {
                     number,
@@ -240,10 +288,14 @@ impl Product {
 
     /// Audio as the leg gets it. `start` is its position.
     #[must_use]
-    pub fn send_audio(&self, leg: &LegView, start: u64, payload: Bytes) -> Bytes {
+    pub fn send_audio(&self, leg: &mut LegView, start: u64, payload: Bytes) -> Bytes {
         match self {
             Self::ListenV1(listen) => listen.send_audio(leg, start, payload),
-            Self::Passthrough { .. } => payload,
+            Self::AgentV1(_) => {
+                leg.agent.sent_audio(start + payload.len() as u64);
+                payload
+            }
+            Self::ListenV2(_) | Self::Passthrough { .. } => payload,
         }
     }
 
@@ -252,6 +304,8 @@ impl Product {
         leg.close_sent |= kind == Control::Close;
         match self {
             Self::ListenV1(listen) => listen.sent(leg, kind, number),
+            Self::ListenV2(listen) => listen.sent(leg, kind, number),
+            Self::AgentV1(agent) => agent.sent(leg, number),
             Self::Passthrough { .. } => {}
         }
     }
@@ -266,6 +320,8 @@ impl Product {
     ) -> Effect {
         match self {
             Self::ListenV1(listen) => listen.receive(leg, journal, frame, inbox),
+            Self::ListenV2(listen) => listen.receive(leg, journal, frame, inbox),
+            Self::AgentV1(agent) => agent.receive(leg, journal, frame, inbox),
             Self::Passthrough { .. } => {
                 inbox.push(frame);
                 Effect {
@@ -281,6 +337,8 @@ impl Product {
     pub fn all_acked(&self, byte: u64) -> bool {
         match self {
             Self::ListenV1(listen) => listen.all_acked(byte),
+            Self::ListenV2(listen) => listen.all_acked(byte),
+            Self::AgentV1(agent) => agent.all_acked(byte),
             Self::Passthrough { .. } => byte == 0,
         }
     }
@@ -290,7 +348,18 @@ impl Product {
     pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
         match self {
             Self::ListenV1(listen) => listen.answered(leg, journal),
-            Self::Passthrough { .. } => false,
+            Self::ListenV2(listen) => listen.answered(leg, journal),
+            Self::AgentV1(_) | Self::Passthrough { .. } => false,
+        }
+    }
+
+    /// Whether the service has said everything if it ends in order now, after it was asked to.
+    #[must_use]
+    pub const fn end_answers(&self, leg: &LegView) -> bool {
+        match self {
+            Self::ListenV1(_) => false,
+            Self::ListenV2(listen) => listen.end_answers(leg),
+            Self::AgentV1(_) | Self::Passthrough { .. } => true,
         }
     }
 
@@ -298,10 +367,9 @@ impl Product {
     #[must_use]
     pub fn unacked_seconds(&self, journal: &Journal) -> f64 {
         match self {
-            Self::ListenV1(listen) => {
-                let pushed = listen.audio().micros_before(journal.end());
-                as_seconds(pushed.saturating_sub(listen.finalised()).max(0))
-            }
+            Self::ListenV1(listen) => unacked(listen.audio(), journal, listen.finalised()),
+            Self::ListenV2(listen) => unacked(listen.audio(), journal, listen.finalised()),
+            Self::AgentV1(agent) => unacked(agent.audio(), journal, agent.finalised()),
             Self::Passthrough { .. } => 0.0,
         }
     }
@@ -311,9 +379,21 @@ impl Product {
     pub fn acked_seconds(&self) -> f64 {
         match self {
             Self::ListenV1(listen) => as_seconds(listen.finalised()),
+            Self::ListenV2(listen) => as_seconds(listen.finalised()),
+            Self::AgentV1(agent) => as_seconds(agent.finalised()),
             Self::Passthrough { .. } => 0.0,
         }
     }
+}
+
+/// Audio that was pushed and is not finalised, in seconds.
+fn unacked(audio: &Audio, journal: &Journal, finalised: i64) -> f64 {
+    as_seconds(
+        audio
+            .micros_before(journal.end())
+            .saturating_sub(finalised)
+            .max(0),
+    )
 }
 
 /// Microseconds as seconds, for people.

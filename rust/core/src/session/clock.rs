@@ -98,7 +98,7 @@ impl Session {
     /// that it has not finalised, or the closing message went out.
     fn stalled_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
-        if self.blocked || self.product.audio().is_none() {
+        if self.blocked || !self.product.reports_all() {
             return None;
         }
         let leg = &self.legs[index];

@@ -100,7 +100,9 @@ impl Session {
             }
             Role::Standby => {
                 self.standby = Standby::Ready;
-                self.legs[index].head.extend(self.product.keepalive());
+                self.legs[index]
+                    .head
+                    .extend(self.product.standby_keepalive());
                 if self.nothing_unacked() {
                     self.take_over(now);
                 }
@@ -363,11 +365,11 @@ impl Session {
         let view = &self.legs[index].view;
         // Without a journal to go on from, what the leg said before it ended in order is all.
         let single = self.product.audio().is_none();
-        let closed = view.close_sent() || self.legs[index].input_ended;
+        let asked = view.close_sent() || self.legs[index].input_ended;
         let seen = Circumstances {
             close_sent: view.close_sent(),
             answered: self.product.answered(view, &self.journal)
-                || (single && closed && in_order(&end)),
+                || (asked && in_order(&end) && self.product.end_answers(view)),
             // The closing message itself is missing where it did not go out.
             unacked: single || self.closing || !self.nothing_unacked(),
             silent: now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0,

@@ -35,7 +35,10 @@ impl Session {
                 }
                 None => SendStep::Wait { until: Some(by) },
             },
-            Role::Standby => self.keep_alive(now, index, Some(STANDBY_KEEPALIVE), None),
+            Role::Standby => {
+                let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
+                self.keep_alive(now, index, interval, None)
+            }
             Role::Current => self.send_current(now, index),
         }
     }
@@ -89,7 +92,7 @@ impl Session {
                 if leg.cursor.byte() >= self.journal.end() {
                     leg.pace = None;
                 }
-                let payload = self.product.send_audio(&leg.view, start, payload);
+                let payload = self.product.send_audio(&mut leg.view, start, payload);
                 self.keep_within_limits(now);
                 Frame::Binary(payload)
             }

@@ -1,0 +1,520 @@
+//! `v1/agent/converse`: a conversation that goes on over another leg.
+//!
+//! The agent's messages have no times, so audio is acknowledged by where they come: what a leg has
+//! been sent when a user's turn is reported belongs to that turn or to one before it. The turn is
+//! complete when the agent has said what it answers; one without an answer is heard again on the next leg, and its
+//! text is not delivered twice.
+//!
+//! What is sent again on a later leg:
+//!
+//! - *Settings*, first, with the conversation so far; the greeting only if it was not said. An agent
+//!   that is named instead of described cannot be given the conversation.
+//! - *Updates* that were accepted, the last of each sort; their answers are not delivered. One
+//!   without an answer stays in its place.
+//! - *Injected messages* until the agent has said them, or what they ask for, or refused them.
+//! - *Anything else* until the agent's next answer. Function calls that were open are made again by
+//!   the new leg, with ids of its own.
+//!
+//! The agent's own audio is not resumed: where a leg ends in the middle of it, it ends there, and
+//! `AgentAudioDone` is made.
+
+use std::collections::VecDeque;
+
+use super::audio::Audio;
+use super::conversation::{Conversation, Update};
+use super::inbox::Inbox;
+use super::scan::Node;
+use super::{Effect, Gap, LegStart, LegView};
+use crate::frame::Frame;
+use crate::journal::{Control, Journal};
+
+/// `Error` messages kept until it is clear whether the application is to see them.
+const MAX_HELD: usize = 8;
+
+/// Turns in a row that the agent may leave without an answer; beyond it the oldest are not told
+/// from new ones.
+const MAX_TURNS: usize = 64;
+
+/// While nobody speaks, so much audio may hold the start of a turn that is not reported yet.
+const UNREPORTED: i64 = 10_000_000;
+
+/// What waits for an answer.
+#[derive(Debug, PartialEq)]
+enum Wants {
+    /// The settings.
+    Applied,
+    /// A change of the settings.
+    Updated(Update, Frame),
+    /// An answer to these words of the user.
+    Reply(String),
+    /// The agent to say this; `None`: what it likes.
+    Say(Option<String>),
+    /// Whatever the agent says next.
+    Anything,
+}
+
+/// A message of the application that a new leg would have to be sent again.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    wants: Wants,
+    /// The leg that it was sent on last.
+    leg: Option<u64>,
+}
+
+/// A user's turn that the agent has not answered.
+#[derive(Debug)]
+struct Turn {
+    /// Audio that the leg had been sent when the turn was reported, in bytes.
+    end: u64,
+    content: String,
+    /// The leg that reported it last.
+    leg: u64,
+}
+
+/// What one leg adds.
+#[derive(Debug, Default)]
+pub struct LegAgent {
+    /// Audio that it has been sent: the position after the last byte.
+    position: u64,
+    /// It hears a turn again whose start is known.
+    start_known: bool,
+    /// Answers to what headed the leg.
+    updates_to_drop: Vec<Update>,
+    /// The leg before ended while the agent spoke.
+    audio_cut_off: bool,
+}
+
+impl LegAgent {
+    /// Audio up to this position went out.
+    pub const fn sent_audio(&mut self, end: u64) {
+        self.position = end;
+    }
+}
+
+/// A conversation with an agent.
+#[derive(Debug)]
+pub struct AgentV1 {
+    audio: Audio,
+    conversation: Conversation,
+    open: VecDeque<Open>,
+    /// The application has had its `Welcome`.
+    welcomed: bool,
+    /// The settings were applied, and the application knows.
+    applied: bool,
+    /// The service says when the user starts to speak.
+    announces: bool,
+    user_speaks: bool,
+    agent_speaks: bool,
+    /// The user's turns that the agent has not answered.
+    turns: VecDeque<Turn>,
+    /// Audio that is not heard again, in bytes.
+    acked: u64,
+}
+
+impl AgentV1 {
+    /// A conversation that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            audio: Audio::Unknown(bytes::BytesMut::new()),
+            conversation: Conversation::default(),
+            open: VecDeque::new(),
+            welcomed: false,
+            applied: false,
+            announces: false,
+            user_speaks: false,
+            agent_speaks: false,
+            turns: VecDeque::new(),
+            acked: 0,
+        }
+    }
+
+    /// What a text message of the application is.
+    #[must_use]
+    pub fn classify(kind: Option<&str>) -> Control {
+        match kind {
+            Some("KeepAlive") => Control::KeepAlive,
+            // They stay until they are answered, whatever audio is acknowledged.
+            Some("Settings" | "InjectUserMessage" | "InjectAgentMessage") => Control::Configure,
+            Some(kind) if Update::asked(kind).is_some() => Control::Configure,
+            _ => Control::Other,
+        }
+    }
+
+    /// The audio's clock, as the settings say.
+    #[must_use]
+    pub const fn audio(&self) -> &Audio {
+        &self.audio
+    }
+
+    /// The application sends a control message, which is about to enter the journal.
+    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+        let number = journal.next_control();
+        let root = frame.as_str().and_then(Node::root);
+        let name = root
+            .and_then(|root| root.get("type"))
+            .and_then(|name| name.raw_str());
+        let words = |key| string(root?.get(key)?);
+        let wants = match (kind, name) {
+            (Control::KeepAlive | Control::Close, _) => return,
+            (_, Some("Settings")) if self.conversation.settle_on(frame) => {
+                let (encoding, rate) = self.conversation.input();
+                let query = format!("encoding={encoding}&sample_rate={rate}");
+                self.audio = Audio::from_query(&query);
+                Wants::Applied
+            }
+            (_, Some("InjectUserMessage")) => match words("content") {
+                Some(content) => Wants::Reply(content),
+                None => Wants::Anything,
+            },
+            (_, Some("InjectAgentMessage")) => Wants::Say(words("message")),
+            (_, name) => match name.and_then(Update::asked) {
+                Some(update) => Wants::Updated(update, frame.clone()),
+                None => Wants::Anything,
+            },
+        };
+        self.open.push_back(Open {
+            number,
+            wants,
+            leg: None,
+        });
+    }
+
+    /// All audio before a position belongs to turns that were answered. Where nobody speaks, so far
+    /// as anybody knows, there is nothing to lose.
+    #[must_use]
+    pub fn all_acked(&self, byte: u64) -> bool {
+        let quiet = !self.user_speaks && !self.agent_speaks && self.turns.is_empty();
+        quiet || self.acked >= byte
+    }
+
+    /// What keeps a leg open: nothing comes before the settings.
+    #[must_use]
+    pub fn keepalive(&self) -> Option<Frame> {
+        self.conversation
+            .is_settled()
+            .then(|| Frame::from(r#"{"type":"KeepAlive"}"#))
+    }
+
+    /// Audio that is not heard again, in microseconds.
+    #[must_use]
+    pub fn finalised(&self) -> i64 {
+        self.audio.micros_before(self.acked)
+    }
+
+    /// Where the next leg starts, and what it gets first.
+    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
+        let mut leg = LegView {
+            number,
+            ..LegView::default()
+        };
+        if number == 0 {
+            return LegStart {
+                view: leg,
+                cursor: journal.cursor(0),
+                head: Vec::new(),
+                gap: None,
+            };
+        }
+        let waiting = self.user_speaks || !self.turns.is_empty();
+        let mut cut = self.acked;
+        if !waiting && self.announces {
+            cut = cut.max(self.before(journal.sent()));
+        }
+        let kept = journal.first().min(journal.sent());
+        let start = if kept > cut {
+            self.from_sample(kept)
+        } else {
+            self.to_sample(cut)
+        };
+        // What nobody spoke in is not missed.
+        let gap = (start > cut && waiting).then(|| Gap {
+            start: self.audio.micros_before(cut),
+            end: self.audio.micros_before(start),
+            bytes: start - cut,
+        });
+        self.acked = self.acked.max(kept);
+        leg.agent = LegAgent {
+            position: start,
+            start_known: waiting,
+            updates_to_drop: Vec::new(),
+            audio_cut_off: self.agent_speaks,
+        };
+        let mut head = Vec::new();
+        // Until they are applied the journal has them.
+        if self.applied {
+            head.extend(self.conversation.resumed());
+            for (update, frame) in self.conversation.updates() {
+                leg.agent.updates_to_drop.push(update);
+                head.push(frame);
+            }
+        }
+        LegStart {
+            view: leg,
+            cursor: journal.cursor(start),
+            head,
+            gap,
+        }
+    }
+
+    /// The last sample's start at or before a position.
+    fn to_sample(&self, byte: u64) -> u64 {
+        match self.audio.layout() {
+            Some(_) => self.audio.position(self.audio.blocks_before(byte)),
+            None => byte,
+        }
+    }
+
+    /// The first sample's start at or behind a position.
+    fn from_sample(&self, byte: u64) -> u64 {
+        match self.audio.layout() {
+            Some(_) => self.audio.position(self.audio.block_from(byte)),
+            None => byte,
+        }
+    }
+
+    /// As long before a position as a turn may go unreported.
+    fn before(&self, byte: u64) -> u64 {
+        let Some(layout) = self.audio.layout() else {
+            return 0;
+        };
+        self.audio
+            .position(layout.block_at(self.audio.micros_before(byte) - UNREPORTED))
+    }
+
+    /// A control message went out on a leg.
+    pub fn sent(&mut self, leg: &LegView, number: u64) {
+        for open in self.open.iter_mut().filter(|open| open.number == number) {
+            open.leg = Some(leg.number);
+        }
+    }
+
+    /// A message came on the leg that speaks for the session.
+    pub fn receive(
+        &mut self,
+        leg: &mut LegView,
+        journal: &mut Journal,
+        frame: Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        if std::mem::take(&mut leg.agent.audio_cut_off) {
+            self.agent_speaks = false;
+            inbox.push(Frame::from(r#"{"type":"AgentAudioDone"}"#));
+        }
+        let acked = self.acked;
+        let root = frame.as_str().and_then(Node::root);
+        let kind = root
+            .and_then(|root| root.get("type"))
+            .and_then(|kind| kind.raw_str());
+        let mut effect = Effect {
+            result: true,
+            ..Effect::default()
+        };
+        let deliver = match (kind, root) {
+            _ if !frame.is_text() => {
+                self.agent_speaks = true;
+                true
+            }
+            (Some("Welcome"), _) => !std::mem::replace(&mut self.welcomed, true),
+            (Some("SettingsApplied"), _) => {
+                self.settle_first(leg, journal, |wants| *wants == Wants::Applied);
+                !std::mem::replace(&mut self.applied, true)
+            }
+            (Some("ConversationText"), Some(root)) => self.text(leg, journal, root),
+            (Some("UserStartedSpeaking"), _) => self.user_started(leg, journal),
+            (Some("AgentStartedSpeaking"), _) => {
+                self.agent_speaks = true;
+                true
+            }
+            (Some("AgentAudioDone"), _) => {
+                self.answers(leg, journal);
+                self.agent_speaks = false;
+                effect.delivered_final = true;
+                true
+            }
+            (Some("InjectionRefused"), _) => {
+                self.settle_first(leg, journal, |wants| {
+                    matches!(wants, Wants::Reply(_) | Wants::Say(_))
+                });
+                true
+            }
+            (Some("History"), Some(root)) => {
+                if root.get("function_calls").is_some() {
+                    self.conversation.called(root.text());
+                }
+                true
+            }
+            (Some("Error"), _) => {
+                if leg.held.len() < MAX_HELD {
+                    leg.held.push(frame);
+                }
+                return effect;
+            }
+            (Some(kind), _) => match Update::answered(kind) {
+                Some(update) => self.updated(leg, journal, update),
+                None => true,
+            },
+            (None, _) => true,
+        };
+        if deliver {
+            inbox.push(frame);
+        }
+        effect.advanced = self.acked > acked;
+        effect
+    }
+
+    /// Somebody said something: whether it is news.
+    fn text(&mut self, leg: &mut LegView, journal: &mut Journal, root: Node<'_>) -> bool {
+        let role = root.get("role").and_then(|role| role.raw_str());
+        let content = root.get("content").and_then(string);
+        let (Some(role), Some(content)) = (role, content) else {
+            return true;
+        };
+        match role {
+            "user" => {
+                let known = self.heard_again(leg.number, &content);
+                if !known {
+                    self.conversation.said(role, &content);
+                }
+                self.user_speaks = false;
+                leg.agent.start_known = false;
+                self.turns.push_back(Turn {
+                    end: leg.agent.position,
+                    content,
+                    leg: leg.number,
+                });
+                !known
+            }
+            "assistant" => {
+                self.conversation.said(role, &content);
+                self.settle_first(leg, journal, |wants| match wants {
+                    Wants::Say(Some(words)) => words.trim_start().starts_with(content.trim()),
+                    Wants::Say(None) => true,
+                    _ => false,
+                });
+                self.agent_speaks = true;
+                self.answers(leg, journal);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a turn that a leg reports was reported by one before. One that was and reads
+    /// differently now is news, and takes the other one's place.
+    fn heard_again(&mut self, leg: u64, content: &str) -> bool {
+        let earlier = |turn: &Turn| turn.leg != leg;
+        let again = self
+            .turns
+            .iter()
+            .position(|turn| earlier(turn) && turn.content == content);
+        let same = again.or_else(|| self.turns.iter().position(earlier));
+        if let Some(index) = same {
+            self.turns.remove(index);
+            let mut before = 0..index;
+            self.turns
+                .retain(|turn| before.next().is_none() || !earlier(turn));
+        }
+        while self.turns.len() >= MAX_TURNS {
+            self.turns.pop_front();
+        }
+        again.is_some()
+    }
+
+    /// The user starts to speak: whether it is news. What came well before has no turn in it.
+    fn user_started(&mut self, leg: &mut LegView, journal: &mut Journal) -> bool {
+        self.announces = true;
+        if std::mem::take(&mut leg.agent.start_known) {
+            return false;
+        }
+        if !self.user_speaks && self.turns.is_empty() {
+            self.ack(self.before(leg.agent.position), journal);
+        }
+        self.user_speaks = true;
+        true
+    }
+
+    /// The agent has answered, so it has understood what came before. That it starts to speak is
+    /// not enough: the words may never come.
+    fn answers(&mut self, leg: &LegView, journal: &mut Journal) {
+        let here = |turn: &Turn| turn.leg == leg.number;
+        let turns = &self.turns;
+        self.open.retain(|open| {
+            let answered = match &open.wants {
+                Wants::Anything => true,
+                Wants::Reply(words) => turns
+                    .iter()
+                    .any(|turn| here(turn) && turn.content == *words),
+                Wants::Applied | Wants::Updated(..) | Wants::Say(_) => false,
+            };
+            let done = answered && open.leg == Some(leg.number);
+            if done {
+                journal.settle(open.number);
+            }
+            !done
+        });
+        let end = self
+            .turns
+            .iter()
+            .filter(|turn| here(turn))
+            .map(|turn| turn.end)
+            .max();
+        self.turns.retain(|turn| !here(turn));
+        if let Some(end) = end {
+            self.ack(end, journal);
+        }
+    }
+
+    fn ack(&mut self, byte: u64, journal: &mut Journal) {
+        self.acked = self.acked.max(byte.min(journal.sent()));
+        journal.ack(self.acked);
+    }
+
+    /// An answer to an update: whether the application asked for it now.
+    fn updated(&mut self, leg: &mut LegView, journal: &mut Journal, update: Update) -> bool {
+        let again = leg
+            .agent
+            .updates_to_drop
+            .iter()
+            .position(|dropped| *dropped == update);
+        if let Some(index) = again {
+            leg.agent.updates_to_drop.remove(index);
+            return false;
+        }
+        let asked = self.settle_first(
+            leg,
+            journal,
+            |wants| matches!(wants, Wants::Updated(asked, _) if *asked == update),
+        );
+        if let Some(Wants::Updated(_, frame)) = asked {
+            self.conversation.accept(update, frame);
+        }
+        true
+    }
+
+    /// Settles the oldest message of a sort that this leg was sent.
+    fn settle_first(
+        &mut self,
+        leg: &LegView,
+        journal: &mut Journal,
+        sort: impl Fn(&Wants) -> bool,
+    ) -> Option<Wants> {
+        let here = |open: &Open| open.leg == Some(leg.number) && sort(&open.wants);
+        let index = self.open.iter().position(here)?;
+        let open = self.open.remove(index)?;
+        journal.settle(open.number);
+        Some(open.wants)
+    }
+}
+
+impl Default for AgentV1 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A string with its escapes undone.
+fn string(node: Node<'_>) -> Option<String> {
+    serde_json::from_str(node.text()).ok()
+}

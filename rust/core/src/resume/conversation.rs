@@ -1,0 +1,279 @@
+//! What a voice agent's new leg has to be told: its settings, what was said so far, and what was
+//! changed since.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value, json};
+
+use crate::frame::Frame;
+
+/// What is remembered of the conversation, in bytes; beyond it the oldest goes.
+const MAX_HISTORY: usize = 512 * 1024;
+
+/// What changes a part of the settings in the middle of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// The prompt.
+    Prompt,
+    /// The voice.
+    Speak,
+    /// The language model.
+    Think,
+    /// The language model that speaks first.
+    ThinkLive,
+    /// The transcription.
+    Listen,
+}
+
+impl Update {
+    /// By the name of the application's message.
+    #[must_use]
+    pub fn asked(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "UpdatePrompt" => Self::Prompt,
+            "UpdateSpeak" => Self::Speak,
+            "UpdateThink" => Self::Think,
+            "UpdateThink_Live" => Self::ThinkLive,
+            "UpdateListen" => Self::Listen,
+            _ => return None,
+        })
+    }
+
+    /// By the name of the service's answer.
+    #[must_use]
+    pub fn answered(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "PromptUpdated" => Self::Prompt,
+            "SpeakUpdated" => Self::Speak,
+            "ThinkUpdated" => Self::Think,
+            "ThinkLiveUpdated" => Self::ThinkLive,
+            "ListenUpdated" => Self::Listen,
+            _ => return None,
+        })
+    }
+}
+
+/// The conversation so far.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    settings: Option<Map<String, Value>>,
+    /// Entries of `agent.context.messages`, and how long each is.
+    history: VecDeque<(Value, usize)>,
+    bytes: usize,
+    /// Accepted ones, the last of each sort, in the order in which they were accepted.
+    updates: Vec<(Update, Frame)>,
+    /// The agent has said something: it does not greet again.
+    greeted: bool,
+}
+
+impl Conversation {
+    /// The application's settings. Only the first ones count: the service refuses others.
+    pub fn settle_on(&mut self, frame: &Frame) -> bool {
+        if self.settings.is_some() {
+            return false;
+        }
+        if let Ok(Value::Object(settings)) = serde_json::from_slice(frame.bytes()) {
+            self.settings = Some(settings);
+        }
+        self.settings.is_some()
+    }
+
+    /// The application has sent its settings.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    /// Encoding and sample rate of what the application sends, with the service's defaults.
+    #[must_use]
+    pub fn input(&self) -> (String, u64) {
+        let input = self
+            .settings
+            .as_ref()
+            .and_then(|settings| settings.get("audio")?.get("input"));
+        let encoding = input.and_then(|input| input.get("encoding")?.as_str());
+        let rate = input.and_then(|input| input.get("sample_rate")?.as_u64());
+        (
+            encoding.unwrap_or("linear16").to_owned(),
+            rate.unwrap_or(24_000),
+        )
+    }
+
+    /// Somebody said something.
+    pub fn said(&mut self, role: &str, content: &str) {
+        self.greeted |= role == "assistant";
+        self.remember(
+            json!({"type": "History", "role": role, "content": content}),
+            content.len() + 64,
+        );
+    }
+
+    /// A function was called, as the service's own history has it.
+    pub fn called(&mut self, history: &str) {
+        if let Ok(entry) = serde_json::from_str(history) {
+            self.remember(entry, history.len());
+        }
+    }
+
+    fn remember(&mut self, entry: Value, bytes: usize) {
+        self.history.push_back((entry, bytes));
+        self.bytes += bytes;
+        while self.bytes > MAX_HISTORY
+            && let Some((_, bytes)) = self.history.pop_front()
+        {
+            self.bytes -= bytes;
+        }
+    }
+
+    /// The service accepted a change.
+    pub fn accept(&mut self, update: Update, frame: Frame) {
+        self.updates.retain(|(earlier, _)| *earlier != update);
+        self.updates.push((update, frame));
+    }
+
+    /// Changes to be made again, in order.
+    pub fn updates(&self) -> impl Iterator<Item = (Update, Frame)> {
+        self.updates.iter().cloned()
+    }
+
+    /// The first message of a later leg: the settings, with the conversation so far.
+    #[must_use]
+    pub fn resumed(&self) -> Option<Frame> {
+        let mut settings = self.settings.clone()?;
+        // An agent may be named instead of described: then nothing can be added.
+        if let Some(Value::Object(agent)) = settings.get_mut("agent") {
+            if self.greeted {
+                agent.remove("greeting");
+            }
+            if !self.history.is_empty() {
+                let mut context = match agent.remove("context") {
+                    Some(Value::Object(context)) => context,
+                    _ => Map::new(),
+                };
+                let mut messages = match context.remove("messages") {
+                    Some(Value::Array(messages)) => messages,
+                    _ => Vec::new(),
+                };
+                messages.extend(self.history.iter().map(|(entry, _)| entry.clone()));
+                context.insert("messages".into(), messages.into());
+                agent.insert("context".into(), context.into());
+            }
+        }
+        Some(Frame::from(serde_json::to_string(&settings).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resumed(settings: &'static str, said: &[(&str, &str)]) -> Value {
+        let mut conversation = Conversation::default();
+        assert!(conversation.settle_on(&Frame::from(settings)));
+        for (role, content) in said {
+            conversation.said(role, content);
+        }
+        serde_json::from_slice(conversation.resumed().unwrap().bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_conversation_goes_into_the_context() {
+        let said = [("user", "Hi \"there\"."), ("assistant", "Hello.")];
+        let entries = [
+            json!({"type": "History", "role": "user", "content": "Hi \"there\"."}),
+            json!({"type": "History", "role": "assistant", "content": "Hello."}),
+        ];
+        for settings in [
+            r#"{"type":"Settings","agent":{"greeting":"Hello."}}"#,
+            r#"{"type":"Settings","agent":{"context":null}}"#,
+            r#"{"type":"Settings","agent":{"context":{"messages":null}}}"#,
+            r#"{"type":"Settings","agent":{"context":{"messages":[]}}}"#,
+        ] {
+            let expected = json!({"type": "Settings", "agent": {"context": {"messages": entries}}});
+            assert_eq!(resumed(settings, &said), expected, "{settings}");
+        }
+        let value = resumed(
+            r#"{"type":"Settings","agent":{"context":{"messages":[{"x":1}]},"speak":{"y":2}}}"#,
+            &said[..1],
+        );
+        let agent = json!({"context": {"messages": [{"x": 1}, entries[0]]}, "speak": {"y": 2}});
+        assert_eq!(value["agent"], agent);
+    }
+
+    #[test]
+    fn without_a_conversation_the_settings_are_the_same() {
+        let settings = r#"{"type":"Settings","agent":{"greeting":"Hello.","think":{"a":1.5}}}"#;
+        assert_eq!(
+            resumed(settings, &[]),
+            serde_json::from_str::<Value>(settings).unwrap()
+        );
+        let named = r#"{"type":"Settings","agent":"an-agent-id"}"#;
+        let same = serde_json::from_str::<Value>(named).unwrap();
+        assert_eq!(resumed(named, &[("user", "Hi.")]), same);
+    }
+
+    #[test]
+    fn the_greeting_is_kept_until_it_was_said() {
+        let settings = r#"{"type":"Settings","agent":{"greeting":"Hello."}}"#;
+        assert_eq!(
+            resumed(settings, &[("user", "Hi.")])["agent"]["greeting"],
+            "Hello."
+        );
+        assert!(
+            resumed(settings, &[("assistant", "Hello.")])["agent"]
+                .get("greeting")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn the_first_settings_count() {
+        let mut conversation = Conversation::default();
+        assert!(!conversation.settle_on(&Frame::from("[]")));
+        assert!(conversation.settle_on(&Frame::from(r#"{"a":1}"#)));
+        assert!(!conversation.settle_on(&Frame::from(r#"{"a":2}"#)));
+        assert_eq!(conversation.resumed(), Some(Frame::from(r#"{"a":1}"#)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut conversation = Conversation::default();
+        conversation.settle_on(&Frame::from(r#"{"agent":{}}"#));
+        let long = "x".repeat(100_000);
+        for count in 0..12 {
+            conversation.said("user", &format!("{count}{long}"));
+        }
+        let settings = conversation.resumed().unwrap();
+        assert!(settings.len() < MAX_HISTORY, "{}", settings.len());
+        let text = settings.as_str().unwrap();
+        assert!(text.contains("\"11xx") && !text.contains("\"1xx"));
+    }
+
+    #[test]
+    fn the_last_update_of_each_sort_is_made_again() {
+        let mut conversation = Conversation::default();
+        for (update, text) in [
+            (Update::Prompt, "1"),
+            (Update::Speak, "2"),
+            (Update::Think, "3"),
+            (Update::Speak, "4"),
+        ] {
+            conversation.accept(update, Frame::from(text));
+        }
+        let texts: Vec<Frame> = conversation.updates().map(|(_, frame)| frame).collect();
+        assert_eq!(
+            texts,
+            [Frame::from("1"), Frame::from("3"), Frame::from("4")]
+        );
+    }
+
+    #[test]
+    fn audio_has_the_service_s_defaults() {
+        let mut conversation = Conversation::default();
+        assert_eq!(conversation.input(), ("linear16".into(), 24_000));
+        conversation.settle_on(&Frame::from(
+            r#"{"audio":{"input":{"encoding":"mulaw","sample_rate":8000}}}"#,
+        ));
+        assert_eq!(conversation.input(), ("mulaw".into(), 8_000));
+    }
+}

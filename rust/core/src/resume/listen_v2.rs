@@ -1,0 +1,335 @@
+//! `v2/listen` (Flux): what its messages acknowledge, and how those of a later leg become the
+//! session's.
+//!
+//! A leg counts its turns and its messages from 0 and its time from its own start; the session's
+//! [`Turns`] and `sequence` go on. The request id is each leg's own. Where the model does not say
+//! when a word was spoken, times are the windows' alone.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::audio::Audio;
+use super::controls::Configures;
+use super::inbox::Inbox;
+use super::rewrite::Edits;
+use super::scan::Node;
+use super::turn_info::TurnInfo;
+use super::turns::{Event, Turns};
+use super::{Effect, Gap, LegStart, LegView};
+use crate::frame::Frame;
+use crate::journal::{Control, Journal};
+
+/// `Error` messages kept until it is clear whether the application is to see them.
+const MAX_HELD: usize = 8;
+
+/// What a count may be: beyond it numbers are not exact for everybody.
+pub const COUNTS: Range<i64> = 0..1 << 53;
+
+/// A `ForceEndTurn` whose turn has not ended.
+#[derive(Debug)]
+struct ForcedEnd {
+    number: u64,
+    /// Audio before it, in microseconds; `None` where the audio has no clock.
+    place: Option<i64>,
+    /// The leg that it was sent on last.
+    leg: Option<u64>,
+}
+
+/// A Flux session.
+#[derive(Debug)]
+pub struct ListenV2 {
+    audio: Audio,
+    turns: Turns,
+    configures: Configures,
+    forced: VecDeque<ForcedEnd>,
+    /// The application knows that it is connected.
+    connected: bool,
+    /// Number of the next message.
+    sequence: i64,
+}
+
+impl ListenV2 {
+    /// A session that asks for this.
+    #[must_use]
+    pub fn new(query: &str) -> Self {
+        Self {
+            audio: Audio::from_query(query),
+            turns: Turns::default(),
+            configures: Configures::default(),
+            forced: VecDeque::new(),
+            connected: false,
+            sequence: 0,
+        }
+    }
+
+    /// What a text message of the application is.
+    #[must_use]
+    pub fn classify(kind: Option<&str>) -> Control {
+        match kind {
+            Some("ForceEndTurn") => Control::Finalize,
+            Some("Configure") => Control::Configure,
+            Some("CloseStream") => Control::Close,
+            _ => Control::Other,
+        }
+    }
+
+    /// The audio's clock.
+    #[must_use]
+    pub const fn audio(&self) -> &Audio {
+        &self.audio
+    }
+
+    /// The application sends audio.
+    pub fn feed(&mut self, payload: &[u8]) {
+        self.audio.feed(payload);
+    }
+
+    /// The application sends a control message, which is about to enter the journal.
+    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+        let number = journal.next_control();
+        let clock = self.audio.layout().is_some();
+        let place = clock.then(|| self.audio.micros_before(journal.end()));
+        match kind {
+            Control::Finalize => self.forced.push_back(ForcedEnd {
+                number,
+                place,
+                leg: None,
+            }),
+            Control::Configure => self.configures.push(number, place, frame.clone()),
+            Control::KeepAlive | Control::Close | Control::Other => {}
+        }
+    }
+
+    /// Nothing before a position is open: turns have ended, and what follows has no words. Of audio
+    /// without a clock nobody knows.
+    #[must_use]
+    pub fn all_acked(&self, byte: u64) -> bool {
+        match self.audio.layout() {
+            Some(_) => self.turns.quiet_until(self.audio.micros_before(byte)),
+            None => byte == 0,
+        }
+    }
+
+    /// Audio before this time is not heard again, in microseconds.
+    #[must_use]
+    pub const fn finalised(&self) -> i64 {
+        self.turns.acked()
+    }
+
+    /// Where the next leg starts, and what it gets first.
+    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
+        let mut leg = LegView {
+            number,
+            ..LegView::default()
+        };
+        let mut cursor = journal.cursor(0);
+        let (mut gap, mut header) = (None, None);
+        if let Some(layout) = self.audio.layout().filter(|_| number > 0) {
+            let sent = self.audio.blocks_before(journal.sent());
+            let cut = layout.block_at(self.turns.acked()).min(sent);
+            let kept = self
+                .audio
+                .block_from(journal.first().min(journal.sent()))
+                .min(sent);
+            let start = if kept > 0 { cut.max(kept) } else { cut };
+            leg.offset = layout.micros(start);
+            if start > cut {
+                gap = Some(Gap {
+                    start: layout.micros(cut),
+                    end: leg.offset,
+                    bytes: self.audio.position(start) - self.audio.position(cut),
+                });
+                self.turns.skip_to(leg.offset);
+            }
+            cursor = journal.cursor(self.audio.position(start));
+            header = self.audio.header_from(start);
+        }
+        leg.turns = self.turns.begin_leg(number == 0);
+        let configure = self.configures.head();
+        leg.replies_to_drop = u32::from(configure.is_some());
+        let head = configure
+            .into_iter()
+            .chain(header.map(Frame::Binary))
+            .collect();
+        LegStart {
+            view: leg,
+            cursor,
+            head,
+            gap,
+        }
+    }
+
+    /// A control message went out on a leg.
+    pub fn sent(&mut self, leg: &LegView, kind: Control, number: u64) {
+        match kind {
+            Control::Finalize => {
+                for forced in self
+                    .forced
+                    .iter_mut()
+                    .filter(|forced| forced.number == number)
+                {
+                    forced.leg = Some(leg.number);
+                }
+            }
+            Control::Configure => self.configures.sent(number, leg.number),
+            Control::Close | Control::KeepAlive | Control::Other => {}
+        }
+    }
+
+    /// A message came on the leg that speaks for the session.
+    pub fn receive(
+        &mut self,
+        leg: &mut LegView,
+        journal: &mut Journal,
+        frame: Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        let root = frame.as_str().and_then(Node::root);
+        let kind = root
+            .and_then(|root| root.get("type"))
+            .and_then(|kind| kind.raw_str());
+        let (Some(root), Some(kind)) = (root, kind) else {
+            inbox.push(frame);
+            return Effect::default();
+        };
+        match kind {
+            "TurnInfo" => {
+                if let Some(info) = TurnInfo::read(root, leg.offset, self.turns.ended()) {
+                    return self.turn_info(leg, journal, (root, &info), &frame, inbox);
+                }
+                self.deliver(leg, root, Edits::default(), &frame, inbox);
+            }
+            "Connected" => {
+                if !std::mem::replace(&mut self.connected, true) {
+                    self.deliver(leg, root, Edits::default(), &frame, inbox);
+                }
+            }
+            "Error" => {
+                if leg.held.len() < MAX_HELD {
+                    leg.held.push(frame);
+                    self.number_held(leg);
+                }
+            }
+            _ if kind.starts_with("Configure") => {
+                if leg.replies_to_drop > 0 {
+                    leg.replies_to_drop -= 1;
+                } else {
+                    if let Some(number) = self
+                        .configures
+                        .reply(leg.number, kind == "ConfigureSuccess")
+                    {
+                        journal.settle(number);
+                    }
+                    self.deliver(leg, root, Edits::default(), &frame, inbox);
+                }
+            }
+            _ => self.deliver(leg, root, Edits::default(), &frame, inbox),
+        }
+        Effect::default()
+    }
+
+    fn turn_info(
+        &mut self,
+        leg: &mut LegView,
+        journal: &mut Journal,
+        (root, info): (Node<'_>, &TurnInfo<'_>),
+        frame: &Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        let acked = self.turns.acked();
+        let heard = info.heard();
+        leg.metadata |= leg.close_sent;
+        let said = self.turns.hear(&mut leg.turns, &heard);
+        if let Some(said) = said {
+            for event in said.made.into_iter().chain([said.event]) {
+                self.deliver(leg, root, info.edits(&said, event), frame, inbox);
+            }
+        }
+        let ended = (info.event == Event::EndOfTurn).then_some(info.trigger);
+        self.settle_forced(leg, journal, ended);
+        let acks = self.turns.acked();
+        if let Some(layout) = self.audio.layout() {
+            journal.ack(self.audio.position(layout.block_at(acks)));
+        }
+        Effect {
+            result: true,
+            delivered_final: said.is_some_and(|said| said.event == Event::EndOfTurn),
+            advanced: acks > acked,
+        }
+    }
+
+    /// A forced end is done with when its turn has ended, or had before it came.
+    fn settle_forced(&mut self, leg: &LegView, journal: &mut Journal, ended: Option<Option<&str>>) {
+        // The turn ends with what was transcribed by then: before the place where it was forced.
+        let manual = ended.is_some_and(|trigger| trigger.is_none_or(|cause| cause == "manual"));
+        let mut answered = manual;
+        let acked = self.turns.acked();
+        self.forced.retain(|forced| {
+            let oldest = forced.leg == Some(leg.number) && std::mem::take(&mut answered);
+            let open = !oldest && forced.place.is_none_or(|place| place > acked);
+            if !open {
+                journal.settle(forced.number);
+            }
+            open
+        });
+    }
+
+    /// Gives a message its number in the session, and hands it over.
+    fn deliver(
+        &mut self,
+        leg: &mut LegView,
+        root: Node<'_>,
+        mut edits: Edits,
+        frame: &Frame,
+        inbox: &mut Inbox,
+    ) {
+        let node = root.get("sequence_id");
+        if let Some((node, own)) = node.and_then(|node| Some((node, node.integer()?)))
+            && COUNTS.contains(&own)
+        {
+            // The first leg's numbers are the session's, but for what is held back.
+            let number = if leg.number == 0 && leg.held.is_empty() {
+                own
+            } else {
+                self.sequence
+            };
+            if number != own {
+                edits.replace(node.span(), number.to_string());
+            }
+            self.sequence = number + 1;
+        }
+        inbox.push(edits.apply_to(frame));
+        self.number_held(leg);
+    }
+
+    /// What is held back comes after everything so far, if it comes.
+    fn number_held(&self, leg: &mut LegView) {
+        for (held, number) in leg.held.iter_mut().zip(self.sequence..) {
+            let Some(node) = held.as_str().and_then(Node::root) else {
+                continue;
+            };
+            let Some(node) = node.get("sequence_id") else {
+                continue;
+            };
+            if node.integer() != Some(number) {
+                let mut edits = Edits::default();
+                edits.replace(node.span(), number.to_string());
+                *held = edits.apply_to(held);
+            }
+        }
+    }
+
+    /// The leg has answered `CloseStream`: windows have come up to the audio's end.
+    #[must_use]
+    pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
+        let end = self.audio.micros_before(journal.end());
+        leg.close_sent && self.audio.layout().is_some() && self.turns.reported_until(end)
+    }
+
+    /// Of audio without a clock nobody knows whether windows have come up to its end: a leg that
+    /// reports after `CloseStream`, and then ends by itself, has said everything.
+    #[must_use]
+    pub const fn end_answers(&self, leg: &LegView) -> bool {
+        self.audio.layout().is_none() && leg.metadata
+    }
+}

@@ -1,0 +1,539 @@
+//! Flux's turns over any number of legs: which event of a later leg is news, and as what.
+//!
+//! ```text
+//!              StartOfTurn              EagerEndOfTurn
+//!   Between ───────────────▶ Ongoing ──────────────────▶ Awaiting
+//!      ▲                     │     ▲                     │     │
+//!      │      EndOfTurn      │     └─────────────────────┘     │
+//!      └─────────────────────┤           TurnResumed           │
+//!      └─────────────────────┴─────────────────────────────────┘
+//!                             EndOfTurn
+//! ```
+//!
+//! The application sees this machine and so does each leg, from its own start on. A later leg hears
+//! again what came after the last end of a turn, so its machine runs behind the application's: what
+//! it says about audio that was reported is left out, and what it says then is put into the words
+//! that follow from where the application stands.
+//!
+//! Only the end of a turn is never left out: each one that a leg reports behind the last delivered
+//! one is new, and has words that no other turn has. Where it comes earlier than before (a forced
+//! end hears less in a replay, which runs faster), windows of its turn had been reported beyond it:
+//! they belong to the next turn now, and are reported again as such.
+
+use super::results::ROUNDING;
+
+/// An Update without words acknowledges what ends so long before it: a word may be on its way.
+const WORD_UNDER_WAY: i64 = 2_000_000;
+
+/// An Update comes about every quarter of a second of audio; what is left of one is not reported.
+const WINDOW: i64 = 250_000;
+
+/// What a `TurnInfo` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// More audio, the same state.
+    Update,
+    /// Somebody speaks.
+    StartOfTurn,
+    /// That may have been all.
+    EagerEndOfTurn,
+    /// It was not.
+    TurnResumed,
+    /// That was all.
+    EndOfTurn,
+}
+
+impl Event {
+    /// By its name; `None` for one that is not known.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "Update" => Self::Update,
+            "StartOfTurn" => Self::StartOfTurn,
+            "EagerEndOfTurn" => Self::EagerEndOfTurn,
+            "TurnResumed" => Self::TurnResumed,
+            "EndOfTurn" => Self::EndOfTurn,
+            _ => return None,
+        })
+    }
+
+    /// Its name in a message.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Update => "Update",
+            Self::StartOfTurn => "StartOfTurn",
+            Self::EagerEndOfTurn => "EagerEndOfTurn",
+            Self::TurnResumed => "TurnResumed",
+            Self::EndOfTurn => "EndOfTurn",
+        }
+    }
+}
+
+/// A `TurnInfo`; times in microseconds on the session's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard<'a> {
+    /// What it reports.
+    pub event: Event,
+    /// The turn's number on its leg.
+    pub index: i64,
+    /// Start of its window.
+    pub start: i64,
+    /// End of its window.
+    pub end: i64,
+    /// What was said in the turn so far, as it is written; without what an earlier turn has.
+    pub transcript: &'a str,
+    /// An earlier turn has some of it.
+    pub clipped: bool,
+}
+
+/// What the application is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// An event that the leg did not report, but follows for the application; it comes first.
+    pub made: Option<Event>,
+    /// The event.
+    pub event: Event,
+    /// The turn's number.
+    pub index: i64,
+    /// Start of the window.
+    pub start: i64,
+    /// End of the window.
+    pub end: i64,
+}
+
+/// Where a leg's own turns stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LegTurns {
+    /// It is the session's first: what it says is passed on as it is.
+    first_leg: bool,
+    /// What ends here or before was reported over an earlier leg, for the turn that is open.
+    from: i64,
+    /// It has reported the start of a turn, and not its end.
+    started: bool,
+    /// The transcript of an eager end that it has not taken back.
+    eager: Option<String>,
+    /// A turn has ended on this leg, so it knows where the next one starts.
+    ended: bool,
+}
+
+impl LegTurns {
+    fn follow(&mut self, heard: &Heard<'_>) {
+        match heard.event {
+            Event::Update => {}
+            Event::StartOfTurn => self.started = true,
+            Event::EagerEndOfTurn => {
+                self.started = true;
+                self.eager = Some(heard.transcript.to_owned());
+            }
+            Event::TurnResumed => self.eager = None,
+            Event::EndOfTurn => {
+                self.started = false;
+                self.eager = None;
+            }
+        }
+    }
+}
+
+/// Where the session's turns stand, as the application has seen them; times in microseconds.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// The turn that is open, or comes next.
+    index: i64,
+    /// Start of its window, once the application knows it.
+    start: Option<i64>,
+    /// It has had its `StartOfTurn`.
+    started: bool,
+    /// The transcript of an eager end that the application has not seen taken back.
+    eager: Option<String>,
+    /// Where the last turn ended.
+    ended: i64,
+    /// End of the last window that was delivered.
+    reached: i64,
+    /// Audio before it needs not be heard again.
+    acked: i64,
+    /// Up to here nothing is left open; `None` inside a turn.
+    quiet: Option<i64>,
+}
+
+impl Turns {
+    /// Audio before this time needs not be heard again.
+    #[must_use]
+    pub const fn acked(&self) -> i64 {
+        self.acked
+    }
+
+    /// Where the last turn ended.
+    #[must_use]
+    pub const fn ended(&self) -> i64 {
+        self.ended
+    }
+
+    /// Nothing said before this time is open, but for what is too short for a window.
+    #[must_use]
+    pub fn quiet_until(&self, time: i64) -> bool {
+        self.acked >= time || self.quiet.is_some_and(|quiet| quiet + WINDOW > time)
+    }
+
+    /// Windows have come up to this time, but for what is too short for one.
+    #[must_use]
+    pub const fn reported_until(&self, time: i64) -> bool {
+        self.reached + WINDOW > time
+    }
+
+    /// What came before this time is lost: nobody will report it.
+    pub fn skip_to(&mut self, time: i64) {
+        self.acked = self.acked.max(time);
+    }
+
+    /// A leg starts to speak for the session.
+    pub fn begin_leg(&mut self, first_leg: bool) -> LegTurns {
+        if !first_leg {
+            self.start.get_or_insert(self.ended);
+        }
+        LegTurns {
+            first_leg,
+            from: self.reached,
+            ..LegTurns::default()
+        }
+    }
+
+    /// A leg reports: what the application is told, if it is news.
+    pub fn hear(&mut self, leg: &mut LegTurns, heard: &Heard<'_>) -> Option<Said> {
+        leg.follow(heard);
+        self.settle(leg, heard);
+        let said = if leg.first_leg {
+            Some(Self::as_it_is(heard))
+        } else {
+            self.news(leg, heard)
+        };
+        let said = said?;
+        self.start = Some(said.start);
+        self.index = said.index;
+        self.reached = said.end;
+        for event in said.made.into_iter().chain([said.event]) {
+            match event {
+                Event::Update => {}
+                Event::StartOfTurn => self.started = true,
+                Event::EagerEndOfTurn => self.eager = Some(heard.transcript.to_owned()),
+                Event::TurnResumed => self.eager = None,
+                Event::EndOfTurn => self.turn_ended(leg, said.end),
+            }
+        }
+        Some(said)
+    }
+
+    /// Takes what an event acknowledges, whether or not it is news.
+    fn settle(&mut self, leg: &LegTurns, heard: &Heard<'_>) {
+        match heard.event {
+            Event::Update if !leg.started && heard.transcript.is_empty() => {
+                self.acked = self.acked.max(heard.end - WORD_UNDER_WAY);
+                self.quiet = self.quiet.max(Some(heard.end));
+            }
+            Event::Update if !leg.started => {}
+            Event::Update | Event::StartOfTurn | Event::EagerEndOfTurn | Event::TurnResumed => {
+                self.quiet = None;
+            }
+            Event::EndOfTurn => {
+                self.acked = self.acked.max(heard.end);
+                self.quiet = self.quiet.max(Some(heard.end));
+            }
+        }
+    }
+
+    fn turn_ended(&mut self, leg: &mut LegTurns, end: i64) {
+        leg.ended = true;
+        leg.from = end;
+        self.ended = end;
+        self.index += 1;
+        self.start = None;
+        self.started = false;
+        self.eager = None;
+    }
+
+    const fn as_it_is(heard: &Heard<'_>) -> Said {
+        Said {
+            made: None,
+            event: heard.event,
+            index: heard.index,
+            start: heard.start,
+            end: heard.end,
+        }
+    }
+
+    /// What a later leg says, for an application that stands elsewhere.
+    fn news(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<Said> {
+        let (made, event) = match heard.event {
+            Event::EndOfTurn => self.end_of_turn(heard)?,
+            _ if heard.end <= leg.from + ROUNDING => return None,
+            event if self.started => self.within_a_turn(leg, event),
+            event => between_turns(leg, event, heard),
+        };
+        // The leg does not know where the turn started that was open before it.
+        let start = match self.start {
+            Some(start) if !leg.ended => start,
+            Some(_) | None => heard.start.max(self.ended),
+        };
+        let end = heard.end.max(start);
+        Some(Said {
+            made,
+            event,
+            index: self.index,
+            start,
+            end,
+        })
+    }
+
+    fn end_of_turn(&self, heard: &Heard<'_>) -> Option<(Option<Event>, Event)> {
+        let nothing_left = heard.clipped && heard.transcript.is_empty();
+        if heard.end <= self.ended + ROUNDING || nothing_left {
+            return None;
+        }
+        let made = match &self.eager {
+            _ if !self.started => Some(Event::StartOfTurn),
+            Some(eager) if eager != heard.transcript => Some(Event::TurnResumed),
+            Some(_) | None => None,
+        };
+        Some((made, Event::EndOfTurn))
+    }
+
+    fn within_a_turn(&self, leg: &LegTurns, event: Event) -> (Option<Event>, Event) {
+        match event {
+            // The leg has come to the same eager end, and has not taken it back.
+            Event::Update | Event::StartOfTurn if self.eager.is_some() => {
+                let confirmed = self.eager == leg.eager;
+                (
+                    None,
+                    if confirmed {
+                        Event::Update
+                    } else {
+                        Event::TurnResumed
+                    },
+                )
+            }
+            Event::TurnResumed if self.eager.is_some() => (None, Event::TurnResumed),
+            Event::Update | Event::StartOfTurn | Event::TurnResumed => (None, Event::Update),
+            Event::EagerEndOfTurn | Event::EndOfTurn => {
+                (self.eager.as_ref().map(|_| Event::TurnResumed), event)
+            }
+        }
+    }
+}
+
+/// The application has yet to be told that a turn has started: perhaps the leg has said so about
+/// audio that was reported without words.
+fn between_turns(leg: &LegTurns, event: Event, heard: &Heard<'_>) -> (Option<Event>, Event) {
+    match event {
+        Event::Update if leg.started && !heard.transcript.is_empty() => (None, Event::StartOfTurn),
+        Event::Update => (None, Event::Update),
+        Event::StartOfTurn | Event::TurnResumed => (None, Event::StartOfTurn),
+        Event::EagerEndOfTurn | Event::EndOfTurn => (Some(Event::StartOfTurn), event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Event::{EagerEndOfTurn, EndOfTurn, StartOfTurn, TurnResumed, Update};
+
+    use super::*;
+
+    const fn heard(event: Event, start: i64, end: i64, transcript: &str) -> Heard<'_> {
+        Heard {
+            event,
+            index: 0,
+            start,
+            end,
+            transcript,
+            clipped: false,
+        }
+    }
+
+    const fn said(made: Option<Event>, event: Event, index: i64, start: i64, end: i64) -> Said {
+        Said {
+            made,
+            event,
+            index,
+            start,
+            end,
+        }
+    }
+
+    /// A first leg has ended in the middle of turn 0, after these events; seconds.
+    fn after(events: &[(Event, i64, &str)]) -> (Turns, LegTurns) {
+        let mut turns = Turns::default();
+        let mut leg = turns.begin_leg(true);
+        for (event, end, transcript) in events {
+            let heard = heard(*event, 0, end * 1_000_000, transcript);
+            assert_eq!(
+                turns.hear(&mut leg, &heard),
+                Some(said(None, *event, 0, 0, end * 1_000_000))
+            );
+        }
+        let leg = turns.begin_leg(false);
+        (turns, leg)
+    }
+
+    /// What a later leg's events become: `made`, event, end in seconds.
+    fn then(
+        (turns, leg): &mut (Turns, LegTurns),
+        events: &[(Event, i64, &str)],
+    ) -> Vec<(Option<Event>, Event, i64)> {
+        let mut told = Vec::new();
+        for (event, end, transcript) in events {
+            let heard = heard(*event, 0, end * 1_000_000, transcript);
+            if let Some(said) = turns.hear(leg, &heard) {
+                told.push((said.made, said.event, said.end / 1_000_000));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn what_was_reported_is_not_said_again() {
+        let mut state = after(&[(StartOfTurn, 1, "a"), (Update, 3, "a b")]);
+        let told = then(
+            &mut state,
+            &[
+                (StartOfTurn, 1, "a"),
+                (Update, 3, "a b"),
+                (Update, 4, "a b"),
+            ],
+        );
+        assert_eq!(told, [(None, Update, 4)]);
+    }
+
+    #[test]
+    fn a_turn_starts_once_even_if_late() {
+        let mut state = after(&[(Update, 5, "")]);
+        // It was reported without words; the leg finds some before its end.
+        let told = then(
+            &mut state,
+            &[
+                (StartOfTurn, 4, "a"),
+                (Update, 5, "a"),
+                (Update, 6, "a b"),
+                (Update, 7, "a b"),
+            ],
+        );
+        assert_eq!(told, [(None, StartOfTurn, 6), (None, Update, 7)]);
+        let mut state = after(&[(Update, 5, "")]);
+        let told = then(&mut state, &[(StartOfTurn, 4, "a"), (EndOfTurn, 6, "a")]);
+        assert_eq!(told, [(Some(StartOfTurn), EndOfTurn, 6)]);
+        let mut state = after(&[(StartOfTurn, 1, "a")]);
+        let told = then(&mut state, &[(StartOfTurn, 2, "a")]);
+        assert_eq!(told, [(None, Update, 2)]);
+    }
+
+    #[test]
+    fn an_eager_end_is_confirmed_or_taken_back() {
+        let events = [(StartOfTurn, 1, "a"), (EagerEndOfTurn, 3, "a")];
+        let cases: [(&[(Event, i64, &str)], &[(Option<Event>, Event, i64)]); 7] = [
+            (&[(EndOfTurn, 4, "a")], &[(None, EndOfTurn, 4)]),
+            (
+                &[(EndOfTurn, 4, "a b")],
+                &[(Some(TurnResumed), EndOfTurn, 4)],
+            ),
+            (&[(Update, 4, "a")], &[(None, TurnResumed, 4)]),
+            (
+                &[(Update, 4, "a b"), (Update, 5, "a b")],
+                &[(None, TurnResumed, 4), (None, Update, 5)],
+            ),
+            (
+                &[(EagerEndOfTurn, 4, "a")],
+                &[(Some(TurnResumed), EagerEndOfTurn, 4)],
+            ),
+            // The leg has come to the same end, before or where the application knows it.
+            (
+                &[
+                    (EagerEndOfTurn, 3, "a"),
+                    (Update, 4, "a"),
+                    (EndOfTurn, 5, "a"),
+                ],
+                &[(None, Update, 4), (None, EndOfTurn, 5)],
+            ),
+            (
+                &[(EagerEndOfTurn, 3, "a"), (TurnResumed, 4, "a b")],
+                &[(None, TurnResumed, 4)],
+            ),
+        ];
+        for (told, expected) in cases {
+            assert_eq!(then(&mut after(&events), told), expected, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_application_never_saw_is_not_taken_back() {
+        let mut state = after(&[(StartOfTurn, 1, "a"), (Update, 4, "a")]);
+        let told = then(
+            &mut state,
+            &[
+                (EagerEndOfTurn, 3, "a"),
+                (TurnResumed, 5, "a b"),
+                (EagerEndOfTurn, 6, "a b"),
+            ],
+        );
+        assert_eq!(told, [(None, Update, 5), (None, EagerEndOfTurn, 6)]);
+    }
+
+    #[test]
+    fn windows_and_numbers_go_on() {
+        let mut turns = Turns::default();
+        let mut leg = turns.begin_leg(true);
+        turns.hear(&mut leg, &heard(EndOfTurn, 0, 5_000_000, "a"));
+        let update = Heard {
+            index: 1,
+            ..heard(Update, 5_000_000, 6_000_000, "")
+        };
+        turns.hear(&mut leg, &update);
+        // It starts a little later than the turn that is open.
+        let mut leg = turns.begin_leg(false);
+        let first = turns.hear(&mut leg, &heard(StartOfTurn, 5_500_000, 7_000_000, "b"));
+        assert_eq!(
+            first,
+            Some(said(None, StartOfTurn, 1, 5_000_000, 7_000_000))
+        );
+        let end = turns.hear(&mut leg, &heard(EndOfTurn, 5_500_000, 8_000_000, "b"));
+        assert_eq!(end, Some(said(None, EndOfTurn, 1, 5_000_000, 8_000_000)));
+        let next = turns.hear(&mut leg, &heard(StartOfTurn, 8_000_000, 9_000_000, "c"));
+        assert_eq!(next, Some(said(None, StartOfTurn, 2, 8_000_000, 9_000_000)));
+    }
+
+    #[test]
+    fn an_end_that_comes_earlier_in_a_replay_ends_the_turn_there() {
+        let mut state = after(&[(StartOfTurn, 1, "a"), (Update, 9, "a b c")]);
+        let told = then(&mut state, &[(EndOfTurn, 6, "a b"), (StartOfTurn, 7, "c")]);
+        assert_eq!(told, [(None, EndOfTurn, 6), (None, StartOfTurn, 7)]);
+    }
+
+    #[test]
+    fn a_turn_that_is_heard_from_the_start_again_is_not_ended_again() {
+        let mut state = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a")]);
+        assert_eq!(
+            then(&mut state, &[(StartOfTurn, 1, ""), (EndOfTurn, 4, "")]),
+            []
+        );
+        let (mut turns, mut leg) = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a")]);
+        let nothing_new = Heard {
+            clipped: true,
+            ..heard(EndOfTurn, 0, 5_000_000, "")
+        };
+        assert_eq!(turns.hear(&mut leg, &nothing_new), None);
+    }
+
+    #[test]
+    fn silence_acknowledges_all_but_two_seconds() {
+        let mut turns = Turns::default();
+        let mut leg = turns.begin_leg(true);
+        turns.hear(&mut leg, &heard(Update, 0, 5_000_000, ""));
+        assert_eq!(turns.acked(), 3_000_000);
+        assert!(turns.quiet_until(5_200_000) && !turns.quiet_until(5_300_000));
+        assert!(turns.reported_until(5_200_000) && !turns.reported_until(5_300_000));
+        turns.hear(&mut leg, &heard(StartOfTurn, 0, 6_000_000, "a"));
+        turns.hear(&mut leg, &heard(Update, 0, 9_000_000, "a"));
+        assert_eq!(turns.acked(), 3_000_000, "a turn is open");
+        assert!(!turns.quiet_until(5_200_000));
+        turns.hear(&mut leg, &heard(EndOfTurn, 0, 10_000_000, "a"));
+        assert_eq!(turns.acked(), 10_000_000);
+        assert!(turns.quiet_until(10_000_000));
+    }
+}

@@ -1,0 +1,360 @@
+//! The voice agent over legs that fail: one conversation, and the next leg knows it.
+
+mod agent;
+mod legs;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use agent::{Agent, END, RATE, WINDOW};
+use dgsm_core::frame::Frame;
+use dgsm_core::session::Settings;
+use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// A conversation with the agent.
+#[derive(Clone, Debug)]
+struct Talk {
+    /// Windows in which the user speaks.
+    speech: Vec<Range<u64>>,
+    windows: u64,
+    /// Samples a chunk, over and over.
+    chunks: Vec<usize>,
+    /// Windows after which the user writes instead.
+    written: Vec<u64>,
+    /// Windows after which the prompt changes.
+    prompts: Vec<u64>,
+    greeting: bool,
+    plan: Plan,
+}
+
+impl Talk {
+    fn play(&self) -> Run<Agent> {
+        let mut plan = self.plan.clone();
+        plan.script = self.script();
+        play(&plan, &|_| Agent::new(&self.speech))
+    }
+
+    fn script(&self) -> Vec<(Duration, Frame)> {
+        let mut settings = json!({
+            "type": "Settings",
+            "audio": {"input": {"encoding": "linear32", "sample_rate": RATE}},
+            "agent": {"think": {"prompt": 0}},
+        });
+        if self.greeting {
+            settings["agent"]["greeting"] = "Hello.".into();
+        }
+        let mut script = vec![(Duration::ZERO, Frame::from(settings.to_string()))];
+        let mut controls: Vec<(usize, Value)> = Vec::new();
+        let place = |window: u64| (window * WINDOW) as usize;
+        for (at, number) in self.written.iter().zip(0..) {
+            let content = format!("written {number}");
+            controls.push((
+                place(*at),
+                json!({"type": "InjectUserMessage", "content": content}),
+            ));
+        }
+        for (at, number) in self.prompts.iter().zip(1..) {
+            controls.push((
+                place(*at),
+                json!({"type": "UpdatePrompt", "prompt": number}),
+            ));
+        }
+        controls.sort_by_key(|(at, _)| *at);
+        let mut controls = controls.into_iter().peekable();
+        let samples: Vec<[u8; 4]> = (0..place(self.windows) as u32)
+            .map(u32::to_le_bytes)
+            .collect();
+        let due = |at: usize| Duration::from_secs_f64(at as f64 / f64::from(RATE));
+        let mut sizes = self.chunks.iter().cycle();
+        let mut at = 0;
+        while at < samples.len() {
+            let next = controls.peek().map_or(samples.len(), |(place, _)| *place);
+            let end = (at + sizes.next().unwrap())
+                .min(samples.len())
+                .min(next.max(at));
+            if end > at {
+                script.push((due(end), Frame::Binary(samples[at..end].concat().into())));
+            }
+            at = end;
+            while let Some((_, message)) = controls.next_if(|(place, _)| *place <= at) {
+                script.push((due(at), Frame::from(message.to_string())));
+            }
+        }
+        script
+    }
+
+    /// What the user says and writes, in the words that the server has for it.
+    fn texts(&self) -> Vec<String> {
+        let spoken = self.speech.iter().map(|stretch| {
+            let words: Vec<String> = stretch.clone().map(|word| word.to_string()).collect();
+            words.join(" ")
+        });
+        spoken
+            .chain((0..self.written.len()).map(|number| format!("written {number}")))
+            .collect()
+    }
+
+    fn check(&self, run: &Run<Agent>) {
+        let text = |frame: &Frame| {
+            frame
+                .as_str()
+                .map(|text| serde_json::from_str(text).unwrap())
+        };
+        let messages: Vec<Value> = run.frames.iter().filter_map(text).collect();
+        let count = |kind: &str| {
+            messages
+                .iter()
+                .filter(|message| message["type"] == kind)
+                .count()
+        };
+        assert_eq!(
+            (count("Welcome"), count("SettingsApplied"), count("Error")),
+            (1, 1, 0)
+        );
+        assert_eq!(count("PromptUpdated"), self.prompts.len());
+        let mut users = Vec::new();
+        let mut answers: Vec<&str> = Vec::new();
+        let mut speaking = false;
+        for message in &messages {
+            match (message["type"].as_str().unwrap(), message["role"].as_str()) {
+                ("ConversationText", Some("user")) => {
+                    users.push(message["content"].as_str().unwrap().to_owned());
+                }
+                ("ConversationText", _) => {
+                    speaking = true;
+                    answers.extend(message["content"].as_str().unwrap().strip_prefix("re: "));
+                }
+                ("AgentAudioDone", _) => speaking = false,
+                _ => {}
+            }
+        }
+        assert!(!speaking, "the agent ends what it says");
+        let mut expected = self.texts();
+        expected.sort();
+        let mut said = users.clone();
+        said.sort();
+        assert_eq!(said, expected, "every turn of the user once");
+        answers.sort_unstable();
+        assert_eq!(answers, expected, "and an answer to it");
+        assert!(count("UserStartedSpeaking") >= self.speech.len());
+        self.check_legs(run, &messages);
+    }
+
+    fn check_legs(&self, run: &Run<Agent>, messages: &[Value]) {
+        let texts: Vec<(&Value, &Value)> = messages
+            .iter()
+            .filter(|message| message["type"] == "ConversationText")
+            .map(|message| (&message["role"], &message["content"]))
+            .collect();
+        for server in run
+            .servers
+            .iter()
+            .filter(|server| server.settings.is_some())
+        {
+            let settings = server.settings.as_ref().unwrap();
+            let context = &settings["agent"]["context"]["messages"];
+            let context: Vec<(&Value, &Value)> = context
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|entry| (&entry["role"], &entry["content"]))
+                .collect();
+            assert_eq!(context, texts[..context.len()]);
+            assert_eq!(settings["audio"]["input"]["sample_rate"], RATE);
+            let greeted = context.iter().any(|(role, _)| *role == "assistant");
+            let greets = settings["agent"].get("greeting").is_some();
+            assert_eq!(greets, self.greeting && !greeted);
+        }
+        let last = run.servers.last().unwrap();
+        if last.settings.is_some() {
+            assert_eq!(last.prompt, self.prompts.len() as u64);
+        }
+    }
+}
+
+/// Turns of the user with time for an answer between them.
+fn talk() -> impl Strategy<Value = Talk> {
+    let turns = prop::collection::vec((14..40_u64, 1..8_u64, any::<bool>()), 1..6);
+    (
+        (
+            turns,
+            prop::collection::vec(1..400_usize, 1..5),
+            any::<bool>(),
+        ),
+        prop::collection::vec(0..100_u64, 0..3),
+        plan(),
+    )
+        .prop_map(|((turns, chunks, greeting), mut prompts, plan)| {
+            let (mut speech, mut written, mut at) = (Vec::new(), Vec::new(), 0);
+            for (silence, words, writes) in turns {
+                at += silence;
+                if writes {
+                    written.push(at);
+                } else {
+                    speech.push(at..at + words);
+                    at += words + END;
+                }
+            }
+            let windows = at + 14;
+            prompts.sort_unstable();
+            prompts.retain(|at| *at < windows);
+            Talk {
+                speech,
+                windows,
+                chunks,
+                written,
+                prompts,
+                greeting,
+                plan,
+            }
+        })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let kind = prop_oneof![
+        2 => Just(FaultKind::Reset),
+        1 => Just(FaultKind::Dropped),
+        1 => Just(FaultKind::GoAway),
+        1 => Just(FaultKind::EarlyEnd),
+        1 => Just(FaultKind::ModelError),
+        1 => Just(FaultKind::ServiceFailure),
+        2 => Just(FaultKind::Draining),
+    ];
+    let after = prop_oneof![1 => Just(0_u64), 4 => 0..3_000_u64];
+    let open_failures = prop_oneof![3 => Just(0), 1 => 0..3_u32];
+    let fault =
+        (kind, after, 0..4_usize, open_failures).prop_map(|(kind, after, said, open_failures)| {
+            Fault {
+                kind,
+                after,
+                said,
+                open_failures,
+            }
+        });
+    (
+        prop::collection::vec(fault, 0..6),
+        (0..3_u64, 0..6_u32, any::<u64>()),
+        prop_oneof![Just(Some(4.0)), Just(None)],
+    )
+        .prop_map(|(faults, (delay, opening, seed), replay_speed)| Plan {
+            faults: few_model_errors(faults),
+            delay,
+            opening,
+            seed,
+            settings: Settings {
+                replay_speed,
+                ..patient()
+            },
+            ..quiet_plan()
+        })
+}
+
+/// Nothing goes wrong.
+fn quiet_plan() -> Plan {
+    Plan {
+        path: "v1/agent/converse",
+        query: String::new(),
+        script: Vec::new(),
+        live: true,
+        finish: true,
+        faults: Vec::new(),
+        close_faults: Vec::new(),
+        delay: 1,
+        opening: 2,
+        settings: patient(),
+        seed: 7,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn one_conversation_whatever_happens(talk in talk()) {
+        talk.check(&talk.play());
+    }
+}
+
+/// Three turns, the second one written.
+fn three_turns() -> Talk {
+    Talk {
+        speech: vec![20..25, 80..85],
+        windows: 120,
+        chunks: vec![20],
+        written: vec![50],
+        prompts: vec![10],
+        greeting: true,
+        plan: quiet_plan(),
+    }
+}
+
+fn fault_after(windows: u64) -> Fault {
+    Fault {
+        kind: FaultKind::Reset,
+        after: windows * WINDOW,
+        said: 4,
+        open_failures: 0,
+    }
+}
+
+#[test]
+fn without_a_fault_everything_is_passed_on_as_it_is() {
+    let talk = three_turns();
+    let run = talk.play();
+    talk.check(&run);
+    assert_eq!(run.stats.legs, 1);
+    assert_eq!(run.frames, run.first_leg);
+    let sent = run.servers[0].settings.as_ref().unwrap();
+    assert_eq!(
+        sent["agent"],
+        json!({"think": {"prompt": 0}, "greeting": "Hello."})
+    );
+}
+
+#[test]
+fn audio_since_the_last_answered_turn_is_sent_again() {
+    // In the middle of the third turn, the second one being answered.
+    let mut talk = three_turns();
+    talk.plan.faults = vec![fault_after(83)];
+    let run = talk.play();
+    talk.check(&run);
+    let start = run.servers[1].start().unwrap();
+    assert!((50 * WINDOW..80 * WINDOW).contains(&start), "{start}");
+    assert_eq!(run.servers[1].texts, ["80 81 82 83 84"]);
+}
+
+#[test]
+fn a_turn_without_an_answer_is_heard_again_and_told_once() {
+    // The turn has ended and the agent thinks: 25 + 4 windows, and one more.
+    let mut talk = three_turns();
+    talk.plan.faults = vec![fault_after(30)];
+    let run = talk.play();
+    talk.check(&run);
+    assert_eq!(run.servers[0].texts, run.servers[1].texts[..1]);
+}
+
+#[test]
+fn what_the_agent_was_saying_ends_where_the_leg_does() {
+    // 25 + 4 + 2 windows and a block of sound.
+    let mut talk = three_turns();
+    talk.plan.faults = vec![fault_after(32)];
+    let run = talk.play();
+    talk.check(&run);
+    let last = run.first_leg.len() - 1;
+    assert!(!run.first_leg[last].is_text(), "{:?}", run.first_leg);
+    assert_eq!(
+        run.frames[last + 1],
+        Frame::from(r#"{"type":"AgentAudioDone"}"#)
+    );
+    assert_eq!(
+        run.servers[1].controls[1],
+        json!({"type": "UpdatePrompt", "prompt": 1})
+    );
+}
