@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .speak import AudioOutput
     from .stream import ModelStream
 
-__all__ = ["WatermarkAura", "number_of", "numbers_in"]
+__all__ = ["CountingVoice", "WatermarkAura", "number_of", "numbers_in"]
 
 _NUMBERS: Final = 1 << 28
 _CELL: Final = 8
@@ -73,9 +73,9 @@ class WatermarkAura:
         """Prepares what all streams share."""
         draws = random.Random(self.seed)  # noqa: S311 - lengths of sounds
 
-        def voice(output: AudioOutput) -> _CountingVoice:
+        def voice(output: AudioOutput) -> CountingVoice:
             lengths = random.Random(draws.random()) if self.varies else None  # noqa: S311 - likewise
-            return _CountingVoice(output, self.block, self.pause, lengths)
+            return CountingVoice(output, self.block, self.pause, lengths)
 
         service = SpeakService(
             voice,
@@ -92,13 +92,20 @@ class WatermarkAura:
         await self._service(stream)
 
 
-class _CountingVoice:
-    """Says a block for each word."""
+class CountingVoice:
+    """Says a block for each word.
+
+    Args:
+        output: what the audio is to be made of.
+        block: seconds of a block.
+        pause: seconds of silence behind it.
+        lengths: what makes both up to a quarter shorter or longer; None: nothing does.
+    """
 
     boundary: Final = re.compile(r"\s+")
 
     def __init__(
-        self, output: AudioOutput, block: float, pause: float, lengths: random.Random | None
+        self, output: AudioOutput, block: float, pause: float, lengths: random.Random | None = None
     ) -> None:
         self._output = output
         self._block = block
@@ -106,6 +113,7 @@ class _CountingVoice:
         self._lengths = lengths
 
     def __call__(self, text: str, speed: float, /) -> bytes:
+        """Say the words of a text."""
         return b"".join(self._say(word, speed) for word in text.split())
 
     def _say(self, word: str, speed: float) -> bytes:

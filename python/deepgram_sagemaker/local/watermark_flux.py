@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .flux.messages import Event, Trigger
     from .stream import ModelStream
 
-__all__ = ["WatermarkFlux"]
+__all__ = ["ChunkClock", "ChunkTurns", "WatermarkFlux"]
 
 _PATH: Final = "v2/listen"
 _WIDTHS: Final = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
@@ -78,12 +78,12 @@ class WatermarkFlux:
             raise Refused("1008", f"this model serves {_PATH}, not {stream.path or 'no path'}")
         try:
             thresholds = Thresholds.parse(stream.query)
-            clock = _Clock.of(stream.query)
+            clock = ChunkClock.of(stream.query)
         except ThresholdsError as error:
             raise Refused("1008", f"Bad request: {error}") from error
         teller = FluxTeller(str(uuid.uuid4()), thresholds)
         draws = random.Random(self._draws.random())  # noqa: S311 - likewise
-        counter = _Counter(self, teller, clock, draws)
+        counter = ChunkTurns(self, teller, clock, draws)
         await stream.send(to_json(teller.connected()))
         messages = aiter(stream)
         while not counter.closing:
@@ -124,11 +124,18 @@ class _Heard:
     confidence: float
 
 
-class _Counter:
-    """One stream's turns: chunks in, messages out."""
+class ChunkTurns:
+    """One stream's turns: chunks in, messages out.
+
+    Args:
+        settings: the model's.
+        teller: makes the messages.
+        clock: the audio's.
+        draws: which eager ends are told.
+    """
 
     def __init__(
-        self, settings: WatermarkFlux, teller: FluxTeller, clock: _Clock, draws: random.Random
+        self, settings: WatermarkFlux, teller: FluxTeller, clock: ChunkClock, draws: random.Random
     ) -> None:
         self._settings = settings
         self._teller = teller
@@ -149,7 +156,7 @@ class _Counter:
             Refused: it is none that Flux knows.
         """
         if isinstance(message, bytes):
-            yield from self._hear(message)
+            yield from self.audio(message)
             return
         try:
             body = self._teller.read(message)
@@ -157,21 +164,26 @@ class _Counter:
                 case "Configure":
                     yield self._teller.configure(body)
                 case "ForceEndTurn":
-                    yield from self._count(late=0)
-                    if self._words:
-                        yield self._tell("EndOfTurn", self._clock.now_us, _OVER, "manual")
+                    yield from self.force_end()
                 case "CloseStream":
                     self.closing = True
         except SchemaError as error:
             parting = self._teller.error("UNPARSABLE_CLIENT_MESSAGE", str(error))
             raise Refused("1008", f"DATA-0000: {error}", parting) from error
 
+    def force_end(self) -> Iterator[Message]:
+        """End the turn under way; without one nothing happens."""
+        yield from self._count(late=0)
+        if self._words:
+            yield self._tell("EndOfTurn", self._clock.now_us, _OVER, "manual")
+
     def close(self) -> Iterator[Message]:
         """The last Update, up to the end of the audio: no turn ends any more."""
         self._words += self._waiting
         yield self._tell("Update", self._clock.now_us, _OPEN)
 
-    def _hear(self, data: bytes) -> Iterator[Message]:
+    def audio(self, data: bytes) -> Iterator[Message]:
+        """Take audio."""
         for mark in self._reader.read(self._clock.hear(data)):
             start, end = self._clock.at(mark.start), self._clock.at(mark.end)
             self._waiting.append(_Heard(str(mark.number), start, end, 1.0))
@@ -219,7 +231,7 @@ class _Counter:
         return message
 
 
-class _Clock:
+class ChunkClock:
     """Where in the audio a stream is, and the first channel's bytes of it.
 
     Args:
@@ -236,7 +248,7 @@ class _Clock:
         self._frames = 0
 
     @classmethod
-    def of(cls, query: Mapping[str, Sequence[str]]) -> _Clock:
+    def of(cls, query: Mapping[str, Sequence[str]]) -> ChunkClock:
         """The clock that a query declares.
 
         Raises:

@@ -141,7 +141,11 @@ async def test_ending_the_input_cuts_the_tail_off():
 @pytest.mark.parametrize(
     ("path", "query", "reason"),
     [
-        ("v1/read", {}, "serves v1/listen, v2/listen, v1/speak, v2/speak, not v1/read"),
+        (
+            "v1/read",
+            {},
+            "v2/speak, v1/agent/converse, not v1/read",
+        ),
         ("", {}, "not no path"),
         ("v1/listen", {"encoding": ["opus"]}, "encoding=opus"),
     ],

@@ -30,6 +30,9 @@ class Say:
         size: bytes of its audio, once it has been spoken.
         sent: bytes of them that are on their way to the client.
         cancelled: nothing more of it is to be sent.
+        asked: when it was asked for, on the event loop's clock.
+        announce: makes a message for when its audio is there, in front of it, from the seconds
+            since it was asked for and those that the voice took.
     """
 
     text: str
@@ -37,6 +40,8 @@ class Say:
     size: int = 0
     sent: int = 0
     cancelled: bool = False
+    asked: float = 0.0
+    announce: Callable[[float, float], Message] | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -44,11 +49,11 @@ class Tell:
     """A message, made when its turn comes: what it says may depend on what was said before it.
 
     Attributes:
-        make: makes it; None when there is nothing to tell after all.
+        make: makes it.
         survives: whether it is told even when what precedes it is cancelled.
     """
 
-    make: Callable[[], Message | None]
+    make: Callable[[], Message]
     survives: bool = False
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from deepgram_sagemaker.local.controls import Refused, refusals, to_json
+from deepgram_sagemaker.local.controls import Refused, refusals
 
 from .aura import AuraSpeaker
 from .flux import FluxSpeaker
-from .plan import End, Say, Tell
+from .mouth import Mouth
 from .request import RequestError, SpeakRequest
-from .voice import wav_header
 
 if TYPE_CHECKING:
     from deepgram_sagemaker.local.stream import ModelStream
 
-    from .voice import Voice, VoiceFactory
+    from .voice import VoiceFactory
 
 __all__ = ["PATHS", "SpeakService"]
 
@@ -68,11 +66,9 @@ class SpeakService:
             speaker = AuraSpeaker(request, voice, flushes=self._flushes)
         else:
             speaker = FluxSpeaker(request, voice, flushed_first=self._flushed_first)
-        piece = max(1, round(self._piece * output.sample_rate)) * output.width
-        pace = None if self._pace is None else self._pace * output.bytes_per_second
-        header = wav_header(output) if request.container == "wav" else b""
-        thread = ThreadPoolExecutor(1, "voice") if self._blocking else None
-        await _Conversation(stream, speaker, voice, thread, piece, pace, header).run()
+        mouth = Mouth(stream, speaker.plan, piece=self._piece, pace=self._pace)
+        mouth.use(voice, output, blocking=self._blocking, wav=request.container == "wav")
+        await _Conversation(stream, speaker, mouth).run()
 
     def _request(self, stream: ModelStream) -> SpeakRequest:
         if stream.path not in PATHS:
@@ -85,27 +81,17 @@ class SpeakService:
 
 
 class _Conversation:
-    """One stream being served: a reader that fills the plan, a worker that carries it out."""
+    """One stream being served: a reader that fills the plan, a mouth that carries it out."""
 
     def __init__(
         self,
         stream: ModelStream,
         speaker: AuraSpeaker | FluxSpeaker,
-        voice: Voice,
-        thread: ThreadPoolExecutor | None,
-        piece: int,
-        pace: float | None,
-        header: bytes,
+        mouth: Mouth,
     ) -> None:
         self._stream = stream
         self._speaker = speaker
-        self._voice = voice
-        self._thread = thread
-        self._piece = piece
-        # Bytes a second.
-        self._pace = pace
-        self._header = header
-        self._news = asyncio.Event()
+        self._mouth = mouth
 
     async def run(self) -> None:
         """Serve until goodbye has been said, or the client's input ends.
@@ -114,7 +100,7 @@ class _Conversation:
         has not been said by then is not said any more, even after `Close`.
         """
         reader = asyncio.create_task(self._read(), name="speak reader")
-        worker = asyncio.create_task(self._work(), name="speak worker")
+        worker = asyncio.create_task(self._mouth.run(), name="speak worker")
         try:
             await asyncio.wait({reader, worker}, return_when=asyncio.FIRST_COMPLETED)
             for task in (worker, reader):
@@ -124,8 +110,6 @@ class _Conversation:
             reader.cancel()
             worker.cancel()
             await asyncio.gather(reader, worker, return_exceptions=True)
-            if self._thread is not None:
-                self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _read(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -136,37 +120,4 @@ class _Conversation:
             if isinstance(message, bytes):
                 raise Refused("1003", "MESSAGE-0000: a binary message where text is expected")
             self._speaker.receive(message, clock())
-            self._news.set()
-
-    async def _work(self) -> None:
-        plan = self._speaker.plan
-        while True:
-            while not plan:
-                self._news.clear()
-                await self._news.wait()
-            match plan.next():
-                case Say() as say:
-                    await self._say(say)
-                case Tell(make):
-                    if (message := make()) is not None:
-                        await self._stream.send(to_json(message))
-                case End():
-                    return
-
-    async def _say(self, say: Say) -> None:
-        if self._thread is None:
-            audio = self._voice(say.text, say.speed)
-        else:
-            loop = asyncio.get_running_loop()
-            audio = await loop.run_in_executor(self._thread, self._voice, say.text, say.speed)
-        say.size = len(audio)
-        for start in range(0, len(audio), self._piece):
-            # A Clear or an Interrupt may have come while the last piece was on its way.
-            if say.cancelled:
-                return
-            piece = audio[start : start + self._piece]
-            say.sent += len(piece)
-            header, self._header = self._header, b""
-            await self._stream.send(header + piece)
-            if self._pace is not None:
-                await asyncio.sleep(len(piece) / self._pace)
+            self._mouth.wake()

@@ -74,6 +74,10 @@ class FluxListener:
         samples = frames.mean(axis=1, dtype=np.float32)
         yield from self._detector.push(self._resampler.push(samples))
 
+    def force_end(self) -> Iterator[Message]:
+        """End the turn under way; without one nothing happens."""
+        yield from self._detector.force_end()
+
     def interims(self) -> Iterator[Message]:
         """Nothing: updates come with the audio, by its own clock."""
         yield from ()
@@ -89,7 +93,7 @@ class FluxListener:
             case "Configure":
                 yield self._teller.configure(body)
             case "ForceEndTurn":
-                yield from self._detector.force_end()
+                yield from self.force_end()
             case "CloseStream":
                 if self._resampler is not None:
                     yield from self._detector.push(self._resampler.flush())

@@ -7,6 +7,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from deepgram_sagemaker.local.agent import PATH as AGENT_PATH
+from deepgram_sagemaker.local.agent import AgentService
 from deepgram_sagemaker.local.controls import Refused, refusals
 from deepgram_sagemaker.local.flux import Thresholds, ThresholdsError
 from deepgram_sagemaker.local.speak import PATHS as SPEAK_PATHS
@@ -21,6 +23,7 @@ from .request import ListenRequest, RequestError, audio_format
 from .voice import speaking_voices
 
 if TYPE_CHECKING:
+    from deepgram_sagemaker.local.agent import AgentSettings
     from deepgram_sagemaker.local.audio import Samples
     from deepgram_sagemaker.local.speak import VoiceFactory
     from deepgram_sagemaker.local.stream import ModelStream
@@ -34,12 +37,13 @@ _LISTEN_PATHS: Final = ("v1/listen", "v2/listen")
 
 
 class SpeechModel:
-    """Serves Nova, Flux, Aura and Flux TTS, in English; any number of streams at once.
+    """Serves Nova, Flux, Aura, Flux TTS and an agent, in English; any number of streams at once.
 
     `v1/listen` and `v2/listen` recognise with moonshine-voice. Recognition runs in threads, one a
     stream, and never on the event loop. An interim result is given up when audio comes faster
     than it can be recognised; final results and turns never are. `v1/speak` and `v2/speak` speak
-    with `espeak-ng` where the machine has it, and otherwise in tones.
+    with `espeak-ng` where the machine has it, and otherwise in tones. The agent of
+    `v1/agent/converse` hears as Flux does and says what it has heard.
 
     Args:
         recognise: another recogniser than the process's own.
@@ -56,7 +60,9 @@ class SpeechModel:
     ) -> None:
         self._recognise = recognise
         self._silence_limit = silence_limit
-        self._speak = SpeakService(voices or speaking_voices(), blocking=True)
+        voices = voices or speaking_voices()
+        self._speak = SpeakService(voices, blocking=True)
+        self._converse = AgentService(self._ear, voices, blocking=True, silence_limit=silence_limit)
 
     async def prepare(self) -> None:
         """Load the recogniser now, so that the first stream does not wait for it.
@@ -71,6 +77,9 @@ class SpeechModel:
         """Serve one stream."""
         if stream.path in SPEAK_PATHS:
             await self._speak(stream)
+            return
+        if stream.path == AGENT_PATH:
+            await self._converse(stream)
             return
         async with refusals(stream):
             await Conversation(stream, self._listener(stream), self._silence_limit).run()
@@ -88,8 +97,12 @@ class SpeechModel:
                     return FluxListener(audio, thresholds, self._transcribe, request_id)
         except (RequestError, ThresholdsError) as error:
             raise Refused("1008", f"Bad request: {error}") from error
-        served = ", ".join((*_LISTEN_PATHS, *SPEAK_PATHS))
+        served = ", ".join((*_LISTEN_PATHS, *SPEAK_PATHS, AGENT_PATH))
         raise Refused("1008", f"the speech model serves {served}, not {stream.path or 'no path'}")
+
+    def _ear(self, settings: AgentSettings) -> FluxListener:
+        query = {"encoding": [settings.encoding], "sample_rate": [str(settings.sample_rate)]}
+        return FluxListener(audio_format(query), Thresholds(), self._transcribe, "")
 
     def _transcribe(self, samples: Samples, /) -> str:
         recognise = self._recognise

@@ -1,0 +1,107 @@
+"""Carries out a plan on a stream: speaks what is to be said, sends what is to be told."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from deepgram_sagemaker.local.controls import to_json
+
+from .plan import End, Say, Tell
+from .voice import wav_header
+
+if TYPE_CHECKING:
+    from deepgram_sagemaker.local.stream import ModelStream
+
+    from .plan import Plan
+    from .voice import AudioOutput, Voice
+
+__all__ = ["Mouth"]
+
+
+class Mouth:
+    """Takes the steps of a plan, as it grows.
+
+    Args:
+        stream: where they go.
+        plan: the steps. Whoever adds to it calls `wake`.
+        piece: seconds of audio in one message, at most.
+        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
+    """
+
+    def __init__(
+        self, stream: ModelStream, plan: Plan, *, piece: float, pace: float | None
+    ) -> None:
+        self._stream = stream
+        self._plan = plan
+        self._piece = piece
+        self._pace = pace
+        self._voice: Voice | None = None
+        self._output: AudioOutput | None = None
+        self._header = b""
+        self._blocking = False
+        self._news = asyncio.Event()
+
+    def use(self, voice: Voice, output: AudioOutput, *, blocking: bool, wav: bool) -> None:
+        """Give it a voice, without which nothing can be said.
+
+        Args:
+            voice: the voice.
+            output: what its audio is made of.
+            blocking: whether it takes so long that it belongs into a thread.
+            wav: whether the audio begins with a WAV header.
+        """
+        self._voice = voice
+        self._output = output
+        self._blocking = blocking
+        self._header = wav_header(output) if wav else b""
+
+    def wake(self) -> None:
+        """Look at the plan again."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Take steps until the end is one of them."""
+        thread = ThreadPoolExecutor(1, "voice")
+        try:
+            while True:
+                while not self._plan:
+                    self._news.clear()
+                    await self._news.wait()
+                match self._plan.next():
+                    case Say() as say:
+                        await self._say(say, thread)
+                    case Tell(make):
+                        await self._stream.send(to_json(make()))
+                    case End():
+                        return
+        finally:
+            # Synthesis under way can't be interrupted; the thread ends by itself after it.
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _say(self, say: Say, thread: ThreadPoolExecutor) -> None:
+        if self._voice is None or self._output is None:
+            raise RuntimeError("something is to be said, and there is no voice")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if self._blocking:
+            audio = await loop.run_in_executor(thread, self._voice, say.text, say.speed)
+        else:
+            audio = self._voice(say.text, say.speed)
+        say.size = len(audio)
+        if say.announce is not None and not say.cancelled:
+            now = loop.time()
+            await self._stream.send(to_json(say.announce(now - say.asked, now - began)))
+        output = self._output
+        piece = max(1, round(self._piece * output.sample_rate)) * output.width
+        for start in range(0, len(audio), piece):
+            # What was to be said may be cancelled while the last piece is on its way.
+            if say.cancelled:
+                return
+            part = audio[start : start + piece]
+            say.sent += len(part)
+            header, self._header = self._header, b""
+            await self._stream.send(header + part)
+            if self._pace is not None:
+                await asyncio.sleep(len(part) / (self._pace * output.bytes_per_second))
