@@ -116,7 +116,12 @@ pub enum Next {
         end: u64,
     },
     /// A control message.
-    Control(Control),
+    Control {
+        /// Its number among all control messages.
+        number: u64,
+        /// What it asks for.
+        kind: Control,
+    },
 }
 
 /// The ring. Positions count audio bytes since the session began.
@@ -199,14 +204,20 @@ impl Journal {
     #[must_use]
     pub fn peek(&self, cursor: &Cursor) -> Option<Next> {
         match self.entries(cursor) {
-            (Some((_, audio)), Some((_, message))) if message.order < audio.order => {
-                Some(Next::Control(message.kind))
+            (Some((_, audio)), Some((number, message))) if message.order < audio.order => {
+                Some(Next::Control {
+                    number,
+                    kind: message.kind,
+                })
             }
             (Some((_, audio)), _) => Some(Next::Audio {
                 start: cursor.byte.max(audio.start),
                 end: audio.end(),
             }),
-            (None, Some((_, message))) => Some(Next::Control(message.kind)),
+            (None, Some((number, message))) => Some(Next::Control {
+                number,
+                kind: message.kind,
+            }),
             (None, None) => None,
         }
     }
@@ -444,7 +455,7 @@ mod tests {
                     seen.push(format!("{start}..{end}"));
                 }
                 (
-                    Next::Control(kind),
+                    Next::Control { kind, .. },
                     Item::Control {
                         kind: taken,
                         number,

@@ -169,7 +169,8 @@ impl Configures {
         passed
     }
 
-    fn accept(&mut self, frame: &Frame) {
+    /// What it asks for becomes part of every leg's head.
+    pub fn accept(&mut self, frame: &Frame) {
         let Ok(Value::Object(fields)) = serde_json::from_slice(frame.bytes()) else {
             return;
         };

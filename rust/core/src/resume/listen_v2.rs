@@ -255,6 +255,7 @@ impl ListenV2 {
             result: true,
             delivered_final: said.is_some_and(|said| said.event == Event::EndOfTurn),
             advanced: acks > acked,
+            joined: None,
         }
     }
 

@@ -8,6 +8,9 @@
 //!   turns       which event is news, and as what   turn_info   one message in the session's words
 //! agent_v1    the voice agent: the same
 //!   conversation   what a new leg is told of what was said
+//! speak_v1, speak_v2   Aura and Flux: what is said again is not heard again
+//!   speak       what was asked for             speech      one turn, over several syntheses
+//!   voice       what a sample is               join        from one synthesis to another
 //! scan, rewrite   JSON by spans                inbox       messages on their way
 //! ```
 //!
@@ -20,15 +23,21 @@ pub mod audio;
 pub mod controls;
 pub mod conversation;
 pub mod inbox;
+pub mod join;
 pub mod listen_v1;
 pub mod listen_v2;
 pub mod query;
 pub mod results;
 pub mod rewrite;
 pub mod scan;
+pub mod speak;
+pub mod speak_v1;
+pub mod speak_v2;
+pub mod speech;
 pub mod turn_info;
 pub mod turns;
 pub mod utterance;
+pub mod voice;
 
 use bytes::Bytes;
 
@@ -41,6 +50,9 @@ use inbox::Inbox;
 use listen_v1::ListenV1;
 use listen_v2::ListenV2;
 use scan::Node;
+use speak_v1::SpeakV1;
+use speak_v2::SpeakV2;
+use speech::Join;
 use turns::LegTurns;
 
 /// What an application's frame is.
@@ -121,6 +133,8 @@ pub struct Effect {
     pub delivered_final: bool,
     /// More audio is finalised than before.
     pub advanced: bool,
+    /// Speech goes on in another synthesis, which is not the same.
+    pub joined: Option<Join>,
 }
 
 /// A Deepgram product.
@@ -132,11 +146,12 @@ pub enum Product {
     ListenV2(Box<ListenV2>),
     /// The voice agent.
     AgentV1(Box<AgentV1>),
-    /// One leg, its messages as they come.
-    Passthrough {
-        /// The `type` of the message after which the service answers what is left, and ends.
-        close: Option<&'static str>,
-    },
+    /// Aura text to speech.
+    SpeakV1(Box<SpeakV1>),
+    /// Flux text to speech.
+    SpeakV2(Box<SpeakV2>),
+    /// Something unknown: one leg, its messages as they come.
+    Passthrough,
 }
 
 impl Product {
@@ -147,10 +162,9 @@ impl Product {
             "v1/listen" => Self::ListenV1(Box::new(ListenV1::new(target.query))),
             "v2/listen" => Self::ListenV2(Box::new(ListenV2::new(target.query))),
             "v1/agent/converse" => Self::AgentV1(Box::new(AgentV1::new())),
-            "v1/speak" | "v2/speak" => Self::Passthrough {
-                close: Some("Close"),
-            },
-            _ => Self::Passthrough { close: None },
+            "v1/speak" => Self::SpeakV1(Box::new(SpeakV1::new(target.query))),
+            "v2/speak" => Self::SpeakV2(Box::new(SpeakV2::new(target.query))),
+            _ => Self::Passthrough,
         }
     }
 
@@ -159,8 +173,8 @@ impl Product {
     pub fn closing(&self) -> Option<Frame> {
         match self {
             Self::ListenV1(_) | Self::ListenV2(_) => Some(Frame::from(r#"{"type":"CloseStream"}"#)),
-            Self::Passthrough { close: Some(_) } => Some(Frame::from(r#"{"type":"Close"}"#)),
-            Self::AgentV1(_) | Self::Passthrough { close: None } => None,
+            Self::SpeakV1(_) | Self::SpeakV2(_) => Some(Frame::from(r#"{"type":"Close"}"#)),
+            Self::AgentV1(_) | Self::Passthrough => None,
         }
     }
 
@@ -170,7 +184,7 @@ impl Product {
         match self {
             Self::ListenV1(_) => Some(Frame::from(r#"{"type":"KeepAlive"}"#)),
             Self::AgentV1(agent) => agent.keepalive(),
-            Self::ListenV2(_) | Self::Passthrough { .. } => None,
+            Self::ListenV2(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => None,
         }
     }
 
@@ -180,7 +194,11 @@ impl Product {
         match self {
             Self::ListenV1(_) => self.keepalive(),
             // The agent expects its settings before anything else.
-            Self::AgentV1(_) | Self::ListenV2(_) | Self::Passthrough { .. } => None,
+            Self::AgentV1(_)
+            | Self::ListenV2(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => None,
         }
     }
 
@@ -190,7 +208,27 @@ impl Product {
         match self {
             Self::ListenV1(_) | Self::ListenV2(_) => true,
             // It has nothing to say while nobody speaks; what is passed on is nobody's business.
-            Self::AgentV1(_) | Self::Passthrough { .. } => false,
+            // Speech comes when it is asked for: see `owes`.
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => false,
+        }
+    }
+
+    /// Whether the service owes an answer to what it was asked, whatever else is sent.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        match self {
+            Self::SpeakV1(speak) => speak.owes(),
+            Self::SpeakV2(speak) => speak.owes(),
+            Self::ListenV1(_) | Self::ListenV2(_) | Self::AgentV1(_) | Self::Passthrough => false,
+        }
+    }
+
+    /// Whether the service ends a session whose application is silent.
+    #[must_use]
+    pub const fn needs_input(&self) -> bool {
+        match self {
+            Self::ListenV1(_) | Self::ListenV2(_) | Self::AgentV1(_) | Self::Passthrough => true,
+            Self::SpeakV1(_) | Self::SpeakV2(_) => false,
         }
     }
 
@@ -217,13 +255,16 @@ impl Product {
             }),
             (Self::ListenV2(_), Frame::Text(_)) => Input::Control(ListenV2::classify(kind)),
             (Self::AgentV1(_), Frame::Text(_)) => Input::Control(AgentV1::classify(kind)),
-            (Self::Passthrough { close }, Frame::Text(_)) => {
-                Input::Control(if kind.is_some() && kind == *close {
-                    Control::Close
-                } else {
-                    Control::Other
-                })
-            }
+            (Self::SpeakV1(_), Frame::Text(_)) => Input::Control(match kind {
+                Some("Close") => Control::Close,
+                _ => Control::Other,
+            }),
+            (Self::SpeakV2(_), Frame::Text(_)) => Input::Control(match kind {
+                Some("Configure") => Control::Configure,
+                Some("Close") => Control::Close,
+                _ => Control::Other,
+            }),
+            (Self::Passthrough, Frame::Text(_)) => Input::Control(Control::Other),
         }
     }
 
@@ -233,8 +274,32 @@ impl Product {
         match self {
             Self::ListenV1(listen) => listen.audio().layout().is_some() || journal.first() == 0,
             Self::ListenV2(listen) => listen.audio().layout().is_some() || journal.first() == 0,
-            Self::AgentV1(_) => true,
-            Self::Passthrough { .. } => false,
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) => true,
+            Self::Passthrough => false,
+        }
+    }
+
+    /// Nothing is kept to be sent again: there is one leg, and what it says is all.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        match self {
+            Self::ListenV1(_)
+            | Self::ListenV2(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_) => false,
+            Self::Passthrough => true,
+        }
+    }
+
+    /// Whether another leg can take over while one still works.
+    #[must_use]
+    pub fn rolls_over(&self) -> bool {
+        match self {
+            Self::SpeakV1(_) | Self::SpeakV2(_) => true,
+            Self::ListenV1(_) | Self::ListenV2(_) | Self::AgentV1(_) | Self::Passthrough => {
+                self.audio().is_some_and(|audio| audio.layout().is_some())
+            }
         }
     }
 
@@ -245,7 +310,7 @@ impl Product {
             Self::ListenV1(listen) => Some(listen.audio()),
             Self::ListenV2(listen) => Some(listen.audio()),
             Self::AgentV1(agent) => Some(agent.audio()),
-            Self::Passthrough { .. } => None,
+            Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => None,
         }
     }
 
@@ -254,7 +319,7 @@ impl Product {
         match self {
             Self::ListenV1(listen) => listen.feed(payload),
             Self::ListenV2(listen) => listen.feed(payload),
-            Self::AgentV1(_) | Self::Passthrough { .. } => {}
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => {}
         }
     }
 
@@ -264,17 +329,21 @@ impl Product {
             Self::ListenV1(listen) => listen.ask(kind, journal, frame),
             Self::ListenV2(listen) => listen.ask(kind, journal, frame),
             Self::AgentV1(agent) => agent.ask(kind, journal, frame),
-            Self::Passthrough { .. } => {}
+            Self::SpeakV1(speak) => speak.ask(kind, journal, frame),
+            Self::SpeakV2(speak) => speak.ask(kind, journal, frame),
+            Self::Passthrough => {}
         }
     }
 
     /// Where a leg starts, and what it gets first.
-    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
+    pub fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
         match self {
             Self::ListenV1(listen) => listen.begin_leg(number, journal),
             Self::ListenV2(listen) => listen.begin_leg(number, journal),
             Self::AgentV1(agent) => agent.begin_leg(number, journal),
-            Self::Passthrough { .. } => LegStart {
+            Self::SpeakV1(speak) => speak.begin_leg(number, journal),
+            Self::SpeakV2(speak) => speak.begin_leg(number, journal),
+            Self::Passthrough => LegStart {
                 view: LegView {
                     number,
                     ..LegView::default()
@@ -295,19 +364,35 @@ impl Product {
                 leg.agent.sent_audio(start + payload.len() as u64);
                 payload
             }
-            Self::ListenV2(_) | Self::Passthrough { .. } => payload,
+            Self::ListenV2(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => payload,
         }
     }
 
-    /// A control message went out on a leg.
-    pub fn sent(&mut self, leg: &mut LegView, kind: Control, number: u64) {
+    /// Whether a control message may go out on a leg now; else after more has come.
+    #[must_use]
+    pub fn may_send(&self, leg: &LegView, number: u64) -> bool {
+        match self {
+            Self::SpeakV2(speak) => speak.may_send(leg, number),
+            Self::ListenV1(_)
+            | Self::ListenV2(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV1(_)
+            | Self::Passthrough => true,
+        }
+    }
+
+    /// A control message goes out on a leg, as the leg gets it.
+    pub fn send(&mut self, leg: &mut LegView, kind: Control, number: u64, frame: Frame) -> Frame {
         leg.close_sent |= kind == Control::Close;
         match self {
             Self::ListenV1(listen) => listen.sent(leg, kind, number),
             Self::ListenV2(listen) => listen.sent(leg, kind, number),
             Self::AgentV1(agent) => agent.sent(leg, number),
-            Self::Passthrough { .. } => {}
+            Self::SpeakV1(speak) => speak.sent(number),
+            Self::SpeakV2(speak) => return speak.send(leg, number, frame),
+            Self::Passthrough => {}
         }
+        frame
     }
 
     /// A message came on the leg that speaks for the session.
@@ -322,7 +407,9 @@ impl Product {
             Self::ListenV1(listen) => listen.receive(leg, journal, frame, inbox),
             Self::ListenV2(listen) => listen.receive(leg, journal, frame, inbox),
             Self::AgentV1(agent) => agent.receive(leg, journal, frame, inbox),
-            Self::Passthrough { .. } => {
+            Self::SpeakV1(speak) => speak.receive(leg, journal, frame, inbox),
+            Self::SpeakV2(speak) => speak.receive(leg, journal, frame, inbox),
+            Self::Passthrough => {
                 inbox.push(frame);
                 Effect {
                     result: true,
@@ -339,7 +426,9 @@ impl Product {
             Self::ListenV1(listen) => listen.all_acked(byte),
             Self::ListenV2(listen) => listen.all_acked(byte),
             Self::AgentV1(agent) => agent.all_acked(byte),
-            Self::Passthrough { .. } => byte == 0,
+            Self::SpeakV1(speak) => speak.all_acked(),
+            Self::SpeakV2(speak) => speak.all_acked(),
+            Self::Passthrough => byte == 0,
         }
     }
 
@@ -349,17 +438,30 @@ impl Product {
         match self {
             Self::ListenV1(listen) => listen.answered(leg, journal),
             Self::ListenV2(listen) => listen.answered(leg, journal),
-            Self::AgentV1(_) | Self::Passthrough { .. } => false,
+            Self::SpeakV1(speak) => speak.answered(leg),
+            Self::SpeakV2(speak) => speak.answered(leg),
+            Self::AgentV1(_) | Self::Passthrough => false,
         }
     }
 
     /// Whether the service has said everything if it ends in order now, after it was asked to.
     #[must_use]
-    pub const fn end_answers(&self, leg: &LegView) -> bool {
+    pub fn end_answers(&self, leg: &LegView) -> bool {
         match self {
             Self::ListenV1(_) => false,
             Self::ListenV2(listen) => listen.end_answers(leg),
-            Self::AgentV1(_) | Self::Passthrough { .. } => true,
+            Self::SpeakV1(speak) => speak.end_answers(),
+            Self::SpeakV2(speak) => speak.end_answers(),
+            Self::AgentV1(_) | Self::Passthrough => true,
+        }
+    }
+
+    /// The session is over, in order: no leg follows.
+    pub fn conclude(&mut self, inbox: &mut Inbox) {
+        match self {
+            Self::SpeakV1(speak) => speak.conclude(inbox),
+            Self::SpeakV2(speak) => speak.conclude(inbox),
+            Self::ListenV1(_) | Self::ListenV2(_) | Self::AgentV1(_) | Self::Passthrough => {}
         }
     }
 
@@ -370,7 +472,7 @@ impl Product {
             Self::ListenV1(listen) => unacked(listen.audio(), journal, listen.finalised()),
             Self::ListenV2(listen) => unacked(listen.audio(), journal, listen.finalised()),
             Self::AgentV1(agent) => unacked(agent.audio(), journal, agent.finalised()),
-            Self::Passthrough { .. } => 0.0,
+            Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => 0.0,
         }
     }
 
@@ -381,7 +483,7 @@ impl Product {
             Self::ListenV1(listen) => as_seconds(listen.finalised()),
             Self::ListenV2(listen) => as_seconds(listen.finalised()),
             Self::AgentV1(agent) => as_seconds(agent.finalised()),
-            Self::Passthrough { .. } => 0.0,
+            Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => 0.0,
         }
     }
 }

@@ -57,7 +57,9 @@ impl Session {
             Some(interval) if now >= since + interval => {
                 self.phase = Phase::Waiting { until: now };
             }
-            None if now >= since + SILENCE => self.fail(now, FailureCause::Silent),
+            None if self.product.needs_input() && now >= since + SILENCE => {
+                self.fail(now, FailureCause::Silent);
+            }
             Some(_) | None => {}
         }
     }
@@ -98,7 +100,7 @@ impl Session {
     /// that it has not finalised, or the closing message went out.
     fn stalled_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
-        if self.blocked || !self.product.reports_all() {
+        if self.blocked || !(self.product.reports_all() || self.product.owes()) {
             return None;
         }
         let leg = &self.legs[index];
@@ -108,6 +110,7 @@ impl Session {
             || self.journal.peek(&leg.cursor).is_some();
         // An application that has to wait for acknowledgements would send if it could.
         let flows = leg.view.close_sent()
+            || self.product.owes()
             || self.limit_waits_until().is_some()
             || self.last_audio + timeout / 2 >= at;
         (owed && flows).then_some(at)
@@ -121,7 +124,9 @@ impl Session {
         }
         let dormant = match self.phase {
             Phase::Dormant { since } => {
-                Some(since + self.settings.keepalive_interval.unwrap_or(SILENCE))
+                let silence = self.product.needs_input().then_some(SILENCE);
+                let after = self.settings.keepalive_interval.or(silence);
+                after.map(|after| since + after)
             }
             Phase::Waiting { until } => Some(until),
             Phase::Idle | Phase::Opening | Phase::Live | Phase::Finished | Phase::Failed(_) => None,

@@ -63,7 +63,7 @@ impl Session {
     /// When a standby is to be opened, and how many failed to.
     pub(super) fn standby_wanted(&self) -> Option<(Duration, u32)> {
         let current = &self.legs[self.with_role(Role::Current)?];
-        if self.closing || self.product.audio()?.layout().is_none() {
+        if self.closing || !self.product.rolls_over() {
             return None;
         }
         let due = current.rollover_at?;
@@ -183,7 +183,7 @@ impl Session {
     /// Makes a leg speak for the session, from where the service has finalised everything.
     fn begin(&mut self, now: Duration, index: usize, paced: bool) {
         let number = self.legs[index].id.number();
-        let start = self.product.begin_leg(number, &self.journal);
+        let start = self.product.begin_leg(number, &mut self.journal);
         if let Some(gap) = start.gap {
             let seconds = as_seconds(gap.end - gap.start);
             self.stats.bytes_lost += gap.bytes;
@@ -259,6 +259,12 @@ impl Session {
             self.attempts.progress();
             self.unanswered = false;
         }
+        if let Some(join) = effect.joined {
+            self.notices.push_back(Notice::Joined {
+                at_seconds: as_seconds(join.at),
+                moved_seconds: as_seconds(join.moved),
+            });
+        }
         if !self.wants_messages() {
             self.blocked = true;
             if !std::mem::replace(&mut self.unread_said, true) {
@@ -316,7 +322,7 @@ impl Session {
     pub(super) fn break_at(&self) -> Option<Duration> {
         self.settings.max_leg_age?;
         let leg = &self.legs[self.with_role(Role::Current)?];
-        let rolls = self.product.audio()?.layout().is_some() && !self.closing;
+        let rolls = self.product.rolls_over() && !self.closing;
         let margin = self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
         leg.rollover_at
             .filter(|_| rolls)
@@ -364,7 +370,7 @@ impl Session {
         self.journal.settle_keepalives();
         let view = &self.legs[index].view;
         // Without a journal to go on from, what the leg said before it ended in order is all.
-        let single = self.product.audio().is_none();
+        let single = self.product.is_single();
         let asked = view.close_sent() || self.legs[index].input_ended;
         let seen = Circumstances {
             close_sent: view.close_sent(),

@@ -363,6 +363,7 @@ impl Session {
 
     /// The end, in order. Legs that still work are stopped; those that ended end their input.
     fn conclude(&mut self) {
+        self.product.conclude(&mut self.inbox);
         self.phase = Phase::Finished;
         self.stop_legs();
     }

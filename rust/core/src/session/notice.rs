@@ -46,6 +46,13 @@ pub enum Notice {
         /// The same in bytes.
         bytes: u64,
     },
+    /// The speech of a new leg is not what the one before said: they were joined.
+    Joined {
+        /// Where in the turn, in seconds.
+        at_seconds: f64,
+        /// How much earlier that was in the new synthesis, in seconds.
+        moved_seconds: f64,
+    },
     /// Audio of unknown rate outgrew the journal: a reset will be an error from now on.
     NotResumable {
         /// What the journal may hold.
@@ -75,6 +82,7 @@ impl Notice {
         match self {
             Self::Reset { .. } | Self::Resumed { .. } | Self::RolledOver { .. } => Level::Info,
             Self::Gap { .. }
+            | Self::Joined { .. }
             | Self::NotResumable { .. }
             | Self::Unread { .. }
             | Self::Unanswered { .. }
@@ -110,6 +118,14 @@ impl fmt::Display for Notice {
                 out,
                 "{seconds:.6} s of audio from {start_seconds:.6} s ({bytes} bytes) had to be \
                  sent again and were no longer kept (max_replay_buffer_bytes): they are lost"
+            ),
+            Self::Joined {
+                at_seconds,
+                moved_seconds,
+            } => write!(
+                out,
+                "the speech was synthesised again and is not the same: joined {at_seconds:.3} s \
+                 into the turn, which the new one says {moved_seconds:.3} s earlier"
             ),
             Self::NotResumable { limit } => write!(
                 out,

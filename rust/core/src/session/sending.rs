@@ -59,7 +59,11 @@ impl Session {
                     return self.keep_alive(now, index, interval, Some(due));
                 }
             }
-            Some(Next::Control(_)) => {}
+            Some(Next::Control { number, .. }) => {
+                if !self.product.may_send(&leg.view, number) {
+                    return SendStep::Wait { until: None };
+                }
+            }
             None if self.closing && self.product.closing().is_none() => {
                 // Without a word to close with, the end of the input is the word.
                 leg.input_ended = true;
@@ -102,8 +106,8 @@ impl Session {
                 frame,
                 ..
             } => {
-                self.product.sent(&mut leg.view, kind, number);
-                if self.product.audio().is_none() {
+                let frame = self.product.send(&mut leg.view, kind, number, frame);
+                if self.product.is_single() {
                     self.journal.forget_sent();
                 }
                 frame
@@ -166,9 +170,9 @@ impl Session {
     pub(super) fn keep_within_limits(&mut self, now: Duration) {
         let limit = self.settings.max_replay_buffer_bytes as u64;
         match self.product.audio() {
-            None => self.journal.forget_sent(),
-            // Too early to say what it is: a header is short.
-            Some(Audio::Unknown(_)) => {}
+            None if self.product.is_single() => self.journal.forget_sent(),
+            // Text is short; and so is a header, which does not say yet what the audio is.
+            None | Some(Audio::Unknown(_)) => {}
             Some(Audio::Other) => {
                 if self.outgrown || self.journal.sent() > limit {
                     self.journal.forget_sent();

@@ -1,0 +1,123 @@
+"""Watermarked sessions through the real SDK, and what has to be true of them."""
+
+import asyncio
+import struct
+from dataclasses import dataclass, field
+
+from deepgram import AsyncDeepgramClient
+from deepgram.core.events import EventType
+from deepgram_sagemaker import SageMakerTransportFactory
+from deepgram_sagemaker.local.watermark import chunk
+
+MICROSECOND = 1.000001e-6
+"""How far two times that are the same may be apart, printed with six decimals."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A kind of audio: its query, and how a chunk of 20 ms looks."""
+
+    name: str
+    query: dict[str, str]
+    size: int
+    width: int
+    channels: int = 1
+    rate: int = 16000
+    header: bytes = b""
+    seconds_a_chunk: float = 0.02
+
+    def chunk(self, number: int) -> bytes:
+        marked = chunk(number, self.size, channels=self.channels, width=self.width)
+        return self.header + marked if number == 0 else marked
+
+
+def wav_header(rate: int, channels: int) -> bytes:
+    """As a recorder writes it that does not know how long it will record."""
+    width = 2
+    data = struct.pack(
+        "<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * channels * width, channels * width, 16
+    )
+    return b"RIFF\xff\xff\xff\xffWAVE" + data + b"data\xff\xff\xff\xff"
+
+
+LINEAR16 = Audio("linear16", {"encoding": "linear16", "sample_rate": "16000"}, 640, 2)
+MULAW = Audio("mulaw", {"encoding": "mulaw", "sample_rate": "8000"}, 160, 1, rate=8000)
+STEREO = Audio(
+    "linear16-stereo",
+    {"encoding": "linear16", "sample_rate": "16000", "channels": "2", "multichannel": "true"},
+    1280,
+    2,
+    channels=2,
+)
+WAV = Audio("wav", {}, 640, 2, header=wav_header(16000, 1))
+# An Ogg page's first bytes, and any bytes after them: nobody but the decoder knows its clock. The
+# local endpoint takes 32,000 bytes as one second.
+OGG = Audio("ogg", {}, 640, 1, header=b"OggS\0\2", seconds_a_chunk=0.02)
+
+AUDIO = [LINEAR16, MULAW, STEREO, WAV, OGG]
+
+
+@dataclass
+class Heard:
+    """What came back, for each channel."""
+
+    words: dict[int, list[int]] = field(default_factory=dict)
+    finals: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    metadata: list[object] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    speech_started: int = 0
+    stats: object = None
+
+    def take(self, message):
+        match message.type:
+            case "Results" if message.is_final:
+                channel = int(message.channel_index[0])
+                words = message.channel.alternatives[0].words
+                self.words.setdefault(channel, []).extend(int(word.word) for word in words)
+                self.finals.setdefault(channel, []).append((message.start, message.duration))
+            case "Metadata":
+                self.metadata.append(message)
+
+
+async def converse(config, audio, chunks, *, pace=None, middle=None, interim=True, **query):
+    """Streams a session to its end.
+
+    `pace` is seconds between chunks; None: as fast as `send` takes them. `middle` is awaited with
+    the connection before the chunk half-way.
+    """
+    heard = Heard()
+    factory = SageMakerTransportFactory(config=config)
+    client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+    parameters = {"model": "nova-3", "interim_results": str(interim).lower()}
+    parameters |= audio.query | query
+    async with client.listen.v1.connect(**parameters) as connection:
+        connection.on(EventType.MESSAGE, heard.take)
+        connection.on(EventType.ERROR, heard.errors.append)
+        listening = asyncio.create_task(connection.start_listening())
+        for number in range(chunks):
+            if middle is not None and number == chunks // 2:
+                await middle(connection)
+            await connection.send_media(audio.chunk(number))
+            await asyncio.sleep(0 if pace is None else pace)
+        await connection.send_close_stream()
+        await listening
+    heard.stats = factory.stats
+    return heard
+
+
+def assert_whole(heard, audio, chunks):
+    """Every chunk once and in order, finals that tile, one Metadata with all the audio."""
+    assert heard.errors == []
+    assert sorted(heard.words) == list(range(audio.channels))
+    for channel in range(audio.channels):
+        assert heard.words[channel] == list(range(chunks))
+        reached = 0.0
+        for start, duration in heard.finals[channel]:
+            assert abs(start - reached) <= MICROSECOND, (start, reached)
+            reached = start + duration
+    (metadata,) = heard.metadata
+    assert abs(metadata.duration - reached) <= MICROSECOND
+    seconds = chunks * audio.seconds_a_chunk
+    # Where the clock is the container's own, its header is bytes like any other.
+    slack = len(audio.header) / 32000 if audio is OGG else MICROSECOND
+    assert abs(metadata.duration - seconds) <= slack

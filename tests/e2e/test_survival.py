@@ -1,0 +1,144 @@
+"""The matrix: faults, how often they strike, and kinds of audio: nothing lost, nothing twice."""
+
+import itertools
+
+import pytest
+from deepgram_sagemaker.local import LocalEndpoint
+from deepgram_sagemaker.local.faults import (
+    AfterChunks,
+    AfterNewChunks,
+    Answer,
+    Drop,
+    EndEarly,
+    Fault,
+    GoAway,
+    GoSilent,
+    InternalStreamFailure,
+    ModelStreamError,
+    OnMessage,
+    OnNextOpen,
+    Reset,
+)
+from deepgram_sagemaker.local.watermark import Watermark
+from e2e.survival import AUDIO, OGG, STEREO, assert_whole, converse
+
+EVERY = 50
+LONG = 2000
+SHORT = 200
+
+# What ends a stream in its middle.
+BREAKS = {
+    "reset": Reset(),
+    "dropped": Drop(),
+    "fin": Drop(rst=False),
+    "goaway": GoAway(code=0, covers=False),
+    "goaway-covering": GoAway(code=0, covers=True),
+    "early-end": EndEarly(),
+    "model-error": ModelStreamError(),
+    "service-failure": InternalStreamFailure(),
+    "silence": GoSilent(),
+}
+# What the next open is answered with, after a reset.
+REFUSALS = {
+    "throttled-reopen": Answer(429, "ThrottlingException"),
+    "throttled-400-reopen": Answer(400, "ThrottlingException"),
+    "unavailable-reopen": Answer(503, "ServiceUnavailableException"),
+    "model-refuses-reopen": Answer(424, "ModelError"),
+}
+# Places that only some sessions have.
+PLACES = ("after-close", "during-finalize", "during-rollover")
+PATTERNS = ("once", "often", "thrice")
+
+LATENESS = {
+    "prompt": {},
+    "late-1": {"late_chunks": 1},
+    "late-3": {"late_chunks": 3},
+    "late-window": {"late_chunks": 10},
+    "late-seconds": {"late_seconds": 3.0},
+}
+
+
+def faults_for(name, pattern):
+    if name in REFUSALS:
+        refusals = 3 if pattern == "thrice" else 1
+        if pattern == "often":
+            # Each reset costs one refused open before the next.
+            legs = range(2, 2 * LONG // EVERY, 2)
+            refused = [Fault(REFUSALS[name], legs=leg) for leg in legs]
+            return [*refused, Fault(Reset(), when=AfterNewChunks(EVERY), times=None)]
+        refused = Fault(REFUSALS[name], legs=(2, 1 + refusals), times=refusals)
+        return [refused, Fault(Reset(), when=AfterChunks(EVERY), legs=1)]
+    if name in PLACES:
+        action = Reset() if pattern != "often" else EndEarly()
+        times = {"once": 1, "thrice": 3, "often": 2}[pattern]
+        when = {
+            "after-close": OnMessage("CloseStream"),
+            "during-finalize": OnMessage("Finalize"),
+            "during-rollover": OnNextOpen(),
+        }[name]
+        # A clean end twice without progress after CloseStream is the end, with a warning.
+        times = 1 if name == "after-close" and pattern == "often" else times
+        return [Fault(action, when=when, times=times)]
+    action = BREAKS[name]
+    if pattern == "once":
+        return [Fault(action, when=AfterNewChunks(EVERY), times=1)]
+    if pattern == "often":
+        return [Fault(action, when=AfterNewChunks(EVERY), times=None)]
+    return [Fault(action, when=AfterChunks(7), legs=(1, 3), times=3)]
+
+
+FAULTS = (*BREAKS, *REFUSALS, *PLACES)
+EVERYTHING = list(itertools.product(FAULTS, PATTERNS, [audio.name for audio in AUDIO], LATENESS))
+
+
+def pairwise(rows):
+    """Few rows in which every pair of values of any two columns still stands together."""
+    wanted = {pair for row in rows for pair in itertools.combinations(enumerate(row), 2)}
+    chosen = []
+    while wanted:
+        row = max(
+            rows, key=lambda row: len(wanted & set(itertools.combinations(enumerate(row), 2)))
+        )
+        chosen.append(row)
+        wanted -= set(itertools.combinations(enumerate(row), 2))
+    return chosen
+
+
+SOME = set(pairwise(EVERYTHING))
+
+
+@pytest.mark.patience(60)
+@pytest.mark.parametrize(
+    ("fault", "pattern", "kind", "lateness"),
+    [
+        pytest.param(*row, marks=[] if row in SOME else [pytest.mark.full], id="-".join(row))
+        for row in EVERYTHING
+    ],
+)
+async def test_a_session_survives(fault, pattern, kind, lateness):
+    audio = next(audio for audio in AUDIO if audio.name == kind)
+    chunks = LONG if pattern == "often" else SHORT
+    if fault == "silence" and pattern == "often":
+        # Each costs a stall_timeout of real time.
+        chunks = 500
+    skew = 3 if audio is STEREO else 0
+    model = Watermark(**LATENESS[lateness], channel_skew=skew)
+    async with LocalEndpoint(model=model, faults=faults_for(fault, pattern)) as endpoint:
+        config = endpoint.config(
+            initial_backoff=0.01,
+            max_backoff=0.05,
+            stall_timeout=0.3,
+            replay_speed=None,
+            max_leg_age=0.2 if fault == "during-rollover" else None,
+        )
+        heard = await converse(
+            config,
+            audio,
+            chunks,
+            interim=lateness != "late-1",
+            pace=0.005 if fault == "during-rollover" else None,
+            middle=(lambda c: c.send_finalize()) if fault == "during-finalize" else None,
+        )
+        assert_whole(heard, audio, chunks)
+        assert endpoint.stats.faults > 0 or (fault == "during-rollover" and audio is OGG)
+        assert endpoint.stats.signature_failures == 0

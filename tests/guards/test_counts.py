@@ -1,0 +1,138 @@
+"""Counts that do not depend on the machine: a slow-down fails here before anybody measures it.
+
+Each count is the difference of two runs of different length, so that no start is in it. Limits
+lie some way above what is usual; whoever makes the path dearer on purpose raises them here.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deepgram_sagemaker.local import LocalEndpoint
+from deepgram_sagemaker.local.watermark import chunk
+
+ROOT = Path(__file__).parents[2]
+
+INSTRUCTIONS = 60_000
+"""Of the core, for a chunk, unoptimised as tests build it: signing in software is most of it."""
+ALLOCATIONS = 4.0
+"""Of the core, for a chunk and its tenth of a result."""
+SYSTEM_CALLS = 8.0
+"""Of the whole client process, for a chunk of one of ten live streams."""
+WRITES = 1.1
+"""To sockets, for a chunk: one, and now and then HTTP/2's own."""
+RINGS = 1.3
+"""Of the engine or the event loop by the other, for a chunk."""
+
+
+def tool(name):
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed: nothing was counted")
+    return path
+
+
+@pytest.fixture(scope="session")
+def hot_path():
+    """The program of `benches/hot_path.rs`."""
+    build = [tool("cargo"), "build", "--quiet", "--package", "dgsm-core", "--example", "hot_path"]
+    messages = subprocess.run(
+        [*build, "--message-format", "json"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    artifacts = (json.loads(line) for line in messages.splitlines())
+    (program,) = (a["executable"] for a in artifacts if a.get("executable"))
+    return program
+
+
+def under_valgrind(program, chunks, pattern, *options):
+    """A number that valgrind says at the end of a run."""
+    command = [tool("valgrind"), *options, program, str(chunks)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return int(re.search(pattern, said)[1].replace(",", ""))
+
+
+def for_a_chunk(count):
+    few, many = 500, 1500
+    return (count(many) - count(few)) / (many - few)
+
+
+@pytest.mark.patience(300)
+def test_instructions_of_the_core(hot_path):
+    def count(chunks):
+        options = ("--tool=callgrind", f"--callgrind-out-file={os.devnull}")
+        return under_valgrind(hot_path, chunks, r"Collected : (\d+)", *options)
+
+    assert 0 < for_a_chunk(count) <= INSTRUCTIONS
+
+
+@pytest.mark.patience(300)
+def test_allocations_of_the_core(hot_path):
+    def count(chunks):
+        return under_valgrind(hot_path, chunks, r"total heap usage: ([\d,]+) allocs")
+
+    assert 0 < for_a_chunk(count) <= ALLOCATIONS
+
+
+class Traced:
+    """System calls of the benchmarks' driver, by name."""
+
+    STREAMS = 10
+
+    def __init__(self, endpoint, directory):
+        self._directory = directory
+        self._endpoint = endpoint
+        self._audio = directory / "audio"
+        self._audio.write_bytes(b"".join(chunk(number, 640) for number in range(400)))
+
+    def run(self, chunks):
+        out = self._directory / f"{chunks}.strace"
+        options = {
+            "streams": self.STREAMS,
+            "chunks": chunks,
+            "tag": f"guard-{chunks}",
+            "audio": self._audio,
+            "replies": os.devnull,
+            "uri": self._endpoint.uri,
+            "ca-bundle": self._endpoint.ca_bundle,
+            "endpoint-name": self._endpoint.endpoint_name,
+            "region": self._endpoint.region,
+            "access-key-id": self._endpoint.credentials.access_key_id,
+            "secret-access-key": self._endpoint.credentials.secret_access_key,
+            "out": self._directory / f"{chunks}.json",
+        }
+        driver = [sys.executable, ROOT / "benches/streams/driver.py", "ours"]
+        driver += [f"--{name}={value}" for name, value in options.items()]
+        trace = [tool("strace"), "-f", "-c", "-o", out]
+        traced = subprocess.run([*trace, *driver], check=False, capture_output=True, text=True)
+        if "ptrace" in traced.stderr:
+            pytest.skip("strace may not trace here: nothing was counted")
+        assert traced.returncode == 0, traced.stderr
+        figures = json.loads((self._directory / f"{chunks}.json").read_text())
+        assert (figures["failed"], figures["inexact"]) == (0, 0)
+        calls = {}
+        for line in out.read_text().splitlines():
+            fields = line.split()
+            if fields and re.fullmatch(r"[\d.]+", fields[0]):
+                calls[fields[-1]] = int(fields[3])
+        return calls
+
+
+@pytest.mark.patience(120)
+def test_system_calls_and_wakeups_of_live_streams(tmp_path):
+    few, many = 50, 250
+    with LocalEndpoint() as endpoint:
+        traced = Traced(endpoint, tmp_path)
+        before, after = traced.run(few), traced.run(many)
+    chunks = Traced.STREAMS * (many - few)
+
+    def each(*names):
+        return sum(after.get(name, 0) - before.get(name, 0) for name in names) / chunks
+
+    assert each(*(after.keys() - {"total"})) <= SYSTEM_CALLS
+    assert each("writev", "sendmsg", "sendto") <= WRITES
+    assert each("write") <= RINGS
