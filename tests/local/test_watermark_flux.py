@@ -1,12 +1,15 @@
 """Turns made of counted chunks, and the messages of `v2/listen`."""
 
+import random
 from itertools import pairwise
 
 import pytest
 from deepgram.listen.v2 import types
-from deepgram_sagemaker.local.flux import Thresholds, ThresholdsError
+from deepgram_sagemaker.local.flux import FluxTeller, Thresholds, ThresholdsError
 from deepgram_sagemaker.local.watermark import chunk
-from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
+from deepgram_sagemaker.local.watermark_flux import ChunkClock, ChunkTurns, WatermarkFlux
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from local.streams import Pause, serve
 
 RAW = {"model": "flux-general-en", "encoding": "linear16", "sample_rate": "16000"}
@@ -42,6 +45,30 @@ async def test_every_chunk_is_in_exactly_one_turn():
     words = [int(word) for end in ends for word in end["transcript"].split()]
     assert words == list(range(150))
     assert {end["trigger"] for end in ends} == {"model"}
+
+
+@given(st.integers(0, 149), st.integers(16, 4_000))
+@settings(deadline=None, max_examples=25)
+def test_turns_are_the_same_wherever_a_stream_begins_and_however_it_is_cut(first, size):
+    audio = b"".join(chunks(*range(first, 200)))
+    turns_of = ChunkTurns(
+        WatermarkFlux(),
+        FluxTeller("request-1", Thresholds()),
+        ChunkClock(16_000, 1, 2),
+        random.Random(1),
+    )
+    told = [
+        message
+        for start in range(0, len(audio), size)
+        for message in turns_of.audio(audio[start : start + size])
+    ]
+    ends = [message for message in told if message["event"] == "EndOfTurn"]
+    assert [int(end["words"][-1]["word"]) for end in ends] == list(range(49, 200, 50))[
+        first // 50 :
+    ]
+    assert [word["word"] for end in ends for word in end["words"]] == [
+        str(number) for number in range(first, 200)
+    ]
 
 
 async def test_windows_are_contiguous_and_exact():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,8 @@ def _number(cell: bytes) -> int:
     return cell[1] | cell[2] << 7 | cell[3] << 14 | cell[4] << 21
 
 
+# A chunk that comes in many pieces is looked at with each of them.
+@functools.lru_cache(maxsize=64)
 def _expected(cell: bytes) -> bytes | None:
     """The rest of a chunk from this cell on, the cell included; None if it is no cell."""
     if max(cell[1:]) >= _FIRST:
