@@ -74,6 +74,8 @@ CASES = [
     (exception("ExpiredTokenException"), "AuthenticationError", NEVER, "expired"),
     (answer(403, "InvalidSignatureException", "Signature expired: 20260101T000000Z is now earlier"),
      "AuthenticationError", NEVER, "clock"),
+    (answer(403, "InvalidSignatureException", "Credential should be scoped to a valid region."),
+     "AuthenticationError", NEVER, "signed for us-east-1"),
     (answer(403, "InvalidSignatureException", "The request signature we calculated does not match"),
      "AuthenticationError", NEVER, "secret key"),
     (exception("InvalidSignatureException"), "AuthenticationError", NEVER, "secret key"),

@@ -209,6 +209,10 @@ RULES: Final[tuple[Rule, ...]] = (
          "the request counts as signed at another time: set this machine's clock. {said}",
          codes=_BAD_SIGNATURE, says=r"expired|not yet current", status=(400, 403)),
     Rule("answer", AuthenticationError, NEVER,
+         "the request was signed for {region}, and the endpoint is in another region: check region "
+         "and endpoint_uri. {said}",
+         codes=_BAD_SIGNATURE, says=r"valid region"),
+    Rule("answer", AuthenticationError, NEVER,
          "the signature was not accepted: check the secret key, and that no proxy changes the "
          "request. {said}",
          codes=_BAD_SIGNATURE),

@@ -773,14 +773,9 @@ impl Leg {
         true
     }
 
-    /// Reads what the client still has to say, for its end only.
+    /// Reads what the client still has to say, for its end only: what has arrived already first.
     async fn listen_to_the_end(&mut self, body: &mut RecvStream) -> InputEnd {
-        while let Some(data) = body.data().await {
-            let Ok(data) = data else {
-                return InputEnd::Reset;
-            };
-            let _ = body.flow_control().release_capacity(data.len());
-            self.decoder.push(data);
+        loop {
             loop {
                 match self.decoder.next() {
                     Ok(Some(envelope)) => match self.verifier.verify(&envelope) {
@@ -798,8 +793,15 @@ impl Leg {
                     Err(_) => return InputEnd::Unread,
                 }
             }
+            match body.data().await {
+                Some(Ok(data)) => {
+                    let _ = body.flow_control().release_capacity(data.len());
+                    self.decoder.push(data);
+                }
+                Some(Err(_)) => return InputEnd::Reset,
+                None => return InputEnd::Unsigned,
+            }
         }
-        InputEnd::Unsigned
     }
 
     /// When something happens by itself.

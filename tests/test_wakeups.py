@@ -1,0 +1,233 @@
+"""Wake-ups: from any thread to the right handler of the right loop, and nothing left behind."""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import weakref
+
+import pytest
+from deepgram_sagemaker._native import LocalServer, Waker
+from deepgram_sagemaker.wakeups import Hub
+from sessions import run_script
+
+
+class Poster:
+    """Posts a token from the engine's side: a pool that cannot connect, over and over."""
+
+    def __init__(self, hub):
+        from deepgram_sagemaker._native import Pool
+
+        self.hub = hub
+        self.pool = Pool(
+            host="127.0.0.1",
+            port=1,
+            ca_bundle=None,
+            proxy=None,
+            connection_timeout=5.0,
+            connection_acquire_timeout=5.0,
+            subscription_timeout=5.0,
+            max_concurrency=1000,
+            max_streams_per_connection=1,
+            max_handshakes=1000,
+            ping_after=20.0,
+            ping_within=10.0,
+        )
+        self.openings = []
+
+    def post(self, token):
+        opening = self.pool.open(
+            "127.0.0.1:1", "/", [], with_permit=True, waker=self.hub.waker, token=token
+        )
+        self.openings.append(opening)
+        return opening
+
+
+async def test_a_hub_for_each_loop_and_one_only():
+    here = Hub.running()
+    assert Hub.running() is here
+    elsewhere = await asyncio.to_thread(lambda: asyncio.run(_running()))
+    assert elsewhere is not here
+
+
+async def _running():
+    return Hub.running()
+
+
+def test_without_a_loop_there_is_none():
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        Hub.running()
+
+
+async def test_each_token_wakes_its_own_handler():
+    hub = Hub.running()
+    poster = Poster(hub)
+    woken = [asyncio.Event() for _ in range(100)]
+    tokens = [hub.register(event.set) for event in woken]
+    assert len(set(tokens)) == 100
+    for token in tokens[:50]:
+        poster.post(token)
+    await asyncio.gather(*(event.wait() for event in woken[:50]))
+    assert not any(event.is_set() for event in woken[50:])
+    for token in tokens:
+        hub.unregister(token)
+
+
+async def test_what_posts_is_done_when_its_handler_runs():
+    hub = Hub.running()
+    poster = Poster(hub)
+    outcomes = []
+    done = asyncio.Event()
+
+    def woken():
+        outcomes.append(opening.take())
+        done.set()
+
+    token = hub.register(woken)
+    opening = poster.post(token)
+    await done.wait()
+    assert outcomes[0].kind == "connect"
+    # Once.
+    assert opening.take() is None
+    hub.unregister(token)
+
+
+async def test_a_late_wake_up_finds_nobody():
+    hub = Hub.running()
+    poster = Poster(hub)
+    woken = []
+    gone = hub.register(lambda: woken.append("gone"))
+    there = asyncio.Event()
+    token = hub.register(there.set)
+    first = poster.post(gone)
+    hub.unregister(gone)
+    hub.unregister(gone)
+    del first
+    poster.post(token)
+    await there.wait()
+    assert woken == []
+    hub.unregister(token)
+
+
+async def test_a_handlers_fault_costs_nobody_else_their_wake_up(caplog):
+    hub = Hub.running()
+    poster = Poster(hub)
+    done = asyncio.Event()
+
+    def fail():
+        raise ZeroDivisionError
+
+    failing, token = hub.register(fail), hub.register(done.set)
+    with caplog.at_level(logging.ERROR):
+        poster.post(failing)
+        await asyncio.sleep(0)
+        poster.post(token)
+        await done.wait()
+    hub.unregister(failing)
+    hub.unregister(token)
+    assert "a wake-up handler failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_handler_may_unregister_others_and_itself():
+    hub = Hub.running()
+    poster = Poster(hub)
+    woken = []
+    tokens = []
+    done = asyncio.Event()
+
+    def first_to_come():
+        woken.append(1)
+        for token in tokens:
+            hub.unregister(token)
+        done.set()
+
+    tokens.extend(hub.register(first_to_come) for _ in range(10))
+    for token in tokens:
+        poster.post(token)
+    await done.wait()
+    # The loop no longer watches: what else was posted wakes nobody.
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+    assert woken == [1]
+
+
+async def test_nobody_registered_nothing_watched():
+    loop = asyncio.get_running_loop()
+    hub = Hub.running()
+    descriptor = hub.waker.fileno()
+    token = hub.register(lambda: None)
+    hub.unregister(token)
+    # False: there was no reader to remove.
+    assert loop.remove_reader(descriptor) is False
+
+
+def test_a_hub_goes_with_its_loop():
+    loop = asyncio.new_event_loop()
+    hub = loop.run_until_complete(_running())
+    gone = weakref.ref(hub)
+    descriptor = hub.waker.fileno()
+    os.fstat(descriptor)
+    loop.close()
+    del loop, hub
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_closed_loop_is_not_touched():
+    loop = asyncio.new_event_loop()
+
+    async def begin():
+        hub = Hub.running()
+        return hub, hub.register(lambda: None)
+
+    hub, token = loop.run_until_complete(begin())
+    loop.close()
+    hub.unregister(token)
+
+
+def test_tokens_posted_together_are_drained_together_and_in_order():
+    waker = Waker()
+    assert waker.drain() == []
+    # What is refused posts nothing.
+    with pytest.raises(ValueError, match="host|settings|missing"):
+        LocalServer(json.dumps({}), waker, 7)
+    assert waker.drain() == []
+
+
+FORK = """
+import asyncio, os, sys
+from deepgram_sagemaker.wakeups import Hub
+
+async def main():
+    hub = Hub.running()
+    token = hub.register(lambda: None)
+    loop = asyncio.get_running_loop()
+    pid = os.fork()
+    if not pid:
+        # As when the child lets go of what it has inherited.
+        hub.unregister(token)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    # Still watched, in the selector that both processes have.
+    woken = asyncio.Event()
+    again = hub.register(woken.set)
+    os.eventfd_write(hub.waker.fileno(), 1)
+    ready = loop._selector.select(0)
+    assert [key.fd for key, _ in ready] == [hub.waker.fileno()], ready
+    hub.unregister(again)
+    hub.unregister(token)
+
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="looks into Linux's epoll")
+def test_a_forked_child_that_lets_go_does_not_deafen_its_parent():
+    run = run_script(FORK)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "done"
