@@ -159,6 +159,15 @@ async def test_a_clear_drops_what_was_not_sent():
     assert stream.of("Flushed")[0]["sequence_id"] == 0
 
 
+@pytest.mark.parametrize(("together", "numbers"), [(False, [0, 0, 1]), (True, [0, 1, 2])])
+async def test_answers_are_counted_apart_or_together(together, numbers):
+    said = [speak("0"), FLUSH, has("Flushed"), CLEAR, speak("1"), FLUSH, CLOSE]
+    stream = await aura(*said, model=WatermarkAura(counted_together=together))
+    answers = [message for message in stream.told if "sequence_id" in message]
+    assert [message["type"] for message in answers] == ["Flushed", "Cleared", "Flushed"]
+    assert [message["sequence_id"] for message in answers] == numbers
+
+
 async def test_twenty_flushes_a_minute():
     said = [message for n in range(21) for message in (speak(str(n)), FLUSH)]
     stream = await aura(*said, CLOSE)
@@ -255,10 +264,13 @@ async def test_flux_speaks_turn_by_turn():
     ]
 
 
-async def test_flushed_may_come_last():
-    model = WatermarkAura(flushed_first=False)
-    stream = await flux(speak("0 1"), FLUSH, CLOSE, model=model)
-    assert stream.kinds[-3:] == ["SpeechMetadata", "Flushed", "SessionMetadata"]
+@pytest.mark.parametrize(
+    ("flushed", "kinds"),
+    [("late", ["SpeechMetadata", "Flushed"]), ("never", ["audio", "SpeechMetadata"])],
+)
+async def test_flushed_may_come_last_or_not_at_all(flushed, kinds):
+    stream = await flux(speak("0 1"), FLUSH, CLOSE, model=WatermarkAura(flushed=flushed))
+    assert stream.kinds[-3:] == [*kinds, "SessionMetadata"]
 
 
 async def test_flux_s_messages_have_the_sdk_s_fields():

@@ -85,6 +85,11 @@ async def test_windows_are_contiguous_and_exact():
     assert (word["word"], word["start"], word["end"]) == ("57", 1.14, 1.16)
 
 
+async def test_words_may_have_no_times():
+    stream = await flux(*numbered(50), CLOSE, model=WatermarkFlux(word_times=False))
+    assert turns(stream)[0]["words"][7] == {"word": "7", "confidence": 1.0}
+
+
 async def test_every_message_is_numbered():
     stream = await flux(*numbered(60), {"type": "Configure"}, CLOSE)
     assert stream.kinds[0] == "Connected"

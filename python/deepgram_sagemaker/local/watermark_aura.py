@@ -20,6 +20,7 @@ from .watermark import chunk
 
 if TYPE_CHECKING:
     from .speak import AudioOutput
+    from .speak.flux import Flushed
     from .stream import ModelStream
 
 __all__ = ["CountingVoice", "WatermarkAura", "number_of", "numbers_in"]
@@ -55,8 +56,10 @@ class WatermarkAura:
             quarter shorter or longer, drawn anew for each.
         seed: what these lengths are drawn from; None: no two runs are the same.
         flushes: `Flush` messages that `v1/speak` answers in a minute.
-        flushed_first: whether `Flushed` of `v2/speak` comes before the rest of the turn's audio,
-            as an answer to `Flush`, or behind `SpeechMetadata`.
+        flushed: when `Flushed` of `v2/speak` comes: `early`, as an answer to `Flush`, before the
+            rest of the turn's audio; `late`, behind `SpeechMetadata`; or `never`.
+        counted_together: whether `Flushed` and `Cleared` of `v1/speak` have one count between
+            them, or each its own.
     """
 
     block: float = 0.1
@@ -66,7 +69,8 @@ class WatermarkAura:
     varies: bool = False
     seed: int | None = None
     flushes: int = 20
-    flushed_first: bool = True
+    flushed: Flushed = "early"
+    counted_together: bool = False
     _service: SpeakService = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +86,8 @@ class WatermarkAura:
             piece=self.piece,
             pace=self.pace,
             flushes=self.flushes,
-            flushed_first=self.flushed_first,
+            flushed=self.flushed,
+            counted_together=self.counted_together,
         )
         # The dataclass is frozen for everybody else.
         object.__setattr__(self, "_service", service)

@@ -49,6 +49,7 @@ class WatermarkFlux:
         eager_share: how many of those are told, drawn anew for every turn of every stream: below
             1, a replay may pass one without it.
         seed: what that is drawn from; None: no two runs are the same.
+        word_times: whether words say when they were spoken: not every model does.
         closing_time: seconds between CloseStream and its answer.
         silence_timeout: seconds without any message until the stream fails with NET-0001; None:
             never.
@@ -59,6 +60,7 @@ class WatermarkFlux:
     eager_at: int = 0
     eager_share: float = 1.0
     seed: int | None = None
+    word_times: bool = True
     closing_time: float = 0.02
     silence_timeout: float | None = 10.0
     _draws: random.Random = field(init=False, repr=False, compare=False)
@@ -81,7 +83,7 @@ class WatermarkFlux:
             clock = ChunkClock.of(stream.query)
         except ThresholdsError as error:
             raise Refused("1008", f"Bad request: {error}") from error
-        teller = FluxTeller(str(uuid.uuid4()), thresholds)
+        teller = FluxTeller(str(uuid.uuid4()), thresholds, word_times=self.word_times)
         draws = random.Random(self._draws.random())  # noqa: S311 - likewise
         counter = ChunkTurns(self, teller, clock, draws)
         await stream.send(to_json(teller.connected()))

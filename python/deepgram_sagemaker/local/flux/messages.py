@@ -51,11 +51,13 @@ class FluxTeller:
     Args:
         request_id: the stream's.
         thresholds: the query's.
+        word_times: whether words say when they were spoken: not every model does.
     """
 
-    def __init__(self, request_id: str, thresholds: Thresholds) -> None:
+    def __init__(self, request_id: str, thresholds: Thresholds, *, word_times: bool = True) -> None:
         self.thresholds = thresholds
         self._request_id = request_id
+        self._word_times = word_times
         self._sequence = 0
         self._turn = 0
         # Where the turn under way begins: where the one before it ended.
@@ -96,7 +98,7 @@ class FluxTeller:
                 "audio_window_start": self._turn_start_us / 1_000_000,
                 "audio_window_end": end_us / 1_000_000,
                 "transcript": " ".join(word.written for word in words),
-                "words": [_word(word) for word in words],
+                "words": [self._word(word) for word in words],
                 "end_of_turn_confidence": round(confidence, 4),
             }
         )
@@ -162,11 +164,9 @@ class FluxTeller:
         self._sequence += 1
         return {"type": message.pop("type")} | numbers | message
 
-
-def _word(word: SpokenWord) -> Message:
-    return {
-        "word": word.written,
-        "confidence": word.confidence,
-        "start": word.start_us / 1_000_000,
-        "end": word.end_us / 1_000_000,
-    }
+    def _word(self, word: SpokenWord) -> Message:
+        message: Message = {"word": word.written, "confidence": word.confidence}
+        if self._word_times:
+            message["start"] = word.start_us / 1_000_000
+            message["end"] = word.end_us / 1_000_000
+        return message

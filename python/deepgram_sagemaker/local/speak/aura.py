@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.controls import Refused, SchemaError, read_control
@@ -28,24 +29,33 @@ _FLUSH_WINDOW: Final = 60.0
 class AuraSpeaker:
     """Answers the client's messages in the order in which they came.
 
-    Text is spoken as soon as a stretch of it is complete; `Flush` makes the rest complete. What
-    is flushed and what is cleared is numbered apart, each from 0. A `Clear` drops text, audio that
-    has not been sent, and the answers to every `Flush` before it; a `Close` speaks what is left.
+    Text is spoken as soon as a stretch of it is complete; `Flush` makes the rest complete. A
+    `Clear` drops text, audio that has not been sent, and the answers to every `Flush` before it; a
+    `Close` speaks what is left.
 
     Args:
         request: what the stream asked for.
         voice: what will speak: it says which stretches of text it can be given.
         flushes: so many `Flush` a minute are answered, the others refused with a `Warning`.
+        counted_together: whether `Flushed` and `Cleared` have one count between them, from 0, or
+            each its own.
     """
 
-    def __init__(self, request: SpeakRequest, voice: Voice, *, flushes: int = 20) -> None:
+    def __init__(
+        self,
+        request: SpeakRequest,
+        voice: Voice,
+        *,
+        flushes: int = 20,
+        counted_together: bool = False,
+    ) -> None:
         self.plan: Final = Plan()
         self._buffer = TextBuffer(voice.boundary)
         self._speed = request.speed
         self._allowed = flushes
         self._flushes: deque[float] = deque()
-        self._flushed = 0
-        self._cleared = 0
+        self._counted_together = counted_together
+        self._counts = {"Flushed": 0, "Cleared": 0}
         metadata: Message = {
             "type": "Metadata",
             "request_id": str(uuid.uuid4()),
@@ -83,7 +93,7 @@ class AuraSpeaker:
             case "Clear":
                 self._buffer.flush()
                 self.plan.cancel()
-                self.plan.add(Tell(self._tell_cleared, survives=True))
+                self.plan.add(Tell(partial(self._count, "Cleared"), survives=True))
             case "Close":
                 self._say(self._buffer.flush())
                 self.plan.add(End())
@@ -112,7 +122,7 @@ class AuraSpeaker:
             return
         self._flushes.append(now)
         self._say(self._buffer.flush())
-        self.plan.add(Tell(self._tell_flushed))
+        self.plan.add(Tell(partial(self._count, "Flushed")))
 
     def _say(self, text: str) -> None:
         if text.strip():
@@ -122,11 +132,9 @@ class AuraSpeaker:
         warning: Message = {"type": "Warning", "description": description, "code": code}
         self.plan.add(Tell(lambda: warning, survives=True))
 
-    def _tell_flushed(self) -> Message:
+    def _count(self, kind: str) -> Message:
         # Numbered when it is told: one that was cancelled leaves no gap.
-        self._flushed += 1
-        return {"type": "Flushed", "sequence_id": self._flushed - 1}
-
-    def _tell_cleared(self) -> Message:
-        self._cleared += 1
-        return {"type": "Cleared", "sequence_id": self._cleared - 1}
+        counts = self._counts
+        number = sum(counts.values()) if self._counted_together else counts[kind]
+        counts[kind] += 1
+        return {"type": kind, "sequence_id": number}

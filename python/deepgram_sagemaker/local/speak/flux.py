@@ -8,7 +8,7 @@ import unicodedata
 import uuid
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from deepgram_sagemaker.local.controls import Refused, SchemaError, read_control
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .request import SpeakRequest
     from .voice import Voice
 
-__all__ = ["FluxSpeaker"]
+__all__ = ["Flushed", "FluxSpeaker"]
+
+type Flushed = Literal["early", "late", "never"]
 
 _CONTROLS: Final = frozenset({"Speak", "Flush", "Interrupt", "Configure", "Close"})
 _MODEL_UUID: Final = "2f6b1c9e-8a4d-5b7e-9c02-6d6f6f6e7368"
@@ -56,16 +58,16 @@ class FluxSpeaker:
     Args:
         request: what the stream asked for.
         voice: what will speak: it says which stretches of text it can be given.
-        flushed_first: whether `Flushed` comes when `Flush` has been understood, before the rest
-            of the turn's audio; otherwise it comes behind `SpeechMetadata`.
+        flushed: when `Flushed` comes: `early`, as an answer to `Flush`, before the rest of the
+            turn's audio; `late`, behind `SpeechMetadata`; or `never`.
     """
 
-    def __init__(self, request: SpeakRequest, voice: Voice, *, flushed_first: bool = True) -> None:
+    def __init__(self, request: SpeakRequest, voice: Voice, *, flushed: Flushed = "early") -> None:
         self.plan: Final = Plan()
         self._output = request.output
         self._buffer = TextBuffer(voice.boundary)
         self._speed: float = request.speed
-        self._flushed_first = flushed_first
+        self._flushed = flushed
         self._open: _Turn | None = None
         # Turns whose audio the client may still be playing, oldest first.
         self._turns: list[_Turn] = []
@@ -139,13 +141,13 @@ class FluxSpeaker:
     def _finish(self, turn: _Turn, *, flushed: bool = False) -> None:
         self._open = None
         acknowledge = Tell(lambda: {"type": "Flushed", "speech_id": turn.speech_id})
-        if flushed and self._flushed_first:
+        if flushed and self._flushed == "early":
             self.plan.add(acknowledge)
         self._say(turn, self._buffer.flush())
         if not any(character.isalnum() for character in turn.text):
             self._warn("NO_SYNTHESIZABLE_TEXT", "the turn has nothing that can be spoken")
         self.plan.add(Tell(partial(self._end, turn)))
-        if flushed and not self._flushed_first:
+        if flushed and self._flushed == "late":
             self.plan.add(acknowledge)
 
     def _say(self, turn: _Turn, text: str) -> None:

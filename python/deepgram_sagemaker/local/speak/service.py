@@ -15,6 +15,7 @@ from .request import RequestError, SpeakRequest
 if TYPE_CHECKING:
     from deepgram_sagemaker.local.stream import ModelStream
 
+    from .flux import Flushed
     from .voice import VoiceFactory
 
 __all__ = ["PATHS", "SpeakService"]
@@ -31,8 +32,10 @@ class SpeakService:
         piece: seconds of audio in one message, at most.
         pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
         flushes: `Flush` messages that `v1/speak` answers in a minute.
-        flushed_first: whether `Flushed` of `v2/speak` comes before the rest of the turn's audio,
-            as an answer to `Flush`, or behind `SpeechMetadata`.
+        flushed: when `Flushed` of `v2/speak` comes: `early`, as an answer to `Flush`, before the
+            rest of the turn's audio; `late`, behind `SpeechMetadata`; or `never`.
+        counted_together: whether `Flushed` and `Cleared` of `v1/speak` have one count between
+            them, or each its own.
     """
 
     def __init__(
@@ -43,14 +46,16 @@ class SpeakService:
         piece: float = 0.1,
         pace: float | None = None,
         flushes: int = 20,
-        flushed_first: bool = True,
+        flushed: Flushed = "early",
+        counted_together: bool = False,
     ) -> None:
         self._voices = voices
         self._blocking = blocking
         self._piece = piece
         self._pace = pace
         self._flushes = flushes
-        self._flushed_first = flushed_first
+        self._flushed = flushed
+        self._counted_together = counted_together
 
     async def __call__(self, stream: ModelStream) -> None:
         """Serve one stream."""
@@ -63,9 +68,11 @@ class SpeakService:
         voice = self._voices(output)
         speaker: AuraSpeaker | FluxSpeaker
         if stream.path == "v1/speak":
-            speaker = AuraSpeaker(request, voice, flushes=self._flushes)
+            speaker = AuraSpeaker(
+                request, voice, flushes=self._flushes, counted_together=self._counted_together
+            )
         else:
-            speaker = FluxSpeaker(request, voice, flushed_first=self._flushed_first)
+            speaker = FluxSpeaker(request, voice, flushed=self._flushed)
         mouth = Mouth(stream, speaker.plan, piece=self._piece, pace=self._pace)
         mouth.use(voice, output, blocking=self._blocking, wav=request.container == "wav")
         await _Conversation(stream, speaker, mouth).run()
