@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python bench lint format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-full bench lint format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ test-rust: setup
 
 test-python: build $(PEER)/.ready
 	$(BIN)/python -m pytest -q
+
+test-full: test-rust build $(PEER)/.ready ## Run every test, whole matrices included.
+	$(BIN)/python -m pytest -q --full
 
 bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
 	rm -rf build/bench && mkdir -p build/bench

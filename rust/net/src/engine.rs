@@ -49,7 +49,11 @@ impl Engine {
     }
 
     fn start() -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            // Names are looked up in threads of their own.
+            .thread_name("deepgram-dns")
+            .build()?;
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
         thread::Builder::new()

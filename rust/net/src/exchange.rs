@@ -1,13 +1,14 @@
 //! One request, up to its response headers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::dial::Connection;
+use crate::connection::{Connection, Line};
 use crate::failure::{Answer, Failure, FailureKind};
 
 /// How much of an error's body is kept.
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub recv: RecvStream,
     /// The response's headers: names in lower case.
     pub headers: Vec<(String, String)>,
+    /// What is known of the connection.
+    pub line: Arc<Line>,
 }
 
 /// How long a request may take.
@@ -42,56 +45,58 @@ pub struct Deadlines {
 /// # Errors
 /// Any answer but 200, a deadline, or the connection's end.
 pub async fn exchange(
-    connection: Connection,
+    connection: &Connection,
     request: Request<()>,
     deadlines: Deadlines,
 ) -> Result<Exchange, Failure> {
-    let heard = connection.heard.clone();
-    let spoken = async {
-        if timeout_at(deadlines.heard_by, heard.wait()).await.is_err() {
-            return Failure::new(
+    let line = connection.line();
+    let unheard = async {
+        tokio::select! {
+            biased;
+            () = line.heard() => std::future::pending().await,
+            () = sleep_until(deadlines.heard_by) => Failure::new(
                 FailureKind::ConnectTimeout,
                 format!(
                     "no HTTP/2 from the peer within connection_timeout ({:?})",
                     deadlines.connection_timeout
                 ),
-            );
+            ),
         }
-        std::future::pending().await
+    };
+    let unanswered = async {
+        sleep(deadlines.subscription_timeout).await;
+        // Until the peer has said something it is the connection that is late, not the answer.
+        line.heard().await;
+        Failure::new(
+            FailureKind::SubscriptionTimeout,
+            format!(
+                "no answer within subscription_timeout ({:?})",
+                deadlines.subscription_timeout
+            ),
+        )
     };
     let answered = async {
-        let mut requests = connection
-            .requests
-            .ready()
-            .await
-            .map_err(|error| Failure::from_h2(&error))?;
-        let (response, send) = requests
-            .send_request(request, false)
-            .map_err(|error| Failure::from_h2(&error))?;
+        let mut requests = connection.requests().ready().await?;
+        let (response, send) = requests.send_request(request, false)?;
         drop(requests);
-        let response = timeout(deadlines.subscription_timeout, response)
-            .await
-            .map_err(|_| {
-                Failure::new(
-                    FailureKind::SubscriptionTimeout,
-                    format!(
-                        "no answer within subscription_timeout ({:?})",
-                        deadlines.subscription_timeout
-                    ),
-                )
-            })?;
-        let response = response.map_err(|error| Failure::from_h2(&error))?;
-        accept(response, send).await
+        Ok::<_, h2::Error>((response.await?, send))
     };
-    tokio::select! {
-        result = answered => result,
-        failure = spoken => Err(failure),
+    let answer = tokio::select! {
+        biased;
+        answer = answered => answer,
+        failure = unheard => return Err(failure),
+        failure = unanswered => return Err(failure),
+    };
+    match answer {
+        Ok((response, send)) => accept(response, send, line).await,
+        Err(error) => Err(line.explain(Failure::from_h2(&error))),
     }
 }
 
 async fn accept(
     response: Response<RecvStream>,
     send: SendStream<Bytes>,
+    line: &Arc<Line>,
 ) -> Result<Exchange, Failure> {
     let (parts, recv) = response.into_parts();
     let headers = readable(&parts.headers);
@@ -100,32 +105,28 @@ async fn accept(
             send,
             recv,
             headers,
+            line: Arc::clone(line),
         });
     }
-    let body = timeout(ERROR_BODY_TIME, collect(recv))
-        .await
-        .unwrap_or_default();
+    let mut body = BytesMut::new();
+    // As far as it comes, fits and is in time: half an explanation is better than none.
+    let _ = timeout(ERROR_BODY_TIME, collect(recv, &mut body)).await;
     Err(Failure::from_answer(Answer {
         status: parts.status.as_u16(),
         headers,
-        body,
+        body: body.freeze(),
     }))
 }
 
-/// The body, as far as it comes and fits: half an explanation is better than none.
-async fn collect(mut recv: RecvStream) -> Bytes {
-    let mut body = BytesMut::new();
+async fn collect(mut recv: RecvStream, body: &mut BytesMut) {
     while let Some(Ok(data)) = recv.data().await {
         let room = MAX_ERROR_BODY - body.len();
         body.extend_from_slice(&data[..data.len().min(room)]);
-        if body.len() == MAX_ERROR_BODY {
-            break;
-        }
-        if recv.flow_control().release_capacity(data.len()).is_err() {
+        if body.len() == MAX_ERROR_BODY || recv.flow_control().release_capacity(data.len()).is_err()
+        {
             break;
         }
     }
-    body.freeze()
 }
 
 fn readable(headers: &HeaderMap) -> Vec<(String, String)> {

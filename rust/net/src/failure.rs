@@ -116,16 +116,27 @@ impl Failure {
     }
 
     /// What h2 says of a stream or a connection that ended badly.
+    ///
+    /// | h2's error | becomes |
+    /// | --- | --- |
+    /// | I/O, or the connection's end | dropped |
+    /// | RST_STREAM from the peer | reset; refused stream |
+    /// | GOAWAY from the peer that does not cover the stream | goaway |
+    /// | RST_STREAM or GOAWAY from this side, for what the peer sent | protocol |
+    /// | a stream used after its end | dropped: its other direction knows more |
     #[must_use]
     pub fn from_h2(error: &h2::Error) -> Self {
         let reason = error.reason();
-        let kind = match reason {
-            _ if error.is_io() => FailureKind::Dropped,
-            Some(h2::Reason::REFUSED_STREAM) if error.is_reset() => FailureKind::RefusedStream,
-            _ if error.is_go_away() && error.is_remote() => FailureKind::GoAway,
-            _ if error.is_reset() && error.is_remote() => FailureKind::Reset,
-            // What is left is h2 on this side objecting to what the peer sent.
-            _ => FailureKind::Protocol,
+        let kind = if error.is_remote() {
+            match reason {
+                _ if error.is_go_away() => FailureKind::GoAway,
+                Some(h2::Reason::REFUSED_STREAM) => FailureKind::RefusedStream,
+                _ => FailureKind::Reset,
+            }
+        } else if error.is_library() {
+            FailureKind::Protocol
+        } else {
+            FailureKind::Dropped
         };
         Self {
             kind,

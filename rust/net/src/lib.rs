@@ -3,7 +3,8 @@
 //! ```text
 //! engine    one thread, one runtime a process
 //! tls       whom we trust
-//! dial      TCP, proxy, TLS, HTTP/2: one connection
+//! dial      TCP, proxy, TLS, HTTP/2: makes a connection
+//! connection   one while it is up: driven, watched, pinged
 //! pool      permits, pacing, streams per connection
 //! exchange  one request, up to its response headers
 //! session   a core session, shared with the application's thread
@@ -11,6 +12,8 @@
 //! failure   what can go wrong, as data
 //! ```
 
+mod clock;
+pub mod connection;
 pub mod dial;
 pub mod engine;
 pub mod exchange;
@@ -19,6 +22,7 @@ pub mod pool;
 pub mod pump;
 pub mod session;
 pub mod tls;
+mod tunnel;
 
 /// Tells the application's thread that something it waits for may have happened.
 pub trait Wake: Send + Sync + 'static {

@@ -20,7 +20,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Wake;
-use crate::dial::{Connection, Target, dial};
+use crate::clock::later;
+use crate::connection::Connection;
+use crate::dial::{Target, dial};
 use crate::engine::Engine;
 use crate::exchange::{Deadlines, Exchange, exchange};
 use crate::failure::{Failure, FailureKind};
@@ -59,17 +61,37 @@ pub struct Pool {
 /// A connection, being dialled or up, and how many hold it.
 #[derive(Debug, Default)]
 struct Slot {
-    connection: OnceCell<Connection>,
+    /// What came of the dial: those who waited for it share its failure as well.
+    connection: OnceCell<Result<Connection, Failure>>,
     leases: AtomicUsize,
 }
 
-/// A place on a connection, and the permit it came with. Given back when dropped.
+impl Slot {
+    fn has_room(&self, most: usize) -> bool {
+        let leases = self.leases.load(Ordering::Acquire);
+        match self.connection.get() {
+            None => leases < most,
+            // The peer's own limit counts too: h2 would let the request wait for ever.
+            Some(Ok(up)) => {
+                leases < most.min(up.max_streams())
+                    && up.dialled().elapsed() < SHARED_FOR
+                    && !up.line().is_leaving()
+            }
+            Some(Err(_)) => false,
+        }
+    }
+}
+
+/// A place on a connection. Given back when dropped.
 #[derive(Debug)]
 pub struct Lease {
     pool: Arc<Pool>,
     slot: Arc<Slot>,
-    _permit: Option<OwnedSemaphorePermit>,
 }
+
+/// One of `max_concurrency`. Given back when dropped.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Drop for Lease {
     fn drop(&mut self) {
@@ -92,6 +114,9 @@ pub struct OpenLeg {
     pub exchange: Exchange,
     /// The place; the connection closes when the last one goes.
     pub lease: Lease,
+    /// The permit, where one was asked for. It outlives the leg when its session goes on over
+    /// another.
+    pub permit: Option<Permit>,
 }
 
 impl Pool {
@@ -99,7 +124,9 @@ impl Pool {
     #[must_use]
     pub fn new(target: Target, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
-            permits: Arc::new(Semaphore::new(limits.max_concurrency)),
+            permits: Arc::new(Semaphore::new(
+                limits.max_concurrency.min(Semaphore::MAX_PERMITS),
+            )),
             handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
             shared: Mutex::default(),
             target,
@@ -139,55 +166,50 @@ impl Pool {
         request: Request<()>,
         with_permit: bool,
     ) -> Result<OpenLeg, Failure> {
-        let acquire_by = Instant::now() + self.limits.acquire_timeout;
+        let acquire_by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
-            Some(
-                self.turn(&self.permits, acquire_by, "max_concurrency")
-                    .await?,
-            )
+            let permit = self
+                .turn(&self.permits, acquire_by, "max_concurrency")
+                .await?;
+            Some(Permit(permit))
         } else {
             None
         };
-        let lease = self.lease(permit);
-        let connection = lease
-            .slot
-            .connection
-            .get_or_try_init(|| self.dialled(engine, acquire_by))
-            .await
-            .inspect_err(|_| self.forget(&lease.slot))?
-            .clone();
-        let deadlines = Deadlines {
-            heard_by: connection.dialled + self.limits.connection_timeout,
-            connection_timeout: self.limits.connection_timeout,
-            subscription_timeout: self.limits.subscription_timeout,
-        };
-        match exchange(connection, request, deadlines).await {
-            Ok(exchange) => Ok(OpenLeg { exchange, lease }),
-            Err(failure) => {
-                // An answer says nothing against the connection; anything else may.
-                if failure.kind != FailureKind::HttpStatus {
-                    self.forget(&lease.slot);
-                }
-                Err(failure)
+        let lease = self.lease();
+        let dial = || self.dialled(engine, acquire_by);
+        let exchanged = match lease.slot.connection.get_or_try_init(dial).await? {
+            Ok(connection) => {
+                let deadlines = Deadlines {
+                    heard_by: later(connection.dialled(), self.limits.connection_timeout),
+                    connection_timeout: self.limits.connection_timeout,
+                    subscription_timeout: self.limits.subscription_timeout,
+                };
+                exchange(connection, request, deadlines).await
             }
-        }
+            Err(failure) => Err(failure.clone()),
+        };
+        let exchange = exchanged.inspect_err(|failure| {
+            // An answer says nothing against the connection; anything else may.
+            if failure.kind != FailureKind::HttpStatus {
+                self.forget(&lease.slot);
+            }
+        })?;
+        Ok(OpenLeg {
+            exchange,
+            lease,
+            permit,
+        })
     }
 
     /// A place on a connection with room, or on one that is yet to be dialled.
-    fn lease(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Lease {
+    fn lease(self: &Arc<Self>) -> Lease {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = shared.iter().find(|slot| {
-            slot.leases.load(Ordering::Acquire) < self.limits.max_streams_per_connection
-                && slot
-                    .connection
-                    .get()
-                    .is_none_or(|up| up.dialled.elapsed() < SHARED_FOR)
-        });
-        let slot = if let Some(slot) = room {
+        let most = self.limits.max_streams_per_connection;
+        let slot = if let Some(slot) = shared.iter().find(|slot| slot.has_room(most)) {
             Arc::clone(slot)
         } else {
             let slot = Arc::new(Slot::default());
-            if self.limits.max_streams_per_connection > 1 {
+            if most > 1 {
                 shared.push(Arc::clone(&slot));
             }
             slot
@@ -196,7 +218,6 @@ impl Pool {
         Lease {
             pool: Arc::clone(self),
             slot,
-            _permit: permit,
         }
     }
 
@@ -206,25 +227,27 @@ impl Pool {
         shared.retain(|slot| !Arc::ptr_eq(slot, unwanted));
     }
 
+    /// A turn, which is this caller's own to wait for, and a dial, which others may wait for too.
     async fn dialled(
         &self,
         engine: &Arc<Engine>,
         acquire_by: Instant,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Result<Connection, Failure>, Failure> {
         let _turn = self
             .turn(&self.handshakes, acquire_by, "handshakes under way")
             .await?;
-        timeout(self.limits.connection_timeout, dial(&self.target, engine))
+        let dial = dial(&self.target, self.limits.max_streams_per_connection, engine);
+        Ok(timeout(self.limits.connection_timeout, dial)
             .await
-            .map_err(|_| {
-                Failure::new(
+            .unwrap_or_else(|_| {
+                Err(Failure::new(
                     FailureKind::ConnectTimeout,
                     format!(
                         "no connection to {}:{} within connection_timeout ({:?})",
                         self.target.host, self.target.port, self.limits.connection_timeout
                     ),
-                )
-            })?
+                ))
+            }))
     }
 
     async fn turn(

@@ -4,20 +4,25 @@
 //! session ─ poll_send ─▶ encode + sign ─▶ one DATA frame ─▶ TLS ─▶ socket
 //! session ◀─ receive ── assemble ◀── decode ◀── DATA frames ◀── TLS ◀── socket
 //! ```
-//! The pump decides nothing: it carries frames, keeps flow control both ways, and reports how the
-//! leg ended.
+//! The pump decides nothing: it carries frames, keeps flow control both ways and the session's
+//! clock, and reports how the leg ended.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use dgsm_core::eventstream::{Decoder, Limits};
+use dgsm_core::frame::Frame;
 use dgsm_core::payload_part::{Assembler, ServerEvent, encode_signed};
 use dgsm_core::session::{LegEnd, LegId, SendStep};
-use dgsm_core::signing::EventSigner;
+use dgsm_core::signing::{EventSigner, SigningError};
 use h2::{Reason, RecvStream, SendStream};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::clock::Alarm;
+use crate::connection::Line;
 use crate::engine::Engine;
 use crate::exchange::Exchange;
 use crate::failure::{Failure, FailureKind};
@@ -26,6 +31,10 @@ use crate::session::SharedSession;
 
 /// Frames that are ready together are written together, up to one DATA frame of the default size.
 const WRITE: usize = 16 << 10;
+/// What an event adds to its frame, roughly.
+const EVENT: usize = 256;
+/// Room for a few chunks: it is used again and again.
+const BUFFER: usize = 4 << 10;
 /// A message of the service, joined from its parts, may be so large.
 const MAX_MESSAGE: usize = 16 << 20;
 /// How long a part may be on the way out: the service's frames are WebSocket frames at the
@@ -34,6 +43,8 @@ pub const MAX_PART: usize = 128 << 10;
 
 /// How long the signed empty event may wait for a service that has already ended its side.
 const LAST_WRITE: Duration = Duration::from_secs(1);
+/// How long what comes in may take to explain why nothing goes out any more.
+const EXPLANATION: Duration = Duration::from_millis(500);
 
 /// Pumps a leg to its end, on the engine.
 pub fn spawn(
@@ -43,83 +54,124 @@ pub fn spawn(
     leg: OpenLeg,
     signer: EventSigner,
 ) {
+    let OpenLeg {
+        exchange,
+        lease,
+        permit,
+    } = leg;
+    // At once: the leg that this one takes over from may be leaving.
+    session.join(permit);
     let held = Arc::clone(engine);
     engine.handle().spawn(async move {
-        pump(&session, id, leg, signer).await;
+        pump(&session, id, exchange, signer).await;
+        drop(lease);
+        session.leave();
         drop(held);
     });
 }
 
-async fn pump(session: &SharedSession, id: LegId, leg: OpenLeg, signer: EventSigner) {
-    let OpenLeg { exchange, lease } = leg;
+async fn pump(session: &SharedSession, id: LegId, exchange: Exchange, signer: EventSigner) {
     let Exchange {
         send,
         recv,
         headers: _,
+        line,
     } = exchange;
     let mut outbound = Outbound {
         session,
         id,
         send,
         signer,
-        buffer: BytesMut::new(),
+        frames: Vec::new(),
+        buffer: BytesMut::with_capacity(BUFFER),
+        unsent: Bytes::new(),
+        alarm: Alarm::default(),
     };
     let end = {
-        let inbound = receive(session, id, recv);
-        let sending = outbound.run();
-        tokio::pin!(inbound, sending);
+        let mut inbound = pin!(receive(session, id, recv, &line));
+        let mut sending = pin!(outbound.run());
+        let mut going_away = pin!(going_away(session, id, &line));
         tokio::select! {
             // What the service said explains more than that it no longer listens.
             biased;
             end = &mut inbound => Some(end),
             sent = &mut sending => match sent {
-                Ok(Sent::End) => Some(inbound.await),
-                Ok(Sent::Stopped) => None,
-                Err(failure) => Some(explained(inbound, failure).await),
+                Ok(()) => None,
+                Err(failure) => explained(session, inbound, line.explain(failure)).await,
             },
+            never = &mut going_away => match never {},
         }
     };
     if let Some(end) = end {
-        let now = session.now();
-        session.lock().leg_ended(now, id, end);
-        session.tell();
-        // Another leg of the session may have something to do now.
+        session.update(|session, now| session.leg_ended(now, id, end));
+        // Another leg of the session may have something to do now, and the driver, which waited for
+        // this leg's end without a time, has one to wait for.
         session.ring();
+        session.call_driver();
     }
     outbound.finish().await;
-    drop(lease);
 }
 
-/// The way out is broken: what comes in says why, if it says it soon.
-async fn explained(inbound: impl Future<Output = LegEnd>, failure: Failure) -> LegEnd {
-    const SOON: Duration = Duration::from_millis(500);
-    match timeout(SOON, inbound).await {
-        Ok(end) => end,
-        Err(_) => ended_by(&failure),
+/// Tells the session when the connection is to be closed while the stream still works.
+async fn going_away(session: &SharedSession, id: LegId, line: &Line) -> Infallible {
+    if line.leaving().await.kind == FailureKind::GoAway {
+        session.update(|session, now| session.leg_going_away(now, id));
+        session.ring();
+    }
+    std::future::pending().await
+}
+
+/// The way out is broken: what comes in says why, if it says it soon. `None`: nobody asks.
+async fn explained(
+    session: &SharedSession,
+    inbound: impl Future<Output = LegEnd>,
+    failure: Failure,
+) -> Option<LegEnd> {
+    let mut alarm = Alarm::default();
+    tokio::select! {
+        end = timeout(EXPLANATION, inbound) => Some(end.unwrap_or_else(|_| ended_by(failure))),
+        () = dismissed(session, &mut alarm) => None,
     }
 }
 
-fn ended_by(failure: &Failure) -> LegEnd {
+/// Keeps the session's clock until the session is over.
+async fn dismissed(session: &SharedSession, alarm: &mut Alarm) {
+    loop {
+        let rung = session.rung();
+        let Some(due) = session.goes_on() else {
+            return;
+        };
+        tick_or(rung, session, alarm, due).await;
+    }
+}
+
+/// Returns when `rung` does, or after a tick.
+async fn tick_or(
+    rung: impl Future<Output = ()>,
+    session: &SharedSession,
+    alarm: &mut Alarm,
+    due: Option<Instant>,
+) {
+    tokio::select! {
+        biased;
+        () = rung => {}
+        () = alarm.wait(due) => session.tick(),
+    }
+}
+
+fn ended_by(failure: Failure) -> LegEnd {
     match failure.kind {
         FailureKind::Reset | FailureKind::RefusedStream => LegEnd::Reset {
             code: failure.h2_code,
         },
         FailureKind::GoAway => LegEnd::GoAway,
         FailureKind::Protocol => LegEnd::Protocol {
-            detail: failure.detail.clone(),
+            detail: failure.detail,
         },
         _ => LegEnd::Dropped {
-            detail: failure.detail.clone(),
+            detail: failure.detail,
         },
     }
-}
-
-/// How the way out ended.
-enum Sent {
-    /// With the signed empty event.
-    End,
-    /// The session wants the leg gone.
-    Stopped,
 }
 
 struct Outbound<'a> {
@@ -127,191 +179,238 @@ struct Outbound<'a> {
     id: LegId,
     send: SendStream<Bytes>,
     signer: EventSigner,
+    /// Taken from the session, not yet signed; empty between calls.
+    frames: Vec<Frame>,
+    /// Signed, to be written.
     buffer: BytesMut,
+    /// What is left of the write under way.
+    unsent: Bytes,
+    alarm: Alarm,
+}
+
+/// What there is to do once everything taken is written.
+enum Next {
+    /// There is more.
+    More,
+    /// Nothing, until the bell or this time.
+    Wait(Option<Instant>),
+    /// The input has ended.
+    End,
+    /// The session wants the leg gone.
+    Stop,
 }
 
 impl Outbound<'_> {
-    async fn run(&mut self) -> Result<Sent, Failure> {
-        let bell = self.session.bell(self.id);
+    /// Sends until the session wants the leg gone.
+    async fn run(&mut self) -> Result<(), Failure> {
         loop {
-            let step = self.fill()?;
+            let rung = self.session.rung();
+            let next = self.fill()?;
             if !self.buffer.is_empty() {
-                let last = matches!(step, SendStep::End);
-                self.write(last).await?;
-                if last {
-                    return Ok(Sent::End);
+                let last = matches!(next, Next::End);
+                let written = write(&mut self.send, &mut self.unsent, &mut self.buffer, last);
+                tokio::select! {
+                    biased;
+                    written = written => written?,
+                    // No credit comes, and nobody waits for it any more.
+                    () = dismissed(self.session, &mut self.alarm) => return Ok(()),
                 }
-                continue;
             }
-            match step {
-                // Only with something to write.
-                SendStep::Frame(_) => {}
-                SendStep::Wait { until } => {
-                    let deadline = self.session.lock().deadline();
-                    let due = [until, deadline].into_iter().flatten().min();
-                    let Some(due) = due else {
-                        bell.notified().await;
-                        continue;
-                    };
-                    tokio::select! {
-                        () = bell.notified() => {}
-                        () = sleep_until(self.session.instant(due)) => self.tick(),
-                    }
-                }
-                SendStep::End => return Ok(Sent::End),
-                SendStep::Stop => return Ok(Sent::Stopped),
+            match next {
+                Next::More | Next::End => {}
+                Next::Wait(due) => tick_or(rung, self.session, &mut self.alarm, due).await,
+                Next::Stop => return Ok(()),
             }
         }
     }
 
-    /// Signs what is ready into the buffer, up to one write. Returns what comes after it.
-    fn fill(&mut self) -> Result<SendStep, Failure> {
-        let now = self.session.now();
-        let mut roomier = false;
-        let mut session = self.session.lock();
-        let step = loop {
-            let step = session.poll_send(now, self.id);
-            match &step {
-                SendStep::Frame(frame) => {
-                    encode_signed(
-                        &mut self.signer,
-                        unix_millis(),
-                        frame,
-                        MAX_PART,
-                        &mut self.buffer,
-                    )
-                    .map_err(|error| unsignable(&error))?;
-                    roomier = true;
-                    if self.buffer.len() >= WRITE {
-                        break step;
+    /// Signs what is ready into the buffer, up to one write.
+    fn fill(&mut self) -> Result<Next, Failure> {
+        let Self {
+            session: shared,
+            id,
+            frames,
+            ..
+        } = self;
+        let next = shared.update(|session, now| {
+            let mut size = 0;
+            loop {
+                match session.poll_send(now, *id) {
+                    SendStep::Frame(frame) => {
+                        let length = frame.len() + EVENT;
+                        size += length;
+                        frames.push(frame);
+                        // Another like it would not fit.
+                        if size + length > WRITE {
+                            break Next::More;
+                        }
                     }
+                    SendStep::Wait { until } => {
+                        let due = [until, session.deadline()].into_iter().flatten().min();
+                        break Next::Wait(due.map(|due| shared.instant(due)));
+                    }
+                    SendStep::End => break Next::End,
+                    SendStep::Stop => break Next::Stop,
                 }
-                SendStep::End => {
-                    self.signer
-                        .sign_end(unix_millis(), &mut self.buffer)
-                        .map_err(|error| unsignable(&error))?;
-                    break step;
-                }
-                SendStep::Wait { .. } | SendStep::Stop => break step,
             }
-        };
-        drop(session);
-        if roomier {
-            self.session.tell();
-        }
-        Ok(step)
+        });
+        self.sign(matches!(next, Next::End)).map_err(|error| {
+            Failure::new(
+                FailureKind::Protocol,
+                format!("an event could not be signed: {error}"),
+            )
+        })?;
+        Ok(next)
     }
 
-    /// Writes the buffer within the service's flow control.
-    async fn write(&mut self, last: bool) -> Result<(), Failure> {
-        let mut rest = self.buffer.split().freeze();
-        self.send.reserve_capacity(rest.len());
-        while !rest.is_empty() {
-            if self.send.capacity() == 0 {
-                match std::future::poll_fn(|cx| self.send.poll_capacity(cx)).await {
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => return Err(Failure::from_h2(&error)),
-                    None => {
-                        return Err(Failure::new(
-                            FailureKind::Reset,
-                            "the service no longer takes input",
-                        ));
-                    }
-                }
-            }
-            let part = rest.split_to(rest.len().min(self.send.capacity()));
-            let ends = last && rest.is_empty();
-            self.send
-                .send_data(part, ends)
-                .map_err(|error| Failure::from_h2(&error))?;
+    fn sign(&mut self, last: bool) -> Result<(), SigningError> {
+        if self.frames.is_empty() && !last {
+            return Ok(());
+        }
+        let now = unix_millis();
+        for frame in self.frames.drain(..) {
+            encode_signed(&mut self.signer, now, &frame, MAX_PART, &mut self.buffer)?;
+        }
+        if last {
+            self.signer.sign_end(now, &mut self.buffer)?;
         }
         Ok(())
-    }
-
-    fn tick(&self) {
-        let now = self.session.now();
-        self.session.lock().tick(now);
-        self.session.tell();
     }
 
     /// The leg has ended. What is left of its input: the signed empty event after the service's
     /// own end, or a reset, so that nothing of it lingers.
     async fn finish(mut self) {
-        if !self.signer.is_ended() {
-            self.buffer.clear();
-            if matches!(self.fill(), Ok(SendStep::End)) {
-                // A service that is done need not give credit for this any more.
-                let _ = timeout(LAST_WRITE, self.write(true)).await;
+        if self.signer.is_ended() {
+            return;
+        }
+        if matches!(self.fill(), Ok(Next::End)) {
+            // What was signed before is part of the chain, so it goes first. A service that is
+            // done need not give credit for any of it.
+            let written = write(&mut self.send, &mut self.unsent, &mut self.buffer, true);
+            if let Ok(Ok(())) = timeout(LAST_WRITE, written).await {
                 return;
             }
-            self.send.send_reset(Reason::CANCEL);
         }
+        self.send.send_reset(Reason::CANCEL);
+    }
+}
+
+/// Hands `unsent`, then `buffer`, to HTTP/2 within the service's flow control. Dropped in between
+/// it has lost nothing.
+async fn write(
+    send: &mut SendStream<Bytes>,
+    unsent: &mut Bytes,
+    buffer: &mut BytesMut,
+    last: bool,
+) -> Result<(), Failure> {
+    loop {
+        if unsent.is_empty() {
+            if buffer.is_empty() {
+                return Ok(());
+            }
+            *unsent = buffer.split().freeze();
+        }
+        send.reserve_capacity(unsent.len());
+        let mut room = send.capacity();
+        while room == 0 {
+            room = match std::future::poll_fn(|cx| send.poll_capacity(cx)).await {
+                Some(Ok(room)) => room,
+                Some(Err(error)) => return Err(Failure::from_h2(&error)),
+                None => {
+                    return Err(Failure::new(
+                        FailureKind::Reset,
+                        "the service no longer takes input",
+                    ));
+                }
+            };
+        }
+        let part = unsent.split_to(unsent.len().min(room));
+        let ends = last && unsent.is_empty() && buffer.is_empty();
+        send.send_data(part, ends)
+            .map_err(|error| Failure::from_h2(&error))?;
     }
 }
 
 /// Takes what the service sends until it ends.
-async fn receive(session: &SharedSession, id: LegId, mut recv: RecvStream) -> LegEnd {
-    let mut decoder = Decoder::new(Limits::default());
-    let mut assembler = Assembler::new(MAX_MESSAGE);
+async fn receive(session: &SharedSession, id: LegId, mut recv: RecvStream, line: &Line) -> LegEnd {
+    let mut inbound = Inbound {
+        decoder: Decoder::new(Limits::default()),
+        assembler: Assembler::new(MAX_MESSAGE),
+        frames: Vec::new(),
+    };
     loop {
         let data = match recv.data().await {
             Some(Ok(data)) => data,
-            Some(Err(error)) => return ended_by(&Failure::from_h2(&error)),
-            None => {
-                return match (decoder.finish(), assembler.finish()) {
-                    (Err(error), _) => LegEnd::Protocol {
-                        detail: error.to_string(),
-                    },
-                    (_, Err(error)) => LegEnd::Protocol {
-                        detail: error.to_string(),
-                    },
-                    (Ok(()), Ok(())) => LegEnd::Clean,
-                };
-            }
+            Some(Err(error)) => return ended_by(line.explain(Failure::from_h2(&error))),
+            None => return inbound.end(),
         };
         let length = data.len();
-        decoder.push(data);
-        if let Err(end) = events(session, id, &mut decoder, &mut assembler) {
+        let read = inbound.read(session, data);
+        if !inbound.frames.is_empty() {
+            let wants = session.update(|session, now| {
+                for frame in inbound.frames.drain(..) {
+                    session.receive(now, id, frame);
+                }
+                session.wants_messages()
+            });
+            // A message may be what a leg waits for, this one or its successor.
+            session.ring();
+            if let (Ok(()), false) = (&read, wants) {
+                // Credit is given back when the application has room for what it would bring.
+                session.wants_messages().await;
+            }
+        }
+        if let Err(end) = read {
             return end;
         }
-        // Credit is given back when the application has room for what it would bring.
-        session.wants_messages().await;
-        if let Err(error) = recv.flow_control().release_capacity(length) {
-            return ended_by(&Failure::from_h2(&error));
+        // It fails when the stream has ended; how, comes next.
+        let _ = recv.flow_control().release_capacity(length);
+    }
+}
+
+struct Inbound {
+    decoder: Decoder,
+    assembler: Assembler,
+    /// Whole, not yet given to the session.
+    frames: Vec<Frame>,
+}
+
+impl Inbound {
+    /// Takes from `data` the frames that it makes whole; those before an error too.
+    fn read(&mut self, session: &SharedSession, data: Bytes) -> Result<(), LegEnd> {
+        self.decoder.push(data);
+        while let Some(message) = self.decoder.next().map_err(broken)? {
+            match ServerEvent::parse(message).map_err(broken)? {
+                ServerEvent::Part(part) => {
+                    self.frames
+                        .extend(self.assembler.push(part).map_err(broken)?);
+                }
+                ServerEvent::Exception {
+                    kind,
+                    code,
+                    message,
+                } => return Err(in_band(kind, code, message)),
+                ServerEvent::Unknown { event_type } => session.skip(event_type),
+            }
+        }
+        Ok(())
+    }
+
+    /// The service has ended its side, between two messages if it has kept the protocol.
+    fn end(&self) -> LegEnd {
+        let whole = self.decoder.finish().map_err(broken);
+        match whole.and_then(|()| self.assembler.finish().map_err(broken)) {
+            Ok(()) => LegEnd::Clean,
+            Err(end) => end,
         }
     }
 }
 
-/// Everything that the decoder has whole.
-fn events(
-    session: &SharedSession,
-    id: LegId,
-    decoder: &mut Decoder,
-    assembler: &mut Assembler,
-) -> Result<(), LegEnd> {
-    let broken = |error: &dyn std::fmt::Display| LegEnd::Protocol {
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn broken(error: impl std::fmt::Display) -> LegEnd {
+    LegEnd::Protocol {
         detail: error.to_string(),
-    };
-    while let Some(message) = decoder.next().map_err(|error| broken(&error))? {
-        match ServerEvent::parse(message).map_err(|error| broken(&error))? {
-            ServerEvent::Part(part) => {
-                if let Some(frame) = assembler.push(part).map_err(|error| broken(&error))? {
-                    let now = session.now();
-                    session.lock().receive(now, id, frame);
-                    session.tell();
-                }
-            }
-            ServerEvent::Exception {
-                kind,
-                code,
-                message,
-            } => {
-                return Err(in_band(kind, code, message));
-            }
-            ServerEvent::Unknown { event_type } => session.skip(event_type),
-        }
     }
-    Ok(())
 }
 
 fn in_band(kind: String, code: Option<String>, message: String) -> LegEnd {
@@ -323,13 +422,6 @@ fn in_band(kind: String, code: Option<String>, message: String) -> LegEnd {
         "InternalStreamFailure" => LegEnd::InternalStreamFailure { message },
         _ => LegEnd::Exception { kind, message },
     }
-}
-
-fn unsignable(error: &dgsm_core::signing::SigningError) -> Failure {
-    Failure::new(
-        FailureKind::Protocol,
-        format!("an event could not be signed: {error}"),
-    )
 }
 
 fn unix_millis() -> i64 {

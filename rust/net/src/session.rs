@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dgsm_core::session::{LegId, Outcome, Session};
+use dgsm_core::session::{Outcome, Session};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::Wake;
+use crate::clock::later;
+use crate::pool::Permit;
 
 /// What the application's side waits for, as bits.
 pub mod interest {
@@ -20,17 +23,18 @@ pub mod interest {
     pub const DRIVER: u8 = 4;
 }
 
-/// How many legs of a session may be up at a time: two, while one takes over from another.
-const LEGS: usize = 2;
+/// Names of unknown events that are kept for the log: a service must not fill it.
+const MAX_SKIPPED: usize = 16;
 
-/// A session with its clock, its pumps' bells and the application's waker.
+/// A session with its clock, its pumps' bell and the application's waker.
 pub struct SharedSession {
     state: Mutex<Session>,
     began: Instant,
-    /// Rung when there may be something to send, one a leg.
-    bells: [Notify; LEGS],
+    /// Rung when there may be something to send.
+    bell: Notify,
     /// Rung when the application has read, for pumps that hold back credit.
     read: Notify,
+    legs: Mutex<Legs>,
     /// Events of unknown types, by name: said in the log, and skipped.
     skipped: Mutex<Vec<String>>,
     /// What the application waits for.
@@ -38,6 +42,14 @@ pub struct SharedSession {
     /// What has happened since it looked last.
     happened: AtomicU8,
     waiter: Arc<dyn Wake>,
+}
+
+/// The legs that are up, and the session's permits. While one leg takes over from another the
+/// permit stays; it goes with the last.
+#[derive(Debug, Default)]
+struct Legs {
+    up: usize,
+    permits: Vec<Permit>,
 }
 
 impl std::fmt::Debug for SharedSession {
@@ -53,8 +65,9 @@ impl SharedSession {
         Arc::new(Self {
             state: Mutex::new(session),
             began: Instant::now(),
-            bells: [Notify::new(), Notify::new()],
+            bell: Notify::new(),
             read: Notify::new(),
+            legs: Mutex::default(),
             skipped: Mutex::default(),
             armed: AtomicU8::new(0),
             happened: AtomicU8::new(0),
@@ -73,28 +86,64 @@ impl SharedSession {
         self.began.elapsed()
     }
 
-    /// The moment of a time on the session's clock.
-    #[must_use]
-    pub fn instant(&self, time: Duration) -> Instant {
-        self.began + time
-    }
+    // The application's side.
 
     /// There may be something to send: the pumps look.
     pub fn ring(&self) {
-        for bell in &self.bells {
-            bell.notify_one();
-        }
-    }
-
-    /// The bell of a leg.
-    #[must_use]
-    pub fn bell(&self, leg: LegId) -> &Notify {
-        &self.bells[(leg.number() % LEGS as u64) as usize]
+        self.bell.notify_waiters();
     }
 
     /// The application has read: a pump that holds back credit looks again.
     pub fn has_read(&self) {
         self.read.notify_waiters();
+    }
+
+    /// The application waits for this, and looks once more after saying so, under the session's
+    /// lock: nothing falls in between.
+    pub fn arm(&self, interests: u8) {
+        self.armed.fetch_or(interests, Ordering::AcqRel);
+    }
+
+    /// What has happened since the last call.
+    pub fn take_happened(&self) -> u8 {
+        self.happened.swap(0, Ordering::AcqRel)
+    }
+
+    /// Takes the names noted by [`SharedSession::skip`].
+    pub fn take_skipped(&self) -> Vec<String> {
+        std::mem::take(&mut *self.skipped.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    // The legs' side.
+
+    /// Changes the session, and tells the application what it waits for and may now have.
+    pub fn update<R>(&self, change: impl FnOnce(&mut Session, Duration) -> R) -> R {
+        let now = self.now();
+        let mut session = self.lock();
+        let result = change(&mut session, now);
+        let news = news(&session, now);
+        drop(session);
+        self.tell(news);
+        result
+    }
+
+    /// The driver asks the session again, whether or not there is something to do at once.
+    pub fn call_driver(&self) {
+        self.tell(interest::DRIVER);
+    }
+
+    fn tell(&self, news: u8) {
+        // The driver always waits; the others say so, each time.
+        let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | interest::DRIVER;
+        let news = news & wanted;
+        if news != 0 && self.happened.fetch_or(news, Ordering::AcqRel) == 0 {
+            self.waiter.wake();
+        }
+    }
+
+    /// The next ring: also one between this call and the moment when it is awaited.
+    pub fn rung(&self) -> Notified<'_> {
+        self.bell.notified()
     }
 
     /// Returns when the session takes messages again.
@@ -108,55 +157,62 @@ impl SharedSession {
         }
     }
 
+    /// The moment of a time on the session's clock.
+    #[must_use]
+    pub fn instant(&self, time: Duration) -> Instant {
+        later(self.began, time)
+    }
+
+    /// When the session wants to be ticked. `None`: it is over, and its legs are to go.
+    #[must_use]
+    pub fn goes_on(&self) -> Option<Option<Instant>> {
+        let session = self.lock();
+        (session.outcome() == Outcome::Open)
+            .then(|| session.deadline().map(|due| self.instant(due)))
+    }
+
+    /// Does what is due by itself; it may concern any leg.
+    pub fn tick(&self) {
+        self.update(|session, now| session.tick(now));
+        self.ring();
+    }
+
     /// Notes an event that this version does not know.
     pub fn skip(&self, event_type: String) {
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each name once: a service that sends many must not fill the log.
-        if !skipped.contains(&event_type) {
+        if skipped.len() < MAX_SKIPPED && !skipped.contains(&event_type) {
             skipped.push(event_type);
         }
     }
 
-    /// Takes the names noted by [`SharedSession::skip`].
-    pub fn take_skipped(&self) -> Vec<String> {
-        std::mem::take(&mut *self.skipped.lock().unwrap_or_else(PoisonError::into_inner))
+    /// A leg comes up, with its permit if it has one.
+    pub fn join(&self, permit: Option<Permit>) {
+        let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
+        legs.up += 1;
+        legs.permits.extend(permit);
     }
 
-    /// The application waits for this, and looks once more after saying so, under the session's
-    /// lock: nothing falls in between.
-    pub fn arm(&self, interests: u8) {
-        self.armed.fetch_or(interests, Ordering::AcqRel);
+    /// A leg is gone, and with it whatever permits the legs that are left do not need.
+    pub fn leave(&self) {
+        let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
+        legs.up -= 1;
+        let up = legs.up;
+        legs.permits.truncate(up);
     }
+}
 
-    /// Tells the application what it waits for and may now have.
-    pub fn tell(&self) {
-        let news = self.news(&self.lock());
-        // The driver always waits; the others say so, each time.
-        let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | interest::DRIVER;
-        let news = news & wanted;
-        if news != 0 && self.happened.fetch_or(news, Ordering::AcqRel) == 0 {
-            self.waiter.wake();
-        }
+/// What the session has for the application.
+fn news(session: &Session, now: Duration) -> u8 {
+    let over = session.outcome() != Outcome::Open;
+    let mut news = 0;
+    if over || session.has_message() {
+        news |= interest::READABLE;
     }
-
-    fn news(&self, session: &Session) -> u8 {
-        let now = self.now();
-        let over = session.outcome() != Outcome::Open;
-        let mut news = 0;
-        if over || session.has_message() {
-            news |= interest::READABLE;
-        }
-        if over || session.is_writable(now) {
-            news |= interest::WRITABLE;
-        }
-        if session.driver_wanted(now) {
-            news |= interest::DRIVER;
-        }
-        news
+    if over || session.is_writable(now) {
+        news |= interest::WRITABLE;
     }
-
-    /// What has happened since the last call.
-    pub fn take_happened(&self) -> u8 {
-        self.happened.swap(0, Ordering::AcqRel)
+    if session.driver_wanted(now) {
+        news |= interest::DRIVER;
     }
+    news
 }

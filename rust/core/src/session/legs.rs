@@ -25,38 +25,49 @@ impl Session {
     /// What the driver does next.
     pub fn step(&mut self, now: Duration) -> Step {
         self.tick(now);
+        let due = self.step_due();
+        if due.is_some_and(|at| at <= now) {
+            return self.step_now();
+        }
+        self.told = due;
+        Step::Wait { until: due }
+    }
+
+    /// Whether [`Session::step`] has something to say that the driver does not know: something to
+    /// do, or another time to ask again.
+    #[must_use]
+    pub fn driver_wanted(&self, now: Duration) -> bool {
+        let due = self.step_due();
+        due.is_some_and(|at| at <= now) || due != self.told
+    }
+
+    /// When there is something for the driver to do; `None`: nothing, as things stand.
+    fn step_due(&self) -> Option<Duration> {
         match &self.phase {
-            Phase::Waiting { until } if now < *until => Step::Wait {
-                until: Some(*until),
-            },
+            Phase::Waiting { until } => Some(*until),
+            Phase::Live => self.standby_wanted().map(|(at, _)| at),
+            Phase::Opening | Phase::Dormant { .. } => None,
+            Phase::Idle | Phase::Finished | Phase::Failed(_) => Some(Duration::ZERO),
+        }
+    }
+
+    /// What is due is done, or handed to the driver.
+    fn step_now(&mut self) -> Step {
+        match &self.phase {
             Phase::Idle | Phase::Waiting { .. } => {
                 self.phase = Phase::Opening;
                 self.stats.attempts += 1;
                 Step::Open { standby: false }
             }
-            Phase::Live => match self.standby_wanted() {
-                Some((at, failures)) if now >= at => {
-                    self.standby = Standby::Opening { failures };
-                    self.stats.attempts += 1;
-                    Step::Open { standby: true }
-                }
-                Some((at, _)) => Step::Wait { until: Some(at) },
-                None => Step::Wait { until: None },
-            },
+            Phase::Live => {
+                let failures = self.standby_wanted().map_or(0, |(_, failures)| failures);
+                self.standby = Standby::Opening { failures };
+                self.stats.attempts += 1;
+                Step::Open { standby: true }
+            }
             Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
             Phase::Finished => Step::Finished,
             Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
-        }
-    }
-
-    /// Whether [`Session::step`] would say something else than to wait: the driver is to ask.
-    #[must_use]
-    pub fn driver_wanted(&self, now: Duration) -> bool {
-        match &self.phase {
-            Phase::Waiting { until } => now >= *until,
-            Phase::Live => self.standby_wanted().is_some_and(|(at, _)| now >= at),
-            Phase::Opening | Phase::Dormant { .. } => false,
-            Phase::Idle | Phase::Finished | Phase::Failed(_) => true,
         }
     }
 

@@ -113,6 +113,8 @@ pub struct Session {
     legs: Vec<Leg>,
     opened: u64,
     standby: Standby,
+    /// When the driver was told to ask again.
+    told: Option<Duration>,
     attempts: Attempts,
     inbox: Inbox,
     /// The application's inbox is full: the service waits.
@@ -155,6 +157,7 @@ impl Session {
             legs: Vec::new(),
             opened: 0,
             standby: Standby::None,
+            told: None,
             attempts: Attempts::default(),
             inbox: Inbox::default(),
             blocked: false,

@@ -1,0 +1,298 @@
+//! One HTTP/2 connection while it is up: driven, watched, and asked how it ended.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::later;
+use crate::dial::Ping;
+use crate::engine::Engine;
+use crate::failure::{Failure, FailureKind};
+
+/// An HTTP/2 connection. It closes when this and every stream opened on it are gone.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    requests: Arc<SendRequest<Bytes>>,
+    line: Arc<Line>,
+    dialled: Instant,
+}
+
+impl Connection {
+    /// Has `connection` driven to its end, on the engine.
+    pub(crate) fn spawn<T>(
+        requests: SendRequest<Bytes>,
+        connection: h2::client::Connection<Watched<T>>,
+        line: Arc<Line>,
+        ping: Ping,
+        dialled: Instant,
+        engine: &Arc<Engine>,
+    ) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let requests = Arc::new(requests);
+        engine.handle().spawn(drive(
+            connection,
+            ping,
+            Arc::clone(&line),
+            Arc::downgrade(&requests),
+            Arc::clone(engine),
+        ));
+        Self {
+            requests,
+            line,
+            dialled,
+        }
+    }
+
+    /// What opens a stream.
+    #[must_use]
+    pub fn requests(&self) -> SendRequest<Bytes> {
+        (*self.requests).clone()
+    }
+
+    /// How many streams the peer allows at a time.
+    #[must_use]
+    pub fn max_streams(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// What is known of the peer.
+    #[must_use]
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// When the dial began.
+    #[must_use]
+    pub fn dialled(&self) -> Instant {
+        self.dialled
+    }
+}
+
+/// What a connection's driver has seen of the peer.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// Bytes have arrived since the driver looked last.
+    fresh: AtomicBool,
+    heard: AtomicBool,
+    /// Why no stream can be opened any more: GOAWAY, or the connection's end.
+    farewell: OnceLock<Failure>,
+    changed: Notify,
+}
+
+impl Line {
+    /// Returns when the peer has said something in HTTP/2.
+    pub async fn heard(&self) {
+        self.until(|| self.heard.load(Ordering::Acquire)).await;
+    }
+
+    /// Returns when no further stream can be opened here, and says why.
+    pub async fn leaving(&self) -> &Failure {
+        loop {
+            self.until(|| self.farewell.get().is_some()).await;
+            if let Some(farewell) = self.farewell.get() {
+                return farewell;
+            }
+        }
+    }
+
+    /// Whether no further stream can be opened here.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.farewell.get().is_some()
+    }
+
+    /// A stream's failure in the light of what the connection knows: a stream that went down with
+    /// its connection does not know why.
+    #[must_use]
+    pub fn explain(&self, failure: Failure) -> Failure {
+        match self.farewell.get() {
+            Some(farewell) if failure.kind == FailureKind::Dropped => farewell.clone(),
+            _ => failure,
+        }
+    }
+
+    async fn until(&self, happened: impl Fn() -> bool) {
+        loop {
+            // Made before the look: what happens after it is not missed.
+            let changed = self.changed.notified();
+            if happened() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn hear(&self) {
+        if !self.heard.swap(true, Ordering::AcqRel) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn leave(&self, farewell: Failure) {
+        if self.farewell.set(farewell).is_ok() {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// Runs a connection to its end. It holds the engine: what is still to be flushed when the last
+/// session lets go is flushed.
+///
+/// A peer that is heard is never pinged. One that falls silent is pinged after `ping.after`, and
+/// given up when nothing at all comes for another `ping.within`.
+async fn drive<T>(
+    mut connection: h2::client::Connection<Watched<T>>,
+    ping: Ping,
+    line: Arc<Line>,
+    requests: Weak<SendRequest<Bytes>>,
+    _engine: Arc<Engine>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(mut pings) = connection.ping_pong() else {
+        // Taken nowhere else.
+        return;
+    };
+    let mut heard_at = Instant::now();
+    let mut pinged = false;
+    let mut timer = pin!(sleep_until(later(heard_at, ping.after)));
+    let farewell = std::future::poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        if line.fresh.swap(false, Ordering::Relaxed) {
+            line.hear();
+            heard_at = Instant::now();
+            if pinged {
+                pinged = false;
+                timer.as_mut().reset(later(heard_at, ping.after));
+            }
+            if !line.is_leaving()
+                && let Some(farewell) = requests.upgrade().and_then(|up| refusal(&up, cx))
+            {
+                line.leave(farewell);
+            }
+        }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(match result {
+                Ok(()) => Failure::new(FailureKind::Dropped, "the peer closed the connection"),
+                Err(error) => Failure::from_h2(&error),
+            });
+        }
+        // The timer is not moved with every read: it looks how long ago the last one was.
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let silent = now.saturating_duration_since(heard_at);
+            if pinged {
+                return Poll::Ready(Failure::new(
+                    FailureKind::Dropped,
+                    format!("the peer was silent for {silent:?}, and did not answer a PING"),
+                ));
+            }
+            if silent < ping.after {
+                timer.as_mut().reset(later(heard_at, ping.after));
+                continue;
+            }
+            // The last answer was not waited for: h2 wants it taken before the next question.
+            let _ = pings.poll_pong(cx);
+            // It fails when the connection has ended; that is seen at the top.
+            let _ = pings.send_ping(h2::Ping::opaque());
+            pinged = true;
+            timer.as_mut().reset(later(now, ping.within));
+        }
+        Poll::Pending
+    })
+    .await;
+    // Said before the streams see their connection go.
+    line.leave(farewell);
+}
+
+/// Why no stream can be opened; h2 does not say by itself when a GOAWAY comes.
+fn refusal(requests: &SendRequest<Bytes>, cx: &mut Context<'_>) -> Option<Failure> {
+    match requests.clone().poll_ready(cx) {
+        Poll::Ready(Err(error)) => Some(Failure::from_h2(&error)),
+        Poll::Ready(Ok(())) | Poll::Pending => None,
+    }
+}
+
+/// A connection's bytes: noted when they arrive, and their end told one turn late.
+///
+/// h2 forgets that a stream had ended in order when it learns in the same turn that the
+/// connection has ended. A turn later whoever reads the stream has seen its end.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    stream: T,
+    line: Arc<Line>,
+    end: Option<io::Result<()>>,
+}
+
+impl<T> Watched<T> {
+    pub(crate) fn new(stream: T, line: Arc<Line>) -> Self {
+        Self {
+            stream,
+            line,
+            end: None,
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(end);
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.line.fresh.store(true, Ordering::Relaxed);
+            return polled;
+        }
+        if let Poll::Ready(end) = polled {
+            self.end = Some(end);
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

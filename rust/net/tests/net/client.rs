@@ -1,0 +1,215 @@
+//! The client's side of a test: opening streams, and a session over them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dgsm_core::frame::Frame;
+use dgsm_core::session::{
+    FailureCause, LegEnd, Outcome, PushError, Session, Settings, Step, Target,
+};
+use dgsm_net::Wake;
+use dgsm_net::engine::Engine;
+use dgsm_net::failure::Failure;
+use dgsm_net::pool::{OpenLeg, Opening, Pool};
+use dgsm_net::pump;
+use dgsm_net::session::{SharedSession, interest};
+use http::Request;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::peer::signer;
+
+/// Nothing in a test takes so long unless it hangs.
+pub const HANG: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub struct Bell(Notify);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+pub fn request() -> Request<()> {
+    Request::post("https://127.0.0.1/endpoints/test/invocations-bidirectional-stream")
+        .body(())
+        .unwrap()
+}
+
+/// A stream on its way.
+pub struct Pending {
+    opening: Opening,
+    bell: Arc<Bell>,
+}
+
+pub fn begin(pool: &Arc<Pool>, with_permit: bool) -> Pending {
+    let bell = Arc::new(Bell::default());
+    let engine = Engine::shared().unwrap();
+    let opening = pool.open(&engine, request(), with_permit, bell.clone());
+    Pending { opening, bell }
+}
+
+impl Pending {
+    pub fn take(&self) -> Option<Result<OpenLeg, Failure>> {
+        self.opening.take()
+    }
+
+    pub async fn outcome(&self) -> Result<OpenLeg, Failure> {
+        timeout(HANG, async {
+            loop {
+                if let Some(outcome) = self.take() {
+                    return outcome;
+                }
+                self.bell.0.notified().await;
+            }
+        })
+        .await
+        .expect("an outcome")
+    }
+}
+
+pub async fn open(pool: &Arc<Pool>) -> Result<OpenLeg, Failure> {
+    begin(pool, true).outcome().await
+}
+
+/// The failure of an opening, and how long it took.
+pub async fn failure(pool: &Arc<Pool>) -> (Failure, Duration) {
+    let began = Instant::now();
+    let failure = open(pool).await.expect_err("a failure");
+    (failure, began.elapsed())
+}
+
+/// Never early; late only by what a busy machine does.
+pub fn assert_on_time(took: Duration, set: Duration) {
+    assert!(took >= set, "{took:?} is before {set:?}");
+    assert!(
+        took < set.mul_f64(1.1) + Duration::from_secs(1),
+        "{took:?} is long after {set:?}"
+    );
+}
+
+/// Waits for something that has to come, and that nobody announces.
+pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
+    let seen = timeout(HANG, async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(seen.await.is_ok(), "{what} did not come");
+}
+
+/// A session, as an application has it.
+pub struct Conversation {
+    pub shared: Arc<SharedSession>,
+    bell: Arc<Bell>,
+}
+
+impl Conversation {
+    /// With a product that ends its input by ending it.
+    pub fn new() -> Self {
+        Self::with(Settings::default(), "v9/echo", "")
+    }
+
+    pub fn with(settings: Settings, path: &str, query: &str) -> Self {
+        let bell = Arc::new(Bell::default());
+        let session = Session::new(settings, &Target { path, query }, 7);
+        Self {
+            shared: SharedSession::new(session, bell.clone()),
+            bell,
+        }
+    }
+
+    /// A session and its first leg.
+    pub async fn over(pool: &Arc<Pool>) -> Self {
+        let conversation = Self::new();
+        conversation.go_on(pool).await;
+        conversation
+    }
+
+    /// Opens the leg that the session wants.
+    pub async fn go_on(&self, pool: &Arc<Pool>) {
+        let now = self.shared.now();
+        let step = self.shared.lock().step(now);
+        let Step::Open { standby } = step else {
+            panic!("{step:?} in place of a leg");
+        };
+        let leg = begin(pool, !standby).outcome().await.expect("a leg");
+        let now = self.shared.now();
+        let id = self.shared.lock().leg_opened(now);
+        let engine = Engine::shared().unwrap();
+        pump::spawn(&engine, Arc::clone(&self.shared), id, leg, signer());
+    }
+
+    pub fn push(&self, frame: Frame) -> Result<(), PushError> {
+        let now = self.shared.now();
+        let mut session = self.shared.lock();
+        let pushed = session.push(now, frame);
+        if pushed == Err(PushError::Full) {
+            self.shared.arm(interest::WRITABLE);
+        }
+        drop(session);
+        self.shared.ring();
+        pushed
+    }
+
+    pub async fn send(&self, bytes: impl Into<Bytes>) {
+        let frame = Frame::Binary(bytes.into());
+        let sent = timeout(HANG, async {
+            while self.push(frame.clone()) == Err(PushError::Full) {
+                self.bell.0.notified().await;
+                self.shared.take_happened();
+            }
+        });
+        sent.await.expect("room");
+    }
+
+    pub fn finish(&self) {
+        let now = self.shared.now();
+        self.shared.lock().finish(now);
+        self.shared.ring();
+    }
+
+    pub fn abort(&self) {
+        self.shared.lock().abort();
+        self.shared.ring();
+    }
+
+    /// The next message; `None` at the end.
+    pub async fn message(&self) -> Option<Frame> {
+        let message = timeout(HANG, async {
+            loop {
+                let mut session = self.shared.lock();
+                let message = session.pop();
+                let over = session.outcome() != Outcome::Open;
+                if message.is_none() && !over {
+                    self.shared.arm(interest::READABLE);
+                }
+                drop(session);
+                if message.is_some() {
+                    self.shared.has_read();
+                }
+                if message.is_some() || over {
+                    return message;
+                }
+                self.bell.0.notified().await;
+                self.shared.take_happened();
+            }
+        });
+        message.await.expect("a message, or the end")
+    }
+
+    /// How the session ended, once it has; the messages are dropped.
+    pub async fn end(&self) -> LegEnd {
+        while self.message().await.is_some() {}
+        match self.shared.lock().outcome() {
+            Outcome::Open => unreachable!("there are no more messages"),
+            Outcome::Clean => LegEnd::Clean,
+            Outcome::Failed(failure) => match &failure.cause {
+                FailureCause::Leg(end) | FailureCause::NotResumable(end) => end.clone(),
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+}

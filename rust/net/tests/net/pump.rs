@@ -1,0 +1,518 @@
+//! A leg in motion.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use dgsm_core::frame::Frame;
+use dgsm_core::payload_part::{Completion, DataType, PayloadPart, encode_exception};
+use dgsm_core::session::{LegEnd, PushError, Settings, Step};
+use h2::Reason;
+use h2::server::Builder;
+use tokio::sync::{Notify, mpsc};
+
+use crate::client::{Conversation, eventually};
+use crate::peer::{DATA, Event, Events, Peer, STREAM, accept, event, frame, goaway, text};
+
+/// A peer that sends this, in these pieces, and ends.
+async fn says(pieces: Vec<Bytes>) -> Peer {
+    Peer::h2(Builder::new(), move |request, mut respond| {
+        let pieces = pieces.clone();
+        async move {
+            let mut send = accept(&mut respond);
+            for piece in pieces {
+                send.send_data(piece, false).unwrap();
+            }
+            send.send_data(Bytes::new(), true).unwrap();
+            let _ = Events::new(request.into_body()).next().await;
+        }
+    })
+    .await
+}
+
+/// What a session reads of a peer that says this, and how it ends.
+async fn heard(pieces: Vec<Bytes>) -> (Vec<Frame>, LegEnd) {
+    let peer = says(pieces).await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    conversation.finish();
+    let mut messages = Vec::new();
+    while let Some(message) = conversation.message().await {
+        messages.push(message);
+    }
+    (messages, conversation.end().await)
+}
+
+#[tokio::test]
+async fn there_and_back() {
+    let peer = Peer::h2(Builder::new(), |request, mut respond| async move {
+        let mut send = accept(&mut respond);
+        let mut events = Events::new(request.into_body());
+        while let Event::Part(part) = events.next().await {
+            let mut out = BytesMut::new();
+            part.encode(&mut out).unwrap();
+            send.send_data(out.freeze(), false).unwrap();
+        }
+        assert_eq!(events.next().await, Event::Closed);
+        send.send_data(Bytes::new(), true).unwrap();
+    })
+    .await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    let frames = [
+        Frame::from("{\"type\":\"KeepAlive\"}".to_owned()),
+        Frame::Binary(Bytes::from(vec![7; 640])),
+        Frame::Binary(Bytes::new()),
+    ];
+    for frame in &frames {
+        conversation.push(frame.clone()).unwrap();
+        assert_eq!(conversation.message().await.as_ref(), Some(frame));
+    }
+    conversation.finish();
+    assert_eq!(conversation.end().await, LegEnd::Clean);
+    eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// A chunk is one DATA frame; what has piled up goes out together.
+#[tokio::test]
+async fn a_write_a_chunk() {
+    let (told, mut counts) = mpsc::unbounded_channel();
+    let peer = Peer::h2(Builder::new(), move |request, mut respond| {
+        let told = told.clone();
+        async move {
+            let _send = accept(&mut respond);
+            let mut events = Events::new(request.into_body());
+            while let Event::Part(part) = events.next().await {
+                told.send((part.data[0], events.data_frames)).unwrap();
+            }
+        }
+    })
+    .await;
+    let conversation = Conversation::new();
+    for number in 0..30 {
+        conversation.send(vec![number; 640]).await;
+    }
+    conversation.go_on(&peer.pool()).await;
+    for number in 0..30 {
+        let (first, data_frames) = counts.recv().await.unwrap();
+        assert_eq!(first, number);
+        // 18 of these fill a frame of 16 KiB.
+        assert_eq!(data_frames, if number < 18 { 1 } else { 2 });
+    }
+    for number in 30..40 {
+        conversation.send(vec![number; 640]).await;
+        let (_, data_frames) = counts.recv().await.unwrap();
+        assert_eq!(data_frames, usize::from(number - 30) + 3);
+    }
+}
+
+#[tokio::test]
+async fn the_peer_speaks_first() {
+    let (messages, end) = heard(vec![text("welcome")]).await;
+    assert_eq!(messages, [Frame::from("welcome".to_owned())]);
+    assert_eq!(end, LegEnd::Clean);
+}
+
+#[tokio::test]
+async fn a_message_in_parts_and_the_parts_in_pieces() {
+    let mut wire = BytesMut::new();
+    for (data, completion) in [
+        ("one ", Completion::Partial),
+        ("", Completion::Partial),
+        ("message", Completion::Complete),
+    ] {
+        PayloadPart {
+            data: Bytes::from(data),
+            data_type: Some(DataType::Utf8),
+            completion,
+        }
+        .encode(&mut wire)
+        .unwrap();
+    }
+    wire.put(event(&Frame::Binary(Bytes::from(vec![1; 50_000]))));
+    let wire = wire.freeze();
+    for size in [1, 7, 1000, wire.len()] {
+        let pieces = wire[..400.min(wire.len())]
+            .chunks(size)
+            .chain([&wire[400..]])
+            .map(Bytes::copy_from_slice)
+            .collect();
+        let (messages, end) = heard(pieces).await;
+        assert_eq!(
+            messages,
+            [
+                Frame::from("one message".to_owned()),
+                Frame::Binary(Bytes::from(vec![1; 50_000]))
+            ]
+        );
+        assert_eq!(end, LegEnd::Clean);
+    }
+}
+
+fn protocol(end: LegEnd) -> String {
+    match end {
+        LegEnd::Protocol { detail } => detail,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What came whole before the break is delivered.
+#[tokio::test]
+async fn streams_that_break_the_format() {
+    let whole = text("whole");
+    let mut wrong_crc = BytesMut::from(&whole[..]);
+    let last = wrong_crc.len() - 1;
+    wrong_crc[last] ^= 1;
+    let mut oversized = BytesMut::new();
+    oversized.put_u32(64 << 20);
+    oversized.put_u32(0);
+    oversized.put_u32(crc(&oversized));
+    let mut unfinished = BytesMut::new();
+    PayloadPart {
+        data: Bytes::from("half a mes"),
+        data_type: Some(DataType::Utf8),
+        completion: Completion::Partial,
+    }
+    .encode(&mut unfinished)
+    .unwrap();
+    let mut not_utf8 = BytesMut::new();
+    PayloadPart {
+        data: Bytes::from(vec![0xff, 0xfe]),
+        data_type: Some(DataType::Utf8),
+        completion: Completion::Complete,
+    }
+    .encode(&mut not_utf8)
+    .unwrap();
+    for (broken, says) in [
+        (whole.slice(..whole.len() - 3), "short of a message"),
+        (wrong_crc.freeze(), "CRC"),
+        (oversized.freeze(), "larger than the limit"),
+        (Bytes::from_static(b"<html>502 Bad Gateway</html>"), "CRC"),
+        (unfinished.freeze(), "unfinished"),
+        (not_utf8.freeze(), "UTF-8"),
+    ] {
+        let (messages, end) = heard(vec![whole.clone(), broken]).await;
+        assert_eq!(messages, [Frame::from("whole".to_owned())]);
+        let detail = protocol(end);
+        assert!(detail.contains(says), "{detail:?} is not about {says:?}");
+    }
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+#[tokio::test]
+async fn unknown_events_are_noted_and_skipped() {
+    let mut pieces = Vec::new();
+    for name in ["Weather", "Weather", "Tide"] {
+        let headers = [(":message-type", "event"), (":event-type", name)].map(|(name, value)| {
+            dgsm_core::eventstream::Header {
+                name,
+                value: dgsm_core::eventstream::HeaderValue::String(value),
+            }
+        });
+        let mut out = BytesMut::new();
+        dgsm_core::eventstream::encode(&headers, b"", &mut out).unwrap();
+        pieces.push(out.freeze());
+    }
+    pieces.push(text("known"));
+    let peer = says(pieces).await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    assert_eq!(
+        conversation.message().await,
+        Some(Frame::from("known".to_owned()))
+    );
+    assert_eq!(conversation.shared.take_skipped(), ["Weather", "Tide"]);
+    assert!(conversation.shared.take_skipped().is_empty());
+    conversation.abort();
+}
+
+#[tokio::test]
+async fn failures_in_band() {
+    for (kind, code, expected) in [
+        (
+            "ModelStreamError",
+            Some("1011"),
+            LegEnd::ModelStreamError {
+                code: "1011".into(),
+                message: "why".into(),
+            },
+        ),
+        (
+            "InternalStreamFailure",
+            None,
+            LegEnd::InternalStreamFailure {
+                message: "why".into(),
+            },
+        ),
+        (
+            "Surprise",
+            None,
+            LegEnd::Exception {
+                kind: "Surprise".into(),
+                message: "why".into(),
+            },
+        ),
+    ] {
+        let mut out = BytesMut::from(&text("before")[..]);
+        encode_exception(kind, code, "why", &mut out).unwrap();
+        out.put(text("after"));
+        let (messages, end) = heard(vec![out.freeze()]).await;
+        assert_eq!(messages, [Frame::from("before".to_owned())]);
+        assert_eq!(end, expected);
+    }
+}
+
+/// A peer whose window is tiny, and that reads only when told to.
+async fn tight(go: Arc<Notify>, told: mpsc::UnboundedSender<Event>) -> Peer {
+    let mut builder = Builder::new();
+    builder.initial_window_size(1000);
+    Peer::h2(builder, move |request, mut respond| {
+        let (go, told) = (Arc::clone(&go), told.clone());
+        async move {
+            let mut send = accept(&mut respond);
+            let mut events = Events::new(request.into_body());
+            tokio::select! {
+                () = go.notified() => {}
+                // It may give up first.
+                reset = std::future::poll_fn(|cx| send.poll_reset(cx)) => {
+                    told.send(Event::Broken(reset.ok())).unwrap();
+                    return;
+                }
+            }
+            loop {
+                let event = events.next().await;
+                let over = !matches!(event, Event::Part(_));
+                let _ = told.send(event);
+                if over {
+                    break;
+                }
+            }
+            let _ = send.send_data(Bytes::new(), true);
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_makes_the_application_wait() {
+    let go = Arc::new(Notify::new());
+    let (told, mut events) = mpsc::unbounded_channel();
+    let peer = tight(Arc::clone(&go), told).await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    let chunk = |number: u32| {
+        let mut chunk = vec![0; 3200];
+        chunk[..4].copy_from_slice(&number.to_be_bytes());
+        Frame::Binary(Bytes::from(chunk))
+    };
+    // 8 MiB of what was not sent, and what is on its way.
+    let mut sent = 0;
+    let blocked = Instant::now();
+    while blocked.elapsed() < Duration::from_secs(20) {
+        match conversation.push(chunk(sent)) {
+            Ok(()) => sent += 1,
+            Err(PushError::Full) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let bytes = u64::from(sent) * 3200;
+    assert!((8 << 20..9 << 20).contains(&bytes), "{bytes}");
+    go.notify_one();
+    let more = async {
+        for number in sent..sent + 100 {
+            conversation.send(chunk(number).bytes().clone()).await;
+        }
+        conversation.finish();
+    };
+    let all = async {
+        for number in 0..sent + 100 {
+            let Some(Event::Part(part)) = events.recv().await else {
+                panic!("no part {number}");
+            };
+            assert_eq!(part.data[..4], number.to_be_bytes());
+        }
+        assert_eq!(events.recv().await, Some(Event::End));
+    };
+    tokio::join!(more, all);
+    assert_eq!(conversation.end().await, LegEnd::Clean);
+}
+
+#[tokio::test]
+async fn aborting_does_not_wait_for_credit() {
+    let (told, mut events) = mpsc::unbounded_channel();
+    let peer = tight(Arc::default(), told).await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    conversation.send(vec![0; 100_000]).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    conversation.abort();
+    assert_eq!(
+        events.recv().await,
+        Some(Event::Broken(Some(Reason::CANCEL)))
+    );
+    assert!(began.elapsed() < Duration::from_secs(1));
+    eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// The session's clock runs on while the peer gives no credit.
+#[tokio::test]
+async fn closing_does_not_wait_for_credit_either() {
+    let (told, mut events) = mpsc::unbounded_channel();
+    let peer = tight(Arc::default(), told).await;
+    let settings = Settings {
+        close_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let conversation = Conversation::with(settings, "v9/echo", "");
+    conversation.go_on(&peer.pool()).await;
+    conversation.send(vec![0; 100_000]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    conversation.finish();
+    let began = Instant::now();
+    assert_eq!(conversation.end().await, LegEnd::Clean);
+    crate::client::assert_on_time(
+        began.elapsed() + Duration::from_millis(20),
+        Duration::from_millis(300),
+    );
+    assert_eq!(
+        events.recv().await,
+        Some(Event::Broken(Some(Reason::CANCEL)))
+    );
+}
+
+/// Messages that nobody reads: the peer has to wait, and aborting ends the wait.
+#[tokio::test]
+async fn an_application_that_does_not_read_makes_the_peer_wait() {
+    let (told, mut sent) = mpsc::unbounded_channel();
+    let peer = Peer::h2(Builder::new(), move |_request, mut respond| {
+        let told = told.clone();
+        async move {
+            let mut send = accept(&mut respond);
+            let message = event(&Frame::Binary(Bytes::from(vec![0; 32_000])));
+            let mut rest = Bytes::new();
+            let mut total = 0;
+            loop {
+                if rest.is_empty() {
+                    rest = message.clone();
+                }
+                send.reserve_capacity(rest.len());
+                match std::future::poll_fn(|cx| send.poll_capacity(cx)).await {
+                    Some(Ok(room)) => {
+                        let part = rest.split_to(room.min(rest.len()));
+                        total += part.len();
+                        told.send(total).unwrap();
+                        send.send_data(part, false).unwrap();
+                    }
+                    _ => return,
+                }
+            }
+        }
+    })
+    .await;
+    let settings = Settings {
+        max_unread_bytes: 100_000,
+        ..Settings::default()
+    };
+    let conversation = Conversation::with(settings, "v9/echo", "");
+    conversation.go_on(&peer.pool()).await;
+    let mut total = 0;
+    // Until it stalls.
+    while let Ok(Some(now)) = tokio::time::timeout(Duration::from_secs(1), sent.recv()).await {
+        total = now;
+    }
+    // The limit, a window, and the message that crossed the limit.
+    assert!((100_000..1_300_000).contains(&total), "{total}");
+    for _ in 0..100 {
+        assert_eq!(conversation.message().await.unwrap().len(), 32_000);
+    }
+    conversation.abort();
+    eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// The input ends after the service's side, with the signed empty event.
+#[tokio::test]
+async fn the_input_ends_after_the_output() {
+    let (told, mut ends) = mpsc::unbounded_channel();
+    let peer = Peer::h2(Builder::new(), move |request, mut respond| {
+        let told = told.clone();
+        async move {
+            let mut send = accept(&mut respond);
+            let mut events = Events::new(request.into_body());
+            events.payload().await;
+            send.send_data(text("answer"), true).unwrap();
+            told.send((events.next().await, events.next().await))
+                .unwrap();
+        }
+    })
+    .await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    conversation.send(vec![0; 640]).await;
+    while conversation.message().await.is_some() {}
+    assert_eq!(ends.recv().await, Some((Event::End, Event::Closed)));
+    eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// The service ends while a write waits for credit that will not come: the leg is reset.
+#[tokio::test]
+async fn the_output_ends_while_the_input_waits() {
+    let (told, mut ends) = mpsc::unbounded_channel();
+    let mut builder = Builder::new();
+    builder.initial_window_size(1000);
+    let peer = Peer::h2(builder, move |request, mut respond| {
+        let told = told.clone();
+        async move {
+            let mut send = accept(&mut respond);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            send.send_data(Bytes::new(), true).unwrap();
+            let reset = std::future::poll_fn(|cx| send.poll_reset(cx)).await;
+            told.send(reset.ok()).unwrap();
+            drop(request);
+        }
+    })
+    .await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    conversation.send(vec![0; 100_000]).await;
+    assert_eq!(conversation.end().await, LegEnd::Clean);
+    let reset = tokio::time::timeout(Duration::from_secs(5), ends.recv()).await;
+    assert_eq!(reset.unwrap(), Some(Some(Reason::CANCEL)));
+    eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// A GOAWAY that still covers the stream: the session wants a second leg, over a connection of its
+/// own, while the first works on.
+#[tokio::test]
+async fn a_leg_whose_connection_goes_away_is_followed() {
+    let peer = Peer::raw(|mut raw| async move {
+        raw.accept().await;
+        while raw.read().await.unwrap().0 != DATA {}
+        raw.write(&[goaway(STREAM, 0)]).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        raw.write(&[frame(DATA, 0, STREAM, &text("{\"type\":\"News\"}"))])
+            .await;
+        raw.drain().await;
+    })
+    .await;
+    let pool = peer.pool();
+    let query = "encoding=linear16&sample_rate=16000";
+    let conversation = Conversation::with(Settings::default(), "v1/listen", query);
+    conversation.go_on(&pool).await;
+    conversation.send(vec![0; 640]).await;
+    eventually("the wish for a second leg", || {
+        let now = conversation.shared.now();
+        conversation.shared.lock().driver_wanted(now)
+    })
+    .await;
+    let now = conversation.shared.now();
+    let step = conversation.shared.lock().step(now);
+    assert_eq!(step, Step::Open { standby: true });
+    assert!(conversation.message().await.is_some(), "it works on");
+    assert_eq!(peer.accepted(), 1);
+    conversation.abort();
+    eventually("the connection's end", || peer.live() == 0).await;
+}

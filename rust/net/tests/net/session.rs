@@ -1,0 +1,124 @@
+//! What a session and its legs tell each other, and whose the permit is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dgsm_core::frame::Frame;
+use dgsm_core::session::{Session, Settings, Target};
+use dgsm_net::Wake;
+use dgsm_net::failure::FailureKind;
+use dgsm_net::session::{SharedSession, interest};
+
+use crate::client::{begin, eventually, failure, open};
+use crate::peer::silent;
+
+#[derive(Debug, Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn session() -> (Arc<SharedSession>, Arc<Count>) {
+    let count = Arc::new(Count::default());
+    let target = Target {
+        path: "v9/echo",
+        query: "",
+    };
+    let mut session = Session::new(Settings::default(), &target, 1);
+    // So that the driver wants nothing.
+    session.step(Duration::ZERO);
+    session.leg_opened(Duration::ZERO);
+    (SharedSession::new(session, count.clone()), count)
+}
+
+/// A burst of messages is one wake-up, and none if nobody waits.
+#[test]
+fn wake_ups_are_for_who_waits() {
+    let (shared, count) = session();
+    let leg = {
+        let mut session = shared.lock();
+        session.abort();
+        *session = Session::new(
+            Settings::default(),
+            &Target {
+                path: "v9/echo",
+                query: "",
+            },
+            1,
+        );
+        session.step(Duration::ZERO);
+        session.leg_opened(Duration::ZERO)
+    };
+    let message = |text: &str| {
+        let frame = Frame::from(text.to_owned());
+        shared.update(|session, now| session.receive(now, leg, frame));
+    };
+    message("nobody waits");
+    assert_eq!(
+        (count.0.load(Ordering::SeqCst), shared.take_happened()),
+        (0, 0)
+    );
+    shared.arm(interest::READABLE);
+    message("one");
+    message("two");
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert_eq!(shared.take_happened(), interest::READABLE);
+    message("three");
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "it did not ask again");
+    shared.update(|session, _| session.abort());
+    assert_eq!(count.0.load(Ordering::SeqCst), 2, "the driver always asks");
+    assert_eq!(shared.take_happened(), interest::DRIVER);
+}
+
+#[tokio::test]
+async fn a_ring_between_the_look_and_the_wait_is_heard() {
+    let (shared, _) = session();
+    let first = shared.rung();
+    let second = shared.rung();
+    shared.ring();
+    first.await;
+    second.await;
+    let late = shared.rung();
+    let waited = tokio::time::timeout(Duration::from_millis(20), late).await;
+    assert!(waited.is_err(), "an old ring is not heard again");
+}
+
+/// While one leg takes over from another the permit stays; it goes with the last.
+#[tokio::test]
+async fn the_permit_is_the_sessions() {
+    let peer = silent().await;
+    let pool = peer.pool_with(|limits| {
+        limits.max_concurrency = 1;
+        limits.acquire_timeout = Duration::from_millis(100);
+    });
+    let conversation = crate::client::Conversation::over(&pool).await;
+    let shared = &conversation.shared;
+    let standby = begin(&pool, false).outcome().await.unwrap();
+    shared.join(standby.permit);
+    conversation.abort();
+    drop((standby.exchange, standby.lease));
+    eventually("the first leg's end", || peer.live() == 0).await;
+    let (failure, _) = failure(&pool).await;
+    assert_eq!(failure.kind, FailureKind::AcquireTimeout);
+    shared.leave();
+    open(&pool).await.unwrap();
+}
+
+/// Names are kept for the log, each once, and not without end.
+#[test]
+fn skipped_names_are_bounded() {
+    let (shared, _) = session();
+    for number in 0..1000 {
+        shared.skip(format!("Event{number}"));
+        shared.skip("Event0".to_owned());
+    }
+    let skipped = shared.take_skipped();
+    assert_eq!(skipped.len(), 16);
+    assert_eq!(skipped[0], "Event0");
+    assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
+}

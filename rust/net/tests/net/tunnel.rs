@@ -1,0 +1,152 @@
+//! Through an HTTP proxy.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dgsm_net::dial::{Proxy, Target};
+use dgsm_net::failure::{Failure, FailureKind};
+use dgsm_net::pool::Pool;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpStream;
+
+use crate::client::{assert_on_time, failure, open};
+use crate::peer::{Peer, limits, server_tls, silent};
+
+fn through(proxy: &Peer, target: &Peer, tls: bool, authorization: Option<&str>) -> Target {
+    Target {
+        proxy: Some(Proxy {
+            host: "127.0.0.1".into(),
+            port: proxy.port,
+            tls,
+            authorization: authorization.map(str::to_owned),
+        }),
+        ..target.target()
+    }
+}
+
+/// Reads a CONNECT, line by line, and does it.
+async fn connect<T: AsyncRead + AsyncWrite + Unpin>(client: T, seen: Arc<Mutex<Vec<String>>>) {
+    let mut client = BufReader::new(client);
+    let mut target = String::new();
+    loop {
+        let mut line = String::new();
+        client.read_line(&mut line).await.unwrap();
+        let line = line.trim_end().to_owned();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(rest) = line.strip_prefix("CONNECT ") {
+            target = rest.split(' ').next().unwrap().to_owned();
+        }
+        seen.lock().unwrap().push(line);
+    }
+    let mut upstream = TcpStream::connect(target).await.unwrap();
+    // More than a status line, and in two pieces.
+    client.write_all(b"HTTP/1.1 200 OK\r\nVia: ").await.unwrap();
+    client.flush().await.unwrap();
+    client.write_all(b"test\r\n\r\n").await.unwrap();
+    client.flush().await.unwrap();
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+}
+
+#[tokio::test]
+async fn a_proxy_connects() {
+    let target = silent().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let proxy = Peer::tcp(move |tcp| connect(tcp, Arc::clone(&log))).await;
+    let pool = Pool::new(through(&proxy, &target, false, None), limits());
+    open(&pool).await.unwrap();
+    let address = format!("127.0.0.1:{}", target.port);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            format!("CONNECT {address} HTTP/1.1"),
+            format!("Host: {address}")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_is_told_who_asks_and_over_tls_if_it_wants_to() {
+    let target = silent().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let proxy = Peer::tls(server_tls(&[b"h2", b"http/1.1"]), move |tls| {
+        assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        connect(tls, Arc::clone(&log))
+    })
+    .await;
+    let pool = Pool::new(through(&proxy, &target, true, Some("Basic dTpw")), limits());
+    open(&pool).await.unwrap();
+    assert_eq!(
+        seen.lock().unwrap()[2..],
+        ["Proxy-Authorization: Basic dTpw"]
+    );
+}
+
+/// What becomes of a proxy that answers so.
+async fn answered(answer: &'static [u8]) -> Failure {
+    let target = silent().await;
+    let proxy = Peer::tcp(move |mut tcp| async move {
+        let _ = tcp.read(&mut [0; 1024]).await;
+        let _ = tcp.write_all(answer).await;
+        let _ = tcp.read(&mut [0; 1024]).await;
+    })
+    .await;
+    let pool = Pool::new(
+        through(&proxy, &target, false, Some("Basic c2VjcmV0")),
+        limits(),
+    );
+    let (failure, _) = failure(&pool).await;
+    assert_eq!(failure.kind, FailureKind::Proxy, "{failure}");
+    assert!(!format!("{failure:?}").contains("c2VjcmV0"));
+    failure
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses() {
+    let failure = answered(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+    assert!(failure.detail.contains("407"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_talks_nonsense() {
+    answered(b"SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
+    answered(b"HTTP/1.1 20 OK\r\n\r\n").await;
+    answered(b"\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_proxy_whose_answer_has_no_end() {
+    static ENDLESS: [u8; 20_000] = [b'x'; 20_000];
+    let failure = answered(&ENDLESS).await;
+    assert!(failure.detail.contains("no end"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_hangs_up() {
+    let target = silent().await;
+    let proxy = Peer::tcp(|_| async {}).await;
+    let pool = Pool::new(through(&proxy, &target, false, None), limits());
+    let (failure, _) = failure(&pool).await;
+    assert_eq!(failure.kind, FailureKind::Proxy, "{failure}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_never_answers() {
+    let target = silent().await;
+    let proxy = Peer::tcp(|tcp| async move {
+        let _held = tcp;
+        std::future::pending().await
+    })
+    .await;
+    let mut limits = limits();
+    limits.connection_timeout = Duration::from_millis(300);
+    let pool = Pool::new(through(&proxy, &target, false, None), limits);
+    let (failure, took) = failure(&pool).await;
+    assert_eq!(failure.kind, FailureKind::ConnectTimeout, "{failure}");
+    assert_on_time(took, Duration::from_millis(300));
+}
