@@ -236,13 +236,12 @@ impl Journal {
 
     /// The next audio frame and the next unsettled control message at or after a cursor.
     fn entries(&self, cursor: &Cursor) -> (Numbered<'_, Audio>, Numbered<'_, Message>) {
-        let number = cursor.audio.max(self.audio_gone);
-        let audio = self
-            .audio
-            .iter()
-            .skip((number - self.audio_gone) as usize)
-            .zip(number..)
-            .find(|(audio, _)| audio.end() > cursor.byte);
+        let mut number = cursor.audio.max(self.audio_gone);
+        let mut audio = self.audio.get((number - self.audio_gone) as usize);
+        while audio.is_some_and(|audio| audio.end() <= cursor.byte) {
+            number += 1;
+            audio = self.audio.get((number - self.audio_gone) as usize);
+        }
         let first = cursor.control.max(self.control_gone);
         let message = self
             .control
@@ -251,7 +250,7 @@ impl Journal {
             .zip(first..)
             .find(|(message, _)| !message.settled);
         (
-            audio.map(|(audio, number)| (number, audio)),
+            audio.map(|audio| (number, audio)),
             message.map(|(message, number)| (number, message)),
         )
     }

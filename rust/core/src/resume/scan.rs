@@ -4,8 +4,6 @@
 //! that is not asked for. What is malformed reads as absent: a message that cannot be understood
 //! is passed on as it came.
 
-use memchr::memchr2;
-
 /// A value in a document: its text, and where it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node<'a> {
@@ -193,15 +191,15 @@ fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Past the closing quote of the string that starts at `at`.
+/// Past the closing quote of the string that starts at `at`. Most are short: no search is set up.
 fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
-        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
         }
-        at += 2;
     }
 }
 
@@ -222,8 +220,8 @@ fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 fn nested_end(bytes: &[u8], start: usize) -> Option<usize> {
-    // One bit a level, an object or an array, so that depth costs no stack.
-    let mut levels: Vec<u8> = Vec::new();
+    // One bit a level, whether it is an object. No message is deeper.
+    let (mut levels, mut depth) = (0_u64, 0_u32);
     let mut at = start;
     loop {
         match bytes.get(at)? {
@@ -231,13 +229,20 @@ fn nested_end(bytes: &[u8], start: usize) -> Option<usize> {
                 at = string_end(bytes, at)?;
                 continue;
             }
-            b'{' => levels.push(b'}'),
-            b'[' => levels.push(b']'),
-            &byte @ (b'}' | b']') => {
-                if levels.pop() != Some(byte) {
+            &open @ (b'{' | b'[') => {
+                depth += 1;
+                if depth > u64::BITS {
                     return None;
                 }
-                if levels.is_empty() {
+                levels = levels << 1 | u64::from(open == b'{');
+            }
+            &close @ (b'}' | b']') => {
+                if (levels & 1 == 1) != (close == b'}') {
+                    return None;
+                }
+                levels >>= 1;
+                depth -= 1;
+                if depth == 0 {
                     return Some(at + 1);
                 }
             }
@@ -326,6 +331,9 @@ mod tests {
         ] {
             assert_eq!(Node::root(text), None, "{text}");
         }
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Node::root(&deep(64)).is_some());
+        assert_eq!(Node::root(&deep(65)), None);
     }
 
     #[test]

@@ -505,7 +505,8 @@ impl Run {
         let total = plan.blocks() as f64 / f64::from(habits.rate);
         // Everything finalised is an answer, too, when the leg fails before its Metadata.
         assert!(metadata.len() <= 1, "{metadata:?}");
-        if plan.close_faults.is_empty() {
+        let mute = plan.faults.iter().any(|fault| fault.kind == FaultKind::Mute);
+        if plan.close_faults.is_empty() && !mute {
             assert_eq!(metadata.len(), 1);
         }
         for message in metadata {
@@ -577,17 +578,19 @@ impl Run {
         );
         // Gaps that touch are one jump; after the last one there may be nothing to jump to, or the
         // empty answer to a Finalize.
-        let mut joined: Vec<Lost> = Vec::new();
-        for gap in gaps.iter().copied() {
-            match joined.last_mut() {
-                Some(last) if last.to == gap.from => last.to = gap.to,
-                _ => joined.push(gap),
+        let join = |lost: &[Lost]| {
+            let mut joined: Vec<Lost> = Vec::new();
+            for gap in lost.iter().copied().filter(|gap| gap.from < gap.to) {
+                match joined.last_mut() {
+                    Some(last) if last.to == gap.from => last.to = gap.to,
+                    _ => joined.push(gap),
+                }
             }
-        }
-        joined.retain(|gap| gap.to < plan.blocks());
-        jumps.retain(|gap| gap.to < plan.blocks());
+            joined.retain(|gap| gap.to < plan.blocks());
+            joined
+        };
         if habits.channels == 1 {
-            assert_eq!(jumps, joined, "a gap is reported exactly");
+            assert_eq!(join(&jumps), join(gaps), "a gap is reported exactly");
         } else {
             // A channel that was ahead of the others jumps from where it was.
             for jump in jumps {
