@@ -20,7 +20,10 @@ fn old() -> (Stage, LegId) {
     let leg = stage.open();
     assert_eq!(stage.sent(leg), Vec::<String>::new());
     stage.pass(89.9);
-    assert!(!stage.session.driver_wanted(stage.now), "±10 % at most");
+    assert!(
+        matches!(stage.step(), Step::Wait { until: Some(_) }),
+        "±10 % at most"
+    );
     stage.audio(2000);
     stage.sent(leg);
     stage.pass(20.2);
