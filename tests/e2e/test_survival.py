@@ -87,6 +87,11 @@ def faults_for(name, pattern):
     return [Fault(action, when=AfterChunks(7), legs=(1, 3), times=3)]
 
 
+# Seconds between chunks, where it matters that time passes: a rollover takes some, a clean end
+# counts as the end once everything was sent, and a reset throws away the answers on their way, so
+# that resets faster than answers, with refused opens between them, are no progress at all.
+PACES = {"during-rollover": 0.005, "early-end": 0.005} | dict.fromkeys(REFUSALS, 0.003)
+
 FAULTS = (*BREAKS, *REFUSALS, *PLACES)
 EVERYTHING = list(itertools.product(FAULTS, PATTERNS, [audio.name for audio in AUDIO], LATENESS))
 
@@ -136,8 +141,7 @@ async def test_a_session_survives(fault, pattern, kind, lateness):
             audio,
             chunks,
             interim=lateness != "late-1",
-            # A clean end counts as the end where everything was sent and nothing more comes.
-            pace=0.005 if fault in {"during-rollover", "early-end"} else None,
+            pace=PACES.get(fault),
             middle=(lambda c: c.send_finalize()) if fault == "during-finalize" else None,
         )
         assert_whole(heard, audio, chunks)
