@@ -66,7 +66,7 @@ impl Talk {
         let samples: Vec<[u8; 4]> = (0..place(self.windows) as u32)
             .map(u32::to_le_bytes)
             .collect();
-        let due = |at: usize| Duration::from_secs_f64(at as f64 / f64::from(RATE));
+        let due = |at: usize| Duration::from_millis(at as u64 * 1000 / u64::from(RATE));
         let mut sizes = self.chunks.iter().cycle();
         let mut at = 0;
         while at < samples.len() {

@@ -1,5 +1,11 @@
 //! Flux over legs that fail: whatever happens, the application sees one conversation.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a test's numbers are small, and its times not negative"
+)]
+
 mod flux;
 mod legs;
 
@@ -427,8 +433,8 @@ fn talk() -> impl Strategy<Value = Talk> {
                 scene.timed |= scene.wrapping == Wrapping::Ogg && !forced.is_empty();
                 let samples = windows * scene.window() + odd % scene.window();
                 Talk {
-                    samples,
                     scene,
+                    samples,
                     chunks,
                     forced,
                     configures,
@@ -628,19 +634,19 @@ fn what_was_evicted_is_reported_and_the_clock_stays_right() {
         } => Some((*start_seconds, *seconds)),
         _ => None,
     });
-    let (start, lost) = gap.expect("it was evicted");
+    let (lost_from, lost) = gap.expect("it was evicted");
     assert!((9.0..12.0).contains(&lost), "{lost}");
     let heard = run.servers[1].start().unwrap() as f64 / 8000.0;
     assert!(
-        (start + lost - heard).abs() < 1e-6,
-        "{start} + {lost} is not {heard}"
+        (lost_from + lost - heard).abs() < 1e-6,
+        "{lost_from} + {lost} is not {heard}"
     );
     let messages = events(&run);
-    let last = messages
+    let end = messages
         .iter()
         .rfind(|message| message["event"] == "EndOfTurn")
         .unwrap();
-    assert_eq!(last["turn_index"], 0);
-    let word = last["words"].as_array().unwrap().last().unwrap();
+    assert_eq!(end["turn_index"], 0);
+    let word = end["words"].as_array().unwrap().last().unwrap();
     assert_eq!((&word["word"], &word["end"]), (&json!("299"), &json!(24.0)));
 }

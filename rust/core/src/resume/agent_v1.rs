@@ -20,6 +20,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::BytesMut;
+
 use super::audio::Audio;
 use super::conversation::{Conversation, Update};
 use super::inbox::Inbox;
@@ -92,20 +94,32 @@ impl LegAgent {
     }
 }
 
+/// What the service has said once.
+#[derive(Debug, Default)]
+struct Told {
+    /// `Welcome`.
+    welcome: bool,
+    /// The settings were applied.
+    applied: bool,
+    /// The user starts to speak: it does say so.
+    starts: bool,
+}
+
+/// Who speaks, as far as anybody knows.
+#[derive(Debug, Default)]
+struct Floor {
+    user: bool,
+    agent: bool,
+}
+
 /// A conversation with an agent.
 #[derive(Debug)]
 pub struct AgentV1 {
     audio: Audio,
     conversation: Conversation,
     open: VecDeque<Open>,
-    /// The application has had its `Welcome`.
-    welcomed: bool,
-    /// The settings were applied, and the application knows.
-    applied: bool,
-    /// The service says when the user starts to speak.
-    announces: bool,
-    user_speaks: bool,
-    agent_speaks: bool,
+    told: Told,
+    floor: Floor,
     /// The user's turns that the agent has not answered.
     turns: VecDeque<Turn>,
     /// Audio that is not heard again, in bytes.
@@ -113,23 +127,6 @@ pub struct AgentV1 {
 }
 
 impl AgentV1 {
-    /// A conversation that has not begun.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            audio: Audio::Unknown(bytes::BytesMut::new()),
-            conversation: Conversation::default(),
-            open: VecDeque::new(),
-            welcomed: false,
-            applied: false,
-            announces: false,
-            user_speaks: false,
-            agent_speaks: false,
-            turns: VecDeque::new(),
-            acked: 0,
-        }
-    }
-
     /// What a text message of the application is.
     #[must_use]
     pub fn classify(kind: Option<&str>) -> Control {
@@ -185,7 +182,7 @@ impl AgentV1 {
     /// as anybody knows, there is nothing to lose.
     #[must_use]
     pub fn all_acked(&self, byte: u64) -> bool {
-        let quiet = !self.user_speaks && !self.agent_speaks && self.turns.is_empty();
+        let quiet = !self.floor.user && !self.floor.agent && self.turns.is_empty();
         quiet || self.acked >= byte
     }
 
@@ -217,16 +214,16 @@ impl AgentV1 {
                 gap: None,
             };
         }
-        let waiting = self.user_speaks || !self.turns.is_empty();
+        let waiting = self.floor.user || !self.turns.is_empty();
         let mut cut = self.acked;
-        if !waiting && self.announces {
+        if !waiting && self.told.starts {
             cut = cut.max(self.before(journal.sent()));
         }
         let kept = journal.first().min(journal.sent());
         let start = if kept > cut {
-            self.from_sample(kept)
+            self.sample_behind(kept)
         } else {
-            self.to_sample(cut)
+            self.sample_before(cut)
         };
         // What nobody spoke in is not missed.
         let gap = (start > cut && waiting).then(|| Gap {
@@ -239,11 +236,11 @@ impl AgentV1 {
             position: start,
             start_known: waiting,
             updates_to_drop: Vec::new(),
-            audio_cut_off: self.agent_speaks,
+            audio_cut_off: self.floor.agent,
         };
         let mut head = Vec::new();
         // Until they are applied the journal has them.
-        if self.applied {
+        if self.told.applied {
             head.extend(self.conversation.resumed());
             for (update, frame) in self.conversation.updates() {
                 leg.agent.updates_to_drop.push(update);
@@ -259,7 +256,7 @@ impl AgentV1 {
     }
 
     /// The last sample's start at or before a position.
-    fn to_sample(&self, byte: u64) -> u64 {
+    fn sample_before(&self, byte: u64) -> u64 {
         match self.audio.layout() {
             Some(_) => self.audio.position(self.audio.blocks_before(byte)),
             None => byte,
@@ -267,7 +264,7 @@ impl AgentV1 {
     }
 
     /// The first sample's start at or behind a position.
-    fn from_sample(&self, byte: u64) -> u64 {
+    fn sample_behind(&self, byte: u64) -> u64 {
         match self.audio.layout() {
             Some(_) => self.audio.position(self.audio.block_from(byte)),
             None => byte,
@@ -299,7 +296,7 @@ impl AgentV1 {
         inbox: &mut Inbox,
     ) -> Effect {
         if std::mem::take(&mut leg.agent.audio_cut_off) {
-            self.agent_speaks = false;
+            self.floor.agent = false;
             inbox.push(Frame::from(r#"{"type":"AgentAudioDone"}"#));
         }
         let acked = self.acked;
@@ -313,23 +310,23 @@ impl AgentV1 {
         };
         let deliver = match (kind, root) {
             _ if !frame.is_text() => {
-                self.agent_speaks = true;
+                self.floor.agent = true;
                 true
             }
-            (Some("Welcome"), _) => !std::mem::replace(&mut self.welcomed, true),
+            (Some("Welcome"), _) => !std::mem::replace(&mut self.told.welcome, true),
             (Some("SettingsApplied"), _) => {
                 self.settle_first(leg, journal, |wants| *wants == Wants::Applied);
-                !std::mem::replace(&mut self.applied, true)
+                !std::mem::replace(&mut self.told.applied, true)
             }
             (Some("ConversationText"), Some(root)) => self.text(leg, journal, root),
             (Some("UserStartedSpeaking"), _) => self.user_started(leg, journal),
             (Some("AgentStartedSpeaking"), _) => {
-                self.agent_speaks = true;
+                self.floor.agent = true;
                 true
             }
             (Some("AgentAudioDone"), _) => {
                 self.answers(leg, journal);
-                self.agent_speaks = false;
+                self.floor.agent = false;
                 effect.delivered_final = true;
                 true
             }
@@ -377,7 +374,7 @@ impl AgentV1 {
                 if !known {
                     self.conversation.said(role, &content);
                 }
-                self.user_speaks = false;
+                self.floor.user = false;
                 leg.agent.start_known = false;
                 self.turns.push_back(Turn {
                     end: leg.agent.position,
@@ -393,7 +390,7 @@ impl AgentV1 {
                     Wants::Say(None) => true,
                     _ => false,
                 });
-                self.agent_speaks = true;
+                self.floor.agent = true;
                 self.answers(leg, journal);
                 true
             }
@@ -424,14 +421,14 @@ impl AgentV1 {
 
     /// The user starts to speak: whether it is news. What came well before has no turn in it.
     fn user_started(&mut self, leg: &mut LegView, journal: &mut Journal) -> bool {
-        self.announces = true;
+        self.told.starts = true;
         if std::mem::take(&mut leg.agent.start_known) {
             return false;
         }
-        if !self.user_speaks && self.turns.is_empty() {
+        if !self.floor.user && self.turns.is_empty() {
             self.ack(self.before(leg.agent.position), journal);
         }
-        self.user_speaks = true;
+        self.floor.user = true;
         true
     }
 
@@ -509,8 +506,17 @@ impl AgentV1 {
 }
 
 impl Default for AgentV1 {
+    /// A conversation that has not begun.
     fn default() -> Self {
-        Self::new()
+        Self {
+            audio: Audio::Unknown(BytesMut::new()),
+            conversation: Conversation::default(),
+            open: VecDeque::new(),
+            told: Told::default(),
+            floor: Floor::default(),
+            turns: VecDeque::new(),
+            acked: 0,
+        }
     }
 }
 

@@ -245,8 +245,9 @@ impl ListenV2 {
                 self.deliver(leg, root, info.edits(&said, event), frame, inbox);
             }
         }
-        let ended = (info.event == Event::EndOfTurn).then_some(info.trigger);
-        self.settle_forced(leg, journal, ended);
+        let forced = info.event == Event::EndOfTurn
+            && info.trigger.is_none_or(|trigger| trigger == "manual");
+        self.settle_forced(leg, journal, forced);
         let acks = self.turns.acked();
         if let Some(layout) = self.audio.layout() {
             journal.ack(self.audio.position(layout.block_at(acks)));
@@ -260,10 +261,8 @@ impl ListenV2 {
     }
 
     /// A forced end is done with when its turn has ended, or had before it came.
-    fn settle_forced(&mut self, leg: &LegView, journal: &mut Journal, ended: Option<Option<&str>>) {
+    fn settle_forced(&mut self, leg: &LegView, journal: &mut Journal, mut answered: bool) {
         // The turn ends with what was transcribed by then: before the place where it was forced.
-        let manual = ended.is_some_and(|trigger| trigger.is_none_or(|cause| cause == "manual"));
-        let mut answered = manual;
         let acked = self.turns.acked();
         self.forced.retain(|forced| {
             let oldest = forced.leg == Some(leg.number) && std::mem::take(&mut answered);

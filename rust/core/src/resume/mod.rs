@@ -161,7 +161,7 @@ impl Product {
         match target.path.trim_start_matches('/') {
             "v1/listen" => Self::ListenV1(Box::new(ListenV1::new(target.query))),
             "v2/listen" => Self::ListenV2(Box::new(ListenV2::new(target.query))),
-            "v1/agent/converse" => Self::AgentV1(Box::new(AgentV1::new())),
+            "v1/agent/converse" => Self::AgentV1(Box::default()),
             "v1/speak" => Self::SpeakV1(Box::new(SpeakV1::new(target.query))),
             "v2/speak" => Self::SpeakV2(Box::new(SpeakV2::new(target.query))),
             _ => Self::Passthrough,

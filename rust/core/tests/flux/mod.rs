@@ -235,7 +235,6 @@ impl Flux {
         });
         let event = match self.state {
             State::Between if news => Some("StartOfTurn"),
-            State::Between => None,
             State::Ongoing | State::Awaiting if !news && silence >= self.scene.end => {
                 Some("EndOfTurn")
             }
@@ -243,7 +242,7 @@ impl Flux {
                 Some("EagerEndOfTurn")
             }
             State::Awaiting if news => Some("TurnResumed"),
-            State::Ongoing | State::Awaiting => None,
+            State::Between | State::Ongoing | State::Awaiting => None,
         };
         match event {
             Some(event) => self.report(event, (event == "EndOfTurn").then_some("model")),
