@@ -241,6 +241,8 @@ where
     while let Some(Ok((request, respond))) = connection.accept().await {
         streams.spawn(serve(request, respond));
     }
+    // What they have seen they may still tell.
+    streams.detach_all();
 }
 
 /// Answers 200, and the stream stays open.

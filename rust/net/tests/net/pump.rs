@@ -60,7 +60,7 @@ async fn there_and_back() {
     let frames = [
         Frame::from("{\"type\":\"KeepAlive\"}".to_owned()),
         Frame::Binary(Bytes::from(vec![7; 640])),
-        Frame::Binary(Bytes::new()),
+        Frame::from(String::new()),
     ];
     for frame in &frames {
         conversation.push(frame.clone()).unwrap();
