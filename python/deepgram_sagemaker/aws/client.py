@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from deepgram_sagemaker.config import SageMakerConfig
     from deepgram_sagemaker.credentials import Identity
+    from deepgram_sagemaker.errors import SageMakerError
     from deepgram_sagemaker.invocation import Invocation
 
 __all__ = ["LegClient"]
@@ -127,13 +128,11 @@ class LegClient:
         except Exception as error:
             # The SDK loses the status of what it has no model for; the transport has kept it.
             if transport.failure is not None:
-                raise classify(
-                    transport.failure,
-                    endpoint_name=self._config.endpoint_name,
-                    region=self._config.region,
-                    query=invocation.query,
-                ) from error
+                raise self._explained(transport.failure, invocation) from error
             raise
+        if transport.failure is not None:
+            # To the SDK any 2xx is a success; only 200 is a stream.
+            raise self._explained(transport.failure, invocation)
         if transport.leg is None:
             raise ProtocolError("the AWS SDK ended the operation without sending its request")
         transport.leg.begin_chain(
@@ -142,6 +141,14 @@ class LegClient:
             seed_signature=transport.seed_signature,
         )
         return transport.leg
+
+    def _explained(self, failure: Failure, invocation: Invocation) -> SageMakerError:
+        return classify(
+            failure,
+            endpoint_name=self._config.endpoint_name,
+            region=self._config.region,
+            query=invocation.query,
+        )
 
     async def _configured(self) -> AsyncSageMakerRuntimeHTTP2Config:
         if self._operation is None:
