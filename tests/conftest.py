@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-PATIENCE = 12
+PATIENCE = 60
 """Seconds for one test: nothing hangs, tests that show it included."""
 
 # Where AWS tools, OpenSSL and HTTP clients would look for what belongs to this machine's user.

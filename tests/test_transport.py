@@ -91,7 +91,6 @@ async def echoing():
         ("", ""),
         ("Grüße, 世界 🌍", "Grüße, 世界 🌍"),
         (b"bytes", b"bytes"),
-        (b"", b""),
         (bytearray(b"array"), b"array"),
         (memoryview(b"a view")[2:], b"view"),
         (memoryview(b"every other one")[::2], b"eeyohroe"),
@@ -107,6 +106,17 @@ async def test_every_kind_of_message_goes_and_comes_whole(echoing, sent, receive
     assert answer == received
     assert type(answer) is type(received)
     await transport.close()
+
+
+async def test_an_empty_chunk_is_nothing(echoing):
+    """A container may take an empty message for the end of its audio."""
+    transport = transport_to(echoing)
+    for nothing in (b"", bytearray(), memoryview(b"")):
+        await transport.send(nothing)
+    await transport.send(b"something")
+    assert await transport.recv() == b"something"
+    await transport.close()
+    assert echoing.legs[0].messages_in == 1
 
 
 async def test_a_large_message_is_one_message(echoing):

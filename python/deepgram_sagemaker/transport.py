@@ -129,7 +129,8 @@ class SageMakerTransport:
         """Sends one message; waits only while there is no room for it.
 
         Args:
-            data: Text, audio, or a dict that becomes JSON text.
+            data: Text, audio, or a dict that becomes JSON text. Audio without a byte is nothing,
+                and is not sent.
 
         Raises:
             SageMakerError: The session has failed; every later call raises the same.
