@@ -716,7 +716,7 @@ async def test_several_factories_called_directly_at_once():
 
 
 FORKED = """
-import asyncio, os, sys
+import asyncio, os, sys, threading
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram import AsyncDeepgramClient
@@ -757,8 +757,6 @@ async def in_a_live_session():
     pid = forked()
     if not pid:
         # This thread's loop is the parent's: another thread, another loop.
-        import threading
-        asyncio.events._set_running_loop(None)
         thread = threading.Thread(target=child)
         thread.start()
         thread.join()

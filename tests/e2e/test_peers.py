@@ -216,8 +216,6 @@ async def test_ours_completes_a_session_through_nghttpx(tmp_path):
         stats = endpoint.stats
         assert (stats.accepted, stats.refused) == (1, 0)
         assert (stats.signature_failures, stats.crc_failures, stats.bad_ends) == (0, 0, 0)
-        # Nothing went past it.
-        assert "via" in endpoint.legs[0].headers or stats.connections >= 1
         # And many at once, for which it shares connections.
         sessions = await asyncio.gather(*(session(client, 50) for _ in range(20)))
         assert [each.numbers for each in sessions] == [list(range(50))] * 20
