@@ -62,6 +62,8 @@ pub enum Input {
     Audio,
     /// A message about the stream.
     Control(Control),
+    /// Nothing that this product knows and needs: it is not sent.
+    Nothing,
 }
 
 /// What one leg adds to the session: where its clock starts, and what it was told.
@@ -253,6 +255,8 @@ impl Product {
                 Some("CloseStream") => Control::Close,
                 _ => Control::Other,
             }),
+            // Flux knows none: what keeps it open is audio.
+            (Self::ListenV2(_), Frame::Text(_)) if kind == Some("KeepAlive") => Input::Nothing,
             (Self::ListenV2(_), Frame::Text(_)) => Input::Control(ListenV2::classify(kind)),
             (Self::AgentV1(_), Frame::Text(_)) => Input::Control(AgentV1::classify(kind)),
             (Self::SpeakV1(_), Frame::Text(_)) => Input::Control(match kind {
@@ -448,10 +452,9 @@ impl Product {
     #[must_use]
     pub fn end_answers(&self, leg: &LegView) -> bool {
         match self {
-            Self::ListenV1(_) => false,
+            Self::ListenV1(_) | Self::SpeakV2(_) => false,
             Self::ListenV2(listen) => listen.end_answers(leg),
             Self::SpeakV1(speak) => speak.end_answers(),
-            Self::SpeakV2(speak) => speak.end_answers(),
             Self::AgentV1(_) | Self::Passthrough => true,
         }
     }

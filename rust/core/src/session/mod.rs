@@ -197,7 +197,8 @@ impl Session {
         let input = self.product.classify(&frame);
         if self.closing {
             return match input {
-                Input::Control(Control::KeepAlive | Control::Close | Control::Finalize) => Ok(()),
+                Input::Nothing
+                | Input::Control(Control::KeepAlive | Control::Close | Control::Finalize) => Ok(()),
                 Input::Audio | Input::Control(Control::Configure | Control::Other) => {
                     Err(PushError::Closed)
                 }
@@ -210,6 +211,7 @@ impl Session {
         self.stats.messages_in += 1;
         self.keeping_alive = input == Input::Control(Control::KeepAlive);
         match input {
+            Input::Nothing => return Ok(()),
             Input::Audio => self.push_audio(now, frame),
             Input::Control(Control::KeepAlive) if !self.has_current() => {}
             Input::Control(Control::KeepAlive)

@@ -1,0 +1,332 @@
+//! Flux and the voice agent by hand: what a later leg is told, and what the application is not.
+
+#[allow(dead_code, reason = "each test file uses its part of the stage")]
+mod stage;
+
+use dgsm_core::session::{LegEnd, LegId, SendStep, Step};
+use serde_json::{Value, json};
+use stage::{CLOSE, KEEPALIVE, QUERY, RESET, Stage, settings};
+
+fn flux() -> Stage {
+    Stage::at("v2/listen", settings(), QUERY)
+}
+
+fn agent() -> Stage {
+    Stage::at("v1/agent/converse", settings(), "")
+}
+
+/// A `TurnInfo`, on the leg's clock; seconds.
+fn turn(sequence: u64, event: &str, index: u64, window: (f64, f64), transcript: &str) -> String {
+    let words: Vec<Value> = transcript
+        .split_whitespace()
+        .map(|word| json!({"word": word, "confidence": 0.5}))
+        .collect();
+    let mut message = json!({
+        "type": "TurnInfo",
+        "sequence_id": sequence,
+        "event": event,
+        "turn_index": index,
+        "audio_window_start": window.0,
+        "audio_window_end": window.1,
+        "transcript": transcript,
+        "words": words,
+    });
+    if event == "EndOfTurn" {
+        message["trigger"] = "model".into();
+    }
+    message.to_string()
+}
+
+fn reset(stage: &mut Stage, leg: LegId) -> LegId {
+    stage.end(leg, RESET);
+    stage.open()
+}
+
+fn say(stage: &mut Stage, leg: LegId, messages: &[&str]) {
+    for message in messages {
+        stage.say(leg, message);
+    }
+}
+
+#[test]
+fn accepted_configures_head_every_leg_and_nobody_hears_of_it() {
+    let mut stage = flux();
+    let first = stage.open();
+    stage.text(r#"{"type":"Configure","thresholds":{"eot_threshold":0.8}}"#);
+    stage.text(r#"{"type":"Configure","thresholds":{"eot_timeout_ms":900},"keyterms":["a"]}"#);
+    stage.text(r#"{"type":"Configure","keyterms":["refused"]}"#);
+    stage.audio(1000);
+    stage.text(r#"{"type":"Configure","numerals":true}"#);
+    assert_eq!(stage.sent(first).len(), 5);
+    say(
+        &mut stage,
+        first,
+        &[
+            r#"{"type":"Connected","sequence_id":0}"#,
+            r#"{"type":"ConfigureSuccess","sequence_id":1}"#,
+            r#"{"type":"ConfigureSuccess","sequence_id":2}"#,
+            r#"{"type":"ConfigureFailure","sequence_id":3}"#,
+        ],
+    );
+    stage.read();
+    let second = reset(&mut stage, first);
+    let sent = stage.sent(second);
+    let head: Value = serde_json::from_str(&sent[0]).unwrap();
+    let thresholds = json!({"eot_threshold": 0.8, "eot_timeout_ms": 900});
+    let merged = json!({"type": "Configure", "thresholds": thresholds, "keyterms": ["a"]});
+    assert_eq!(head, merged);
+    assert_eq!(
+        sent[1..],
+        ["1000", r#"{"type":"Configure","numerals":true}"#]
+    );
+    say(
+        &mut stage,
+        second,
+        &[
+            r#"{"type":"Connected","sequence_id":0}"#,
+            r#"{"type":"ConfigureSuccess","sequence_id":1}"#,
+            r#"{"type":"ConfigureSuccess","sequence_id":2,"numerals":true}"#,
+        ],
+    );
+    let expected = r#"{"type":"ConfigureSuccess","sequence_id":4,"numerals":true}"#;
+    assert_eq!(stage.read_texts(), [expected]);
+}
+
+#[test]
+fn a_forced_end_is_sent_again_until_its_turn_has_ended() {
+    let mut stage = flux();
+    let force = r#"{"type":"ForceEndTurn"}"#;
+    let first = stage.open();
+    stage.audio(1000);
+    stage.text(force);
+    stage.audio(500);
+    assert_eq!(stage.sent(first), ["1000", force, "500"]);
+    stage.say(first, &turn(0, "StartOfTurn", 0, (0.0, 0.9), "a"));
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second), ["1000", force, "500"]);
+    // It hears a little less than was sent before it.
+    let end = turn(1, "EndOfTurn", 0, (0.0, 0.9), "a").replace("model", "manual");
+    stage.say(second, &end);
+    let third = reset(&mut stage, second);
+    assert_eq!(stage.sent(third), ["100", "500"]);
+    let events: Vec<Value> = stage.read();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[1]["trigger"], "manual");
+}
+
+#[test]
+fn a_forced_end_between_turns_is_done_with_by_the_silence_behind_it() {
+    let mut stage = flux();
+    let first = stage.open();
+    stage.audio(1000);
+    stage.text(r#"{"type":"ForceEndTurn"}"#);
+    stage.audio(3000);
+    stage.sent(first);
+    stage.say(first, &turn(0, "Update", 0, (0.0, 3.5), ""));
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second), ["2500"]);
+}
+
+#[test]
+fn an_error_is_held_back_and_numbered_where_it_is_said() {
+    let error = r#"{"type":"Error","sequence_id":1,"code":"X","description":"no"}"#;
+    let mut stage = flux();
+    let first = stage.open();
+    stage.audio(1000);
+    stage.sent(first);
+    say(
+        &mut stage,
+        first,
+        &[r#"{"type":"Connected","sequence_id":0}"#, error],
+    );
+    let second = reset(&mut stage, first);
+    stage.sent(second);
+    say(
+        &mut stage,
+        second,
+        &[
+            r#"{"type":"Connected","sequence_id":0}"#,
+            error,
+            &turn(2, "StartOfTurn", 0, (0.0, 0.5), "a"),
+        ],
+    );
+    let fatal = LegEnd::ModelStreamError {
+        code: "1008".into(),
+        message: "DATA-0000".into(),
+    };
+    stage.end(second, fatal);
+    assert!(matches!(stage.step(), Step::Failed(_)));
+    let messages = stage.read();
+    let numbers: Vec<(&Value, &Value)> = messages
+        .iter()
+        .map(|message| (&message["type"], &message["sequence_id"]))
+        .collect();
+    let expected = [
+        (&json!("Connected"), &json!(0)),
+        (&json!("TurnInfo"), &json!(1)),
+        (&json!("Error"), &json!(2)),
+    ];
+    assert_eq!(numbers, expected);
+}
+
+#[test]
+fn the_tail_of_an_open_turn_is_heard_again_after_close_stream() {
+    let mut stage = flux();
+    let first = stage.open();
+    stage.audio(1000);
+    stage.text(CLOSE);
+    stage.sent(first);
+    stage.say(first, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second), ["1000", CLOSE]);
+    say(
+        &mut stage,
+        second,
+        &[
+            &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"),
+            &turn(1, "Update", 0, (0.0, 0.9), "a b"),
+        ],
+    );
+    stage.end(second, LegEnd::Clean);
+    assert_eq!(stage.step(), Step::Finished);
+    let messages = stage.read();
+    assert_eq!(messages.len(), 2);
+    assert_eq!(
+        (&messages[1]["transcript"], &messages[1]["sequence_id"]),
+        (&json!("a b"), &json!(1))
+    );
+}
+
+#[test]
+fn a_clean_end_between_turns_waits_for_the_next_audio() {
+    let mut stage = flux();
+    let first = stage.open();
+    stage.audio(3000);
+    stage.sent(first);
+    stage.say(first, &turn(0, "Update", 0, (0.0, 2.9), ""));
+    stage.end(first, LegEnd::Clean);
+    assert_eq!(stage.step(), Step::Wait { until: None });
+    stage.audio(500);
+    let second = stage.open();
+    assert_eq!(stage.sent(second), ["2100", "500"]);
+}
+
+#[test]
+fn flux_gets_no_keepalive() {
+    let mut settings = settings();
+    settings.keepalive_interval = Some(stage::seconds(1.0));
+    let mut stage = Stage::at("v2/listen", settings, QUERY);
+    let leg = stage.open();
+    stage.audio(100);
+    assert_eq!(stage.sent(leg), ["100"]);
+    for _ in 0..20 {
+        stage.pass(0.5);
+        stage.text(KEEPALIVE);
+        assert_eq!(stage.sent(leg), [""; 0]);
+    }
+}
+
+const SETTINGS: &str =
+    r#"{"type":"Settings","audio":{"input":{"encoding":"mulaw","sample_rate":1000}},"agent":{}}"#;
+const APPLIED: &str = r#"{"type":"SettingsApplied"}"#;
+
+#[test]
+fn settings_that_were_not_applied_are_sent_again_as_they_are() {
+    let mut stage = agent();
+    let first = stage.open();
+    stage.text(SETTINGS);
+    stage.audio(100);
+    assert_eq!(stage.sent(first), [SETTINGS, "100"]);
+    stage.say(first, r#"{"type":"Welcome","request_id":"1"}"#);
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second), [SETTINGS, "100"]);
+    say(
+        &mut stage,
+        second,
+        &[r#"{"type":"Welcome","request_id":"2"}"#, APPLIED],
+    );
+    assert_eq!(
+        stage.read_texts(),
+        [r#"{"type":"Welcome","request_id":"1"}"#, APPLIED]
+    );
+    let third = reset(&mut stage, second);
+    let sent = stage.sent(third);
+    let again: Value = serde_json::from_str(&sent[0]).unwrap();
+    assert_eq!(again, serde_json::from_str::<Value>(SETTINGS).unwrap());
+    assert_eq!(sent[1..], ["100"]);
+}
+
+#[test]
+fn an_update_is_made_again_once_it_was_accepted() {
+    let mut stage = agent();
+    let update = r#"{"type":"UpdateSpeak","speak":{"provider":{"model":"aura-2"}}}"#;
+    let pending = r#"{"type":"UpdatePrompt","prompt":"p"}"#;
+    let first = stage.open();
+    stage.text(SETTINGS);
+    stage.text(update);
+    stage.text(pending);
+    stage.sent(first);
+    say(&mut stage, first, &[APPLIED, r#"{"type":"SpeakUpdated"}"#]);
+    stage.read();
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second)[1..], [update, pending]);
+    say(
+        &mut stage,
+        second,
+        &[
+            APPLIED,
+            r#"{"type":"SpeakUpdated"}"#,
+            r#"{"type":"PromptUpdated"}"#,
+        ],
+    );
+    assert_eq!(stage.read_texts(), [r#"{"type":"PromptUpdated"}"#]);
+}
+
+#[test]
+fn a_refused_injection_is_not_made_again() {
+    let mut stage = agent();
+    let inject = r#"{"type":"InjectAgentMessage","message":"Still there?"}"#;
+    let first = stage.open();
+    stage.text(SETTINGS);
+    stage.text(inject);
+    stage.sent(first);
+    stage.say(first, APPLIED);
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second)[1..], [inject]);
+    stage.say(second, r#"{"type":"InjectionRefused","message":"no"}"#);
+    let third = reset(&mut stage, second);
+    assert_eq!(stage.sent(third).len(), 1, "the settings");
+}
+
+#[test]
+fn an_agent_may_be_silent_while_nobody_speaks() {
+    let mut stage = agent();
+    let leg = stage.open();
+    stage.text(SETTINGS);
+    stage.sent(leg);
+    stage.say(leg, APPLIED);
+    for _ in 0..120 {
+        stage.audio(1000);
+        assert_eq!(stage.sent(leg), ["1000"]);
+        stage.pass(1.0);
+    }
+    assert_eq!(stage.session.stats().legs, 1);
+}
+
+#[test]
+fn nothing_comes_before_the_settings() {
+    let mut settings = settings();
+    settings.keepalive_interval = Some(stage::seconds(1.0));
+    let mut stage = Stage::at("v1/agent/converse", settings, "");
+    let leg = stage.open();
+    stage.pass(3.0);
+    assert_eq!(stage.sent(leg), [""; 0]);
+    stage.text(SETTINGS);
+    assert_eq!(stage.sent(leg), [SETTINGS]);
+    stage.pass(1.5);
+    assert_eq!(stage.sent(leg), [KEEPALIVE]);
+    stage.session.finish(stage.now);
+    assert_eq!(stage.session.poll_send(stage.now, leg), SendStep::End);
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.step(), Step::Finished);
+}
