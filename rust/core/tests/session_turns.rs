@@ -330,3 +330,82 @@ fn nothing_comes_before_the_settings() {
     stage.end(leg, LegEnd::Clean);
     assert_eq!(stage.step(), Step::Finished);
 }
+
+#[test]
+fn that_the_agent_starts_to_speak_is_no_answer() {
+    let user = r#"{"type":"ConversationText","role":"user","content":"Hi."}"#;
+    let agent_says = r#"{"type":"ConversationText","role":"assistant","content":"Hello."}"#;
+    let starts = r#"{"type":"AgentStartedSpeaking"}"#;
+    let mut stage = agent();
+    let first = stage.open();
+    stage.text(SETTINGS);
+    stage.audio(1000);
+    stage.sent(first);
+    say(&mut stage, first, &[APPLIED, user, starts]);
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second)[1..], ["1000"]);
+    // It says nothing before it is gone, too.
+    let third = reset(&mut stage, second);
+    assert_eq!(stage.sent(third)[1..], ["1000"]);
+    say(&mut stage, third, &[APPLIED, user, starts, agent_says]);
+    let done = r#"{"type":"AgentAudioDone"}"#;
+    assert_eq!(
+        stage.read_texts(),
+        [APPLIED, user, starts, done, starts, agent_says]
+    );
+    let fourth = reset(&mut stage, third);
+    let sent = stage.sent(fourth);
+    let settings: Value = serde_json::from_str(&sent[0]).unwrap();
+    let said = settings["agent"]["context"]["messages"].as_array().unwrap();
+    assert_eq!((said.len(), sent.len()), (2, 1), "{sent:?}");
+}
+
+#[test]
+fn a_standby_of_the_agent_is_told_nothing_before_the_settings() {
+    let mut stage = agent();
+    let first = stage.open();
+    stage.text(SETTINGS);
+    stage.audio(1000);
+    stage.sent(first);
+    say(
+        &mut stage,
+        first,
+        &[APPLIED, r#"{"type":"UserStartedSpeaking"}"#],
+    );
+    stage.session.leg_going_away(stage.now, first);
+    assert_eq!(stage.step(), Step::Open { standby: true });
+    let standby = stage.session.leg_opened(stage.now);
+    for _ in 0..5 {
+        stage.pass(2.0);
+        assert_eq!(stage.sent(standby), [""; 0]);
+    }
+    stage.say(
+        first,
+        r#"{"type":"ConversationText","role":"user","content":"Hi."}"#,
+    );
+    stage.say(
+        first,
+        r#"{"type":"ConversationText","role":"assistant","content":"Hello."}"#,
+    );
+    assert_eq!(stage.sent(standby), [""; 0], "the agent speaks");
+    stage.say(first, r#"{"type":"AgentAudioDone"}"#);
+    assert!(stage.sent(standby)[0].contains(r#""content":"Hello.""#));
+}
+
+#[test]
+fn of_audio_without_a_clock_only_an_end_in_order_is_an_answer() {
+    let mut stage = Stage::at("v2/listen", settings(), "model=flux-general-en");
+    let first = stage.open();
+    stage.audio(1000);
+    stage.text(CLOSE);
+    stage.sent(first);
+    stage.say(first, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
+    let second = reset(&mut stage, first);
+    assert_eq!(stage.sent(second), ["1000", CLOSE]);
+    stage.say(second, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
+    stage.say(second, &turn(1, "Update", 0, (0.0, 0.9), "a b"));
+    stage.end(second, LegEnd::Clean);
+    assert_eq!(stage.step(), Step::Finished);
+    let said: Vec<Value> = stage.read();
+    assert_eq!((said.len(), &said[1]["transcript"]), (2, &json!("a b")));
+}
