@@ -293,3 +293,52 @@ impl Drop for Opening {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Line, Watched};
+    use crate::dial::Ping;
+
+    /// A connection to nobody, dialled so long ago.
+    async fn up(age: Duration, engine: &Arc<Engine>) -> Slot {
+        let (ours, theirs) = tokio::io::duplex(1 << 10);
+        let line = Arc::new(Line::default());
+        let (requests, connection) = h2::client::Builder::new()
+            .handshake(Watched::new(ours, Arc::clone(&line)))
+            .await
+            .unwrap();
+        let ping = Ping {
+            after: Duration::MAX,
+            within: Duration::MAX,
+        };
+        let dialled = Instant::now().checked_sub(age).unwrap();
+        let connection = Connection::spawn(requests, connection, line, ping, dialled, engine);
+        // It lives for as long as the other end is there.
+        std::mem::forget(theirs);
+        Slot {
+            connection: OnceCell::new_with(Some(Ok(connection))),
+            leases: AtomicUsize::new(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_old_connection_takes_no_further_streams() {
+        let engine = Engine::shared().unwrap();
+        let young = up(Duration::ZERO, &engine).await;
+        assert!(young.has_room(2));
+        assert!(!young.has_room(1));
+        assert!(!up(SHARED_FOR, &engine).await.has_room(2));
+    }
+
+    #[test]
+    fn only_what_may_be_up_has_room() {
+        let dialling = Slot::default();
+        assert!(dialling.has_room(1));
+        let failed = Slot {
+            connection: OnceCell::new_with(Some(Err(Failure::new(FailureKind::Dns, "")))),
+            ..Slot::default()
+        };
+        assert!(!failed.has_room(1));
+    }
+}

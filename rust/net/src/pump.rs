@@ -8,6 +8,7 @@
 //! clock, and reports how the leg ended.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -138,7 +139,7 @@ async fn explained(
 async fn dismissed(session: &SharedSession, alarm: &mut Alarm) {
     loop {
         let rung = session.rung();
-        let Some(due) = session.goes_on() else {
+        let ControlFlow::Continue(due) = session.due() else {
             return;
         };
         tick_or(rung, session, alarm, due).await;
@@ -406,7 +407,6 @@ impl Inbound {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn broken(error: impl std::fmt::Display) -> LegEnd {
     LegEnd::Protocol {
         detail: error.to_string(),

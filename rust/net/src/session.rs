@@ -1,5 +1,6 @@
 //! A core session, shared between the application's thread and the legs that pump it.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -163,17 +164,19 @@ impl SharedSession {
         later(self.began, time)
     }
 
-    /// When the session wants to be ticked. `None`: it is over, and its legs are to go.
-    #[must_use]
-    pub fn goes_on(&self) -> Option<Option<Instant>> {
+    /// When the session wants to be ticked, if ever; a break when it is over, and its legs are to
+    /// go.
+    pub fn due(&self) -> ControlFlow<(), Option<Instant>> {
         let session = self.lock();
-        (session.outcome() == Outcome::Open)
-            .then(|| session.deadline().map(|due| self.instant(due)))
+        match session.outcome() {
+            Outcome::Open => ControlFlow::Continue(session.deadline().map(|due| self.instant(due))),
+            Outcome::Clean | Outcome::Failed(_) => ControlFlow::Break(()),
+        }
     }
 
     /// Does what is due by itself; it may concern any leg.
     pub fn tick(&self) {
-        self.update(|session, now| session.tick(now));
+        self.update(Session::tick);
         self.ring();
     }
 

@@ -180,16 +180,7 @@ impl Conversation {
     pub async fn message(&self) -> Option<Frame> {
         let message = timeout(HANG, async {
             loop {
-                let mut session = self.shared.lock();
-                let message = session.pop();
-                let over = session.outcome() != Outcome::Open;
-                if message.is_none() && !over {
-                    self.shared.arm(interest::READABLE);
-                }
-                drop(session);
-                if message.is_some() {
-                    self.shared.has_read();
-                }
+                let (message, over) = self.look();
                 if message.is_some() || over {
                     return message;
                 }
@@ -198,6 +189,21 @@ impl Conversation {
             }
         });
         message.await.expect("a message, or the end")
+    }
+
+    /// A message, if there is one, and whether the session is over. With neither it is armed.
+    fn look(&self) -> (Option<Frame>, bool) {
+        let mut session = self.shared.lock();
+        let message = session.pop();
+        let over = session.outcome() != Outcome::Open;
+        if message.is_none() && !over {
+            self.shared.arm(interest::READABLE);
+        }
+        drop(session);
+        if message.is_some() {
+            self.shared.has_read();
+        }
+        (message, over)
     }
 
     /// How the session ended, once it has; the messages are dropped.

@@ -64,6 +64,7 @@ async fn a_goaway_that_covers_the_stream_and_then_the_end() {
     for code in [0, 11] {
         let end = ended(move |mut raw| async move {
             raw.write(&[goaway(STREAM, code)]).await;
+            raw.leave().await;
         });
         assert_eq!(end.await, LegEnd::GoAway);
     }
@@ -95,9 +96,8 @@ async fn tcp_ends_and_tls_does_not() {
 
 #[tokio::test]
 async fn tls_ends_in_order_and_the_stream_does_not() {
-    let end = ended(|mut raw| async move {
-        raw.tls.shutdown().await.unwrap();
-        raw.drain().await;
+    let end = ended(|raw| async move {
+        raw.leave().await;
     });
     dropped(end.await);
 }
@@ -138,6 +138,7 @@ async fn a_clean_end_and_the_connections_at_once() {
             } else {
                 raw.write(&[last, goaway(STREAM, 0)]).await;
             }
+            raw.leave().await;
         });
         assert_eq!(end.await, LegEnd::Clean);
     }

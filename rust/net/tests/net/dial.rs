@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_millis(300);
 async fn a_peer_that_never_speaks_tls() {
     let peer = Peer::tcp(|tcp| async move {
         let _held = tcp;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let pool = peer.pool_with(|limits| limits.connection_timeout = SOON);
@@ -31,7 +31,7 @@ async fn a_peer_that_never_speaks_tls() {
 async fn a_peer_that_speaks_tls_and_never_http2() {
     let peer = Peer::tls(server_tls(H2), |tls| async move {
         let _held = tls;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     for subscription_timeout in [Duration::from_millis(50), Duration::from_secs(20)] {

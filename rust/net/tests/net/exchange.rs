@@ -28,7 +28,7 @@ async fn an_answer_is_a_stream_and_its_headers() {
             .body(())
             .unwrap();
         let _send = respond.send_response(answer, false).unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let leg = open(&peer.pool()).await.unwrap();
@@ -43,7 +43,7 @@ async fn an_answer_is_a_stream_and_its_headers() {
 async fn a_peer_that_takes_the_request_and_never_answers() {
     let peer = Peer::h2(Builder::new(), |request, respond| async move {
         let _held = (request, respond);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let set = Duration::from_millis(300);
@@ -80,7 +80,7 @@ async fn a_refusal_without_end_is_cut() {
         let mut send = respond.send_response(refusal(500), false).unwrap();
         send.send_data(Bytes::from(vec![b'x'; MAX_ERROR_BODY + 100_000]), false)
             .unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let (failure, _) = failure(&peer.pool()).await;
@@ -95,7 +95,7 @@ async fn a_refusal_that_stops_half_way() {
         let mut send = respond.send_response(refusal(400), false).unwrap();
         send.send_data(Bytes::from_static(b"{\"Message\":"), false)
             .unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let (failure, took) = failure(&peer.pool()).await;
@@ -129,6 +129,7 @@ async fn a_connection_that_is_closed_in_order() {
     for (last_stream, code) in [(0, 0), (0, 11), (1, 0), (1, 2)] {
         let peer = Peer::raw(move |mut raw| async move {
             raw.write(&[goaway(last_stream, code)]).await;
+            raw.leave().await;
         })
         .await;
         let (failure, _) = failure(&peer.pool()).await;
@@ -180,7 +181,7 @@ async fn accepting_late_is_accepting() {
     let peer = Peer::h2(Builder::new(), |_, mut respond| async move {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let _send = accept(&mut respond);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     open(&peer.pool()).await.unwrap();

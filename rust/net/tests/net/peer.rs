@@ -404,6 +404,12 @@ impl Raw {
         self.write(&[accepted()]).await;
     }
 
+    /// Ends TLS and TCP in order. What is unread would make it a TCP reset, which overtakes.
+    pub async fn leave(mut self) {
+        self.tls.shutdown().await.unwrap();
+        self.drain().await;
+    }
+
     /// Reads until the client goes away; answers nothing.
     pub async fn drain(&mut self) {
         while self.read().await.is_ok() {}

@@ -389,7 +389,7 @@ async fn closing_does_not_wait_for_credit_either() {
 /// Messages that nobody reads: the peer has to wait, and aborting ends the wait.
 #[tokio::test]
 async fn an_application_that_does_not_read_makes_the_peer_wait() {
-    let (told, mut sent) = mpsc::unbounded_channel();
+    let (told, mut totals) = mpsc::unbounded_channel();
     let peer = Peer::h2(Builder::new(), move |_request, mut respond| {
         let told = told.clone();
         async move {
@@ -423,7 +423,7 @@ async fn an_application_that_does_not_read_makes_the_peer_wait() {
     conversation.go_on(&peer.pool()).await;
     let mut total = 0;
     // Until it stalls.
-    while let Ok(Some(now)) = tokio::time::timeout(Duration::from_secs(1), sent.recv()).await {
+    while let Ok(Some(now)) = tokio::time::timeout(Duration::from_secs(1), totals.recv()).await {
         total = now;
     }
     // The limit, a window, and the message that crossed the limit.

@@ -38,7 +38,7 @@ async fn connect<T: AsyncRead + AsyncWrite + Unpin>(client: T, seen: Arc<Mutex<V
             break;
         }
         if let Some(rest) = line.strip_prefix("CONNECT ") {
-            target = rest.split(' ').next().unwrap().to_owned();
+            rest.split(' ').next().unwrap().clone_into(&mut target);
         }
         seen.lock().unwrap().push(line);
     }
@@ -140,7 +140,7 @@ async fn a_proxy_that_never_answers() {
     let target = silent().await;
     let proxy = Peer::tcp(|tcp| async move {
         let _held = tcp;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let mut limits = limits();
