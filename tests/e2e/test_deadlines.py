@@ -1,0 +1,228 @@
+"""Each deadline against a peer that stops at exactly that point."""
+
+import asyncio
+import contextlib
+import logging
+
+# The AWS SDK comes with it, half a second that is not what is measured here.
+import deepgram_sagemaker.transport  # noqa: F401
+import pytest
+from deepgram_sagemaker.errors import (
+    AcquireTimeoutError,
+    ConnectTimeoutError,
+    RetriesExhaustedError,
+    SageMakerError,
+    StalledError,
+    SubscriptionTimeoutError,
+    ThrottledError,
+)
+from deepgram_sagemaker.local import Fault, LocalEndpoint, Watermark
+from deepgram_sagemaker.local.faults import (
+    AfterMessages,
+    Answer,
+    GoSilent,
+    NeverAnswer,
+    NeverHttp2,
+    NeverTls,
+)
+from deepgram_sagemaker.local.watermark import chunk
+from sessions import CHUNK, LISTEN, Heard, client_of, session, until
+
+SETTINGS = [0.2, 0.7]
+"""Seconds that the deadlines are set to."""
+
+TRIES = 5
+"""A busy machine may wake anything late: the best of so many has to be exact."""
+
+
+def slack(setting):
+    """By how much a deadline may be late."""
+    return max(0.1 * setting, 0.05)
+
+
+async def exactly(setting, measured):
+    """Measures until a deadline fired in time; that it never fires early has to hold each time.
+
+    Args:
+        setting: What it is set to, in seconds.
+        measured: Awaited for each measurement; gives seconds.
+    """
+    late = []
+    for _ in range(TRIES):
+        took = await measured()
+        # Clocks of two threads are read: a millisecond is not early.
+        assert took >= setting - 0.001, f"fired after {took:.4f} s, set to {setting} s"
+        late.append(took - setting)
+        if late[-1] <= slack(setting):
+            return
+    pytest.fail(f"set to {setting} s, late by {min(late):.3f} s at best")
+
+
+async def told(client):
+    """Seconds until the application is told, and what."""
+    heard = Heard()
+    loop = asyncio.get_running_loop()
+    async with client.listen.v1.connect(**LISTEN) as connection:
+        heard.attach(connection)
+        began = loop.time()
+        with contextlib.suppress(SageMakerError):
+            await connection.send_media(chunk(0, CHUNK))
+        await connection.start_listening()
+        took = loop.time() - began
+    (error,) = heard.errors
+    return took, error
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("action", [NeverTls(), NeverHttp2()], ids=repr)
+async def test_connection_timeout(action, setting):
+    """From the first packet to HTTP/2's settings, wherever in between the peer stops."""
+    async with LocalEndpoint(faults=[Fault(action, legs=(1, None))]) as endpoint:
+        client = client_of(endpoint.config(connection_timeout=setting, max_retries=0))
+
+        async def measured():
+            took, error = await told(client)
+            assert type(error) is ConnectTimeoutError
+            assert isinstance(error, TimeoutError)
+            assert error.attempts == 1
+            return took
+
+        await exactly(setting, measured)
+        # What timed out is gone.
+        await until(lambda: endpoint.stats.live_connections == 0)
+        assert endpoint.stats.opens == 0
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize("setting", SETTINGS)
+async def test_connection_acquire_timeout(setting):
+    """For one of `max_concurrency`: another session has it."""
+    async with LocalEndpoint() as endpoint:
+        client = client_of(
+            endpoint.config(max_concurrency=1, connection_acquire_timeout=setting, max_retries=0)
+        )
+        async with client.listen.v1.connect(**LISTEN) as other:
+            await other.send_media(chunk(0, CHUNK))
+            await until(lambda: endpoint.stats.live_streams == 1)
+
+            async def measured():
+                took, error = await told(client)
+                assert type(error) is AcquireTimeoutError
+                assert error.attempts == 1
+                return took
+
+            await exactly(setting, measured)
+            assert endpoint.stats.opens == 1
+        # The permit is free again, and nobody stands in the way any more.
+        assert (await session(client, 10)).numbers == list(range(10))
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize("setting", SETTINGS)
+async def test_subscription_timeout(setting):
+    """From the request, not from the beginning of the connection."""
+    async with LocalEndpoint(faults=[Fault(NeverAnswer(), times=None)]) as endpoint:
+        client = client_of(endpoint.config(subscription_timeout=setting, max_retries=0))
+        loop = asyncio.get_running_loop()
+
+        async def measured():
+            number = endpoint.stats.opens
+            telling = asyncio.create_task(told(client))
+            _, error = await telling
+            ended = loop.time()
+            assert type(error) is SubscriptionTimeoutError
+            leg = endpoint.legs[number]
+            # The loop's clock is the monotonic one, as the records' is.
+            return ended - leg.opened
+
+        # What arrives was sent a little earlier.
+        await exactly(setting - 0.02, measured)
+        await until(lambda: endpoint.stats.live_streams == 0)
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize("setting", SETTINGS)
+async def test_retry_budget(setting):
+    """Runs from the first failure, and is not overrun by a last wait."""
+    faults = [Fault(Answer(429, "ThrottlingException"), times=None)]
+    async with LocalEndpoint(faults=faults) as endpoint:
+        client = client_of(
+            endpoint.config(
+                retry_budget=setting, max_retries=1_000_000, initial_backoff=0.02, max_backoff=0.04
+            )
+        )
+        late = []
+        for _ in range(TRIES):
+            before = endpoint.stats.opens
+            _, error = await told(client)
+            assert type(error) is RetriesExhaustedError
+            assert type(error.__cause__) is ThrottledError
+            assert error.attempts == endpoint.stats.opens - before
+            assert error.attempts > 2
+            opened = [leg.opened for leg in endpoint.legs[before:]]
+            # Nothing is begun after it, and it is used up but for a wait that would not fit.
+            assert opened[-1] - opened[0] <= setting + slack(setting)
+            assert error.elapsed >= setting - 0.04
+            late.append(error.elapsed - setting)
+            if late[-1] <= slack(setting):
+                return
+        pytest.fail(f"set to {setting} s, late by {min(late):.3f} s at best")
+
+
+async def deaf(stream):
+    """A model that never reads and never ends by itself."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize("setting", SETTINGS)
+async def test_close_timeout(setting, caplog):
+    """From the end of the `async with`: the service never says its last word."""
+    caplog.set_level(logging.ERROR)
+    async with LocalEndpoint(model=deaf) as endpoint:
+        client = client_of(endpoint.config(close_timeout=setting))
+        loop = asyncio.get_running_loop()
+
+        async def measured():
+            before = endpoint.stats.live_streams
+            async with client.listen.v1.connect(**LISTEN) as connection:
+                await connection.send_media(chunk(0, CHUNK))
+                await until(lambda: endpoint.stats.live_streams == before + 1)
+                began = loop.time()
+            took = loop.time() - began
+            await until(lambda: endpoint.stats.live_streams == before)
+            return took
+
+        await exactly(setting, measured)
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize("setting", [0.5, 1.0])
+async def test_stall_timeout(setting):
+    """From the last message that came, with audio waiting for its results."""
+    faults = [Fault(GoSilent(), when=AfterMessages(1), times=None)]
+    async with LocalEndpoint(model=Watermark(), faults=faults) as endpoint:
+        client = client_of(endpoint.config(stall_timeout=setting, max_retries=0))
+        loop = asyncio.get_running_loop()
+
+        async def measured():
+            number = endpoint.stats.opens
+            heard = Heard()
+            async with client.listen.v1.connect(**LISTEN) as connection:
+                heard.attach(connection)
+                listening = asyncio.create_task(connection.start_listening())
+                sent = 0
+                with contextlib.suppress(SageMakerError):
+                    while not listening.done():
+                        await connection.send_media(chunk(sent, CHUNK))
+                        sent += 1
+                        await asyncio.sleep(0.02)
+                await listening
+                ended = loop.time()
+            (error,) = heard.errors
+            assert type(error) is StalledError
+            # The answer's headers are the last that came.
+            return ended - endpoint.legs[number].opened
+
+        await exactly(setting, measured)
