@@ -416,11 +416,13 @@ class _Driver:
         """The error for the application: the last one, in the light of what was tried."""
         error = self._open_error if failure.kind is None else self._leg_error(failure)
         assert error is not None  # noqa: S101 - a session fails over an open only after one
-        error.attempts = failure.attempts
+        # A stream that ends for good after progress is the first attempt since.
+        error.attempts = max(1, failure.attempts)
         if not error.retryable or failure.attempts <= 1:
             return error
         exhausted = RetriesExhaustedError(
-            f"gave up after {failure.attempts} attempts in {failure.elapsed:.1f} s: {error}",
+            f"gave up after {failure.attempts} attempts in {failure.elapsed:.1f} s, with "
+            f"{_audio(failure)} not acknowledged: {error.message}",
             elapsed=failure.elapsed,
             seconds_unacknowledged=failure.unacknowledged_seconds,
             status=error.status,
@@ -450,8 +452,7 @@ class _Driver:
             return error
         lost = SessionLostError(
             f"{error.message} This session cannot go on over another stream: "
-            f"{failure.unacknowledged_seconds:.3f} s of audio "
-            f"({failure.unacknowledged_bytes} bytes) were not acknowledged",
+            f"{_audio(failure)} were not acknowledged",
             seconds_unacknowledged=failure.unacknowledged_seconds,
             code=error.code,
         )
@@ -461,3 +462,9 @@ class _Driver:
     def _log(self) -> None:
         for level, line in self.session.take_notices():
             _logger.log(level, "%s: %s", self._invocation.path, line)
+
+
+def _audio(failure: SessionFailure) -> str:
+    """How much the service has not acknowledged, in words."""
+    seconds, size = failure.unacknowledged_seconds, failure.unacknowledged_bytes
+    return f"{seconds:.3f} s of audio ({size} bytes)"
