@@ -26,18 +26,25 @@ fn habits() -> impl Strategy<Value = Habits> {
         [0..8_u64, 0..8_u64],
         any::<bool>(),
         any::<bool>(),
+        prop_oneof![
+            Just((1000, 1000)),
+            (1..12_u64, 4..9_u64).prop_map(|(q, pause)| (q, q + pause))
+        ],
     )
         .prop_map(
-            |(rate, channels, wrapping, windows, lateness, interims, full_precision)| Habits {
-                rate,
-                channels,
-                wrapping,
-                // Words of some 10 ms keep the audio small.
-                word: u64::from(rate) / 100 + 1,
-                windows,
-                lateness,
-                interims,
-                full_precision,
+            |(rate, channels, wrapping, windows, lateness, interims, full_precision, speech)| {
+                Habits {
+                    rate,
+                    channels,
+                    wrapping,
+                    // Words of some 10 ms keep the audio small.
+                    word: u64::from(rate) / 100 + 1,
+                    windows,
+                    lateness,
+                    interims,
+                    full_precision,
+                    speech,
+                }
             },
         )
 }
@@ -166,4 +173,169 @@ proptest! {
     fn one_conversation_whatever_happens(plan in plan()) {
         play(&plan).check(&plan);
     }
+}
+
+/// A plan in which nothing goes wrong.
+fn plain() -> Plan {
+    Plan {
+        habits: Habits {
+            rate: 8000,
+            channels: 1,
+            wrapping: Wrapping::Raw,
+            word: 81,
+            windows: vec![1],
+            lateness: [0, 0],
+            interims: false,
+            speech: (1000, 1000),
+            full_precision: false,
+        },
+        words: 40,
+        rest: 0,
+        chunks: vec![40],
+        live: false,
+        faults: Vec::new(),
+        close_faults: Vec::new(),
+        finalizes: Vec::new(),
+        delay: 0,
+        opening: 0,
+        settings: Settings {
+            max_leg_age: None,
+            stall_timeout: Some(Duration::from_millis(400)),
+            initial_backoff: Duration::from_millis(20),
+            max_retries: 100,
+            close_timeout: Duration::from_secs(120),
+            ..Settings::default()
+        },
+        finish: false,
+        seed: 0,
+    }
+}
+
+fn fault_after(kind: FaultKind, after_words: u64) -> Fault {
+    Fault {
+        kind,
+        after_words,
+        before_results: false,
+        open_failures: 0,
+    }
+}
+
+fn check(plan: &Plan) {
+    play(plan).check(plan);
+}
+
+// What the generated sessions have found, kept.
+
+#[test]
+fn an_empty_answer_to_finalize_is_no_pause() {
+    let mut plan = plain();
+    plan.habits.windows = vec![7, 7, 1];
+    plan.words = 45;
+    plan.live = true;
+    plan.finalizes = vec![22];
+    for seed in 0..20 {
+        plan.settings.max_leg_age = Some(Duration::from_millis(100 + 2 * seed));
+        plan.seed = seed;
+        check(&plan);
+    }
+}
+
+#[test]
+fn a_final_of_one_rounding_is_none() {
+    let mut plan = plain();
+    plan.habits = Habits {
+        rate: 22050,
+        channels: 2,
+        word: 221,
+        windows: vec![2, 1, 2, 3],
+        lateness: [2, 6],
+        speech: (5, 10),
+        ..plan.habits
+    };
+    plan.words = 76;
+    plan.chunks = vec![40, 1012, 1424];
+    plan.faults = [13, 9, 25]
+        .map(|words| fault_after(FaultKind::Reset, words))
+        .into();
+    plan.finalizes = vec![17];
+    check(&plan);
+}
+
+#[test]
+fn speech_starts_on_channels_without_a_result() {
+    let mut plan = plain();
+    plan.habits.channels = 2;
+    plan.habits.windows = vec![4];
+    plan.habits.lateness = [0, 6];
+    plan.words = 1;
+    plan.close_faults = vec![0];
+    check(&plan);
+}
+
+#[test]
+fn speech_starts_again_before_results_close_what_was_open() {
+    let mut plan = plain();
+    plan.habits.lateness = [4, 0];
+    plan.habits.speech = (1, 5);
+    plan.words = 21;
+    plan.faults = vec![fault_after(FaultKind::Reset, 1)];
+    check(&plan);
+}
+
+#[test]
+fn a_leg_starts_with_a_whole_block_behind_what_was_evicted() {
+    let mut plan = plain();
+    plan.chunks = vec![249];
+    plan.live = true;
+    plan.settings.max_replay_buffer_bytes = 0;
+    plan.faults = vec![fault_after(FaultKind::Reset, 0)];
+    check(&plan);
+}
+
+#[test]
+fn half_a_block_is_lost_once() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::Wav { sized: true };
+    plan.words = 10;
+    plan.rest = 10;
+    plan.chunks = vec![142, 43];
+    plan.settings.max_replay_buffer_bytes = 0;
+    plan.faults = vec![
+        fault_after(FaultKind::Reset, 0),
+        fault_after(FaultKind::Reset, 0),
+    ];
+    check(&plan);
+}
+
+#[test]
+fn a_close_that_did_not_go_out_is_not_forgotten() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::Wav { sized: true };
+    plan.words = 19;
+    plan.settings.max_replay_buffer_bytes = 0;
+    plan.faults = vec![
+        fault_after(FaultKind::Mute, 0),
+        fault_after(FaultKind::EarlyEnd, 0),
+    ];
+    check(&plan);
+}
+
+#[test]
+fn times_are_rounded_once() {
+    let mut plan = plain();
+    plan.habits = Habits {
+        rate: 44100,
+        word: 442,
+        windows: vec![3, 5],
+        full_precision: true,
+        ..plan.habits
+    };
+    plan.words = 54;
+    plan.chunks = vec![2042, 1458, 1527, 1696];
+    plan.settings.max_replay_buffer_bytes = 0;
+    plan.faults = vec![
+        fault_after(FaultKind::Reset, 44),
+        fault_after(FaultKind::Reset, 8),
+    ];
+    check(&plan);
 }

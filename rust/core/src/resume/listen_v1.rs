@@ -5,14 +5,16 @@ use bytes::Bytes;
 use super::audio::Audio;
 use super::controls::{Configures, Finalizes};
 use super::inbox::Inbox;
-use super::results::{Results, channel_of};
+use super::results::{ROUNDING, Results, channel_of};
 use super::rewrite::{Edits, seconds};
 use super::scan::Node;
-use super::utterance::{Closers, Heard, Utterance};
+use super::utterance::{Close, Closers, Heard, Utterance};
 use super::{Effect, Gap, LegStart, LegView, query};
 use crate::frame::Frame;
 use crate::journal::{Control, Journal};
 
+/// Pauses within an utterance are at least so long, in microseconds.
+const SHORT_PAUSE: i64 = 300_000;
 /// `Error` messages kept until it is clear whether the application is to see them.
 const MAX_HELD: usize = 8;
 
@@ -39,12 +41,15 @@ impl ListenV1 {
     /// A session that asks for this.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let millis = query::number(text, "utterance_end_ms");
+        let micros = |key| query::number(text, key).map(|millis| i64::from(millis) * 1000);
+        let utterance_end = micros("utterance_end_ms");
+        let endpointing = micros("endpointing").unwrap_or(0).max(SHORT_PAUSE);
         Self {
             audio: Audio::from_query(text),
             closers: Closers {
                 speech_final: query::switch(text, "endpointing", true),
-                utterance_end: millis.map(|millis| i64::from(millis) * 1000),
+                utterance_end,
+                pause: utterance_end.unwrap_or(endpointing),
             },
             channels: Vec::new(),
             base: 0,
@@ -241,13 +246,7 @@ impl ListenV1 {
             result: true,
             ..Effect::default()
         };
-        if self.channels.len() < results.channels {
-            let base = self.base;
-            self.channels.resize_with(results.channels, || Channel {
-                end: base,
-                ..Channel::default()
-            });
-        }
+        self.announce(results.channels);
         let channels = self.channels.len();
         let channel = &mut self.channels[results.channel];
         if leg.number == 0 {
@@ -267,7 +266,8 @@ impl ListenV1 {
             let answers = results.from_finalize
                 && results.is_final
                 && self.finalizes.awaits(results.channel, leg.number);
-            if placed.end <= channel.end && !answers {
+            let empty = placed.end <= channel.end + ROUNDING;
+            if empty && !answers {
                 self.settle(leg, journal, results);
                 return effect;
             }
@@ -277,7 +277,12 @@ impl ListenV1 {
                 is_final: results.is_final,
                 speech_final: results.speech_final == Some(true),
             };
-            let close = channel.utterance.close(self.closers, &heard);
+            // An answer without audio of its own says nothing of a pause.
+            let close = if empty {
+                Close::default()
+            } else {
+                channel.utterance.close(self.closers, &heard)
+            };
             let mut edits = placed.edits;
             if close.speech_final {
                 results.set_speech_final(&mut edits);
@@ -319,9 +324,10 @@ impl ListenV1 {
     }
 
     fn speech_started(&mut self, leg: &LegView, root: Node<'_>, frame: &Frame, inbox: &mut Inbox) {
-        let (index, _) = channel_of(root.get("channel"));
+        let (index, channels) = channel_of(root.get("channel"));
+        self.announce(channels);
         let at = root.get("timestamp").and_then(|node| node.micros());
-        if let (Some(channel), Some(at)) = (self.channel(index), at) {
+        if let (Some(channel), Some(at)) = (self.channels.get_mut(index), at) {
             let at = at + leg.offset;
             let finalised = leg.number > 0 && at < channel.end;
             if finalised || !channel.utterance.start(at, leg.number == 0) {
@@ -332,13 +338,14 @@ impl ListenV1 {
     }
 
     fn utterance_end(&mut self, leg: &LegView, root: Node<'_>, frame: &Frame, inbox: &mut Inbox) {
-        let (index, _) = channel_of(root.get("channel"));
+        let (index, channels) = channel_of(root.get("channel"));
+        self.announce(channels);
         // -1 is no time: the service does not know the last word.
         let last = root
             .get("last_word_end")
             .and_then(|node| node.micros())
             .filter(|at| *at >= 0);
-        if let Some(channel) = self.channel(index) {
+        if let Some(channel) = self.channels.get_mut(index) {
             let last = last.map(|last| last + leg.offset);
             if !channel.utterance.end(last, leg.number == 0) {
                 return;
@@ -348,15 +355,15 @@ impl ListenV1 {
         inbox.push(shifted(root, "last_word_end", offset).apply_to(frame));
     }
 
-    /// Speech may start on a channel that has had no result yet.
-    fn channel(&mut self, index: usize) -> Option<&mut Channel> {
-        if self.channels.is_empty() && index == 0 {
-            self.channels.push(Channel {
-                end: self.base,
+    /// There are so many channels: all of them count, those without a result from the start.
+    fn announce(&mut self, channels: usize) {
+        if self.channels.len() < channels {
+            let base = self.base;
+            self.channels.resize_with(channels, || Channel {
+                end: base,
                 ..Channel::default()
             });
         }
-        self.channels.get_mut(index)
     }
 
     fn configured(

@@ -4,6 +4,8 @@
 //! their utterance ended nor that it began. So what was open is carried over, per channel, and
 //! closed when the new leg's results show that it is over.
 
+use super::results::ROUNDING;
+
 /// Which signs of an utterance's end the application asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closers {
@@ -11,6 +13,8 @@ pub struct Closers {
     pub speech_final: bool,
     /// `UtteranceEnd` after this many microseconds without words.
     pub utterance_end: Option<i64>,
+    /// How long an utterance lasts without words, in microseconds, before speech is another one.
+    pub pause: i64,
 }
 
 /// The words of one result, in microseconds on the session's clock.
@@ -55,8 +59,8 @@ struct Carried {
     words: bool,
     /// The last of them, when there was no `UtteranceEnd` after it.
     last_word: Option<i64>,
-    /// Speech has started and not ended.
-    open: bool,
+    /// Speech that starts before this belongs to what is open.
+    open_until: Option<i64>,
 }
 
 /// One channel's utterance.
@@ -73,6 +77,8 @@ pub struct Utterance {
     words: bool,
     last_word: Option<i64>,
     open: bool,
+    /// The end of the last word while open.
+    last_open: Option<i64>,
     /// The latest `SpeechStarted` that was delivered.
     started: Option<i64>,
     /// The latest `UtteranceEnd` that was delivered: its last word's end.
@@ -91,7 +97,11 @@ impl Utterance {
             last_word: self
                 .last_word
                 .filter(|_| closers.utterance_end.is_some() && !from_start),
-            open: self.open && (closers.speech_final || closers.utterance_end.is_some()),
+            open_until: self
+                .last_open
+                .max(self.started)
+                .filter(|_| self.open)
+                .map(|at| at + closers.pause),
         };
     }
 
@@ -122,6 +132,7 @@ impl Utterance {
             if heard.is_final {
                 self.words = true;
                 self.open = true;
+                self.last_open = Some(spoken.last_end);
                 if spoken.last_start >= ended {
                     self.last_word = Some(spoken.last_end);
                 }
@@ -130,7 +141,7 @@ impl Utterance {
         if heard.is_final && heard.speech_final {
             self.words = false;
             self.carried.words = false;
-            self.shut();
+            self.shut(heard.end);
         }
     }
 
@@ -148,13 +159,14 @@ impl Utterance {
         self.last_word = None;
         self.heard_behind = false;
         self.carried.last_word = None;
-        self.shut();
+        self.shut(last_word_end.unwrap_or(i64::MAX));
         true
     }
 
     /// A `SpeechStarted`: whether it is news.
     pub fn start(&mut self, at: i64, first_leg: bool) -> bool {
-        let repeated = self.carried.open || self.started.is_some_and(|started| at <= started);
+        let repeated = self.carried.open_until.is_some_and(|until| at <= until)
+            || self.started.is_some_and(|started| at <= started + ROUNDING);
         if repeated && !first_leg {
             return false;
         }
@@ -163,9 +175,14 @@ impl Utterance {
         true
     }
 
-    fn shut(&mut self) {
-        self.open = false;
-        self.carried.open = false;
+    /// What was open at `end` is closed; speech that has started behind it is not.
+    fn shut(&mut self, end: i64) {
+        let next = self.started.is_some_and(|started| started >= end);
+        if !next {
+            self.open = false;
+            self.last_open = None;
+            self.carried.open_until = None;
+        }
     }
 }
 
@@ -176,6 +193,7 @@ mod tests {
     const BOTH: Closers = Closers {
         speech_final: true,
         utterance_end: Some(1_000),
+        pause: 1_000,
     };
 
     fn words(first_start: i64, last_end: i64) -> Heard {
@@ -282,11 +300,13 @@ mod tests {
         let neither = Closers {
             speech_final: false,
             utterance_end: None,
+            pause: 300,
         };
         let mut utterance = open_at_a_reset();
         utterance.carry(neither, false);
         assert_eq!(utterance.close(neither, &nothing(9_000)), Close::default());
-        assert!(utterance.start(101, false), "nothing would ever close it");
+        assert!(!utterance.start(2_300, false));
+        assert!(utterance.start(2_301, false), "nothing would ever close it");
     }
 
     #[test]
@@ -304,6 +324,27 @@ mod tests {
         assert!(utterance.end(Some(2_000), false));
         assert!(!utterance.start(100, false), "not after the latest");
         assert!(utterance.start(3_000, false));
+    }
+
+    #[test]
+    fn speech_that_started_behind_an_end_stays_open() {
+        let mut utterance = open_at_a_reset();
+        // Announced by the leg before, ahead of the results.
+        assert!(utterance.start(5_000, true));
+        utterance.carry(BOTH, false);
+        utterance.results(&Heard {
+            speech_final: true,
+            ..nothing(2_400)
+        });
+        assert!(
+            !utterance.start(5_040, false),
+            "the same speech, heard a little later"
+        );
+        utterance.results(&Heard {
+            speech_final: true,
+            ..words(5_100, 6_000)
+        });
+        assert!(utterance.start(9_000, false));
     }
 
     #[test]

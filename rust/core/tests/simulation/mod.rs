@@ -11,7 +11,7 @@ use dgsm_core::session::{
     LegEnd, LegId, Level, Notice, OpenFailure, Outcome, SendStep, Session, Settings, Stats, Step,
     Target,
 };
-use nova::{Habits, Leg, OGG_MAGIC, Wrapping};
+use nova::{Habits, Leg, OGG_MAGIC, UTTERANCE_END_MS, Wrapping};
 use serde_json::Value;
 
 /// The clock's grain.
@@ -96,10 +96,12 @@ impl Plan {
         let habits = &self.habits;
         match habits.wrapping {
             Wrapping::Raw => format!(
-                "model=sim&encoding=linear32&sample_rate={}&channels={}&multichannel=true",
+                "model=sim&encoding=linear32&sample_rate={}&channels={}&multichannel=true&vad_events=true&utterance_end_ms={UTTERANCE_END_MS}",
                 habits.rate, habits.channels
             ),
-            Wrapping::Wav { .. } | Wrapping::Ogg => "model=sim&multichannel=true".into(),
+            Wrapping::Wav { .. } | Wrapping::Ogg => {
+                format!("model=sim&multichannel=true&utterance_end_ms={UTTERANCE_END_MS}")
+            }
         }
     }
 
@@ -295,7 +297,7 @@ impl World<'_> {
                     let id = self.session.leg_opened(self.now);
                     self.lines.push(Line {
                         id,
-                        server: Leg::new(&self.plan.habits),
+                        server: Leg::new(&self.plan.habits, id.number()),
                         arriving: VecDeque::new(),
                         muted: false,
                         ending: None,
@@ -496,6 +498,9 @@ impl Run {
         let gaps = self.gaps(habits.rate);
         for channel in 0..habits.channels {
             self.check_channel(plan, channel, &gaps);
+            if gaps.is_empty() {
+                self.check_utterances(plan, channel);
+            }
         }
         let metadata: Vec<&Value> = self
             .messages
@@ -505,7 +510,10 @@ impl Run {
         let total = plan.blocks() as f64 / f64::from(habits.rate);
         // Everything finalised is an answer, too, when the leg fails before its Metadata.
         assert!(metadata.len() <= 1, "{metadata:?}");
-        let mute = plan.faults.iter().any(|fault| fault.kind == FaultKind::Mute);
+        let mute = plan
+            .faults
+            .iter()
+            .any(|fault| fault.kind == FaultKind::Mute);
         if plan.close_faults.is_empty() && !mute {
             assert_eq!(metadata.len(), 1);
         }
@@ -576,17 +584,21 @@ impl Run {
             last || (end - total).abs() < 1.5e-6,
             "finals end at {end} of {total}"
         );
-        // Gaps that touch are one jump; after the last one there may be nothing to jump to, or the
-        // empty answer to a Finalize.
+        // Gaps that touch are one jump; after the last final there is nothing to jump to.
+        let heard = (end * rate).round() as u64;
         let join = |lost: &[Lost]| {
             let mut joined: Vec<Lost> = Vec::new();
-            for gap in lost.iter().copied().filter(|gap| gap.from < gap.to) {
+            for gap in lost {
+                let gap = Lost {
+                    from: gap.from,
+                    to: gap.to.min(heard),
+                };
                 match joined.last_mut() {
                     Some(last) if last.to == gap.from => last.to = gap.to,
-                    _ => joined.push(gap),
+                    _ if gap.from < gap.to => joined.push(gap),
+                    _ => {}
                 }
             }
-            joined.retain(|gap| gap.to < plan.blocks());
             joined
         };
         if habits.channels == 1 {
@@ -612,11 +624,81 @@ impl Run {
         );
         for number in 0..plan.words {
             let there = words.binary_search(&number).is_ok();
+            if !habits.is_speech(number) {
+                assert!(!there, "word {number} is a pause");
+                continue;
+            }
             assert!(there || missing(number), "word {number} is lost");
             // A channel that was ahead of the others has said what a gap then took from them.
             if habits.channels == 1 {
                 assert!(!(there && missing(number)), "word {number} is no loss");
             }
         }
+    }
+
+    /// Every run of words starts once and ends once, in its place.
+    fn check_utterances(&self, plan: &Plan, channel: usize) {
+        let habits = &plan.habits;
+        let (spoken, of) = habits.speech;
+        let seconds = |words: u64| (words * habits.word) as f64 / f64::from(habits.rate);
+        let (mut started, mut finals, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        let mut last_word = None;
+        for message in &self.messages {
+            let of_results = &message["channel_index"][0];
+            if message["channel"][0] != channel && of_results != channel {
+                continue;
+            }
+            // Which run a place belongs to: its own, or the one before a pause.
+            let run = |seconds: f64| {
+                let word = seconds * f64::from(habits.rate) / habits.word as f64;
+                (word + 0.001) as u64 / of
+            };
+            match message["type"].as_str().unwrap() {
+                "SpeechStarted" => started.push(run(message["timestamp"].as_f64().unwrap())),
+                "UtteranceEnd" => {
+                    let at = message["last_word_end"].as_f64().unwrap();
+                    let run = run(at - 1e-3);
+                    let end = seconds(run * of + spoken);
+                    assert!(
+                        (at - end).abs() < 1.5e-6,
+                        "run {run} ends at {end}, not {at}"
+                    );
+                    ended.push(run);
+                }
+                "Results" if message["is_final"] == true => {
+                    let words = message["channel"]["alternatives"][0]["words"]
+                        .as_array()
+                        .unwrap();
+                    if let Some(word) = words.last() {
+                        last_word = Some(run(word["start"].as_f64().unwrap()));
+                    }
+                    if message["speech_final"] == true {
+                        finals.push(last_word.expect("words come before their end"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let runs = plan.words.div_ceil(of);
+        let all: Vec<u64> = (0..runs).collect();
+        assert_eq!(started, all, "each run starts once");
+        let paused = |blocks: u64| -> Vec<u64> {
+            all.iter()
+                .copied()
+                .filter(|run| {
+                    let (pause, next) = ((run * of + spoken) * habits.word, (run + 1) * of);
+                    let until = (next * habits.word).min(plan.blocks());
+                    until >= pause + blocks && of > spoken
+                })
+                .collect()
+        };
+        // The audio may end so soon after its last word that one leg hears the end of it and another does not.
+        let closed = paused(habits.word);
+        if finals.len() > closed.len() && finals.last() == all.last() {
+            finals.pop();
+        }
+        assert_eq!(finals, closed, "each run has one speech_final");
+        let over = paused(habits.utterance_end());
+        assert_eq!(ended, over, "each run has one UtteranceEnd");
     }
 }

@@ -33,6 +33,8 @@ pub struct Habits {
     /// How many words later a final comes, for each channel.
     pub lateness: [u64; 2],
     pub interims: bool,
+    /// Words that are spoken, of so many: the others are pauses. The whole of it: no pauses.
+    pub speech: (u64, u64),
     /// Times with all the digits of a double, as some servers print them.
     pub full_precision: bool,
 }
@@ -77,6 +79,30 @@ impl Habits {
     }
 }
 
+/// How long a pause ends an utterance, in milliseconds.
+pub const UTTERANCE_END_MS: u64 = 25;
+
+impl Habits {
+    pub fn is_speech(&self, word: u64) -> bool {
+        word % self.speech.1 < self.speech.0
+    }
+
+    pub fn utterance_end(&self) -> u64 {
+        (UTTERANCE_END_MS * u64::from(self.rate)).div_ceil(1000)
+    }
+}
+
+/// What a leg knows of one channel's speech; places in blocks of the leg.
+#[derive(Clone, Debug, Default)]
+struct Speech {
+    /// Words were final since the last `speech_final`.
+    open: bool,
+    /// End of the last final word since the last `UtteranceEnd`.
+    last_word: Option<u64>,
+    /// The word after the last whose start was announced.
+    announced: u64,
+}
+
 /// One leg at the server.
 #[derive(Debug)]
 pub struct Leg {
@@ -91,12 +117,15 @@ pub struct Leg {
     silent: Vec<u64>,
     /// Blocks of each channel that are final, and finals so far.
     finals: Vec<(u64, usize)>,
+    speech: Vec<Speech>,
+    /// How much later than another leg this one hears that speech starts.
+    jitter: u64,
     pub closed: bool,
     pub keepalives: u32,
 }
 
 impl Leg {
-    pub fn new(habits: &Habits) -> Self {
+    pub fn new(habits: &Habits, number: u64) -> Self {
         Self {
             head: Vec::new(),
             head_done: habits.header() == 0,
@@ -105,6 +134,8 @@ impl Leg {
             heard: 0,
             silent: vec![0; habits.channels],
             finals: (0..habits.channels).map(|channel| (0, channel)).collect(),
+            speech: vec![Speech::default(); habits.channels],
+            jitter: number * 7 % (habits.word / 2),
             closed: false,
             keepalives: 0,
             habits: habits.clone(),
@@ -190,35 +221,126 @@ impl Leg {
 
     fn results(&mut self) -> Vec<String> {
         let mut messages = Vec::new();
-        let word = self.habits.word;
-        let base = self.base.unwrap_or(0);
         for channel in 0..self.habits.channels {
+            self.announce(channel, &mut messages);
             loop {
-                let (done, count) = self.finals[channel];
-                let words = self.habits.windows[count % self.habits.windows.len()];
-                // Finals end between words, as silence has it.
-                let end = ((base + done) / word + words) * word - base;
-                if self.heard < end + self.habits.lateness[channel] * word {
+                let (end, speech_final) = self.next_end(channel);
+                if self.heard < end + self.habits.lateness[channel] * self.habits.word {
                     break;
                 }
-                messages.push(self.message(channel, done, end, true, false));
-                self.finals[channel] = (end, count + 1);
+                self.finish(channel, end, speech_final, false, &mut messages);
             }
             let (done, _) = self.finals[channel];
             if self.habits.interims && self.heard > done {
-                messages.push(self.message(channel, done, self.heard, false, false));
+                messages.push(self.message(channel, done, self.heard, (false, false, false)));
             }
         }
         messages
     }
 
+    /// A word that this leg hears on a channel.
+    fn hears(&self, channel: usize, word: u64) -> bool {
+        let from = self.base.unwrap_or(0) + self.silent[channel];
+        self.habits.is_speech(word) && word * self.habits.word >= from
+    }
+
+    /// `SpeechStarted` for speech that is heard and was not, before any result of it.
+    fn announce(&mut self, channel: usize, messages: &mut Vec<String>) {
+        let (word, base) = (self.habits.word, self.base.unwrap_or(0));
+        let mut next = self.speech[channel].announced.max(base.div_ceil(word));
+        while (next + 1) * word <= base + self.heard {
+            let before = next * word > base && self.hears(channel, next.saturating_sub(1));
+            if self.hears(channel, next) && !before {
+                messages.push(format!(
+                    r#"{{"type":"SpeechStarted","channel":[{channel},{}],"timestamp":{}}}"#,
+                    self.habits.channels,
+                    self.habits.seconds(next * word - base + self.jitter),
+                ));
+            }
+            next += 1;
+        }
+        self.speech[channel].announced = next;
+    }
+
+    /// Where the next final ends, and whether an utterance does there. Finals end between words, as
+    /// silence has it, and one word into a pause.
+    fn next_end(&self, channel: usize) -> (u64, bool) {
+        let (word, base) = (self.habits.word, self.base.unwrap_or(0));
+        let (done, count) = self.finals[channel];
+        let first = (base + done) / word;
+        let last = first + self.habits.windows[count % self.habits.windows.len()];
+        let mut open = self.speech[channel].open;
+        for at in first..last {
+            if self.hears(channel, at) {
+                // What a leg hears first, a pause and then speech, are two finals: an empty one is
+                // where an utterance of the leg before is closed.
+                if !open && at > first {
+                    return (at * word - base, false);
+                }
+                open = true;
+            } else if open && !self.habits.is_speech(at) {
+                return ((at + 1) * word - base, true);
+            }
+        }
+        (last * word - base, false)
+    }
+
+    /// One final, and what it ends.
+    fn finish(
+        &mut self,
+        channel: usize,
+        end: u64,
+        speech_final: bool,
+        from_finalize: bool,
+        messages: &mut Vec<String>,
+    ) {
+        let (word, base) = (self.habits.word, self.base.unwrap_or(0));
+        let (done, count) = self.finals[channel];
+        let mut heard = ((base + done).div_ceil(word)..(base + end) / word)
+            .filter(|at| self.hears(channel, *at))
+            .peekable();
+        let first = heard.peek().map_or(end, |at| at * word - base);
+        let last = heard.last().map(|at| (at + 1) * word - base);
+        // A pause may end with the next words, in the same final.
+        self.end_utterance(channel, first, messages);
+        messages.push(self.message(channel, done, end, (true, speech_final, from_finalize)));
+        self.finals[channel] = (end, count + 1);
+        let speech = &mut self.speech[channel];
+        speech.open = !speech_final && (speech.open || last.is_some());
+        speech.last_word = last.or(speech.last_word);
+        self.end_utterance(channel, end, messages);
+    }
+
+    /// `UtteranceEnd`, when there was no word up to here for long enough.
+    fn end_utterance(&mut self, channel: usize, until: u64, messages: &mut Vec<String>) {
+        let utterance_end = self.habits.utterance_end();
+        let speech = &mut self.speech[channel];
+        if let Some(last) = speech
+            .last_word
+            .filter(|last| until >= last + utterance_end)
+        {
+            speech.last_word = None;
+            messages.push(format!(
+                r#"{{"type":"UtteranceEnd","channel":[{channel},{}],"last_word_end":{}}}"#,
+                self.habits.channels,
+                self.habits.seconds(last),
+            ));
+        }
+    }
+
     fn flush(&mut self, from_finalize: bool) -> Vec<String> {
         let mut messages = Vec::new();
         for channel in 0..self.habits.channels {
-            let (done, count) = self.finals[channel];
+            loop {
+                let (end, speech_final) = self.next_end(channel);
+                if end > self.heard {
+                    break;
+                }
+                self.finish(channel, end, speech_final, false, &mut messages);
+            }
+            let (done, _) = self.finals[channel];
             if self.heard > done || from_finalize {
-                messages.push(self.message(channel, done, self.heard, true, from_finalize));
-                self.finals[channel] = (self.heard, count + 1);
+                self.finish(channel, self.heard, false, from_finalize, &mut messages);
             }
         }
         messages
@@ -229,8 +351,7 @@ impl Leg {
         channel: usize,
         start: u64,
         end: u64,
-        is_final: bool,
-        from_finalize: bool,
+        (is_final, speech_final, from_finalize): (bool, bool, bool),
     ) -> String {
         let habits = &self.habits;
         let base = self.base.unwrap_or(0);
@@ -238,23 +359,25 @@ impl Leg {
         let (mut transcript, mut words) = (String::new(), String::new());
         let mut number = from.div_ceil(habits.word);
         while (number + 1) * habits.word <= end + base {
-            let at = number * habits.word - base;
-            let _ = write!(
-                words,
-                r#"{}{{"word":"w{number}","start":{},"end":{},"confidence":0.9,"punctuated_word":"W{number}"}}"#,
-                if words.is_empty() { "" } else { "," },
-                habits.seconds(at),
-                habits.seconds(at + habits.word),
-            );
-            let _ = write!(
-                transcript,
-                "{}W{number}",
-                if transcript.is_empty() { "" } else { " " }
-            );
+            if habits.is_speech(number) {
+                let at = number * habits.word - base;
+                let _ = write!(
+                    words,
+                    r#"{}{{"word":"w{number}","start":{},"end":{},"confidence":0.9,"punctuated_word":"W{number}"}}"#,
+                    if words.is_empty() { "" } else { "," },
+                    habits.seconds(at),
+                    habits.seconds(at + habits.word),
+                );
+                let _ = write!(
+                    transcript,
+                    "{}W{number}",
+                    if transcript.is_empty() { "" } else { " " }
+                );
+            }
             number += 1;
         }
         format!(
-            r#"{{"type":"Results","channel_index":[{channel},{}],"duration":{},"start":{},"is_final":{is_final},"speech_final":false,"channel":{{"alternatives":[{{"transcript":"{transcript}","confidence":0.9,"words":[{words}]}}]}},"from_finalize":{from_finalize}}}"#,
+            r#"{{"type":"Results","channel_index":[{channel},{}],"duration":{},"start":{},"is_final":{is_final},"speech_final":{speech_final},"channel":{{"alternatives":[{{"transcript":"{transcript}","confidence":0.9,"words":[{words}]}}]}},"from_finalize":{from_finalize}}}"#,
             habits.channels,
             habits.duration(start, end),
             habits.seconds(start),
