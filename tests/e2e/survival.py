@@ -2,6 +2,8 @@
 
 import asyncio
 import struct
+import time
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from deepgram import AsyncDeepgramClient
@@ -65,29 +67,55 @@ class Heard:
     finals: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     metadata: list[object] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
-    speech_started: int = 0
+    started: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+    results: list[object] = field(default_factory=list)
+    sent: list[tuple[float, float]] = field(default_factory=list)
+    """When each chunk was given to `send`, and when that returned, on `time.monotonic`."""
     stats: object = None
 
     def take(self, message):
         match message.type:
             case "Results" if message.is_final:
+                self.results.append(message)
                 channel = int(message.channel_index[0])
                 words = message.channel.alternatives[0].words
-                self.words.setdefault(channel, []).extend(int(word.word) for word in words)
+                self.words.setdefault(channel, []).extend(map(_spoken, words))
                 self.finals.setdefault(channel, []).append((message.start, message.duration))
             case "Metadata":
                 self.metadata.append(message)
+            case "SpeechStarted":
+                self.started.append(message.timestamp)
+            case "UtteranceEnd":
+                self.ended.append(message.last_word_end)
 
 
-async def converse(config, audio, chunks, *, pace=None, middle=None, interim=True, **query):
+def _spoken(word):
+    """A watermarked word is the number of its chunk."""
+    return int(word.word) if word.word.isdecimal() else word.word
+
+
+_factory: ContextVar[SageMakerTransportFactory] = ContextVar("factory")
+
+
+def _each_its_own(url, headers):
+    """The SDK takes one factory for the whole process; here each task has its own."""
+    return _factory.get()(url, headers)
+
+
+async def converse(
+    config, audio, chunks, *, pace=None, wait=None, middle=None, interim=True, **query
+):
     """Streams a session to its end.
 
-    `pace` is seconds between chunks; None: as fast as `send` takes them. `middle` is awaited with
-    the connection before the chunk half-way.
+    `pace` is seconds between chunks; None: as fast as `send` takes them. `wait` is awaited instead,
+    after each chunk, with the factory and the chunks sent so far. `middle` is awaited with
+    the connection before the chunk half-way. Any number of these may run at once.
     """
     heard = Heard()
     factory = SageMakerTransportFactory(config=config)
-    client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+    _factory.set(factory)
+    client = AsyncDeepgramClient(api_key="unused", transport_factory=_each_its_own)
     parameters = {"model": "nova-3", "interim_results": str(interim).lower()}
     parameters |= audio.query | query
     async with client.listen.v1.connect(**parameters) as connection:
@@ -97,16 +125,21 @@ async def converse(config, audio, chunks, *, pace=None, middle=None, interim=Tru
         for number in range(chunks):
             if middle is not None and number == chunks // 2:
                 await middle(connection)
+            before = time.monotonic()
             await connection.send_media(audio.chunk(number))
-            await asyncio.sleep(0 if pace is None else pace)
+            heard.sent.append((before, time.monotonic()))
+            if wait is None:
+                await asyncio.sleep(0 if pace is None else pace)
+            else:
+                await wait(factory, number + 1)
         await connection.send_close_stream()
         await listening
     heard.stats = factory.stats
     return heard
 
 
-def assert_whole(heard, audio, chunks):
-    """Every chunk once and in order, finals that tile, one Metadata with all the audio."""
+def assert_complete(heard, audio, chunks):
+    """Every chunk once and in order, and finals that tile; returns where they end."""
     assert heard.errors == []
     assert sorted(heard.words) == list(range(audio.channels))
     for channel in range(audio.channels):
@@ -115,9 +148,15 @@ def assert_whole(heard, audio, chunks):
         for start, duration in heard.finals[channel]:
             assert abs(start - reached) <= MICROSECOND, (start, reached)
             reached = start + duration
-    (metadata,) = heard.metadata
-    assert abs(metadata.duration - reached) <= MICROSECOND
     seconds = chunks * audio.seconds_a_chunk
     # Where the clock is the container's own, its header is bytes like any other.
     header = len(audio.header) / 32000 if audio is OGG else 0.0
-    assert abs(metadata.duration - seconds - header) <= MICROSECOND
+    assert abs(reached - seconds - header) <= MICROSECOND
+    return reached
+
+
+def assert_whole(heard, audio, chunks):
+    """As `assert_complete`, and one Metadata with all the audio."""
+    reached = assert_complete(heard, audio, chunks)
+    (metadata,) = heard.metadata
+    assert abs(metadata.duration - reached) <= MICROSECOND

@@ -1,0 +1,166 @@
+"""Random faults over real sockets: whatever goes wrong, and wherever, nothing lost or repeated."""
+
+import asyncio
+import random
+
+import pytest
+from deepgram_sagemaker.local import LocalEndpoint, Watermark
+from deepgram_sagemaker.local.faults import (
+    AfterAudio,
+    AfterBytes,
+    AfterChunks,
+    AfterMessages,
+    AfterNewChunks,
+    AfterReplies,
+    AfterTime,
+    Answer,
+    Drop,
+    EndEarly,
+    Fault,
+    GoAway,
+    GoSilent,
+    InternalStreamFailure,
+    Late,
+    Malformed,
+    ModelStreamError,
+    OnMessage,
+    OnNextOpen,
+    Reset,
+    Split,
+)
+from e2e.survival import AUDIO, MICROSECOND, OGG, STEREO, assert_complete, converse
+
+SCHEDULES = 104
+AT_ONCE = 26
+
+ANSWERS = (
+    Answer(429, "ThrottlingException"),
+    Answer(400, "ThrottlingException"),
+    Answer(503, "ServiceUnavailableException"),
+    Answer(500, "InternalFailure"),
+    Answer(424, "ModelError"),
+)
+ACTIONS = (
+    Reset(),
+    Reset(code=7),
+    Reset(code=8),
+    Drop(),
+    Drop(rst=False),
+    GoAway(covers=True),
+    GoAway(covers=False),
+    EndEarly(),
+    ModelStreamError(),
+    InternalStreamFailure(),
+    GoSilent(),
+    Malformed("truncated"),
+    Malformed("unknown_event"),
+    Split(7),
+    Late(0.03),
+)
+
+
+def trigger(draw, chunks):
+    place = draw.randrange(chunks)
+    return draw.choice(
+        [
+            AfterChunks(1 + place),
+            AfterNewChunks(1 + place),
+            AfterMessages(1 + place),
+            AfterBytes(1 + draw.randrange(chunks * 160)),
+            AfterAudio(place * 0.02),
+            AfterReplies(1 + draw.randrange(chunks // 5)),
+            AfterTime(draw.random() * 0.3),
+            OnMessage("Finalize"),
+            OnMessage("CloseStream"),
+            OnNextOpen(),
+        ]
+    )
+
+
+def schedule(draw, chunks):
+    """One to five things that go wrong, each at most twice."""
+    for _ in range(draw.randint(1, 5)):
+        if draw.random() < 0.2:
+            yield Fault(draw.choice(ANSWERS), legs=draw.randint(1, 4))
+            continue
+        action, when = draw.choice(ACTIONS), trigger(draw, chunks)
+        # Ended cleanly twice after CloseStream, a session takes the service at its word.
+        times = 1 if isinstance(action, EndEarly) else draw.randint(1, 2)
+        yield Fault(action, when=when, times=times)
+
+
+async def one(seed):
+    draw = random.Random(seed)
+    audio, chunks = draw.choice(AUDIO), draw.randint(40, 250)
+    faults = list(schedule(draw, chunks))
+    model = Watermark(
+        window=draw.choice([1, 3, 10, 25]),
+        late_chunks=draw.choice([0, 1, 3, 30]),
+        channel_skew=draw.choice([0, 1]) if audio is STEREO else 0,
+        closing_time=draw.choice([0.0, 0.02]),
+    )
+    # What does not know its clock cannot roll over while the journal grows faster than it replays.
+    age = None if audio is OGG else draw.choice([None, 0.1, 0.4])
+    async with LocalEndpoint(model=model, faults=faults) as endpoint:
+        config = endpoint.config(
+            max_retries=20,
+            initial_backoff=0.01,
+            max_backoff=0.05,
+            stall_timeout=0.5,
+            close_timeout=2.0,
+            replay_speed=draw.choice([None, 100.0]),
+            max_leg_age=age,
+        )
+        heard = await converse(
+            config,
+            audio,
+            chunks,
+            interim=draw.random() < 0.7,
+            pace=draw.choice([None, None, 0.001, 0.003]),
+            middle=(lambda c: c.send_finalize()) if draw.random() < 0.3 else None,
+        )
+        try:
+            reached = assert_complete(heard, audio, chunks)
+            # When the last leg breaks after the last final there is nothing left to resume for.
+            for metadata in heard.metadata:
+                assert abs(metadata.duration - reached) <= MICROSECOND
+            assert len(heard.metadata) <= 1
+            assert heard.stats.bytes_lost == 0
+            assert endpoint.stats.signature_failures == 0
+        except AssertionError as error:
+            error.add_note(f"seed {seed}: {audio.name}, {chunks} chunks, {model}, {faults}, {age=}")
+            raise
+        return endpoint.stats.faults, heard
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize(
+    "first",
+    [
+        0,
+        *(
+            pytest.param(first * SCHEDULES, marks=pytest.mark.full, id=f"{first * SCHEDULES}")
+            for first in range(1, 10)
+        ),
+    ],
+)
+async def test_nothing_is_lost_whatever_goes_wrong(first):
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(seed):
+        async with turns, asyncio.timeout(60):
+            return await one(seed)
+
+    seeds = range(first, first + SCHEDULES)
+    outcomes = await asyncio.gather(*map(in_turn, seeds), return_exceptions=True)
+    failures = {s: o for s, o in zip(seeds, outcomes, strict=True) if isinstance(o, BaseException)}
+    if failures:
+        for seed, failure in failures.items():
+            failure.add_note(f"seed {seed}")
+        raise BaseExceptionGroup("schedules under which something went wrong", [*failures.values()])
+    struck = sum(faults > 0 for faults, _ in outcomes)
+    assert struck >= SCHEDULES * 0.7
+    stats = [heard.stats for _, heard in outcomes]
+    assert sum(sum(each.resets.values()) for each in stats) >= SCHEDULES * 0.7
+    assert sum(each.rollovers for each in stats) >= 20
+    assert sum(len(heard.metadata) for _, heard in outcomes) >= SCHEDULES * 0.9
