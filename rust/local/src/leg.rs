@@ -437,7 +437,10 @@ impl Leg {
                     Some(Err(_)) => return LegEnd::Gone,
                     None => {
                         listening = false;
-                        self.input_closed();
+                        // Once it is over, what has come is looked at for the end it has, later.
+                        if !self.is_over() {
+                            self.input_closed();
+                        }
                     }
                 },
                 () = changed(bridge.as_deref()) => {}
@@ -741,9 +744,7 @@ impl Leg {
 
     /// The HTTP/2 stream of the client's input has ended.
     fn input_closed(&mut self) {
-        if let Err(error) = self.decoder.finish()
-            && !self.is_over()
-        {
+        if let Err(error) = self.decoder.finish() {
             self.malformed(&error);
         }
         self.input_ended(InputEnd::Unsigned);
