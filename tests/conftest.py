@@ -65,6 +65,7 @@ def pytest_runtest_call(item):
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run whole matrices, not a selection")
+    parser.addoption("--write-failures", action="store_true", help="make docs/failures.md anew")
 
 
 def pytest_collection_modifyitems(config, items):

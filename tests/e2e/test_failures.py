@@ -1,0 +1,67 @@
+"""Every failure through the real SDK: the right error, after as many attempts as it deserves."""
+
+from pathlib import Path
+
+# The AWS SDK comes with it, half a second that is not what is measured here.
+import deepgram_sagemaker.transport  # noqa: F401
+import pytest
+from deepgram_sagemaker.errors import (
+    AuthenticationError,
+    EndpointNotFoundError,
+    NoCredentialsError,
+    SageMakerError,
+    ValidationError,
+)
+from e2e import failure_rows
+from e2e.failure_rows import ROWS, Row, answered, document, run, without_times
+
+PAGE = Path(__file__).parents[2] / "docs" / "failures.md"
+
+AT_ONCE = 1.0
+"""Seconds that an error of the first attempt may take: a busy machine's idea of a round trip."""
+
+
+@pytest.mark.patience(180)
+async def test_the_page_of_failures_is_what_happens(request):
+    outcomes = [(row, await run(row)) for row in ROWS]
+    assert len(outcomes) >= 40
+    for row, outcome in outcomes:
+        if outcome.error is None:
+            continue
+        assert isinstance(outcome.error, SageMakerError), row.what
+        assert outcome.error.attempts >= 1, row.what
+        if not outcome.error.retryable and not row.by_clock and outcome.attempts == 1:
+            assert outcome.took < AT_ONCE, row.what
+    page = document(outcomes)
+    if request.config.getoption("--write-failures"):
+        PAGE.write_text(page)
+    assert without_times(page) == without_times(PAGE.read_text())
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "error"),
+    [
+        (400, "ValidationError", ValidationError),
+        (403, "AccessDeniedException", AuthenticationError),
+        (404, "", EndpointNotFoundError),
+    ],
+)
+async def test_what_cannot_pass_is_one_attempt_and_one_round_trip(status, error_type, error):
+    """In each of ten runs; how long a round trip is, an open that is accepted tells."""
+    row = Row("", str(status), answered(status, error_type))
+    accepted = min(
+        [(await run(Row("", "accepted", failure_rows.meeting()))).took for _ in range(5)]
+    )
+    refused = [await run(row) for _ in range(10)]
+    assert [type(each.error) for each in refused] == [error] * 10
+    assert {(each.attempts, each.requests) for each in refused} == {(1, 1)}
+    assert {(each.error.status, each.error.retryable) for each in refused} == {(status, False)}
+    # A whole session is connect, open, and a drain: an open that is refused takes no longer.
+    assert sorted(each.took for each in refused)[5] <= accepted + 0.05
+
+
+async def test_without_credentials_nothing_connects():
+    row = next(row for row in ROWS if row.section == failure_rows.WHO and row.what == "none")
+    outcome = await run(row)
+    assert type(outcome.error) is NoCredentialsError
+    assert (outcome.attempts, outcome.requests) == (1, 0)
