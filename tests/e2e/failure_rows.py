@@ -450,8 +450,8 @@ ROWS = [
     Row(BREAK, "garbage", each_time(Malformed("garbage"))),
     Row(
         BREAK,
-        "a reset, and audio outgrew what is kept",
-        once(Reset(2), AfterMessages(20), max_replay_buffer_bytes=640),
+        "a failure, and audio outgrew what is kept",
+        once(InternalStreamFailure("oops"), max_replay_buffer_bytes=640),
         query={"encoding": None, "sample_rate": None},
         first=b"OggS\0\2",
     ),
@@ -556,10 +556,9 @@ def _seen(outcome):
 
 def _plain(text):
     """Without what is another each time, and fit for a cell."""
-    text = re.sub(r"(127\.0\.0\.\d):\d+", r"\1:…", text)
+    # Which of a broken connection's ends is seen first is chance, and so is its name.
+    text = text.partition(" Detail: ")[0]
     text = re.sub(r"\b\d+\.\d+ s\b", "… s", text)
-    text = re.sub(r"\b\d+ (bytes|failures)\b", r"… \1", text)
-    text = re.sub(r"\b0x[0-9a-f]+", "0x…", text)
     return text.replace("|", "\\|").replace("<", "\\<")
 
 
@@ -600,7 +599,7 @@ Every error is a `SageMakerError`, and comes once, through the SDK's ERROR event
 later calls of `send_media` raise it too. *Attempts* are `error.attempts`: streams asked for since
 the last progress; without an error, all that were asked for. *Requests* are those that the endpoint
 saw: none where no connection came up, and one more where the keys had expired, with fresh ones.
-What varies from run to run, such as ports, is left out of the messages ("…"). Retries wait
+The transport's own details, which vary from run to run, are left out of the messages. Retries wait
 10 to 20 ms here, so *Time* is what the rest takes; with the default settings the waits are 0.1 s to
 5 s. `max_retries` is 5 as by default, except where a deadline is the point. What is thought not to
 pass by itself is tried three times more at most: four attempts. What cannot pass is tried once.
