@@ -33,6 +33,8 @@ FULL: Final[int]
 """Why a message was not taken: no room now."""
 ENDED: Final[int]
 """Why a message was not taken: the session, or its input, has ended."""
+HELD: Final[int]
+"""A message was taken; the loop flushes its waker when it has done what else is ready."""
 READABLE: Final[int]
 """What a session's waiter may wait for: a message, or the end."""
 WRITABLE: Final[int]
@@ -50,6 +52,9 @@ class Waker:
 
     def drain(self) -> list[int]:
         """Every token posted since the last call, oldest first."""
+
+    def flush(self) -> None:
+        """Tells the engine of everything that was sent on this loop and held back."""
 
 @final
 class Pool:
@@ -218,7 +223,7 @@ class Session:
         token: int,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
-        """Takes a message of the application: 0; `FULL` or `ENDED` when it was not taken.
+        """Takes a message of the application: 0 or `HELD`; `FULL` or `ENDED` when not taken.
 
         After `FULL` the waiter is woken when it is worth another try.
 

@@ -17,7 +17,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from ._native import DRIVER, ENDED, READABLE, WRITABLE, Session, Step
+from ._native import DRIVER, ENDED, FULL, HELD, READABLE, WRITABLE, Session, Step
 from .aws.client import LegClient
 from .aws.failures import Failure, classify
 from .credentials import CredentialSource
@@ -142,7 +142,10 @@ class SageMakerTransport:
         driver = self._driver or self._start()
         if isinstance(data, dict):
             data = json.dumps(data)
-        if driver.senders or driver.session.send(data):
+        outcome = FULL if driver.senders else driver.session.send(data)
+        if outcome == HELD:
+            driver.flush_soon()
+        elif outcome:
             await driver.send_in_turn(data)
 
     async def recv(self) -> str | bytes | None:
@@ -247,16 +250,25 @@ class _Driver:
         self.senders += 1
         try:
             async with self._turn:
-                while refusal := self.session.send(data):
-                    if refusal == ENDED:
-                        self._raise_error()
-                        raise SessionClosedError(
-                            "the session's input has ended: nothing can be sent after the closing "
-                            "message, or after the service has ended the session"
-                        )
+                while (outcome := self.session.send(data)) == FULL:
                     await self._change(WRITABLE)
         finally:
             self.senders -= 1
+        if outcome == ENDED:
+            self._raise_error()
+            raise SessionClosedError(
+                "the session's input has ended: nothing can be sent after the closing "
+                "message, or after the service has ended the session"
+            )
+        if outcome == HELD:
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Has the loop tell the engine what was sent, when it has done what else is ready.
+
+        With many sessions that is one system call for all that were sent to meanwhile.
+        """
+        self._loop.call_soon(self._hub.waker.flush)
 
     async def receive_when_possible(self) -> str | bytes | None:
         """The next message; None, or an error, once there will be no more."""

@@ -2,6 +2,7 @@
 //! mapping. No logic lives here.
 
 mod local;
+mod outbox;
 mod pool;
 mod session;
 mod waker;
@@ -28,6 +29,9 @@ mod _native {
     /// Why a message was not taken: the session, or its input, has ended.
     #[pymodule_export]
     const ENDED: u8 = crate::session::ENDED;
+    /// A message was taken; the loop flushes its waker when it has done what else is ready.
+    #[pymodule_export]
+    const HELD: u8 = crate::session::HELD;
     /// What a session's waiter may wait for: a message, or the end.
     #[pymodule_export]
     const READABLE: u8 = dgsm_net::session::interest::READABLE;

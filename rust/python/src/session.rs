@@ -13,6 +13,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
+use crate::outbox::Outbox;
 use crate::pool::{Leg, Ring, seconds};
 use crate::waker::Waker;
 
@@ -24,6 +25,8 @@ const WARNING: u32 = 30;
 pub(crate) const FULL: u8 = 1;
 /// Why a message was not taken: the session, or its input, has ended.
 pub(crate) const ENDED: u8 = 2;
+/// A message was taken; the loop flushes its waker when it has done what else is ready.
+pub(crate) const HELD: u8 = 3;
 
 /// The fields of `SageMakerConfig` that a session needs; they are validated there.
 #[derive(FromPyObject)]
@@ -139,6 +142,7 @@ impl SessionFailure {
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Session {
     shared: Arc<SharedSession>,
+    outbox: Arc<Outbox>,
 }
 
 #[pymethods]
@@ -156,10 +160,11 @@ impl Session {
         let session = CoreSession::new(config.settings()?, &Target { path, query }, seed);
         Ok(Self {
             shared: SharedSession::new(session, Ring::new(waker, token)),
+            outbox: waker.outbox(),
         })
     }
 
-    /// Takes a message of the application: 0. Or why not: `FULL`, and woken when it is worth
+    /// Takes a message of the application: 0 or `HELD`. Or why not: `FULL`, and woken when it is worth
     /// another try; `ENDED` for good.
     fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
         let frame = frame(data)?;
@@ -168,8 +173,11 @@ impl Session {
         match session.push(now, frame) {
             Ok(()) => {
                 drop(session);
-                self.shared.ring();
-                Ok(0)
+                Ok(if self.outbox.note(&self.shared) {
+                    HELD
+                } else {
+                    0
+                })
             }
             Err(PushError::Full) => {
                 self.shared.arm(interest::WRITABLE);
@@ -234,6 +242,7 @@ impl Session {
     /// The leg that the driver opened: its pump starts.
     fn attach(&self, leg: &Leg) -> PyResult<()> {
         let (engine, open, signer) = leg.take()?;
+        self.outbox.set_engine(&engine);
         let now = self.shared.now();
         let id = self.shared.lock().leg_opened(now);
         pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);

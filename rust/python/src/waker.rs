@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
+use crate::outbox::Outbox;
+
 /// What a thread needs to post tokens; shared by everything that belongs to one event loop.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
@@ -39,11 +41,16 @@ impl Mailbox {
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Waker {
     mailbox: Arc<Mailbox>,
+    outbox: Arc<Outbox>,
 }
 
 impl Waker {
     pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
+    }
+
+    pub(crate) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 }
 
@@ -57,6 +64,7 @@ impl Waker {
         };
         Ok(Self {
             mailbox: Arc::new(mailbox),
+            outbox: Arc::default(),
         })
     }
 
@@ -68,6 +76,11 @@ impl Waker {
     /// Every token posted since the last call, oldest first.
     fn drain(&self) -> Vec<u64> {
         self.mailbox.drain()
+    }
+
+    /// Tells the engine of everything that was sent on this loop and held back.
+    fn flush(&self) {
+        self.outbox.flush();
     }
 }
 
