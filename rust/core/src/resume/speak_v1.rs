@@ -309,3 +309,169 @@ impl SpeakV1 {
         self.speech.end(inbox);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Item;
+
+    struct Session {
+        speak: SpeakV1,
+        journal: Journal,
+        leg: LegView,
+        inbox: Inbox,
+    }
+
+    impl Session {
+        fn new(messages: &[&'static str]) -> Self {
+            let mut session = Self {
+                speak: SpeakV1::new("encoding=linear16&sample_rate=8000"),
+                journal: Journal::new(),
+                leg: LegView::default(),
+                inbox: Inbox::default(),
+            };
+            session.ask(messages);
+            session.leg(0);
+            session
+        }
+
+        fn ask(&mut self, messages: &[&'static str]) {
+            for message in messages {
+                let frame = Frame::from(*message);
+                self.speak.ask(Control::Other, &self.journal, &frame);
+                self.journal.push_control(Control::Other, frame);
+            }
+        }
+
+        /// Starts a leg and sends everything; what it got.
+        fn leg(&mut self, number: u64) -> Vec<String> {
+            let start = self.speak.begin_leg(number, &mut self.journal);
+            self.leg = start.view;
+            let mut cursor = start.cursor;
+            let mut got = Vec::new();
+            while let Some(Item::Control { number, frame, .. }) = self.journal.take(&mut cursor) {
+                self.speak.sent(number);
+                got.push(frame.as_str().unwrap().to_owned());
+            }
+            got
+        }
+
+        fn hear(&mut self, frame: Frame) -> (Effect, Vec<Frame>) {
+            let (leg, journal) = (&mut self.leg, &mut self.journal);
+            let effect = self.speak.receive(leg, journal, frame, &mut self.inbox);
+            (effect, std::iter::from_fn(|| self.inbox.pop()).collect())
+        }
+
+        fn say(&mut self, text: &'static str) -> Vec<String> {
+            let (_, frames) = self.hear(Frame::from(text));
+            let text = |frame: &Frame| frame.as_str().unwrap().to_owned();
+            frames.iter().map(text).collect()
+        }
+    }
+
+    const SPEAK: &str = r#"{"type":"Speak","text":"a"}"#;
+    const FLUSH: &str = r#"{"type":"Flush"}"#;
+    const CLEAR: &str = r#"{"type":"Clear"}"#;
+    const FLUSHED: &str = r#"{"type":"Flushed", "sequence_id": 0}"#;
+    const CLEARED: &str = r#"{"type":"Cleared", "sequence_id": 0}"#;
+
+    #[test]
+    fn flushed_acknowledges_its_turn() {
+        let mut session = Session::new(&[SPEAK, FLUSH, SPEAK, FLUSH, SPEAK]);
+        let (effect, _) = session.hear(Frame::from(FLUSHED));
+        assert!(effect.advanced && effect.delivered_final);
+        assert_eq!(session.leg(1), [SPEAK, FLUSH, SPEAK]);
+        assert!(!session.speak.all_acked() && session.speak.owes());
+    }
+
+    #[test]
+    fn a_clear_takes_back_what_is_before_it() {
+        let mut session = Session::new(&[SPEAK, FLUSH, CLEAR, SPEAK, CLEAR, SPEAK]);
+        assert_eq!(
+            session.leg(1),
+            [CLEAR, CLEAR, SPEAK],
+            "every Clear is answered"
+        );
+        session.say(CLEARED);
+        assert_eq!(session.leg(2), [CLEAR, SPEAK]);
+    }
+
+    #[test]
+    fn an_empty_flush_need_not_be_answered() {
+        let mut session = Session::new(&[SPEAK, FLUSH, FLUSH, SPEAK, FLUSH]);
+        session.say(FLUSHED);
+        session.hear(Frame::Binary(vec![1; 100].into()));
+        session.say(FLUSHED);
+        assert!(session.speak.all_acked());
+        assert!(session.leg(1).is_empty(), "the second one was for the text");
+    }
+
+    #[test]
+    fn numbers_go_on_together_or_apart() {
+        let mut session = Session::new(&[SPEAK, FLUSH, CLEAR, SPEAK, FLUSH, CLEAR]);
+        assert_eq!(
+            session.say(FLUSHED),
+            [FLUSHED],
+            "the first leg's, byte for byte"
+        );
+        assert_eq!(session.say(CLEARED), [CLEARED], "so they count apart");
+        session.leg(1);
+        assert_eq!(
+            session.say(FLUSHED),
+            [r#"{"type":"Flushed", "sequence_id": 1}"#]
+        );
+        assert_eq!(
+            session.say(CLEARED),
+            [r#"{"type":"Cleared", "sequence_id": 1}"#]
+        );
+        let mut session = Session::new(&[SPEAK, FLUSH, CLEAR]);
+        session.say(FLUSHED);
+        session.leg(1);
+        assert_eq!(
+            session.say(CLEARED),
+            [r#"{"type":"Cleared", "sequence_id": 1}"#]
+        );
+    }
+
+    #[test]
+    fn a_refused_flush_is_not_sent_again() {
+        let mut session = Session::new(&[SPEAK, FLUSH, SPEAK, FLUSH]);
+        let warning = r#"{"type":"Warning","code":"EXCEEDED_FLUSH_LIMIT","description":"wait"}"#;
+        assert_eq!(session.say(warning), [warning]);
+        assert_eq!(session.leg(1), [SPEAK, FLUSH, SPEAK]);
+    }
+
+    #[test]
+    fn metadata_and_warnings_are_said_once() {
+        let mut session = Session::new(&[SPEAK, FLUSH]);
+        let metadata = r#"{"type":"Metadata","request_id":"1"}"#;
+        let warning = r#"{"type":"Warning","code":"X","description":"long"}"#;
+        assert_eq!(session.say(metadata).len() + session.say(warning).len(), 2);
+        session.leg(1);
+        assert!(session.say(metadata).is_empty() && session.say(warning).is_empty());
+        assert_eq!(
+            session.say(r#"{"type":"Later"}"#).len(),
+            1,
+            "what is unknown is passed on"
+        );
+        session.say(FLUSHED);
+        assert_eq!(session.say(warning).len(), 1, "another turn's");
+    }
+
+    #[test]
+    fn an_error_is_held() {
+        let mut session = Session::new(&[]);
+        assert!(session.say(r#"{"type":"Error"}"#).is_empty());
+        assert_eq!(session.leg.take_held().len(), 1);
+    }
+
+    #[test]
+    fn a_second_of_new_speech_is_progress() {
+        let mut session = Session::new(&[SPEAK, FLUSH]);
+        let audio = |count: usize| Frame::Binary(vec![7; count].into());
+        assert!(!session.hear(audio(15_998)).0.advanced);
+        assert!(session.hear(audio(2)).0.advanced);
+        session.leg(1);
+        assert!(!session.hear(audio(16_000)).0.advanced, "heard before");
+    }
+}

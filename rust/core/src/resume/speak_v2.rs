@@ -105,8 +105,8 @@ pub struct SpeakV2 {
     merged: Configures,
     connected_said: bool,
     said: Said,
-    /// A turn has ended without `Flushed`: this service does not send it.
-    never_flushed: bool,
+    /// Whether this service sends `Flushed`, once a turn has shown it.
+    sends_flushed: Option<bool>,
     /// The session's audio before the first turn that is not acknowledged, in microseconds.
     turn_start: i64,
     /// The leg's audio before that turn, likewise.
@@ -134,7 +134,7 @@ impl SpeakV2 {
             merged: Configures::default(),
             connected_said: false,
             said: Said::default(),
-            never_flushed: false,
+            sends_flushed: None,
             turn_start: 0,
             leg_turn_start: 0,
             shift: 0,
@@ -358,7 +358,7 @@ impl SpeakV2 {
         };
         // Nothing more comes of the turns before.
         while let Some(turn) = self.turns.front().filter(|turn| turn.is_before(name)) {
-            self.never_flushed |= !turn.leg.flushed;
+            self.sends_flushed.get_or_insert(turn.leg.flushed);
             let id = turn.id;
             self.acknowledge(journal, id);
             (effect.delivered_final, effect.advanced) = (true, true);
@@ -397,6 +397,7 @@ impl SpeakV2 {
             inbox.push(frame.clone());
             return Effect::default();
         };
+        self.sends_flushed = Some(true);
         turn.leg.flushed = true;
         let news = !std::mem::replace(&mut turn.told.flushed, true);
         let mut edits = Edits::default();
@@ -446,7 +447,11 @@ impl SpeakV2 {
             .requests
             .on_leg(Kind::Flush)
             .any(|flush| flush.turn == id);
-        let effect = self.over(journal, id, flushed || !asked || self.never_flushed);
+        let effect = self.over(
+            journal,
+            id,
+            flushed || !asked || self.sends_flushed == Some(false),
+        );
         Effect {
             result: true,
             joined,
@@ -717,7 +722,7 @@ impl SpeakV2 {
     fn is_answered(&self, request: &Request) -> bool {
         match request.kind {
             Kind::Text => self.is_over(request.turn),
-            Kind::Flush => !self.requests.has_text(request.turn) || self.is_over(request.turn),
+            Kind::Flush => !self.requests.has_text(request.turn) || self.is_flushed(request.turn),
             Kind::Interrupt => false,
             Kind::Configure => {
                 let number = request.number;
@@ -732,23 +737,23 @@ impl SpeakV2 {
         }
     }
 
+    /// `SpeechMetadata` is a turn's end.
     fn is_over(&self, turn: u64) -> bool {
-        self.turns
-            .iter()
-            .all(|open| open.id != turn || open.told.metadata)
+        let mut turns = self.turns.iter();
+        turns.all(|open| open.id != turn || open.told.metadata)
     }
 
-    /// The leg has said its last word: how it ends does not matter.
+    /// And with `Flushed`, where the service sends it, the `Flush` is answered.
+    fn is_flushed(&self, turn: u64) -> bool {
+        let due = self.sends_flushed == Some(true);
+        let mut turns = self.turns.iter();
+        turns.all(|open| open.id != turn || (open.told.metadata && (open.told.flushed || !due)))
+    }
+
+    /// The leg has said its last word, `SessionMetadata`: how it ends does not matter.
     #[must_use]
     pub const fn answered(&self, leg: &LegView) -> bool {
         leg.close_sent && leg.metadata
-    }
-
-    /// Whether the service has said everything if it ends in order after `Close`: what has an
-    /// answer is answered.
-    #[must_use]
-    pub fn end_answers(&self) -> bool {
-        !self.owes()
     }
 
     /// No leg follows: what was kept to be joined is all there is.
@@ -795,4 +800,224 @@ fn shift(edits: &mut Edits, node: Option<Node<'_>>, by: i64) {
 /// Microseconds as milliseconds, rounded.
 const fn millis(micros: i64) -> i64 {
     (micros + 500).div_euclid(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Item;
+
+    struct Session {
+        speak: SpeakV2,
+        journal: Journal,
+        leg: LegView,
+        inbox: Inbox,
+    }
+
+    impl Session {
+        fn new(messages: &[&'static str]) -> Self {
+            let mut session = Self {
+                speak: SpeakV2::new("encoding=linear16&sample_rate=8000"),
+                journal: Journal::new(),
+                leg: LegView::default(),
+                inbox: Inbox::default(),
+            };
+            session.ask(messages);
+            session.leg(0);
+            session
+        }
+
+        fn ask(&mut self, messages: &[&'static str]) {
+            for message in messages {
+                let frame = Frame::from(*message);
+                self.speak.ask(Control::Other, &self.journal, &frame);
+                self.journal.push_control(Control::Other, frame);
+            }
+        }
+
+        /// Starts a leg and sends what may be sent; what it got.
+        fn leg(&mut self, number: u64) -> Vec<String> {
+            let start = self.speak.begin_leg(number, &self.journal);
+            self.leg = start.view;
+            let mut got: Vec<Frame> = start.head;
+            let mut cursor = start.cursor;
+            while let Some(Item::Control { number, frame, .. }) = self.journal.take(&mut cursor) {
+                if !self.speak.may_send(&self.leg, number) {
+                    break;
+                }
+                got.push(self.speak.send(&self.leg, number, frame));
+            }
+            got.iter()
+                .map(|frame| frame.as_str().unwrap().to_owned())
+                .collect()
+        }
+
+        fn hear(&mut self, frame: Frame) -> Vec<Frame> {
+            let (leg, journal) = (&mut self.leg, &mut self.journal);
+            self.speak.receive(leg, journal, frame, &mut self.inbox);
+            std::iter::from_fn(|| self.inbox.pop()).collect()
+        }
+
+        fn say(&mut self, text: impl Into<String>) -> Vec<String> {
+            let frames = self.hear(Frame::from(text.into()));
+            frames
+                .iter()
+                .map(|frame| frame.as_str().unwrap().to_owned())
+                .collect()
+        }
+
+        /// Ten milliseconds are 160 bytes.
+        fn sound(&mut self, millis: usize) {
+            self.hear(Frame::Binary(vec![5; 16 * millis].into()));
+        }
+
+        fn turn(&mut self, name: &str, millis: usize) {
+            self.say(format!(
+                r#"{{"type":"SpeechStarted","speech_id":"{name}"}}"#
+            ));
+            self.sound(millis);
+            self.say(format!(r#"{{"type":"Flushed","speech_id":"{name}"}}"#));
+            self.say(format!(
+                r#"{{"type":"SpeechMetadata","speech_id":"{name}","audio_duration_ms":{millis},"input_character_count":5,"billable_character_count":4}}"#
+            ));
+        }
+    }
+
+    const SPEAK: &str = r#"{"type":"Speak","text":"a"}"#;
+    const FLUSH: &str = r#"{"type":"Flush"}"#;
+    const INTERRUPT: &str =
+        r#"{"type":"Interrupt","playback_offset":{"type":"time_ms","value":130}}"#;
+
+    #[test]
+    fn an_interrupt_waits_for_what_was_heard() {
+        let mut session = Session::new(&[SPEAK, FLUSH, SPEAK, FLUSH]);
+        session.turn("a", 100);
+        session.say(r#"{"type":"SpeechStarted","speech_id":"b"}"#);
+        session.sound(50);
+        session.ask(&[INTERRUPT]);
+        assert_eq!(
+            session.leg(1),
+            [SPEAK, FLUSH],
+            "there is nothing to interrupt yet"
+        );
+        assert!(
+            session
+                .say(r#"{"type":"SpeechStarted","speech_id":"c"}"#)
+                .is_empty()
+        );
+        session.sound(29);
+        let interrupt = session.speak.interrupts[0].number;
+        assert!(!session.speak.may_send(&session.leg, interrupt));
+        session.sound(1);
+        assert!(session.speak.may_send(&session.leg, interrupt));
+        let sent = session
+            .speak
+            .send(&session.leg, interrupt, Frame::from(INTERRUPT));
+        assert!(
+            sent.as_str().unwrap().contains(r#""value":30}"#),
+            "of this leg"
+        );
+        let answer = session.say(
+            r#"{"type":"SpeechInterrupted","audio_played_ms":30,"text_spoken":"x","metadata":{"speech_id":"c"}}"#,
+        );
+        let expected = r#"{"type":"SpeechInterrupted","audio_played_ms":130,"text_spoken":"x","metadata":{"speech_id":"b"}}"#;
+        assert_eq!(answer, [expected]);
+        assert!(session.speak.all_acked() && !session.speak.owes());
+    }
+
+    #[test]
+    fn sums_go_on() {
+        let mut session = Session::new(&[SPEAK, FLUSH, SPEAK, FLUSH]);
+        session.turn("a", 100);
+        session.leg(1);
+        session.turn("b", 20);
+        session.leg.close_sent = true;
+        let sums = |audio, input, billed| {
+            format!(
+                r#"{{"type":"SessionMetadata","total_audio_duration_ms":{audio},"total_input_character_count":{input},"total_billable_character_count":{billed}}}"#
+            )
+        };
+        assert_eq!(session.say(sums(20, 5, 4)), [sums(120, 10, 8)]);
+        assert!(session.speak.answered(&session.leg));
+    }
+
+    #[test]
+    fn sums_before_the_close_are_a_leg_s_own() {
+        let mut session = Session::new(&[]);
+        assert!(session.say(r#"{"type":"SessionMetadata"}"#).is_empty());
+        assert!(!session.speak.answered(&session.leg));
+    }
+
+    #[test]
+    fn settings_head_a_leg_when_nothing_before_them_is_said_again() {
+        let mut session = Session::new(&[SPEAK, FLUSH, r#"{"type":"Configure","speed":0.8}"#]);
+        let accepted = r#"{"type":"ConfigureSuccess","applied":{"speed":0.8}}"#;
+        assert_eq!(session.say(accepted).len(), 1);
+        let in_place = [SPEAK, FLUSH, r#"{"type":"Configure","speed":0.8}"#];
+        assert_eq!(
+            session.leg(1),
+            in_place,
+            "the text was said at the speed before"
+        );
+        assert!(session.say(accepted).is_empty(), "known");
+        session.turn("a", 10);
+        let head = session.leg(2);
+        assert_eq!(head.len(), 1);
+        assert!(head[0].contains(r#""speed":0.8"#) && head[0].contains("Configure"));
+        assert!(session.say(accepted).is_empty(), "nobody asked");
+        session.ask(&[r#"{"type":"Configure","speed":9}"#]);
+        assert_eq!(session.leg(3).len(), 2);
+        assert!(session.say(accepted).is_empty());
+        assert_eq!(
+            session
+                .say(r#"{"type":"ConfigureFailure","code":"X"}"#)
+                .len(),
+            1
+        );
+        assert_eq!(session.leg(4).len(), 1, "what was refused is forgotten");
+    }
+
+    #[test]
+    fn a_turn_is_kept_until_it_has_both_its_ends() {
+        let metadata = r#"{"type":"SpeechMetadata","speech_id":"a","audio_duration_ms":1}"#;
+        let flushed = r#"{"type":"Flushed","speech_id":"a"}"#;
+        for (first, second) in [(metadata, flushed), (flushed, metadata)] {
+            let mut session = Session::new(&[SPEAK, FLUSH]);
+            session.say(r#"{"type":"SpeechStarted","speech_id":"a"}"#);
+            assert_eq!(session.say(first).len(), 1);
+            assert_eq!(session.leg(1), [SPEAK, FLUSH]);
+            assert!(session.say(first).is_empty(), "known");
+            assert_eq!(session.say(second).len(), 1);
+            assert!(session.leg(2).is_empty());
+        }
+    }
+
+    #[test]
+    fn refusals_settle_what_they_refuse() {
+        let mut session = Session::new(&[FLUSH, INTERRUPT, INTERRUPT, SPEAK]);
+        let warning = |code: &str| format!(r#"{{"type":"Warning","code":"{code}"}}"#);
+        assert_eq!(session.say(warning("NO_ACTIVE_SPEECH")).len(), 1);
+        assert_eq!(session.say(warning("INTERRUPT_IN_PROGRESS")).len(), 1);
+        assert_eq!(session.say(warning("NO_AUDIO_GENERATED")).len(), 1);
+        assert_eq!(session.leg(1), [SPEAK]);
+        assert_eq!(session.say(warning("SYNTHESIS_RETRYING")).len(), 1);
+        assert!(
+            session.say(warning("SYNTHESIS_RETRYING")).is_empty(),
+            "said in this turn"
+        );
+    }
+
+    #[test]
+    fn text_behind_an_interrupt_is_another_turn() {
+        let mut session = Session::new(&[SPEAK, INTERRUPT, SPEAK, FLUSH]);
+        session.say(r#"{"type":"SpeechStarted","speech_id":"a"}"#);
+        session.sound(200);
+        session.say(
+            r#"{"type":"SpeechInterrupted","audio_played_ms":130,"metadata":{"speech_id":"a"}}"#,
+        );
+        assert_eq!(session.leg(1), [SPEAK, FLUSH]);
+        let started = r#"{"type":"SpeechStarted","speech_id":"b"}"#;
+        assert_eq!(session.say(started), [started], "a turn of its own");
+        assert_eq!(session.speak.turn_start, 130_000);
+    }
 }

@@ -199,7 +199,9 @@ impl Speech {
                     .min(usize::try_from(left).unwrap_or(usize::MAX)),
             );
             heard.feed(&again);
-            kept.extend_from_slice(&again);
+            if self.voice.is_some() {
+                kept.extend_from_slice(&again);
+            }
             let whole = heard.bytes() == self.said.bytes();
             let differs = match self.said.same(heard, before) {
                 Err(frame) => Some(frame),
@@ -211,7 +213,8 @@ impl Speech {
                 (None, _) => {
                     // Only the frame that is not whole yet may turn out to differ.
                     let within = heard.bytes() % heard.frame_bytes() as u64;
-                    let _ = kept.split_to(kept.len() - within as usize);
+                    let same = kept.len().saturating_sub(within as usize);
+                    let _ = kept.split_to(same);
                     return None;
                 }
                 (Some(_), None) if whole => {
@@ -220,10 +223,7 @@ impl Speech {
                     return Some(Join { at: 0, moved: 0 });
                 }
                 // Nothing to go by: cut at the byte.
-                (Some(_), None) => {
-                    kept.clear();
-                    return None;
-                }
+                (Some(_), None) => return None,
                 (Some(differs), Some(_)) => {
                     let heard = std::mem::replace(heard, Trace::new(None));
                     let kept = std::mem::take(kept);
@@ -322,5 +322,123 @@ impl Speech {
             self.said.feed(&speech);
             inbox.push(Frame::Binary(speech));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINEAR: &str = "encoding=linear16&sample_rate=8000";
+
+    fn speech(query: &str) -> Speech {
+        Speech::new(Voice::from_query(query))
+    }
+
+    /// Different bytes for every seed.
+    fn bytes(count: usize, seed: usize) -> Vec<u8> {
+        (0..count)
+            .map(|at| ((at + seed) * 37 % 251) as u8)
+            .collect()
+    }
+
+    fn hear(speech: &mut Speech, audio: &[u8], piece: usize) -> (Vec<u8>, Option<Join>) {
+        let (mut inbox, mut join) = (Inbox::default(), None);
+        for chunk in audio.chunks(piece) {
+            join = join.or(speech.receive(Bytes::copy_from_slice(chunk), &mut inbox));
+        }
+        (heard(&mut inbox), join)
+    }
+
+    fn heard(inbox: &mut Inbox) -> Vec<u8> {
+        let frames = std::iter::from_fn(|| inbox.pop());
+        frames.flat_map(|frame| frame.bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn the_same_again_goes_on_at_the_byte() {
+        let audio = bytes(3001, 0);
+        for cut in [1, 159, 160, 1600, 2999, 3001] {
+            for piece in [1, 160, 333, 5000] {
+                let mut speech = speech(LINEAR);
+                let (first, _) = hear(&mut speech, &audio[..cut], 77);
+                speech.again();
+                let (second, join) = hear(&mut speech, &audio, piece);
+                assert_eq!([first, second].concat(), audio, "{cut}, {piece}");
+                assert_eq!(join, None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_is_passed_on_as_it_is() {
+        let mut speech = speech(LINEAR);
+        let mut inbox = Inbox::default();
+        let payload = Bytes::from(bytes(640, 0));
+        speech.receive(payload.clone(), &mut inbox);
+        let passed = inbox.pop().unwrap();
+        assert_eq!(passed.bytes().as_ptr(), payload.as_ptr());
+    }
+
+    #[test]
+    fn a_turn_that_was_not_heard_needs_no_comparison() {
+        let mut speech = speech(LINEAR);
+        speech.again();
+        let audio = bytes(1000, 0);
+        assert_eq!(hear(&mut speech, &audio, 300), (audio, None));
+    }
+
+    #[test]
+    fn another_one_is_joined_when_its_turn_ends() {
+        let mut speech = speech(LINEAR);
+        // Half a sample more than 100 ms was delivered.
+        hear(&mut speech, &bytes(1601, 0), 160);
+        speech.again();
+        let (early, join) = hear(&mut speech, &bytes(1900, 5), 160);
+        assert_eq!((early.len(), join), (0, None), "more may come");
+        let mut inbox = Inbox::default();
+        let join = speech.end(&mut inbox).unwrap();
+        let rest = heard(&mut inbox);
+        assert!(
+            join.at >= 100_000 && join.moved.abs() <= 100_000,
+            "{join:?}"
+        );
+        assert_eq!((1601 + rest.len()) % 2, 0, "whole samples");
+    }
+
+    #[test]
+    fn a_difference_in_the_last_bytes_is_noticed() {
+        let mut other = bytes(4000, 0);
+        other[1597] ^= 1;
+        let mut speech = speech(LINEAR);
+        hear(&mut speech, &bytes(1598, 0), 160);
+        speech.again();
+        let (_, join) = hear(&mut speech, &other, 160);
+        assert!(join.is_some());
+    }
+
+    #[test]
+    fn an_unknown_codec_is_cut_at_the_byte() {
+        let mut speech = speech("encoding=opus");
+        hear(&mut speech, &bytes(3000, 0), 160);
+        speech.again();
+        let other = bytes(5000, 9);
+        let (rest, join) = hear(&mut speech, &other, 160);
+        assert_eq!(rest, other[3000..]);
+        assert_eq!(join, Some(Join { at: 0, moved: 0 }));
+    }
+
+    #[test]
+    fn what_could_be_a_header_waits_until_it_is_clear() {
+        let mut speech = speech(LINEAR);
+        let (nothing, _) = hear(&mut speech, b"RI", 2);
+        assert_eq!(nothing, b"");
+        let (all, _) = hear(&mut speech, b"ng", 2);
+        assert_eq!(all, b"RIng");
+        speech.next_turn();
+        hear(&mut speech, b"RIFF", 4);
+        let mut inbox = Inbox::default();
+        speech.end(&mut inbox);
+        assert_eq!(heard(&mut inbox), b"RIFF", "short speech");
     }
 }
