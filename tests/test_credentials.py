@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -240,6 +241,7 @@ def test_what_a_process_prints_is_not_repeated(tmp_path):
     with pytest.raises(NoCredentialsError, match="CredentialRetrievalError") as caught:
         look_up()
     assert "swordfish" not in str(caught.value)
+    assert "swordfish" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_network_that_is_down_may_come_back():

@@ -114,7 +114,7 @@ class CredentialSource:
         error = lookup.exception()
         if error is not None:
             # Raised to each who waits: a new one, as each adds its own traceback and attempts.
-            raise _explained(error) from error
+            raise _explained(error) from _showable(error)
         return lookup.result()
 
     def _fresh_identity(self) -> Identity | None:
@@ -209,6 +209,13 @@ async def _settled(lookup: Future[Identity]) -> None:
 
     lookup.add_done_callback(wake)
     await over.wait()
+
+
+def _showable(error: BaseException) -> BaseException | None:
+    """What may stand as the cause in a traceback: nothing that repeats a process's output."""
+    from botocore.exceptions import CredentialRetrievalError
+
+    return None if isinstance(error, CredentialRetrievalError) else error
 
 
 def _explained(error: BaseException) -> NoCredentialsError:
