@@ -31,7 +31,7 @@ from deepgram_sagemaker.local.faults import (
 from e2e.survival import AUDIO, MICROSECOND, OGG, STEREO, assert_complete, converse
 
 SCHEDULES = 104
-AT_ONCE = 26
+AT_ONCE = 16
 
 ANSWERS = (
     Answer(429, "ThrottlingException"),
