@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.credentials import Credentials
+from botocore.exceptions import ConnectTimeoutError, CredentialRetrievalError
 from deepgram import AsyncDeepgramClient
 from deepgram.transport import restore_transport
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
@@ -177,12 +179,19 @@ def _query(row):
 # Ways to put it up.
 
 
+def reach(endpoint, **fields):
+    """Settings for it, without a boto3 session, which takes longer to make than most rows."""
+    identity = endpoint.credentials
+    session = keys(identity.access_key_id, identity.secret_access_key, identity.session_token)
+    return endpoint.config(**{"boto3_session": session} | fields)
+
+
 def meeting(*faults, model="watermark", **config):
     """An endpoint with these faults."""
 
     async def setup(scene):
         endpoint = await scene.serve(model=model, faults=faults)
-        return endpoint.config(**QUICK | config)
+        return reach(endpoint, **QUICK | config)
 
     return setup
 
@@ -225,7 +234,7 @@ def with_keys(session_of, *faults, **config):
 
     async def setup(scene):
         endpoint = await scene.serve(faults=faults)
-        return endpoint.config(**QUICK | config, boto3_session=session_of(endpoint))
+        return reach(endpoint, **QUICK | config, boto3_session=session_of(endpoint))
 
     return setup
 
@@ -242,21 +251,15 @@ class Keys:
         return self._answer
 
 
-def keys(access_key_id, secret_access_key):
-    from botocore.credentials import Credentials
-
-    return Keys(Credentials(access_key_id, secret_access_key))
+def keys(access_key_id, secret_access_key, token=None):
+    return Keys(Credentials(access_key_id, secret_access_key, token))
 
 
 def unreachable_metadata():
-    from botocore.exceptions import ConnectTimeoutError
-
     return Keys(ConnectTimeoutError(endpoint_url="http://169.254.169.254/"))
 
 
 def another_process_failed():
-    from botocore.exceptions import CredentialRetrievalError
-
     return Keys(CredentialRetrievalError(provider="custom-process", error_msg="secret output"))
 
 
@@ -281,7 +284,7 @@ async def plain_http(scene):
 
     endpoint = await scene.serve()
     port = await _listening(scene, answer)
-    return endpoint.config(**QUICK, endpoint_uri=f"https://127.0.0.1:{port}")
+    return reach(endpoint, **QUICK, endpoint_uri=f"https://127.0.0.1:{port}")
 
 
 def proxied(reply):
@@ -293,52 +296,52 @@ def proxied(reply):
 
         endpoint = await scene.serve()
         port = await _listening(scene, answer)
-        return endpoint.config(**QUICK, proxy=f"http://127.0.0.1:{port}")
+        return reach(endpoint, **QUICK, proxy=f"http://127.0.0.1:{port}")
 
     return setup
 
 
 async def nobody_listens(scene):
     endpoint = await scene.serve()
-    return endpoint.config(**QUICK, endpoint_uri="https://127.0.0.1:1")
+    return reach(endpoint, **QUICK, endpoint_uri="https://127.0.0.1:1")
 
 
 async def another_authority(scene):
     other = await scene.stack.enter_async_context(LocalEndpoint())
     endpoint = await scene.serve()
-    return endpoint.config(**QUICK, ca_bundle=other.ca_bundle)
+    return reach(endpoint, **QUICK, ca_bundle=other.ca_bundle)
 
 
 async def no_ca_bundle(scene):
     endpoint = await scene.serve()
-    return endpoint.config(**QUICK, ca_bundle="/nowhere/ca.pem")
+    return reach(endpoint, **QUICK, ca_bundle="/nowhere/ca.pem")
 
 
 async def unknown_endpoint(scene):
     endpoint = await scene.serve("there")
-    return endpoint.config(**QUICK, endpoint_name="not-there")
+    return reach(endpoint, **QUICK, endpoint_name="not-there")
 
 
 async def unknown_variant(scene):
     endpoint = await scene.serve()
-    return endpoint.config(**QUICK, target_variant="canary")
+    return reach(endpoint, **QUICK, target_variant="canary")
 
 
 async def another_region(scene):
     endpoint = await scene.serve(region="us-east-1")
-    return endpoint.config(**QUICK, region="eu-west-1")
+    return reach(endpoint, **QUICK, region="eu-west-1")
 
 
 async def outage(scene):
     endpoint = await scene.serve()
     endpoint.refuse_connections(0.3)
-    return endpoint.config(**QUICK | {"initial_backoff": 0.2, "max_backoff": 0.2})
+    return reach(endpoint, **QUICK | {"initial_backoff": 0.2, "max_backoff": 0.2})
 
 
 async def all_permits_taken(scene):
     endpoint = await scene.serve()
-    config = endpoint.config(
-        **QUICK, max_concurrency=1, connection_acquire_timeout=0.1, max_retries=1
+    config = reach(
+        endpoint, **QUICK, max_concurrency=1, connection_acquire_timeout=0.1, max_retries=1
     )
     scene.factory = SageMakerTransportFactory(config=config)
     client = AsyncDeepgramClient(api_key="unused", transport_factory=scene.factory)
