@@ -178,7 +178,7 @@ pub(crate) struct Leg {
 
 struct Parts {
     open: Option<Box<OpenLeg>>,
-    signer: Option<EventSigner>,
+    signer: Option<Box<EventSigner>>,
 }
 
 impl Leg {
@@ -199,7 +199,7 @@ impl Leg {
     pub(crate) fn take(&self) -> PyResult<(Arc<Engine>, OpenLeg, EventSigner)> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         match (parts.open.take(), parts.signer.take()) {
-            (Some(open), Some(signer)) => Ok((Arc::clone(&self.engine), *open, signer)),
+            (Some(open), Some(signer)) => Ok((Arc::clone(&self.engine), *open, *signer)),
             _ => Err(PyRuntimeError::new_err(
                 "a leg is taken once, and after begin_chain()",
             )),
@@ -228,7 +228,7 @@ impl Leg {
         self.parts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .signer = Some(signer);
+            .signer = Some(Box::new(signer));
         Ok(())
     }
 }
