@@ -90,6 +90,11 @@ pub fn assert_on_time(took: Duration, set: Duration) {
     );
 }
 
+/// What has to come, or the test fails.
+pub async fn soon<T>(coming: impl Future<Output = T>) -> T {
+    timeout(HANG, coming).await.expect("it to come")
+}
+
 /// Waits for something that has to come, and that nobody announces.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
     let seen = timeout(HANG, async {

@@ -10,7 +10,7 @@ use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
-use crate::client::{Conversation, assert_on_time, begin, eventually, failure, open};
+use crate::client::{Conversation, assert_on_time, begin, eventually, failure, open, soon};
 use crate::peer::{Event, Events, H2, Peer, accept, server_tls, silent};
 
 const SOON: Duration = Duration::from_millis(300);
@@ -100,7 +100,7 @@ async fn permits_and_streams_come_back_after_cancelling() {
     drop(waiting);
     drop(unanswered);
     assert_eq!(
-        resets.recv().await,
+        soon(resets.recv()).await,
         Some(Event::Broken(Some(Reason::CANCEL)))
     );
 
@@ -111,7 +111,7 @@ async fn permits_and_streams_come_back_after_cancelling() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(untaken);
     assert_eq!(
-        resets.recv().await,
+        soon(resets.recv()).await,
         Some(Event::Broken(Some(Reason::CANCEL)))
     );
 

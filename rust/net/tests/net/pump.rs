@@ -11,7 +11,7 @@ use h2::Reason;
 use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 
-use crate::client::{Conversation, eventually};
+use crate::client::{Conversation, eventually, soon};
 use crate::peer::{DATA, Event, Events, Peer, STREAM, accept, event, frame, goaway, text};
 
 /// A peer that sends this, in these pieces, and ends.
@@ -92,14 +92,14 @@ async fn a_write_a_chunk() {
     }
     conversation.go_on(&peer.pool()).await;
     for number in 0..30 {
-        let (first, data_frames) = counts.recv().await.unwrap();
+        let (first, data_frames) = soon(counts.recv()).await.unwrap();
         assert_eq!(first, number);
         // 18 of these fill a frame of 16 KiB.
         assert_eq!(data_frames, if number < 18 { 1 } else { 2 });
     }
     for number in 30..40 {
         conversation.send(vec![number; 640]).await;
-        let (_, data_frames) = counts.recv().await.unwrap();
+        let (_, data_frames) = soon(counts.recv()).await.unwrap();
         assert_eq!(data_frames, usize::from(number - 30) + 3);
     }
 }
@@ -332,12 +332,12 @@ async fn a_peer_that_does_not_read_makes_the_application_wait() {
     };
     let all = async {
         for number in 0..sent + 100 {
-            let Some(Event::Part(part)) = events.recv().await else {
+            let Some(Event::Part(part)) = soon(events.recv()).await else {
                 panic!("no part {number}");
             };
             assert_eq!(part.data[..4], number.to_be_bytes());
         }
-        assert_eq!(events.recv().await, Some(Event::End));
+        assert_eq!(soon(events.recv()).await, Some(Event::End));
     };
     tokio::join!(more, all);
     assert_eq!(conversation.end().await, LegEnd::Clean);
@@ -353,7 +353,7 @@ async fn aborting_does_not_wait_for_credit() {
     let began = Instant::now();
     conversation.abort();
     assert_eq!(
-        events.recv().await,
+        soon(events.recv()).await,
         Some(Event::Broken(Some(Reason::CANCEL)))
     );
     assert!(began.elapsed() < Duration::from_secs(1));
@@ -381,7 +381,7 @@ async fn closing_does_not_wait_for_credit_either() {
         Duration::from_millis(300),
     );
     assert_eq!(
-        events.recv().await,
+        soon(events.recv()).await,
         Some(Event::Broken(Some(Reason::CANCEL)))
     );
 }
@@ -454,7 +454,7 @@ async fn the_input_ends_after_the_output() {
     let conversation = Conversation::over(&peer.pool()).await;
     conversation.send(vec![0; 640]).await;
     while conversation.message().await.is_some() {}
-    assert_eq!(ends.recv().await, Some((Event::End, Event::Closed)));
+    assert_eq!(soon(ends.recv()).await, Some((Event::End, Event::Closed)));
     eventually("the connection's end", || peer.live() == 0).await;
 }
 
