@@ -337,6 +337,11 @@ mod tests {
 
     use super::*;
 
+    /// An event of the leg: what it is, where its window ends, its transcript.
+    type Given<'a> = (Event, i64, &'a str);
+    /// An event of the session: what comes before it, what it is, where its window ends.
+    type Expected = (Option<Event>, Event, i64);
+
     const fn heard(event: Event, start: i64, end: i64, transcript: &str) -> Heard<'_> {
         Heard {
             event,
@@ -427,7 +432,7 @@ mod tests {
     #[test]
     fn an_eager_end_is_confirmed_or_taken_back() {
         let events = [(StartOfTurn, 1, "a"), (EagerEndOfTurn, 3, "a")];
-        let cases: [(&[(Event, i64, &str)], &[(Option<Event>, Event, i64)]); 7] = [
+        let cases: [(&[Given<'_>], &[Expected]); 7] = [
             (&[(EndOfTurn, 4, "a")], &[(None, EndOfTurn, 4)]),
             (
                 &[(EndOfTurn, 4, "a b")],
