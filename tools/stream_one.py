@@ -3,10 +3,9 @@
 import asyncio
 import sys
 
+import deepgram_sagemaker
 from deepgram import AsyncDeepgramClient
 from deepgram.core.events import EventType
-
-import deepgram_sagemaker
 from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark import chunk

@@ -11,6 +11,7 @@ __all__ = [
     "DRIVER",
     "ENDED",
     "FULL",
+    "HELD",
     "READABLE",
     "WRITABLE",
     "Leg",

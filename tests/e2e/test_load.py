@@ -7,7 +7,7 @@ import pytest
 from deepgram.transport import restore_transport
 from deepgram_sagemaker.local import Watermark
 from e2e.processes import endpoint_elsewhere
-from sessions import client_of, session
+from sessions import Counted, client_of, session
 
 SESSIONS = 300
 CHUNKS = 200
@@ -37,12 +37,14 @@ async def _all_at_once():
         await session(client, 10)
 
         began = time.perf_counter()
-        heard = await asyncio.gather(*(session(client, CHUNKS, pace=PACE) for _ in range(SESSIONS)))
+        heard = await asyncio.gather(
+            *(session(client, CHUNKS, pace=PACE, heard=Counted()) for _ in range(SESSIONS))
+        )
         took = time.perf_counter() - began
 
         assert [each.errors for each in heard] == [[]] * SESSIONS
-        assert [each.numbers for each in heard] == [list(range(CHUNKS))] * SESSIONS
-        assert {len(each.finals) for each in heard} == {CHUNKS // 10}
+        assert [each.counted for each in heard] == [list(range(CHUNKS))] * SESSIONS
+        assert {each.results for each in heard} == {CHUNKS // 10}
         stats = endpoint.stats
         assert stats.accepted == SESSIONS + 1
         assert stats.most_live_streams == SESSIONS

@@ -26,6 +26,9 @@ const COUNTS: [(&str, &str); 2] = [
     ("billable_character_count", "total_billable_character_count"),
 ];
 
+/// Thirty years: a clock beyond it is nonsense, and so would be the sums.
+const MAX_MILLIS: i64 = 1_000_000_000_000;
+
 /// A turn that is not acknowledged.
 #[derive(Debug, Default)]
 struct Turn {
@@ -257,7 +260,7 @@ impl SpeakV2 {
         let leg_played = if leg.number == 0 {
             played
         } else {
-            (played - millis(self.shift)).max(0)
+            played.saturating_sub(millis(self.shift)).max(0)
         };
         interrupt.leg_played = Some(leg_played);
         let mut edits = Edits::default();
@@ -500,7 +503,9 @@ impl SpeakV2 {
         let interrupt = self.take_interrupt(journal, number);
         let mut clock = None;
         if let Some(node) = root.get("audio_played_ms")
-            && let Some(given) = node.integer()
+            && let Some(given) = node
+                .integer()
+                .filter(|given| (0..MAX_MILLIS).contains(given))
         {
             let played = match interrupt {
                 Some(Interrupt {
@@ -511,6 +516,7 @@ impl SpeakV2 {
                 Some(_) | None => given + millis(self.shift),
             };
             shift(&mut edits, Some(node), played - given);
+            let played = played.clamp(-MAX_MILLIS, MAX_MILLIS);
             clock = Some((played * 1000, given * 1000));
         }
         inbox.push(edits.apply_to(frame));
@@ -1005,6 +1011,29 @@ mod tests {
             session.say(warning("SYNTHESIS_RETRYING")).is_empty(),
             "said in this turn"
         );
+    }
+
+    #[test]
+    fn a_clock_that_makes_no_sense_is_passed_on() {
+        for played in ["-9223372036854775808", "9223372036854775807", "1e9", "null"] {
+            let mut session = Session::new(&[SPEAK, INTERRUPT]);
+            session.leg(1);
+            session.sound(10);
+            let answer = format!(r#"{{"type":"SpeechInterrupted","audio_played_ms":{played}}}"#);
+            assert_eq!(session.say(answer.clone()), [answer]);
+            session.turn("b", 10);
+        }
+        let mut session = Session::new(&[SPEAK]);
+        session.sound(10);
+        session.ask(&[
+            r#"{"type":"Interrupt","playback_offset":{"type":"time_ms","value":-9223372036854775808}}"#,
+        ]);
+        session.leg(1);
+        session.sound(10);
+        let frame = Frame::from(INTERRUPT);
+        let number = session.speak.interrupts[0].number;
+        assert!(session.speak.may_send(&session.leg, number));
+        session.speak.send(&session.leg, number, frame);
     }
 
     #[test]
