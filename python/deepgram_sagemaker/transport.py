@@ -42,6 +42,9 @@ __all__ = ["SageMakerTransport", "Services"]
 
 _logger = logging.getLogger("deepgram_sagemaker")
 
+_VERDICT = 0.05
+"""Seconds for which a refused `send` waits for the reason, which is on its way if there is one."""
+
 
 class Services:
     """What all sessions of one factory share."""
@@ -255,6 +258,8 @@ class _Driver:
         finally:
             self.senders -= 1
         if outcome == ENDED:
+            # The session may have failed a moment ago, and the driver be about to say why.
+            await asyncio.wait({self._task}, timeout=_VERDICT)
             self._raise_error()
             raise SessionClosedError(
                 "the session's input has ended: nothing can be sent after the closing "
