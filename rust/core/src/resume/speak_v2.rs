@@ -226,8 +226,12 @@ impl SpeakV2 {
         };
         let turn = self.requests.get(number).map_or(0, |request| request.turn);
         let active = self.turns.iter().find(|turn| !turn.leg.metadata);
-        if leg.number == 0 || active.is_none_or(|active| active.id > turn) {
+        let Some(active) = active.filter(|active| leg.number > 0 && active.id <= turn) else {
             return true;
+        };
+        // The application knows that it is over: it did not mean this one.
+        if active.told.metadata {
+            return false;
         }
         let said = self.speech.said();
         let played = interrupt
@@ -929,6 +933,23 @@ mod tests {
         let expected = r#"{"type":"SpeechInterrupted","audio_played_ms":130,"text_spoken":"x","metadata":{"speech_id":"b"}}"#;
         assert_eq!(answer, [expected]);
         assert!(session.speak.all_acked() && !session.speak.owes());
+    }
+
+    #[test]
+    fn an_interrupt_does_not_meet_a_turn_that_was_over() {
+        let mut session = Session::new(&[SPEAK, FLUSH]);
+        session.say(r#"{"type":"SpeechStarted","speech_id":"a"}"#);
+        session.sound(200);
+        session.say(r#"{"type":"SpeechMetadata","speech_id":"a","audio_duration_ms":200}"#);
+        session.ask(&[INTERRUPT]);
+        // The turn is said again for its Flushed alone.
+        assert_eq!(session.leg(1), [SPEAK, FLUSH]);
+        let interrupt = session.speak.interrupts[0].number;
+        session.say(r#"{"type":"SpeechStarted","speech_id":"b"}"#);
+        session.sound(200);
+        assert!(!session.speak.may_send(&session.leg, interrupt));
+        session.say(r#"{"type":"SpeechMetadata","speech_id":"b","audio_duration_ms":200}"#);
+        assert!(session.speak.may_send(&session.leg, interrupt));
     }
 
     #[test]
