@@ -87,6 +87,27 @@ fn an_old_leg_that_does_not_end_is_stopped() {
     assert_eq!(stage.sent(old), ["stop"]);
 }
 
+/// One whose pump cannot ask, because its peer takes nothing, is not wanted for longer either.
+#[test]
+fn an_old_leg_is_wanted_until_it_is_stopped() {
+    let (mut stage, old) = old();
+    stage.results(old, 0.0, 2.0, &[]);
+    stage.step();
+    let new = stage.session.leg_opened(stage.now);
+    assert!(stage.session.wants_leg(stage.now, old));
+    let due = stage
+        .session
+        .deadline()
+        .expect("when the old leg is stopped");
+    assert_eq!(due, stage.now + seconds(5.0));
+    stage.pass(5.0);
+    stage.session.tick(stage.now);
+    assert!(!stage.session.wants_leg(stage.now, old));
+    assert!(stage.session.wants_leg(stage.now, new));
+    stage.session.abort();
+    assert!(!stage.session.wants_leg(stage.now, new));
+}
+
 #[test]
 fn a_standby_takes_over_from_a_leg_that_fails() {
     let (mut stage, old) = old();

@@ -34,8 +34,8 @@ use crate::session::SharedSession;
 const WRITE: usize = 16 << 10;
 /// What an event adds to its frame, roughly.
 const EVENT: usize = 256;
-/// Room for a few chunks: it is used again and again.
-const BUFFER: usize = 4 << 10;
+/// Room for two chunks: it is used again and again.
+const BUFFER: usize = 2 << 10;
 /// A message of the service, joined from its parts, may be so large.
 const MAX_MESSAGE: usize = 16 << 20;
 /// How long a part may be on the way out: the service's frames are WebSocket frames at the
@@ -60,24 +60,15 @@ pub fn spawn(
         lease,
         permit,
     } = leg;
-    // At once: the leg that this one takes over from may be leaving.
-    session.join(permit);
-    let held = Arc::clone(engine);
-    engine.handle().spawn(async move {
-        pump(&session, id, exchange, signer).await;
-        drop(lease);
-        session.leave();
-        drop(held);
-    });
-}
-
-async fn pump(session: &SharedSession, id: LegId, exchange: Exchange, signer: EventSigner) {
     let Exchange {
         send,
-        recv,
+        mut recv,
         headers: _,
         line,
     } = exchange;
+    // At once: the leg that this one takes over from may be leaving.
+    session.join(permit);
+    let held = Arc::clone(engine);
     let mut outbound = Outbound {
         session,
         id,
@@ -88,17 +79,30 @@ async fn pump(session: &SharedSession, id: LegId, exchange: Exchange, signer: Ev
         unsent: Bytes::new(),
         alarm: Alarm::default(),
     };
+    // By reference: what a task is given by value it has room for twice.
+    engine.handle().spawn(async move {
+        pump(&mut outbound, &mut recv, &line).await;
+        drop(lease);
+        outbound.session.leave();
+        drop(held);
+    });
+}
+
+async fn pump(outbound: &mut Outbound, recv: &mut RecvStream, line: &Line) {
+    let id = outbound.id;
+    let shared = Arc::clone(&outbound.session);
+    let session = &*shared;
     let end = {
-        let mut inbound = pin!(receive(session, id, recv, &line));
+        let mut inbound = pin!(receive(session, id, recv, line));
         let mut sending = pin!(outbound.run());
-        let mut going_away = pin!(going_away(session, id, &line));
+        let mut going_away = pin!(going_away(session, id, line));
         tokio::select! {
             // What the service said explains more than that it no longer listens.
             biased;
             end = &mut inbound => Some(end),
             sent = &mut sending => match sent {
                 Ok(()) => None,
-                Err(failure) => explained(session, inbound, line.explain(failure)).await,
+                Err(failure) => explained(session, id, inbound, line.explain(failure)).await,
             },
             never = &mut going_away => match never {},
         }
@@ -125,21 +129,22 @@ async fn going_away(session: &SharedSession, id: LegId, line: &Line) -> Infallib
 /// The way out is broken: what comes in says why, if it says it soon. `None`: nobody asks.
 async fn explained(
     session: &SharedSession,
+    id: LegId,
     inbound: impl Future<Output = LegEnd>,
     failure: Failure,
 ) -> Option<LegEnd> {
     let mut alarm = Alarm::default();
     tokio::select! {
         end = timeout(EXPLANATION, inbound) => Some(end.unwrap_or_else(|_| ended_by(failure))),
-        () = dismissed(session, &mut alarm) => None,
+        () = dismissed(session, id, &mut alarm) => None,
     }
 }
 
-/// Keeps the session's clock until the session is over.
-async fn dismissed(session: &SharedSession, alarm: &mut Alarm) {
+/// Keeps the session's clock until the session is over, or has done with the leg.
+async fn dismissed(session: &SharedSession, id: LegId, alarm: &mut Alarm) {
     loop {
         let rung = session.rung();
-        let ControlFlow::Continue(due) = session.due() else {
+        let ControlFlow::Continue(due) = session.due(id) else {
             return;
         };
         tick_or(rung, session, alarm, due).await;
@@ -165,7 +170,9 @@ fn ended_by(failure: Failure) -> LegEnd {
         FailureKind::Reset | FailureKind::RefusedStream => LegEnd::Reset {
             code: failure.h2_code,
         },
-        FailureKind::GoAway => LegEnd::GoAway,
+        FailureKind::GoAway => LegEnd::GoAway {
+            code: failure.h2_code,
+        },
         FailureKind::Protocol => LegEnd::Protocol {
             detail: failure.detail,
         },
@@ -175,8 +182,8 @@ fn ended_by(failure: Failure) -> LegEnd {
     }
 }
 
-struct Outbound<'a> {
-    session: &'a SharedSession,
+struct Outbound {
+    session: Arc<SharedSession>,
     id: LegId,
     send: SendStream<Bytes>,
     signer: EventSigner,
@@ -201,11 +208,12 @@ enum Next {
     Stop,
 }
 
-impl Outbound<'_> {
+impl Outbound {
     /// Sends until the session wants the leg gone.
     async fn run(&mut self) -> Result<(), Failure> {
+        let session = Arc::clone(&self.session);
         loop {
-            let rung = self.session.rung();
+            let rung = session.rung();
             let next = self.fill()?;
             if !self.buffer.is_empty() {
                 let last = matches!(next, Next::End);
@@ -214,12 +222,12 @@ impl Outbound<'_> {
                     biased;
                     written = written => written?,
                     // No credit comes, and nobody waits for it any more.
-                    () = dismissed(self.session, &mut self.alarm) => return Ok(()),
+                    () = dismissed(&session, self.id, &mut self.alarm) => return Ok(()),
                 }
             }
             match next {
                 Next::More | Next::End => {}
-                Next::Wait(due) => tick_or(rung, self.session, &mut self.alarm, due).await,
+                Next::Wait(due) => tick_or(rung, &session, &mut self.alarm, due).await,
                 Next::Stop => return Ok(()),
             }
         }
@@ -280,7 +288,7 @@ impl Outbound<'_> {
 
     /// The leg has ended. What is left of its input: the signed empty event after the service's
     /// own end, or a reset, so that nothing of it lingers.
-    async fn finish(mut self) {
+    async fn finish(&mut self) {
         if self.signer.is_ended() {
             return;
         }
@@ -309,7 +317,12 @@ async fn write(
             if buffer.is_empty() {
                 return Ok(());
             }
+            let burst = buffer.len() > BUFFER;
             *unsent = buffer.split().freeze();
+            if burst {
+                // What a burst took is given back once it is written.
+                *buffer = BytesMut::with_capacity(BUFFER);
+            }
         }
         send.reserve_capacity(unsent.len());
         let mut room = send.capacity();
@@ -333,7 +346,7 @@ async fn write(
 }
 
 /// Takes what the service sends until it ends.
-async fn receive(session: &SharedSession, id: LegId, mut recv: RecvStream, line: &Line) -> LegEnd {
+async fn receive(session: &SharedSession, id: LegId, recv: &mut RecvStream, line: &Line) -> LegEnd {
     let mut inbound = Inbound {
         decoder: Decoder::new(Limits::default()),
         assembler: Assembler::new(MAX_MESSAGE),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dgsm_core::session::{Outcome, Session};
+use dgsm_core::session::{LegId, Outcome, Session};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
@@ -164,13 +164,16 @@ impl SharedSession {
         later(self.began, time)
     }
 
-    /// When the session wants to be ticked, if ever; a break when it is over, and its legs are to
-    /// go.
-    pub fn due(&self) -> ControlFlow<(), Option<Instant>> {
+    /// When the session wants to be ticked, if ever; a break when it is over, or has done with this
+    /// leg.
+    pub fn due(&self, leg: LegId) -> ControlFlow<(), Option<Instant>> {
+        let now = self.now();
         let session = self.lock();
         match session.outcome() {
-            Outcome::Open => ControlFlow::Continue(session.deadline().map(|due| self.instant(due))),
-            Outcome::Clean | Outcome::Failed(_) => ControlFlow::Break(()),
+            Outcome::Open if session.wants_leg(now, leg) => {
+                ControlFlow::Continue(session.deadline().map(|due| self.instant(due)))
+            }
+            Outcome::Open | Outcome::Clean | Outcome::Failed(_) => ControlFlow::Break(()),
         }
     }
 

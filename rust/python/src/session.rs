@@ -113,7 +113,7 @@ impl SessionFailure {
             Some(LegEnd::Exception { kind, message }) => {
                 (Some(kind.clone()), Some(message.clone()), None)
             }
-            Some(LegEnd::Reset { code }) => (None, None, *code),
+            Some(LegEnd::Reset { code } | LegEnd::GoAway { code }) => (None, None, *code),
             // What the container would have said, had it been asked for its reason.
             None if silent => (None, Some("NET-0001".to_owned()), None),
             _ => (None, None, None),

@@ -140,9 +140,14 @@ impl Session {
                 self.standby_wanted().map(|(at, _)| at),
             ]
         });
+        let retiring = self.legs.iter().map(|leg| match leg.role {
+            Role::Retiring { by } => Some(by),
+            Role::Standby | Role::Current | Role::Ended(_) => None,
+        });
         [self.finish_by, dormant, self.limit_waits_until()]
             .into_iter()
             .chain(current.into_iter().flatten())
+            .chain(retiring)
             .flatten()
             .filter(|at| *at > self.ticked)
             .min()

@@ -31,8 +31,8 @@ pub(super) enum Ending {
     Terminal,
 }
 
-/// A model's own failures are retried so often without progress.
-const MODEL_RETRIES: u32 = 3;
+/// What is probably not going to pass is retried so often without progress.
+const RETRY_FEW: Option<u32> = Some(3);
 
 /// ```text
 ///                               closing message   application   otherwise
@@ -41,12 +41,21 @@ const MODEL_RETRIES: u32 = 3;
 ///                                                               message; Reset with audio unacked;
 ///                                                               Dormant with nothing unacked
 ///   code 1008, DATA-…           Finished          Terminal      Terminal
-///   NET-0001                    Finished          Terminal      Reset
+///   NET-0001                    Finished          Terminal      Reset, 3×
 ///   other ModelStreamError      Finished          Reset, 3×     Reset, 3×
 ///   exception about the request Finished          Terminal      Terminal
+///   exception about the load    Finished          Reset         Reset
+///   other exception             Finished          Reset, 3×     Reset, 3×
+///   HTTP/2: this peer will not  Finished          Terminal      Terminal
+///   HTTP/2: makes no sense      Finished          Reset, 3×     Reset, 3×
+///   broken protocol             Finished          Reset, 3×     Reset, 3×
 ///   anything else               Finished          Reset         Reset
 /// ```
+///
+/// The driver's own table says the same of streams that never opened, and explains both.
 pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
+    const RESET: Ending = Ending::Reset { limit: None };
+    const FEW: Ending = Ending::Reset { limit: RETRY_FEW };
     if seen.answered {
         return Ending::Finished;
     }
@@ -54,38 +63,70 @@ pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
         LegEnd::Clean => clean(seen),
         LegEnd::ModelStreamError { code, message } => {
             let mentions = |word: &str| code.contains(word) || message.contains(word);
+            let out_of_silence = seen.silent && mentions("NET-0001");
             if in_order(end) {
                 clean(seen)
-            } else if code == "1008" || mentions("DATA-") {
+            } else if code == "1008" || mentions("DATA-") || out_of_silence {
                 Ending::Terminal
-            } else if mentions("NET-0001") {
-                if seen.silent {
-                    Ending::Terminal
-                } else {
-                    Ending::Reset { limit: None }
-                }
             } else {
-                Ending::Reset {
-                    limit: Some(MODEL_RETRIES),
-                }
+                FEW
             }
         }
         LegEnd::Exception { kind, .. } => {
-            let about_us = ["Validation", "AccessDenied", "Unauthorized", "Unrecognized"];
-            if about_us.iter().any(|word| kind.contains(word)) {
+            let is_about = |words: &[&str]| words.iter().any(|word| kind.contains(word));
+            if is_about(&REQUEST) {
                 Ending::Terminal
+            } else if is_about(&LOAD) {
+                RESET
             } else {
-                Ending::Reset { limit: None }
+                FEW
             }
         }
-        LegEnd::InternalStreamFailure { .. }
-        | LegEnd::Reset { .. }
-        | LegEnd::GoAway
-        | LegEnd::Dropped { .. }
-        | LegEnd::Protocol { .. }
-        | LegEnd::Stalled => Ending::Reset { limit: None },
+        LegEnd::Reset { code } => match code {
+            Some(HTTP_1_1_REQUIRED) => Ending::Terminal,
+            Some(code) if NONSENSE.contains(code) => FEW,
+            Some(_) | None => RESET,
+        },
+        LegEnd::GoAway { code } => match code {
+            Some(HTTP_1_1_REQUIRED | INADEQUATE_SECURITY) => Ending::Terminal,
+            Some(code) if NONSENSE.contains(code) => FEW,
+            Some(_) | None => RESET,
+        },
+        LegEnd::Protocol { .. } => FEW,
+        LegEnd::InternalStreamFailure { .. } | LegEnd::Dropped { .. } | LegEnd::Stalled => RESET,
     }
 }
+
+/// Parts of the names of exceptions that are about what was asked, or by whom.
+const REQUEST: [&str; 8] = [
+    "Validation",
+    "AccessDenied",
+    "NotAuthorized",
+    "Unrecognized",
+    "InvalidClientToken",
+    "Expired",
+    "Signature",
+    "MissingAuthentication",
+];
+
+/// Parts of the names of exceptions that are about how much is asked of the service just now.
+const LOAD: [&str; 7] = [
+    "Thrott",
+    "TooManyRequests",
+    "LimitExceeded",
+    "SlowDown",
+    "Unavailable",
+    "Internal",
+    "NotReady",
+];
+
+/// HTTP/2: the other side could not make sense of what it got: protocol, flow control, frame size,
+/// compression.
+const NONSENSE: [u32; 4] = [1, 3, 6, 9];
+/// HTTP/2: the other side does not accept this TLS.
+const INADEQUATE_SECURITY: u32 = 12;
+/// HTTP/2: the other side wants something else.
+const HTTP_1_1_REQUIRED: u32 = 13;
 
 fn clean(seen: Circumstances) -> Ending {
     if seen.close_sent {
@@ -105,7 +146,7 @@ pub(super) fn in_order(end: &LegEnd) -> bool {
         LegEnd::InternalStreamFailure { .. }
         | LegEnd::Exception { .. }
         | LegEnd::Reset { .. }
-        | LegEnd::GoAway
+        | LegEnd::GoAway { .. }
         | LegEnd::Dropped { .. }
         | LegEnd::Protocol { .. }
         | LegEnd::Stalled => false,
@@ -154,11 +195,15 @@ mod tests {
     fn the_table() {
         const RESET: Ending = Ending::Reset { limit: None };
         const LIMITED: Ending = Ending::Reset { limit: Some(3) };
+        const END: Ending = Ending::Terminal;
         let dropped = LegEnd::Dropped {
             detail: "broken pipe".into(),
         };
         let failure = LegEnd::InternalStreamFailure {
             message: "m".into(),
+        };
+        let garbage = LegEnd::Protocol {
+            detail: "a wrong CRC".into(),
         };
         let silence = model("1011", "NET-0001 Deepgram did not receive audio");
         let bad_data = model("1011", "DATA-0000: cannot decode");
@@ -170,30 +215,25 @@ mod tests {
                 Ending::Dormant,
                 Ending::Unanswered,
             ),
-            (
-                model("1008", "policy"),
-                Ending::Terminal,
-                Ending::Terminal,
-                Ending::Terminal,
-            ),
-            (
-                bad_data,
-                Ending::Terminal,
-                Ending::Terminal,
-                Ending::Terminal,
-            ),
-            (silence, RESET, Ending::Terminal, RESET),
+            (model("1008", "policy"), END, END, END),
+            (bad_data, END, END, END),
+            (silence, LIMITED, Ending::Terminal, LIMITED),
             (model("1011", "internal"), LIMITED, LIMITED, LIMITED),
-            (
-                exception("ValidationException"),
-                Ending::Terminal,
-                Ending::Terminal,
-                Ending::Terminal,
-            ),
+            (exception("ValidationException"), END, END, END),
+            (exception("AccessDeniedException"), END, END, END),
             (exception("ThrottlingException"), RESET, RESET, RESET),
+            (exception("ModelNotReadyException"), RESET, RESET, RESET),
+            (exception("NovelException"), LIMITED, LIMITED, LIMITED),
             (failure, RESET, RESET, RESET),
             (LegEnd::Reset { code: Some(2) }, RESET, RESET, RESET),
-            (LegEnd::GoAway, RESET, RESET, RESET),
+            (LegEnd::Reset { code: Some(1) }, LIMITED, LIMITED, LIMITED),
+            (LegEnd::Reset { code: Some(11) }, RESET, RESET, RESET),
+            (LegEnd::Reset { code: Some(13) }, END, END, END),
+            (LegEnd::GoAway { code: None }, RESET, RESET, RESET),
+            (LegEnd::GoAway { code: Some(0) }, RESET, RESET, RESET),
+            (LegEnd::GoAway { code: Some(1) }, LIMITED, LIMITED, LIMITED),
+            (LegEnd::GoAway { code: Some(12) }, END, END, END),
+            (garbage, LIMITED, LIMITED, LIMITED),
             (dropped, RESET, RESET, RESET),
             (LegEnd::Stalled, RESET, RESET, RESET),
         ] {

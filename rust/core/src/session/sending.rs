@@ -43,6 +43,18 @@ impl Session {
         }
     }
 
+    /// Whether a leg still has something to send, now or later. One whose way out is blocked by
+    /// its peer is not waited for when it has not: [`Session::poll_send`] says what is left to do.
+    #[must_use]
+    pub fn wants_leg(&self, now: Duration, leg: LegId) -> bool {
+        self.find(leg)
+            .is_some_and(|index| match self.legs[index].role {
+                Role::Standby | Role::Current => true,
+                Role::Retiring { by } => now < by,
+                Role::Ended(_) => false,
+            })
+    }
+
     fn send_current(&mut self, now: Duration, index: usize) -> SendStep {
         let interval = self.settings.keepalive_interval;
         let leg = &mut self.legs[index];

@@ -88,7 +88,10 @@ pub enum LegEnd {
         code: Option<u32>,
     },
     /// The connection went away in order without serving the stream to its end.
-    GoAway,
+    GoAway {
+        /// The HTTP/2 error code.
+        code: Option<u32>,
+    },
     /// The connection broke.
     Dropped {
         /// What was seen.
@@ -113,7 +116,7 @@ impl LegEnd {
             Self::InternalStreamFailure { .. } => "internal_stream_failure",
             Self::Exception { .. } => "exception",
             Self::Reset { .. } => "reset",
-            Self::GoAway => "goaway",
+            Self::GoAway { .. } => "goaway",
             Self::Dropped { .. } => "dropped",
             Self::Protocol { .. } => "protocol",
             Self::Stalled => "stalled",
@@ -136,7 +139,15 @@ impl fmt::Display for LegEnd {
                 write!(out, "the stream was reset (HTTP/2 error {code})")
             }
             Self::Reset { code: None } => write!(out, "the stream was reset"),
-            Self::GoAway => write!(out, "the service closed the connection"),
+            Self::GoAway {
+                code: None | Some(0),
+            } => write!(out, "the service closed the connection"),
+            Self::GoAway { code: Some(code) } => {
+                write!(
+                    out,
+                    "the service closed the connection (HTTP/2 error {code})"
+                )
+            }
             Self::Dropped { detail } => write!(out, "the connection broke: {detail}"),
             Self::Protocol { detail } => write!(out, "the service broke the protocol: {detail}"),
             Self::Stalled => write!(out, "the service stopped answering"),

@@ -294,7 +294,7 @@ impl<S: Server> World<'_, S> {
                         detail: "cut".into(),
                     });
                 }
-                FaultKind::GoAway => line.ending = Some(LegEnd::GoAway),
+                FaultKind::GoAway => line.ending = Some(LegEnd::GoAway { code: Some(0) }),
                 FaultKind::EarlyEnd => line.ending = Some(LegEnd::Clean),
                 FaultKind::ModelError => {
                     said.push(server.error());

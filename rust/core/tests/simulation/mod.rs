@@ -384,7 +384,7 @@ impl World<'_> {
                     detail: "cut".into(),
                 });
             }
-            FaultKind::GoAway => line.ending = Some(LegEnd::GoAway),
+            FaultKind::GoAway => line.ending = Some(LegEnd::GoAway { code: Some(0) }),
             FaultKind::EarlyEnd => line.ending = Some(LegEnd::Clean),
             FaultKind::EarlyEndAnswered => {
                 let metadata = r#"{"type":"Metadata","duration":1.0}"#.to_owned();

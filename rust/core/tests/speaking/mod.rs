@@ -334,7 +334,7 @@ impl World {
                         code: "1011".into(),
                         message: "oops".into(),
                     },
-                    FaultKind::GoAway => LegEnd::GoAway,
+                    FaultKind::GoAway => LegEnd::GoAway { code: Some(0) },
                     FaultKind::Draining => {
                         if !std::mem::replace(&mut leg.draining, true) {
                             self.session.leg_going_away(self.now, leg.id);

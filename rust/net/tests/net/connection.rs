@@ -54,7 +54,7 @@ async fn a_goaway_that_does_not_cover_the_stream() {
             raw.write(&[goaway(0, code)]).await;
             raw.drain().await;
         });
-        assert_eq!(end.await, LegEnd::GoAway);
+        assert_eq!(end.await, LegEnd::GoAway { code: Some(code) });
     }
 }
 
@@ -66,7 +66,7 @@ async fn a_goaway_that_covers_the_stream_and_then_the_end() {
             raw.write(&[goaway(STREAM, code)]).await;
             raw.leave().await;
         });
-        assert_eq!(end.await, LegEnd::GoAway);
+        assert_eq!(end.await, LegEnd::GoAway { code: Some(code) });
     }
 }
 

@@ -11,7 +11,7 @@ use h2::Reason;
 use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 
-use crate::client::{Conversation, eventually, soon};
+use crate::client::{Conversation, eventually, open, soon};
 use crate::peer::{DATA, Event, Events, Peer, STREAM, accept, event, frame, goaway, text};
 
 /// A peer that sends this, in these pieces, and ends.
@@ -384,6 +384,42 @@ async fn closing_does_not_wait_for_credit_either() {
         soon(events.recv()).await,
         Some(Event::Broken(Some(Reason::CANCEL)))
     );
+}
+
+/// A leg that the session has given up is gone, and so is its permit, though its peer gives no
+/// credit for what is on its way.
+#[tokio::test]
+async fn a_leg_left_behind_does_not_wait_for_credit() {
+    let (told, mut events) = mpsc::unbounded_channel();
+    let peer = tight(Arc::default(), told).await;
+    let pool = peer.pool_with(|limits| {
+        limits.max_concurrency = 1;
+        limits.acquire_timeout = Duration::from_secs(5);
+    });
+    let settings = Settings {
+        stall_timeout: Some(Duration::from_millis(200)),
+        ..Settings::default()
+    };
+    let query = "encoding=linear16&sample_rate=16000";
+    let conversation = Conversation::with(settings, "v1/listen", query);
+    conversation.go_on(&pool).await;
+    let wants_another = async {
+        loop {
+            conversation.send(vec![0; 10_000]).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let now = conversation.shared.now();
+            let step = conversation.shared.lock().step(now);
+            if step == (Step::Open { standby: false }) {
+                break;
+            }
+        }
+    };
+    soon(wants_another).await;
+    assert_eq!(
+        soon(events.recv()).await,
+        Some(Event::Broken(Some(Reason::CANCEL)))
+    );
+    open(&pool).await.expect("the permit of the first");
 }
 
 /// Messages that nobody reads: the peer has to wait, and aborting ends the wait.
