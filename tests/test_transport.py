@@ -800,6 +800,61 @@ def test_a_forked_child_streams_with_the_inherited_factory(monkeypatch, when):
         assert endpoint.stats.accepted == {"before": 1, "after": 3, "during": 2}[when]
 
 
+INHERITED = """
+import asyncio, gc, os, sys
+from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
+from deepgram_sagemaker.local.watermark import chunk
+from sessions import LISTEN_URL
+
+uri, ca = sys.argv[1:]
+config = SageMakerConfig("local", "us-east-1", endpoint_uri=uri, ca_bundle=ca, proxy="")
+factory = SageMakerTransportFactory(config=config)
+used = []
+
+class Locked:
+    # The native session, its lock held for ever: whoever calls it would never come back.
+    def __getattr__(self, name):
+        used.append(name)
+        raise RuntimeError(name)
+
+async def begin():
+    transport = factory(LISTEN_URL, {})
+    for number in range(10):
+        await transport.send(chunk(number, 640))
+    assert "Results" in await transport.recv()
+    return transport
+
+loop = asyncio.new_event_loop()
+transport = loop.run_until_complete(begin())
+pid = os.fork()
+if not pid:
+    driver = transport._driver
+    driver.session = Locked()
+    # What collecting it does, of which nobody knows when it happens.
+    driver._task.get_coro().close()
+    del transport, factory, loop
+    gc.collect()
+    print(used, flush=True)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+loop.run_until_complete(transport.close())
+loop.close()
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+def test_a_forked_child_lets_go_of_its_parents_sessions_without_a_touch(monkeypatch):
+    with LocalEndpoint() as endpoint:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", endpoint.credentials.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", endpoint.credentials.secret_access_key)
+        # asyncio says that a task was destroyed while pending, and Python that a thread was
+        # running: they know nothing of forks.
+        run = run_script(INHERITED, endpoint.uri, endpoint.ca_bundle, strict=False)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.split("\n") == ["[]", "done", ""]
+
+
 EXIT = """
 import asyncio, sys, time
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory

@@ -362,16 +362,27 @@ class _Driver:
             self._cut()
             raise
         finally:
-            self._log()
-            self._hub.unregister(self._token)
             self.is_over = True
-            self._services.ended(self)
-            self._wake(READABLE | WRITABLE)
+            if self._is_ours:
+                self._log()
+                self._hub.unregister(self._token)
+                self._services.ended(self)
+                self._wake(READABLE | WRITABLE)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this is the process that began it.
+
+        A forked child has a copy of everything but the engine's thread, which may have held the
+        native session's lock just then: nobody would ever release it.
+        """
+        return self.process == os.getpid()
 
     def _cut(self) -> None:
         """Nobody drives the session any more: its legs must not go on without."""
         self.is_cut = True
-        self.session.abort()
+        if self._is_ours:
+            self.session.abort()
 
     async def _stop_opening(self) -> None:
         """Cancels the leg on its way, if there is one, and sees it end."""
