@@ -41,7 +41,7 @@ def tool(name):
 @pytest.fixture(scope="session")
 def hot_path():
     """The program of `benches/hot_path.rs`."""
-    build = [tool("cargo"), "build", "--quiet", "--package", "dgsm-core", "--example", "hot_path"]
+    build = [tool("cargo"), "build", "--quiet", "--workspace", "--example", "hot_path"]
     messages = subprocess.run(
         [*build, "--message-format", "json"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
