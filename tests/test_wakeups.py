@@ -7,13 +7,13 @@ import os
 import weakref
 
 import pytest
-from deepgram_sagemaker._native import Pool, Waker
+from deepgram_sagemaker._native import Pool, Turn, Waker
 from deepgram_sagemaker.wakeups import Hub
 from sessions import run_script
 
 
 class Poster:
-    """Posts a token from the engine's side: a pool that cannot connect, over and over."""
+    """Posts a token from the engine's side: a pool that has a turn for everybody."""
 
     def __init__(self, hub):
         self.hub = hub
@@ -31,14 +31,12 @@ class Poster:
             ping_after=20.0,
             ping_within=10.0,
         )
-        self.openings = []
+        self.kept = []
 
     def post(self, token):
-        opening = self.pool.open(
-            "127.0.0.1:1", "/", [], with_permit=True, waker=self.hub.waker, token=token
-        )
-        self.openings.append(opening)
-        return opening
+        acquiring = self.pool.acquire(with_permit=True, waker=self.hub.waker, token=token)
+        self.kept.append(acquiring)
+        return acquiring
 
 
 async def test_a_hub_for_each_loop_and_one_only():
@@ -78,15 +76,15 @@ async def test_what_posts_is_done_when_its_handler_runs():
     done = asyncio.Event()
 
     def woken():
-        outcomes.append(opening.take())
+        outcomes.append(acquiring.take())
         done.set()
 
     token = hub.register(woken)
-    opening = poster.post(token)
+    acquiring = poster.post(token)
     await done.wait()
-    assert outcomes[0].kind == "connect"
+    assert type(outcomes[0]) is Turn
     # Once.
-    assert opening.take() is None
+    assert acquiring.take() is None
     hub.unregister(token)
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "HELD",
     "READABLE",
     "WRITABLE",
+    "Acquiring",
     "Leg",
     "LocalServer",
     "LocalStream",
@@ -23,6 +24,7 @@ __all__ = [
     "Session",
     "SessionFailure",
     "Step",
+    "Turn",
     "Waker",
     "__version__",
     "watermark",
@@ -81,17 +83,40 @@ class Pool:
         ping_after: float,
         ping_within: float,
     ) -> Pool: ...
+    def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
+        """Waits, elsewhere, for the right to open a stream; then posts the token."""
+
+@final
+class Acquiring:
+    """A turn on its way."""
+
+    def take(self) -> Turn | OpenFailure | None:
+        """The outcome, once; None while there is none, and after `cancel`."""
+
+    def cancel(self) -> None:
+        """Stops waiting; a turn that was not taken is given back."""
+
+@final
+class Turn:
+    """The right to open one stream."""
+
     def open(
         self,
         authority: str,
         path: str,
         headers: list[tuple[str, str]],
         *,
-        with_permit: bool,
         waker: Waker,
         token: int,
     ) -> Opening:
-        """Sends a POST and waits, elsewhere, for its response headers; then posts the token."""
+        """Sends a POST and waits, elsewhere, for its response headers; then posts the token.
+
+        Raises:
+            RuntimeError: It has opened a stream already, or was released.
+        """
+
+    def release(self) -> None:
+        """Gives it back, if it has not opened a stream."""
 
 @final
 class Opening:

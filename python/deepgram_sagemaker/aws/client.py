@@ -18,7 +18,7 @@ import base64
 import copy
 import os
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from aws_sdk_sagemaker_runtime_http2.config import AsyncSageMakerRuntimeHTTP2Config
@@ -45,9 +45,12 @@ from .endpoints import EndpointResolver, resolve_ca_bundle, resolve_endpoint_uri
 from .failures import Failure, classify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smithy_core.interfaces import URI
     from smithy_http.aio.interfaces import HTTPRequest
 
+    from deepgram_sagemaker._native import Turn, Waker
     from deepgram_sagemaker.config import SageMakerConfig
     from deepgram_sagemaker.credentials import Identity
     from deepgram_sagemaker.errors import SageMakerError
@@ -100,9 +103,33 @@ class LegClient:
             SageMakerError: What the failure is classified as. Cancelling leaves nothing behind.
         """
         operation = await self._configured()
+        # Before the request is made: it is signed when it can be sent, and a burst's requests do
+        # not all lie about at once.
+        turn = await self._turn(invocation, standby=standby)
+        try:
+            return await self._invoke(operation, invocation, identity, turn)
+        finally:
+            turn.release()
+
+    async def _turn(self, invocation: Invocation, *, standby: bool) -> Turn:
+        pool = self._shared_pool()
+        acquired: Turn | OpenFailure = await _outcome(
+            lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token)
+        )
+        if isinstance(acquired, OpenFailure):
+            raise self._explained(_described(acquired), invocation)
+        return acquired
+
+    async def _invoke(
+        self,
+        operation: AsyncSageMakerRuntimeHTTP2Config,
+        invocation: Invocation,
+        identity: Identity,
+        turn: Turn,
+    ) -> Leg:
         leg_operation = copy.copy(operation)
         leg_operation.aws_credentials_identity_resolver = _FrozenIdentity(identity)
-        transport = _LegTransport(self._shared_pool(), standby=standby)
+        transport = _LegTransport(turn)
         assert operation.protocol is not None  # noqa: S101 - the SDK resolves a default
         assert operation.endpoint_resolver is not None  # noqa: S101 - set by us
         assert operation.auth_scheme_resolver is not None  # noqa: S101 - the SDK's default
@@ -233,7 +260,7 @@ class _NoTransport:
 
 
 class _LegTransport:
-    """The SDK's transport for one request, over the shared pool.
+    """The SDK's transport for one request, whose turn it is.
 
     Attributes:
         leg: The accepted stream, once there is one.
@@ -244,9 +271,8 @@ class _LegTransport:
     TIMEOUT_EXCEPTIONS: tuple[type[Exception], ...] = ()
     SUPPORTS_DUPLEX_STREAMING: ClassVar[Literal[True]] = True
 
-    def __init__(self, pool: Pool, *, standby: bool) -> None:
-        self._pool = pool
-        self._standby = standby
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
         self.leg: Leg | None = None
         self.failure: Failure | None = None
         self.seed_signature = ""
@@ -266,14 +292,7 @@ class _LegTransport:
                 self.leg = opened
                 return HTTPResponse(status=200, fields=tuples_to_fields(opened.headers), body=b"")
             case OpenFailure():
-                self.failure = Failure(
-                    kind=opened.kind,
-                    detail=opened.detail,
-                    h2_code=opened.h2_code,
-                    status=opened.status,
-                    headers=dict(opened.headers),
-                    body=opened.body,
-                )
+                self.failure = _described(opened)
                 if opened.status is None:
                     raise ConnectionError(opened.detail)
                 return HTTPResponse(status=opened.status, fields=Fields(), body=opened.body)
@@ -281,23 +300,46 @@ class _LegTransport:
     async def _opened(self, destination: URI, headers: list[tuple[str, str]]) -> Leg | OpenFailure:
         # As it was signed: without a port that is the scheme's own.
         authority = destination.netloc.removesuffix(f":{_HTTPS_PORT}")
-        hub = Hub.running()
-        done = asyncio.Event()
-        token = hub.register(done.set)
-        opening = self._pool.open(
-            authority,
-            destination.path or "/",
-            headers,
-            with_permit=not self._standby,
-            waker=hub.waker,
-            token=token,
+        return await _outcome(
+            lambda waker, token: self._turn.open(
+                authority, destination.path or "/", headers, waker=waker, token=token
+            )
         )
+
+
+class _Pending[T](Protocol):
+    """What the engine works on."""
+
+    def take(self) -> T | None: ...
+
+    def cancel(self) -> None: ...
+
+
+async def _outcome[T](begin: Callable[[Waker, int], _Pending[T]]) -> T:
+    """Begins something and waits for what comes of it. Cancelling leaves nothing behind."""
+    hub = Hub.running()
+    done = asyncio.Event()
+    token = hub.register(done.set)
+    try:
+        pending = begin(hub.waker, token)
         try:
             await done.wait()
-            opened = opening.take()
-            assert opened is not None  # noqa: S101 - it is what posts the token
-            return opened
+            outcome = pending.take()
+            assert outcome is not None  # noqa: S101 - it is what posts the token
+            return outcome
         finally:
             # Cancelled or not: what was not taken is closed.
-            opening.cancel()
-            hub.unregister(token)
+            pending.cancel()
+    finally:
+        hub.unregister(token)
+
+
+def _described(failure: OpenFailure) -> Failure:
+    return Failure(
+        kind=failure.kind,
+        detail=failure.detail,
+        h2_code=failure.h2_code,
+        status=failure.status,
+        headers=dict(failure.headers),
+        body=failure.body,
+    )

@@ -29,7 +29,7 @@ impl Connection {
     /// Has `connection` driven to its end, on the engine.
     pub(crate) fn spawn<T>(
         requests: SendRequest<Bytes>,
-        connection: h2::client::Connection<Watched<T>>,
+        mut connection: h2::client::Connection<Watched<T>>,
         line: Arc<Line>,
         ping: Ping,
         dialled: Instant,
@@ -39,13 +39,14 @@ impl Connection {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let requests = Arc::new(requests);
-        engine.handle().spawn(drive(
-            connection,
-            ping,
-            Arc::clone(&line),
-            Arc::downgrade(&requests),
-            Arc::clone(engine),
-        ));
+        let (heard, weak) = (Arc::clone(&line), Arc::downgrade(&requests));
+        // What is still to be flushed when the last session lets go is flushed.
+        let held = Arc::clone(engine);
+        // By reference: what a task is given by value it has room for twice.
+        engine.handle().spawn(async move {
+            drive(&mut connection, ping, &heard, &weak).await;
+            drop(held);
+        });
         Self {
             requests,
             line,
@@ -145,17 +146,15 @@ impl Line {
     }
 }
 
-/// Runs a connection to its end. It holds the engine: what is still to be flushed when the last
-/// session lets go is flushed.
+/// Runs a connection to its end.
 ///
 /// A peer that is heard is never pinged. One that falls silent is pinged after `ping.after`, and
 /// given up when nothing at all comes for another `ping.within`.
 async fn drive<T>(
-    mut connection: h2::client::Connection<Watched<T>>,
+    connection: &mut h2::client::Connection<Watched<T>>,
     ping: Ping,
-    line: Arc<Line>,
-    requests: Weak<SendRequest<Bytes>>,
-    _engine: Arc<Engine>,
+    line: &Line,
+    requests: &Weak<SendRequest<Bytes>>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -167,7 +166,7 @@ async fn drive<T>(
     let mut pinged = false;
     let mut timer = pin!(sleep_until(later(heard_at, ping.after)));
     let farewell = std::future::poll_fn(|cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
+        let polled = Pin::new(&mut *connection).poll(cx);
         if line.fresh.swap(false, Ordering::Relaxed) {
             line.hear();
             heard_at = Instant::now();

@@ -1,12 +1,14 @@
 //! The pool: who may open a stream, and on which connection.
 //!
 //! ```text
-//! open ─▶ permit (max_concurrency, first come first served)
-//!      ─▶ a connection with room, or a turn to shake hands and a new one
-//!      └──── connection_acquire_timeout ────┘└── connection_timeout ──┘
-//!      ─▶ request ─▶ response headers
-//!         └─ subscription_timeout ─┘
+//! acquire ─▶ permit (max_concurrency, first come first served) ─▶ a turn to shake hands
+//!         └───────────────────── connection_acquire_timeout ────────────────────────┘
+//! open ─▶ a connection with room, or a new one ─▶ request ─▶ response headers
+//!         └──────── connection_timeout ────────┘  └─ subscription_timeout ─┘
 //! ```
+//! Two steps, so that a burst's requests are made and signed when it is their turn: neither do the
+//! signatures grow old while they wait, nor do hundreds of requests lie about at once.
+//!
 //! A connection closes when its last stream ends. Idle ones are not kept: the service ends every
 //! connection after 30 minutes, so an old one would cost its next leg part of its life.
 
@@ -93,6 +95,15 @@ pub struct Lease {
 #[derive(Debug)]
 pub struct Permit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
+/// The right to open one stream. Given back when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    pool: Arc<Pool>,
+    permit: Option<Permit>,
+    /// One of `max_handshakes`, until the connection is there.
+    handshake: OwnedSemaphorePermit,
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut shared = self
@@ -134,70 +145,37 @@ impl Pool {
         })
     }
 
-    /// Opens a stream on the engine. `with_permit` is false for a standby leg, whose session has
-    /// one already.
-    pub fn open(
+    /// Waits on the engine for the right to open a stream. `with_permit` is false for a standby
+    /// leg, whose session has one already.
+    pub fn acquire(
         self: &Arc<Self>,
-        engine: &Arc<Engine>,
-        request: Request<()>,
+        engine: &Engine,
         with_permit: bool,
         waiter: Arc<dyn Wake>,
-    ) -> Opening {
-        let outcome = Arc::new(Mutex::new(None));
-        let task = {
-            let pool = Arc::clone(self);
-            let outcome = Arc::clone(&outcome);
-            let held = Arc::clone(engine);
-            engine.handle().spawn(async move {
-                let result = pool.opened(&held, request, with_permit).await;
-                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                waiter.wake();
-            })
-        };
-        Opening {
-            outcome,
-            task: task.abort_handle(),
-        }
+    ) -> Pending<Turn> {
+        let pool = Arc::clone(self);
+        Pending::spawn(
+            engine,
+            waiter,
+            async move { pool.acquired(with_permit).await },
+        )
     }
 
-    async fn opened(
-        self: &Arc<Self>,
-        engine: &Arc<Engine>,
-        request: Request<()>,
-        with_permit: bool,
-    ) -> Result<OpenLeg, Failure> {
-        let acquire_by = later(Instant::now(), self.limits.acquire_timeout);
+    async fn acquired(self: Arc<Self>, with_permit: bool) -> Result<Turn, Failure> {
+        let by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
-            let permit = self
-                .turn(&self.permits, acquire_by, "max_concurrency")
-                .await?;
+            let permit = self.turn(&self.permits, by, "max_concurrency").await?;
             Some(Permit(permit))
         } else {
             None
         };
-        let lease = self.lease();
-        let dial = || self.dialled(engine, acquire_by);
-        let exchanged = match lease.slot.connection.get_or_try_init(dial).await? {
-            Ok(connection) => {
-                let deadlines = Deadlines {
-                    heard_by: later(connection.dialled(), self.limits.connection_timeout),
-                    connection_timeout: self.limits.connection_timeout,
-                    subscription_timeout: self.limits.subscription_timeout,
-                };
-                exchange(connection, request, deadlines).await
-            }
-            Err(failure) => Err(failure.clone()),
-        };
-        let exchange = exchanged.inspect_err(|failure| {
-            // An answer says nothing against the connection; anything else may.
-            if failure.kind != FailureKind::HttpStatus {
-                self.forget(&lease.slot);
-            }
-        })?;
-        Ok(OpenLeg {
-            exchange,
-            lease,
+        let handshake = self
+            .turn(&self.handshakes, by, "handshakes under way")
+            .await?;
+        Ok(Turn {
+            pool: self,
             permit,
+            handshake,
         })
     }
 
@@ -227,17 +205,9 @@ impl Pool {
         shared.retain(|slot| !Arc::ptr_eq(slot, unwanted));
     }
 
-    /// A turn, which is this caller's own to wait for, and a dial, which others may wait for too.
-    async fn dialled(
-        &self,
-        engine: &Arc<Engine>,
-        acquire_by: Instant,
-    ) -> Result<Result<Connection, Failure>, Failure> {
-        let _turn = self
-            .turn(&self.handshakes, acquire_by, "handshakes under way")
-            .await?;
+    async fn dialled(&self, engine: &Arc<Engine>) -> Result<Connection, Failure> {
         let dial = dial(&self.target, self.limits.max_streams_per_connection, engine);
-        Ok(timeout(self.limits.connection_timeout, dial)
+        timeout(self.limits.connection_timeout, dial)
             .await
             .unwrap_or_else(|_| {
                 Err(Failure::new(
@@ -247,7 +217,7 @@ impl Pool {
                         self.target.host, self.target.port, self.limits.connection_timeout
                     ),
                 ))
-            }))
+            })
     }
 
     async fn turn(
@@ -271,16 +241,85 @@ impl Pool {
     }
 }
 
-/// A stream being opened. Dropping it cancels.
+impl Turn {
+    /// Opens a stream on the engine.
+    pub fn open(
+        self,
+        engine: &Arc<Engine>,
+        request: Request<()>,
+        waiter: Arc<dyn Wake>,
+    ) -> Pending<OpenLeg> {
+        let held = Arc::clone(engine);
+        Pending::spawn(
+            engine,
+            waiter,
+            async move { self.opened(&held, request).await },
+        )
+    }
+
+    async fn opened(self, engine: &Arc<Engine>, request: Request<()>) -> Result<OpenLeg, Failure> {
+        let Self {
+            pool,
+            permit,
+            handshake,
+        } = self;
+        let lease = pool.lease();
+        let dial = || pool.dialled(engine);
+        let connection = lease.slot.connection.get_or_init(dial).await;
+        drop(handshake);
+        let exchanged = match connection {
+            Ok(connection) => {
+                let deadlines = Deadlines {
+                    heard_by: later(connection.dialled(), pool.limits.connection_timeout),
+                    connection_timeout: pool.limits.connection_timeout,
+                    subscription_timeout: pool.limits.subscription_timeout,
+                };
+                exchange(connection, request, deadlines).await
+            }
+            Err(failure) => Err(failure.clone()),
+        };
+        let exchange = exchanged.inspect_err(|failure| {
+            // An answer says nothing against the connection; anything else may.
+            if failure.kind != FailureKind::HttpStatus {
+                pool.forget(&lease.slot);
+            }
+        })?;
+        Ok(OpenLeg {
+            exchange,
+            lease,
+            permit,
+        })
+    }
+}
+
+/// What the engine works on. Dropping it cancels.
 #[derive(Debug)]
-pub struct Opening {
-    outcome: Arc<Mutex<Option<Result<OpenLeg, Failure>>>>,
+pub struct Pending<T> {
+    outcome: Arc<Mutex<Option<Result<T, Failure>>>>,
     task: AbortHandle,
 }
 
-impl Opening {
+impl<T: Send + 'static> Pending<T> {
+    fn spawn(
+        engine: &Engine,
+        waiter: Arc<dyn Wake>,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Self {
+        let outcome = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&outcome);
+        let task = engine.handle().spawn(async move {
+            let result = work.await;
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            waiter.wake();
+        });
+        Self {
+            outcome,
+            task: task.abort_handle(),
+        }
+    }
+
     /// What came of it, once; `None` while it goes on.
-    pub fn take(&self) -> Option<Result<OpenLeg, Failure>> {
+    pub fn take(&self) -> Option<Result<T, Failure>> {
         self.outcome
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -288,7 +327,7 @@ impl Opening {
     }
 }
 
-impl Drop for Opening {
+impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -17,7 +17,7 @@ mod _native {
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
-    use crate::pool::{Leg, OpenFailure, Opening, Pool};
+    use crate::pool::{Acquiring, Leg, OpenFailure, Opening, Pool, Turn};
     #[pymodule_export]
     use crate::session::{Session, SessionFailure, Step};
     #[pymodule_export]

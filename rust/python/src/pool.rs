@@ -1,7 +1,7 @@
-//! `Pool`, `Opening`, `Leg`, `OpenFailure`: opening streams.
+//! `Pool`, `Acquiring`, `Turn`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that order.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dgsm_core::signing::EventSigner;
@@ -9,7 +9,7 @@ use dgsm_net::dial::{Ping, Proxy, Target};
 use dgsm_net::engine::Engine;
 use dgsm_net::exchange::Exchange;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{Limits, OpenLeg};
+use dgsm_net::pool::{Limits, OpenLeg, Pending};
 use dgsm_net::{Wake, tls};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -103,14 +103,68 @@ impl Pool {
         })
     }
 
+    /// Waits, elsewhere, for the right to open a stream; then posts the token.
+    #[pyo3(signature = (*, with_permit, waker, token))]
+    fn acquire(&self, with_permit: bool, waker: &Waker, token: u64) -> PyResult<Acquiring> {
+        let engine = Engine::shared()?;
+        let ring = Ring::new(waker, token);
+        Ok(Acquiring {
+            acquiring: Mutex::new(Some(self.pool.acquire(&engine, with_permit, ring))),
+            engine,
+        })
+    }
+}
+
+/// A turn on its way.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Acquiring {
+    acquiring: Mutex<Option<Pending<dgsm_net::pool::Turn>>>,
+    engine: Arc<Engine>,
+}
+
+/// What acquiring came to.
+#[derive(IntoPyObject)]
+enum Acquired {
+    Turn(Turn),
+    Failure(OpenFailure),
+}
+
+#[pymethods]
+impl Acquiring {
+    /// The outcome, once; `None` while there is none, and after `cancel`.
+    fn take(&self) -> Option<Acquired> {
+        let acquiring = locked(&self.acquiring);
+        Some(match acquiring.as_ref()?.take()? {
+            Ok(turn) => Acquired::Turn(Turn {
+                turn: Mutex::new(Some(turn)),
+                engine: Arc::clone(&self.engine),
+            }),
+            Err(failure) => Acquired::Failure(OpenFailure { failure }),
+        })
+    }
+
+    /// Stops waiting; a turn that was not taken is given back.
+    fn cancel(&self) {
+        drop(locked(&self.acquiring).take());
+    }
+}
+
+/// The right to open one stream.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Turn {
+    turn: Mutex<Option<dgsm_net::pool::Turn>>,
+    engine: Arc<Engine>,
+}
+
+#[pymethods]
+impl Turn {
     /// Sends a POST and waits, elsewhere, for its response headers; then posts the token.
-    #[pyo3(signature = (authority, path, headers, *, with_permit, waker, token))]
+    #[pyo3(signature = (authority, path, headers, *, waker, token))]
     fn open(
         &self,
         authority: &str,
         path: &str,
         headers: Vec<(String, String)>,
-        with_permit: bool,
         waker: &Waker,
         token: u64,
     ) -> PyResult<Opening> {
@@ -121,21 +175,26 @@ impl Pool {
         let request = request
             .body(())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let engine = Engine::shared()?;
-        let opening = self
-            .pool
-            .open(&engine, request, with_permit, Ring::new(waker, token));
+        let turn = locked(&self.turn)
+            .take()
+            .ok_or_else(|| PyRuntimeError::new_err("a turn opens one stream"))?;
+        let opening = turn.open(&self.engine, request, Ring::new(waker, token));
         Ok(Opening {
             opening: Mutex::new(Some(opening)),
-            engine,
+            engine: Arc::clone(&self.engine),
         })
+    }
+
+    /// Gives it back, if it has not opened a stream.
+    fn release(&self) {
+        drop(locked(&self.turn).take());
     }
 }
 
 /// A stream on its way.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Opening {
-    opening: Mutex<Option<dgsm_net::pool::Opening>>,
+    opening: Mutex<Option<Pending<OpenLeg>>>,
     engine: Arc<Engine>,
 }
 
@@ -150,7 +209,7 @@ enum Opened {
 impl Opening {
     /// The outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Opened> {
-        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let opening = locked(&self.opening);
         Some(match opening.as_ref()?.take()? {
             Ok(leg) => Opened::Leg(Leg::new(leg, Arc::clone(&self.engine))),
             Err(failure) => Opened::Failure(OpenFailure { failure }),
@@ -159,12 +218,7 @@ impl Opening {
 
     /// Stops waiting; a stream that was not taken is closed.
     fn cancel(&self) {
-        drop(
-            self.opening
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(locked(&self.opening).take());
     }
 }
 
@@ -197,7 +251,7 @@ impl Leg {
 
     /// What a session needs of it, once.
     pub(crate) fn take(&self) -> PyResult<(Arc<Engine>, OpenLeg, EventSigner)> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = locked(&self.parts);
         match (parts.open.take(), parts.signer.take()) {
             (Some(open), Some(signer)) => Ok((Arc::clone(&self.engine), *open, *signer)),
             _ => Err(PyRuntimeError::new_err(
@@ -225,10 +279,7 @@ impl Leg {
     ) -> PyResult<()> {
         let signer = EventSigner::new(secret_access_key, region, SERVICE, seed_signature)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        self.parts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .signer = Some(Box::new(signer));
+        locked(&self.parts).signer = Some(Box::new(signer));
         Ok(())
     }
 }
@@ -278,6 +329,10 @@ impl OpenFailure {
             .map_or(&[][..], |answer| &answer.body);
         PyBytes::new(py, body)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Seconds as Python has them.

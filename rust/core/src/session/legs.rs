@@ -97,6 +97,8 @@ impl Session {
             (Phase::Live, Standby::Opening { .. }) => Role::Standby,
             _ => Role::Ended(Rest::Stop),
         };
+        // Mostly there is one, and it is not small.
+        self.legs.reserve_exact(1);
         self.legs.push(Leg::new(
             id,
             now,

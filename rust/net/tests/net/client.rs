@@ -11,11 +11,12 @@ use dgsm_core::session::{
 use dgsm_net::Wake;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{OpenLeg, Opening, Pool};
+use dgsm_net::pool::{OpenLeg, Pending, Pool};
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
 use http::Request;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::peer::signer;
@@ -38,35 +39,45 @@ pub fn request() -> Request<()> {
         .unwrap()
 }
 
-/// A stream on its way.
-pub struct Pending {
-    opening: Opening,
-    bell: Arc<Bell>,
+/// A stream on its way: a task waits for its turn and opens it. Dropping this cancels either.
+pub struct Begun(JoinHandle<Result<(Pending<OpenLeg>, Arc<Bell>), Failure>>);
+
+pub fn begin(pool: &Arc<Pool>, with_permit: bool) -> Begun {
+    begin_with(pool, with_permit, request())
 }
 
-pub fn begin(pool: &Arc<Pool>, with_permit: bool) -> Pending {
+pub fn begin_with(pool: &Arc<Pool>, with_permit: bool, request: Request<()>) -> Begun {
     let bell = Arc::new(Bell::default());
     let engine = Engine::shared().unwrap();
-    let opening = pool.open(&engine, request(), with_permit, bell.clone());
-    Pending { opening, bell }
+    let acquiring = pool.acquire(&engine, with_permit, bell.clone());
+    Begun(tokio::spawn(async move {
+        let turn = taken(&acquiring, &bell).await?;
+        Ok((turn.open(&engine, request, bell.clone()), bell))
+    }))
 }
 
-impl Pending {
-    pub fn take(&self) -> Option<Result<OpenLeg, Failure>> {
-        self.opening.take()
-    }
-
-    pub async fn outcome(&self) -> Result<OpenLeg, Failure> {
-        timeout(HANG, async {
-            loop {
-                if let Some(outcome) = self.take() {
-                    return outcome;
-                }
-                self.bell.0.notified().await;
+async fn taken<T: Send + 'static>(pending: &Pending<T>, bell: &Bell) -> Result<T, Failure> {
+    soon(async {
+        loop {
+            if let Some(outcome) = pending.take() {
+                return outcome;
             }
-        })
-        .await
-        .expect("an outcome")
+            bell.0.notified().await;
+        }
+    })
+    .await
+}
+
+impl Begun {
+    pub async fn outcome(mut self) -> Result<OpenLeg, Failure> {
+        let (opening, bell) = (&mut self.0).await.expect("no panic")?;
+        taken(&opening, &bell).await
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -10,7 +10,9 @@ use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
-use crate::client::{Conversation, assert_on_time, begin, eventually, failure, open, soon};
+use crate::client::{
+    Conversation, assert_on_time, begin, begin_with, eventually, failure, open, soon,
+};
 use crate::peer::{Event, Events, H2, Peer, accept, server_tls, silent};
 
 const SOON: Duration = Duration::from_millis(300);
@@ -47,18 +49,16 @@ async fn first_come_first_served() {
     })
     .await;
     let pool = peer.pool_with(|limits| limits.max_concurrency = 1);
-    let engine = dgsm_net::engine::Engine::shared().unwrap();
     let openings: Vec<_> = (0..20)
         .map(|number| {
             let request = http::Request::post(format!("https://127.0.0.1/?{number}"))
                 .body(())
                 .unwrap();
-            let bell = Arc::new(crate::client::Bell::default());
-            pool.open(&engine, request, true, bell)
+            begin_with(&pool, true, request)
         })
         .collect();
-    for opening in &openings {
-        eventually("the next stream", || opening.take().is_some()).await;
+    for opening in openings {
+        opening.outcome().await.unwrap();
     }
     assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
 }
@@ -127,7 +127,7 @@ async fn streams_share_connections_as_far_as_they_may() {
         let pool = peer.pool_with(|limits| limits.max_streams_per_connection = per_connection);
         let pending: Vec<_> = (0..streams).map(|_| begin(&pool, true)).collect();
         let mut legs = Vec::new();
-        for pending in &pending {
+        for pending in pending {
             legs.push(pending.outcome().await.unwrap());
         }
         assert_eq!(peer.accepted(), connections);
@@ -174,7 +174,7 @@ async fn a_failed_dial_fails_everybody_who_waits_for_it() {
     });
     let began = Instant::now();
     let pending: Vec<_> = (0..4).map(|_| begin(&pool, true)).collect();
-    for pending in &pending {
+    for pending in pending {
         let failure = pending.outcome().await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::ConnectTimeout);
     }
@@ -257,7 +257,7 @@ async fn handshakes_are_paced() {
     .await;
     let pool = peer.pool_with(|limits| limits.max_handshakes = 3);
     let pending: Vec<_> = (0..20).map(|_| begin(&pool, true)).collect();
-    for pending in &pending {
+    for pending in pending {
         pending.outcome().await.unwrap();
     }
     assert_eq!(most.load(Ordering::SeqCst), 3);
@@ -335,7 +335,7 @@ async fn nothing_is_left_after_cancelling() {
     // Every permit is back.
     let pending: Vec<_> = (0..7).map(|_| begin(&pool, true)).collect();
     let mut legs = Vec::new();
-    for pending in &pending {
+    for pending in pending {
         legs.push(pending.outcome().await.unwrap());
     }
     assert_eq!(legs.len(), 7);
