@@ -72,6 +72,8 @@ class Heard:
     results: list[object] = field(default_factory=list)
     sent: list[tuple[float, float]] = field(default_factory=list)
     """When each chunk was given to `send`, and when that returned, on `time.monotonic`."""
+    told: list[tuple[float, float]] = field(default_factory=list)
+    """When each final came, on `time.monotonic`, and where it ends."""
     stats: object = None
 
     def take(self, message):
@@ -82,6 +84,7 @@ class Heard:
                 words = message.channel.alternatives[0].words
                 self.words.setdefault(channel, []).extend(map(_spoken, words))
                 self.finals.setdefault(channel, []).append((message.start, message.duration))
+                self.told.append((time.monotonic(), message.start + message.duration))
             case "Metadata":
                 self.metadata.append(message)
             case "SpeechStarted":

@@ -28,7 +28,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
     Split,
 )
-from e2e.survival import AUDIO, MICROSECOND, OGG, STEREO, assert_complete, converse
+from e2e.survival import AUDIO, MICROSECOND, STEREO, assert_complete, converse
 
 SCHEDULES = 104
 AT_ONCE = 16
@@ -99,8 +99,7 @@ async def one(seed):
         channel_skew=draw.choice([0, 1]) if audio is STEREO else 0,
         closing_time=draw.choice([0.0, 0.02]),
     )
-    # What does not know its clock cannot roll over while the journal grows faster than it replays.
-    age = None if audio is OGG else draw.choice([None, 0.1, 0.4])
+    age = draw.choice([None, 0.1, 0.4])
     async with LocalEndpoint(model=model, faults=faults) as endpoint:
         config = endpoint.config(
             max_retries=20,

@@ -604,6 +604,18 @@ fn a_rollover_is_cut_at_the_end_of_a_turn() {
 }
 
 #[test]
+fn a_leg_that_hears_other_audio_again_takes_over_unheard() {
+    let mut talk = ten_turns(vec![Some(3)]);
+    talk.scene.wrapping = Wrapping::Ogg;
+    talk.plan.faults = vec![fault_after(15, FaultKind::Draining)];
+    let run = talk.play();
+    talk.check(&run);
+    assert_eq!((run.stats.legs, run.stats.rollovers), (2, 1));
+    assert_eq!(run.servers[1].start(), Some(0));
+    assert!(run.stats.resets.is_empty());
+}
+
+#[test]
 fn between_turns_two_seconds_are_heard_again() {
     let mut talk = ten_turns(vec![None]);
     talk.scene.speech.truncate(2);

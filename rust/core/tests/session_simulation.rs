@@ -175,6 +175,25 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(500),
+        failure_persistence: None,
+        max_shrink_iters: 1000,
+        ..ProptestConfig::default()
+    })]
+
+    /// Each leg is heard out while the next one hears everything again.
+    #[test]
+    fn other_audio_goes_on_over_legs_that_hear_it_all(mut plan in plan(), age in 20..400_u64) {
+        plan.habits.wrapping = Wrapping::Ogg;
+        plan.settings.max_replay_buffer_bytes = 8 << 20;
+        plan.settings.max_leg_age = Some(Duration::from_millis(age));
+        plan.live = true;
+        play(&plan).check(&plan);
+    }
+}
+
 /// A plan in which nothing goes wrong.
 fn plain() -> Plan {
     Plan {
@@ -224,7 +243,34 @@ fn check(plan: &Plan) {
     play(plan).check(plan);
 }
 
+#[test]
+fn other_audio_rolls_over() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::Ogg;
+    plan.words = 200;
+    plan.live = true;
+    plan.settings.max_leg_age = Some(Duration::from_millis(200));
+    let run = play(&plan);
+    run.check(&plan);
+    assert!(run.stats.rollovers >= 5, "{:?}", run.stats);
+    assert!(run.stats.resets.is_empty());
+}
+
 // What the generated sessions have found, kept.
+
+#[test]
+fn what_belongs_to_a_final_is_not_forgotten_when_the_old_leg_breaks() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::Ogg;
+    plan.habits.windows = vec![5];
+    plan.habits.lateness = [4, 0];
+    plan.words = 22;
+    plan.live = true;
+    plan.faults = vec![fault_after(FaultKind::Mute, 0)];
+    plan.finalizes = vec![1];
+    plan.settings.max_leg_age = Some(Duration::from_millis(20));
+    check(&plan);
+}
 
 #[test]
 fn an_empty_answer_to_finalize_is_no_pause() {

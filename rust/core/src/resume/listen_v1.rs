@@ -161,6 +161,57 @@ impl ListenV1 {
         }
     }
 
+    /// Where a leg starts that hears everything again before it takes over.
+    #[must_use]
+    pub fn begin_replay(&self, number: u64, journal: &Journal) -> LegStart {
+        let mut leg = LegView {
+            number,
+            ..LegView::default()
+        };
+        let head = self.head(&mut leg, None);
+        LegStart {
+            view: leg,
+            cursor: journal.cursor(0),
+            head,
+            gap: None,
+        }
+    }
+
+    /// A message came on a leg that hears everything again: whether it is a final that reaches as
+    /// far as the last one that was delivered.
+    pub fn overhear(&self, leg: &mut LegView, frame: &Frame) -> bool {
+        let Some(root) = frame.as_str().and_then(Node::root) else {
+            return false;
+        };
+        match root.get("type").and_then(|kind| kind.raw_str()) {
+            Some("Results") => {
+                let Some(results) = Results::read(root).filter(|results| results.is_final) else {
+                    return false;
+                };
+                let channel = self.channels.get(results.channel);
+                let delivered = channel.map_or(self.base, |channel| channel.end);
+                let news = results.end + leg.offset + ROUNDING >= delivered;
+                if !news {
+                    leg.overheard.retain(|(of, _)| *of != results.channel);
+                }
+                news
+            }
+            // These come before the final that they belong to.
+            Some("SpeechStarted" | "UtteranceEnd") => {
+                if leg.overheard.len() < MAX_HELD {
+                    let (channel, _) = channel_of(root.get("channel"));
+                    leg.overheard.push((channel, frame.clone()));
+                }
+                false
+            }
+            Some(kind) if kind.starts_with("Configure") => {
+                leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+                false
+            }
+            Some(_) | None => false,
+        }
+    }
+
     fn head(&self, leg: &mut LegView, header: Option<Bytes>) -> Vec<Frame> {
         let configure = self.configures.head();
         leg.replies_to_drop = u32::from(configure.is_some());

@@ -159,6 +159,38 @@ impl ListenV2 {
         }
     }
 
+    /// Where a leg starts that hears everything again before it takes over.
+    #[must_use]
+    pub fn begin_replay(&self, number: u64, journal: &Journal) -> LegStart {
+        let configure = self.configures.head();
+        LegStart {
+            view: LegView {
+                number,
+                replies_to_drop: u32::from(configure.is_some()),
+                ..LegView::default()
+            },
+            cursor: journal.cursor(0),
+            head: configure.into_iter().collect(),
+            gap: None,
+        }
+    }
+
+    /// A message came on a leg that hears everything again: whether it would be news.
+    pub fn overhear(&self, leg: &mut LegView, frame: &Frame) -> bool {
+        let Some(root) = frame.as_str().and_then(Node::root) else {
+            return false;
+        };
+        match root.get("type").and_then(|kind| kind.raw_str()) {
+            Some("TurnInfo") => TurnInfo::read(root, leg.offset, self.turns.ended())
+                .is_some_and(|info| self.turns.overhear(&mut leg.turns, &info.heard())),
+            Some(kind) if kind.starts_with("Configure") => {
+                leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+                false
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// A control message went out on a leg.
     pub fn sent(&mut self, leg: &LegView, kind: Control, number: u64) {
         match kind {

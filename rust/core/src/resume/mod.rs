@@ -83,6 +83,8 @@ pub struct LegView {
     metadata: bool,
     /// `Error` messages, kept until it is clear whether the application is to see them.
     held: Vec<Frame>,
+    /// Before it speaks for the session: what it has said of each channel since its last final.
+    overheard: Vec<(usize, Frame)>,
     /// Flux: where the leg's own turns stand.
     turns: LegTurns,
     /// The voice agent: what the leg hears again.
@@ -90,10 +92,25 @@ pub struct LegView {
 }
 
 impl LegView {
+    /// The leg has heard everything again and speaks for the session from here on: what it knows
+    /// by itself stays.
+    #[must_use]
+    pub fn taking_over(self, mut start: Self) -> Self {
+        start.replies_to_drop += self.replies_to_drop;
+        start.turns.go_on(self.turns);
+        start
+    }
+
     /// The closing message went out.
     #[must_use]
     pub const fn close_sent(&self) -> bool {
         self.close_sent
+    }
+
+    /// What the leg has said that belongs to its next final.
+    pub fn take_overheard(&mut self) -> Vec<Frame> {
+        let overheard = std::mem::take(&mut self.overheard);
+        overheard.into_iter().map(|(_, frame)| frame).collect()
     }
 
     /// `Error` messages, for the application if the session ends here.
@@ -124,6 +141,18 @@ pub struct LegStart {
     pub head: Vec<Frame>,
     /// What it cannot get any more.
     pub gap: Option<Gap>,
+}
+
+/// How another leg takes over while one still works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// It goes on from what the old one has finalised: there and then.
+    Cut,
+    /// It has to hear everything from the first byte: it does so beside the old one, and takes over
+    /// once it says as much.
+    Replay,
+    /// Not at all.
+    Never,
 }
 
 /// What a message did.
@@ -296,13 +325,17 @@ impl Product {
         }
     }
 
-    /// Whether another leg can take over while one still works.
+    /// How another leg takes over while one still works.
     #[must_use]
-    pub fn rolls_over(&self) -> bool {
+    pub fn handover(&self) -> Handover {
         match self {
-            Self::SpeakV1(_) | Self::SpeakV2(_) => true,
+            Self::SpeakV1(_) | Self::SpeakV2(_) => Handover::Cut,
             Self::ListenV1(_) | Self::ListenV2(_) | Self::AgentV1(_) | Self::Passthrough => {
-                self.audio().is_some_and(|audio| audio.layout().is_some())
+                match (self, self.audio()) {
+                    (_, Some(Audio::Raw(_) | Audio::Wav(_))) => Handover::Cut,
+                    (Self::ListenV1(_) | Self::ListenV2(_), Some(Audio::Other)) => Handover::Replay,
+                    _ => Handover::Never,
+                }
             }
         }
     }
@@ -356,6 +389,27 @@ impl Product {
                 head: Vec::new(),
                 gap: None,
             },
+        }
+    }
+
+    /// Where a leg starts that hears everything again before it takes over, and what it gets
+    /// first. `begin_leg` follows when it does.
+    #[must_use]
+    pub fn begin_replay(&self, number: u64, journal: &Journal) -> Option<LegStart> {
+        match self {
+            Self::ListenV1(listen) => Some(listen.begin_replay(number, journal)),
+            Self::ListenV2(listen) => Some(listen.begin_replay(number, journal)),
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => None,
+        }
+    }
+
+    /// A message came on a leg that hears everything again. Whether it says as much as was
+    /// delivered: then it is the first one of that leg that counts.
+    pub fn overhear(&self, leg: &mut LegView, frame: &Frame) -> bool {
+        match self {
+            Self::ListenV1(listen) => listen.overhear(leg, frame),
+            Self::ListenV2(listen) => listen.overhear(leg, frame),
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => false,
         }
     }
 

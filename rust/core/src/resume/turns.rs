@@ -118,6 +118,12 @@ pub struct LegTurns {
 }
 
 impl LegTurns {
+    /// What the leg has said of its own turn before it spoke for the session still holds.
+    pub fn go_on(&mut self, before: Self) {
+        self.started = before.started;
+        self.eager = before.eager;
+    }
+
     fn follow(&mut self, heard: &Heard<'_>) {
         match heard.event {
             Event::Update => {}
@@ -196,6 +202,17 @@ impl Turns {
             from: self.reached,
             ..LegTurns::default()
         }
+    }
+
+    /// A leg reports that does not speak for the session yet. Whether that would be news: it is
+    /// about all that was delivered, or is the end of a turn that nobody has reported.
+    pub fn overhear(&self, leg: &mut LegTurns, heard: &Heard<'_>) -> bool {
+        let ends = heard.event == Event::EndOfTurn && heard.end > self.ended + ROUNDING;
+        if ends || heard.end + ROUNDING >= self.reached {
+            return true;
+        }
+        leg.follow(heard);
+        false
     }
 
     /// A leg reports: what the application is told, if it is news.

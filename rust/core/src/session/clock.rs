@@ -108,9 +108,11 @@ impl Session {
         let owed = leg.view.close_sent()
             || !self.nothing_unacked()
             || self.journal.peek(&leg.cursor).is_some();
-        // An application that has to wait for acknowledgements would send if it could.
-        let flows = leg.view.close_sent()
+        // An application that has to wait for room would send if it could; one that closes has sent
+        // everything.
+        let flows = self.closing
             || self.product.owes()
+            || self.is_full()
             || self.limit_waits_until().is_some()
             || self.last_audio + timeout / 2 >= at;
         (owed && flows).then_some(at)

@@ -88,6 +88,10 @@ pub(super) struct Leg {
     pub(super) sent: Duration,
     /// When another leg is to take over.
     pub(super) rollover_at: Option<Duration>,
+    /// As a standby it hears everything from the first byte again.
+    pub(super) replays: bool,
+    /// Standbys that failed before it.
+    pub(super) failed_before: u32,
 }
 
 impl Leg {
@@ -104,6 +108,8 @@ impl Leg {
             heard: now,
             sent: now,
             rollover_at: None,
+            replays: false,
+            failed_before: 0,
         }
     }
 }

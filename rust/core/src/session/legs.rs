@@ -8,7 +8,7 @@ use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, OpenFailure, St
 use super::{Notice, Phase, Session, Standby};
 use crate::backoff::{Patience, Schedule, Verdict};
 use crate::frame::Frame;
-use crate::resume::as_seconds;
+use crate::resume::{Handover, as_seconds};
 
 /// An application that has sent nothing for so long may be why the service closed (after 10 s).
 const SILENT: Duration = Duration::from_secs(8);
@@ -74,15 +74,47 @@ impl Session {
     /// When a standby is to be opened, and how many failed to.
     pub(super) fn standby_wanted(&self) -> Option<(Duration, u32)> {
         let current = &self.legs[self.with_role(Role::Current)?];
-        if self.closing || !self.product.rolls_over() {
+        if self.closing {
             return None;
         }
-        let due = current.rollover_at?;
+        let latest = match self.handover() {
+            Handover::Cut => Duration::MAX,
+            Handover::Replay => self.latest_replay(current)?,
+            Handover::Never => return None,
+        };
+        let due = current.rollover_at?.min(latest);
         match self.standby {
             Standby::None => Some((due, 0)),
-            Standby::Waiting { until, failures } => Some((until.max(due), failures)),
+            Standby::Waiting { until, failures } => {
+                let at = until.max(due);
+                (at <= latest).then_some((at, failures))
+            }
             Standby::Opening { .. } | Standby::Ready => None,
         }
+    }
+
+    /// How another leg takes over from one that works. What is not kept from its first byte cannot
+    /// be heard again.
+    pub(super) fn handover(&self) -> Handover {
+        match self.product.handover() {
+            Handover::Replay if self.outgrown || self.journal.first() > 0 => Handover::Never,
+            handover => handover,
+        }
+    }
+
+    /// Until when a standby that hears everything again can begin, to have caught up with a leg
+    /// before that one has to be left; `None`: it could never have. While it hears what it has
+    /// missed, there is more: of `n` seconds it is behind `n / (speed - 1)` seconds later.
+    fn latest_replay(&self, current: &Leg) -> Option<Duration> {
+        let left = current.opened + self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
+        let Some(speed) = self.settings.replay_speed else {
+            return Some(left);
+        };
+        let speed = speed.max(CATCHING_UP);
+        let first = self.first_audio?.as_secs_f64();
+        let latest = ((speed - 1.0) * left.as_secs_f64() + first) / speed;
+        let latest = Duration::try_from_secs_f64(latest).ok()?;
+        (latest >= current.opened).then_some(latest)
     }
 
     /// The leg that [`Step::Open`] asked for is up. One that is no longer wanted gets
@@ -94,6 +126,11 @@ impl Session {
         self.forget_ended();
         let role = match (&self.phase, self.standby) {
             (Phase::Opening, _) => Role::Current,
+            // It has come too late for audio that has meanwhile outgrown the journal.
+            (Phase::Live, Standby::Opening { .. }) if self.handover() == Handover::Never => {
+                self.standby = Standby::None;
+                Role::Ended(Rest::Stop)
+            }
             (Phase::Live, Standby::Opening { .. }) => Role::Standby,
             _ => Role::Ended(Rest::Stop),
         };
@@ -111,18 +148,43 @@ impl Session {
                 self.phase = Phase::Live;
                 self.begin(now, index, true);
             }
-            Role::Standby => {
-                self.standby = Standby::Ready;
-                self.legs[index]
-                    .head
-                    .extend(self.product.standby_keepalive());
-                if self.nothing_unacked() {
-                    self.take_over(now);
-                }
-            }
+            Role::Standby => self.stand_by(now, index),
             Role::Retiring { .. } | Role::Ended(_) => {}
         }
         id
+    }
+
+    /// A leg is up that is to take over.
+    fn stand_by(&mut self, now: Duration, index: usize) {
+        if let Standby::Opening { failures } = self.standby {
+            self.legs[index].failed_before = failures;
+        }
+        self.standby = Standby::Ready;
+        self.legs[index]
+            .head
+            .extend(self.product.standby_keepalive());
+        if self.nothing_unacked() {
+            self.take_over(now);
+        } else if self.handover() == Handover::Replay {
+            let number = self.legs[index].id.number();
+            let pace = self.replay_pace(now);
+            if let Some(start) = self.product.begin_replay(number, &self.journal) {
+                let leg = &mut self.legs[index];
+                leg.replays = true;
+                leg.view = start.view;
+                leg.cursor = start.cursor;
+                leg.head.extend(start.head);
+                leg.pace = pace;
+            }
+        }
+    }
+
+    /// Nobody waits for the standby any more.
+    pub(super) fn dismiss_standby(&mut self) {
+        if let Some(index) = self.with_role(Role::Standby) {
+            self.legs[index].role = Role::Ended(Rest::Stop);
+            self.standby = Standby::None;
+        }
     }
 
     fn forget_ended(&mut self) {
@@ -213,9 +275,16 @@ impl Session {
         let spread = 0.9 + 0.2 * self.random.unit();
         let leg = &mut self.legs[index];
         leg.role = Role::Current;
-        leg.view = start.view;
-        leg.cursor = start.cursor;
-        leg.head.clear();
+        let mut overheard = Vec::new();
+        if std::mem::take(&mut leg.replays) {
+            // It goes on with what it hears.
+            overheard = leg.view.take_overheard();
+            leg.view = std::mem::take(&mut leg.view).taking_over(start.view);
+        } else {
+            leg.view = start.view;
+            leg.cursor = start.cursor;
+            leg.head.clear();
+        }
         leg.head.extend(start.head);
         leg.pace = pace;
         leg.heard = now;
@@ -229,6 +298,9 @@ impl Session {
             self.resumed_said = true;
             self.notices
                 .push_back(Notice::Resumed { leg: LegId(number) });
+        }
+        for frame in overheard {
+            self.hear(now, index, frame);
         }
     }
 
@@ -254,13 +326,35 @@ impl Session {
         let Some(index) = self.find(leg).filter(|_| !self.is_over()) else {
             return;
         };
+        self.legs[index].heard = now;
+        match self.legs[index].role {
+            Role::Current => self.hear(now, index, frame),
+            Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),
+            // What a standby says before it takes over, or a leg after another did, is nobody's
+            // business.
+            Role::Standby | Role::Retiring { .. } | Role::Ended(_) => {}
+        }
+    }
+
+    /// A standby that hears everything again takes over once it says as much as the application
+    /// has been told: what it says from there on is news.
+    fn overhear(&mut self, now: Duration, index: usize, frame: Frame) {
         let leg = &mut self.legs[index];
-        leg.heard = now;
-        // What a standby says before it takes over, or a leg after another did, is nobody's
-        // business.
-        if leg.role != Role::Current {
+        if !self.product.overhear(&mut leg.view, &frame) {
             return;
         }
+        self.take_over(now);
+        if self.legs[index].role == Role::Current {
+            self.hear(now, index, frame);
+        } else {
+            // It has said what nobody heard.
+            self.dismiss_standby();
+        }
+    }
+
+    /// A message came on the leg that speaks for the session.
+    fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
+        let leg = &mut self.legs[index];
         let effect = self
             .product
             .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
@@ -286,7 +380,10 @@ impl Session {
                 });
             }
         }
-        if effect.delivered_final && self.standby == Standby::Ready {
+        if effect.delivered_final
+            && self.standby == Standby::Ready
+            && self.handover() == Handover::Cut
+        {
             self.take_over(now);
         }
     }
@@ -335,7 +432,13 @@ impl Session {
     pub(super) fn break_at(&self) -> Option<Duration> {
         self.settings.max_leg_age?;
         let leg = &self.legs[self.with_role(Role::Current)?];
-        let rolls = self.product.rolls_over() && !self.closing;
+        let rolls = match self.handover() {
+            Handover::Cut => !self.closing,
+            // Without a standby another leg would have to hear everything first: this one says
+            // more for as long as it lasts.
+            Handover::Replay => !self.closing && self.standby == Standby::Ready,
+            Handover::Never => false,
+        };
         let margin = self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
         leg.rollover_at
             .filter(|_| rolls)
@@ -372,7 +475,11 @@ impl Session {
         match was {
             Role::Current if !self.is_over() => self.current_ended(now, index, end),
             Role::Standby => {
-                self.standby_failed(now, 0);
+                // One that only waits is closed by the service now and then; one that was sent
+                // everything is not sent it again at once.
+                let leg = &self.legs[index];
+                let failures = if leg.replays { leg.failed_before } else { 0 };
+                self.standby_failed(now, failures);
             }
             Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
         }

@@ -7,7 +7,7 @@ use super::settings::MIN_UNSENT_BYTES;
 use super::step::{LegId, SendStep};
 use super::{Notice, Session};
 use crate::frame::Frame;
-use crate::journal::{Item, Next};
+use crate::journal::{Control, Item, Next};
 use crate::resume::audio::Audio;
 
 /// A standby is kept open so often: the service closes a silent leg after 10 s.
@@ -35,10 +35,7 @@ impl Session {
                 }
                 None => SendStep::Wait { until: Some(by) },
             },
-            Role::Standby => {
-                let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
-                self.keep_alive(now, index, interval, None)
-            }
+            Role::Standby => self.send_standby(now, index),
             Role::Current => self.send_current(now, index),
         }
     }
@@ -53,6 +50,35 @@ impl Session {
                 Role::Retiring { by } => now < by,
                 Role::Ended(_) => false,
             })
+    }
+
+    fn send_standby(&mut self, now: Duration, index: usize) -> SendStep {
+        let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
+        let leg = &mut self.legs[index];
+        let mut until = None;
+        if leg.replays && leg.head.is_empty() && !self.closing {
+            let next = self.journal.peek(&leg.cursor);
+            let due = leg.pace.map(|pace| pace.due()).filter(|due| now < *due);
+            let ready = match next {
+                // The current leg goes ahead: what it has not had yet is not dropped.
+                Some(Next::Audio { start, .. }) if start < self.journal.sent() => {
+                    until = due;
+                    due.is_none()
+                }
+                Some(Next::Control {
+                    kind: Control::Other,
+                    ..
+                }) => true,
+                // The current leg gets and answers it: what is answered is not sent again.
+                Some(Next::Audio { .. } | Next::Control { .. }) | None => false,
+            };
+            if ready {
+                return self
+                    .take(now, index)
+                    .map_or(SendStep::Wait { until: None }, SendStep::Frame);
+            }
+        }
+        self.keep_alive(now, index, interval, until)
     }
 
     fn send_current(&mut self, now: Duration, index: usize) -> SendStep {
@@ -156,12 +182,17 @@ impl Session {
     /// Whether a frame would be taken now, or refused for another reason than room.
     #[must_use]
     pub fn is_writable(&self, now: Duration) -> bool {
-        let unsent = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
-        if self.journal.unsent() >= unsent as u64 {
+        if self.is_full() {
             return false;
         }
         // A file waits for its results; what is live cannot wait.
         self.limit_waits_until().is_none_or(|until| now >= until)
+    }
+
+    /// There is as much that was never sent as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        let limit = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
+        self.journal.unsent() >= limit as u64
     }
 
     /// More is kept than the limit: until this time that is because the audio runs ahead of the
@@ -191,6 +222,7 @@ impl Session {
                     if !std::mem::replace(&mut self.outgrown, true) {
                         let limit = self.settings.max_replay_buffer_bytes;
                         self.notices.push_back(Notice::NotResumable { limit });
+                        self.dismiss_standby();
                     }
                 }
             }
