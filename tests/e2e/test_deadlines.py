@@ -7,9 +7,11 @@ import logging
 # The AWS SDK comes with it, half a second that is not what is measured here.
 import deepgram_sagemaker.transport  # noqa: F401
 import pytest
+from deepgram_sagemaker import SageMakerTransport
 from deepgram_sagemaker.errors import (
     AcquireTimeoutError,
     ConnectTimeoutError,
+    ModelError,
     RetriesExhaustedError,
     SageMakerError,
     StalledError,
@@ -19,7 +21,9 @@ from deepgram_sagemaker.errors import (
 from deepgram_sagemaker.local import Fault, LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import (
     AfterMessages,
+    AfterReplies,
     Answer,
+    EndEarly,
     GoSilent,
     NeverAnswer,
     NeverHttp2,
@@ -226,3 +230,35 @@ async def test_stall_timeout(setting):
             return ended - endpoint.legs[number].opened
 
         await exactly(setting, measured)
+
+
+@pytest.mark.full
+async def test_silence_ends_a_session_alike_with_a_leg_and_without():
+    """Ten seconds without a word: the service says so, or would have."""
+    loop = asyncio.get_running_loop()
+
+    async def ending(faults):
+        async with LocalEndpoint(model=Watermark(window=1), faults=faults) as endpoint:
+            query = "model=nova-3&encoding=linear16&sample_rate=16000"
+            transport = SageMakerTransport(endpoint.config(), "v1/listen", query)
+            await transport.send(chunk(0, CHUNK))
+            began = loop.time()
+            error = None
+            try:
+                async for _ in transport:
+                    pass
+            except ModelError as raised:
+                error = raised
+            took = loop.time() - began
+            await transport.close()
+            return error, took, endpoint.stats.opens
+
+    # An early end with everything answered leaves a session without a leg.
+    ended = Fault(EndEarly(), when=AfterReplies(1))
+    (said, one, _), (made, other, opens) = await asyncio.gather(ending([]), ending([ended]))
+    assert opens == 1
+    assert (made.code, made.retryable) == (said.code, said.retryable) == ("1011", False)
+    assert "keepalive_interval" in str(made)
+    assert "keepalive_interval" in str(said)
+    assert one == pytest.approx(10, abs=0.5)
+    assert other == pytest.approx(10, abs=0.5)

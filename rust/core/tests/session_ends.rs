@@ -270,10 +270,9 @@ fn the_service_s_silence_rule_is_the_application_s_doing() {
     stage.say(leg, r#"{"type":"Error","code":"NET-0001"}"#);
     stage.pass(10.0);
     stage.end(leg, silence.clone());
-    assert_eq!(
-        failure(&mut stage).cause,
-        FailureCause::Leg(silence.clone())
-    );
+    let ended = failure(&mut stage);
+    assert_eq!(ended.cause, FailureCause::Leg(silence.clone()));
+    assert!(ended.silent);
     assert_eq!(stage.read()[0]["type"], "Error", "it explains the end");
 
     let mut stage = Stage::new();
@@ -477,6 +476,30 @@ fn a_pause_of_the_application_is_no_silence_of_the_service() {
         ["1000"],
         "the count starts when audio flows again"
     );
+}
+
+#[test]
+fn a_service_that_takes_nothing_more_is_silent_too() {
+    // A leg without credit is not polled: the closing message stays where it is.
+    let mut closing = Stage::new();
+    let leg = closing.open();
+    closing.audio(1000);
+    closing.sent(leg);
+    closing.pass(20.0);
+    closing.audio(1000);
+    closing.text(CLOSE);
+    closing.pass(30.1);
+    assert_eq!(closing.session.stats().resets.get("stalled"), Some(&1));
+
+    let mut full = Stage::new();
+    let leg = full.open();
+    full.audio(1000);
+    full.sent(leg);
+    while full.session.is_writable(full.now) {
+        full.audio(100_000);
+    }
+    full.pass(30.1);
+    assert_eq!(full.session.stats().resets.get("stalled"), Some(&1));
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl SessionFailure {
             FailureCause::Leg(end) => (Some(end), true),
             FailureCause::NotResumable(end) => (Some(end), false),
         };
-        let silent = matches!(failure.cause, FailureCause::Silent);
+        let without_leg = matches!(failure.cause, FailureCause::Silent);
         let (code, message, h2_code) = match end {
             Some(LegEnd::ModelStreamError { code, message }) => {
                 (Some(code.clone()), Some(message.clone()), None)
@@ -114,12 +114,12 @@ impl SessionFailure {
                 (Some(kind.clone()), Some(message.clone()), None)
             }
             Some(LegEnd::Reset { code } | LegEnd::GoAway { code }) => (None, None, *code),
-            // What the container would have said, had it been asked for its reason.
-            None if silent => (None, Some("NET-0001".to_owned()), None),
+            // What the container would have said, had there been a leg to say it on.
+            None if without_leg => (Some("1011".to_owned()), Some("NET-0001".to_owned()), None),
             _ => (None, None, None),
         };
         Self {
-            kind: if silent {
+            kind: if without_leg {
                 Some("model_stream_error")
             } else {
                 end.map(LegEnd::reason)
@@ -128,7 +128,7 @@ impl SessionFailure {
             code,
             message,
             h2_code,
-            silent,
+            silent: failure.silent,
             resumable,
             attempts: failure.attempts,
             elapsed: failure.elapsed.as_secs_f64(),
@@ -218,12 +218,13 @@ impl Session {
     /// What the driver does next.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         use dgsm_core::session::Step as CoreStep;
-        let now = self.shared.now();
-        let mut session = self.shared.lock();
-        let step = session.step(now);
         // Without a leg nobody else keeps the session's clock.
-        let deadline = session.deadline();
-        drop(session);
+        let (now, step, deadline) = self.shared.update(|session, now| {
+            let step = session.step(now);
+            (now, step, session.deadline())
+        });
+        // What was due may concern any leg.
+        self.shared.ring();
         Ok(match step {
             CoreStep::Open { standby } => Step::Open { standby },
             CoreStep::Wait { until } => {
@@ -243,8 +244,9 @@ impl Session {
     fn attach(&self, leg: &Leg) -> PyResult<()> {
         let (engine, open, signer) = leg.take()?;
         self.outbox.set_engine(&engine);
-        let now = self.shared.now();
-        let id = self.shared.lock().leg_opened(now);
+        let id = self.shared.update(|session, now| session.leg_opened(now));
+        // It may take over at once from one that waits.
+        self.shared.ring();
         pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);
         Ok(())
     }

@@ -498,7 +498,7 @@ impl Session {
                 || (asked && in_order(&end) && self.product.end_answers(view)),
             // The closing message itself is missing where it did not go out.
             unacked: single || self.closing || !self.nothing_unacked(),
-            silent: now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0,
+            silent: self.is_silent(now),
         };
         let ending = classify(&end, seen);
         if ending != Ending::Finished && ending != Ending::Dormant {
@@ -521,6 +521,10 @@ impl Session {
             }
             Ending::Reset { limit } => self.reset(now, index, end, limit),
         }
+    }
+
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0
     }
 
     fn go_dormant(&mut self, now: Duration) {

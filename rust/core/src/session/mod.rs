@@ -388,6 +388,7 @@ impl Session {
     fn fail(&mut self, now: Duration, cause: FailureCause) {
         self.phase = Phase::Failed(Box::new(SessionFailure {
             cause,
+            silent: self.is_silent(now),
             attempts: self.attempts.failures(),
             elapsed: self.attempts.elapsed(now),
             unacked_bytes: self.journal.end() - self.journal.acked(),

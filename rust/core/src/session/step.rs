@@ -205,6 +205,8 @@ pub enum FailureCause {
 pub struct SessionFailure {
     /// Why.
     pub cause: FailureCause,
+    /// The application had sent nothing for so long that the service may have closed over it.
+    pub silent: bool,
     /// Failures in a row without progress.
     pub attempts: u32,
     /// Since the first of them.
