@@ -79,13 +79,18 @@ def trigger(draw, chunks):
 
 def schedule(draw, chunks):
     """One to five things that go wrong, each at most twice."""
+    ends = 0
     for _ in range(draw.randint(1, 5)):
         if draw.random() < 0.2:
             yield Fault(draw.choice(ANSWERS), legs=draw.randint(1, 4))
             continue
         action, when = draw.choice(ACTIONS), trigger(draw, chunks)
-        # Ended cleanly twice after CloseStream, a session takes the service at its word.
-        times = 1 if isinstance(action, EndEarly) else draw.randint(1, 2)
+        times = draw.randint(1, 2)
+        if isinstance(action, EndEarly):
+            # Ended cleanly twice after CloseStream, a session takes the service at its word.
+            times, ends = 1, ends + 1
+            if ends > 1:
+                continue
         yield Fault(action, when=when, times=times)
 
 
