@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dgsm_core::session::{LegId, Outcome, Session};
+use dgsm_core::frame::Frame;
+use dgsm_core::session::{LegId, Outcome, PushError, Session};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
@@ -88,6 +89,27 @@ impl SharedSession {
     }
 
     // The application's side.
+
+    /// The application sends a message. The pumps are not told: whoever sends many does that once,
+    /// with [`SharedSession::ring`]. The driver is, where it is wanted: a session without anything
+    /// unacknowledged stays without a leg until there is something to send.
+    ///
+    /// # Errors
+    /// Why it was not taken. Where there is no room, the application is told when there is.
+    pub fn push(&self, frame: Frame) -> Result<(), PushError> {
+        let now = self.now();
+        let mut session = self.lock();
+        let pushed = session.push(now, frame);
+        if matches!(pushed, Err(PushError::Full)) {
+            self.arm(interest::WRITABLE);
+        }
+        let wanted = pushed.is_ok() && session.driver_wanted(now);
+        drop(session);
+        if wanted {
+            self.call_driver();
+        }
+        pushed
+    }
 
     /// There may be something to send: the pumps look.
     pub fn ring(&self) {

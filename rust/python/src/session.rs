@@ -168,23 +168,12 @@ impl Session {
     /// another try; `ENDED` for good.
     fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
         let frame = frame(data)?;
-        let now = self.shared.now();
-        let mut session = self.shared.lock();
-        match session.push(now, frame) {
-            Ok(()) => {
-                drop(session);
-                Ok(if self.outbox.note(&self.shared) {
-                    HELD
-                } else {
-                    0
-                })
-            }
-            Err(PushError::Full) => {
-                self.shared.arm(interest::WRITABLE);
-                Ok(FULL)
-            }
-            Err(PushError::Closed | PushError::Failed) => Ok(ENDED),
-        }
+        Ok(match self.shared.push(frame) {
+            Ok(()) if self.outbox.note(&self.shared) => HELD,
+            Ok(()) => 0,
+            Err(PushError::Full) => FULL,
+            Err(PushError::Closed | PushError::Failed) => ENDED,
+        })
     }
 
     /// The next message for the application. None: not now; woken when there is one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{Session, Settings, Target};
+use dgsm_core::session::{LegEnd, Session, Settings, Step, Target};
 use dgsm_net::Wake;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::session::{SharedSession, interest};
@@ -73,6 +73,35 @@ fn wake_ups_are_for_who_waits() {
     shared.update(|session, _| session.abort());
     assert_eq!(count.0.load(Ordering::SeqCst), 2, "the driver always asks");
     assert_eq!(shared.take_happened(), interest::DRIVER);
+}
+
+/// The service ended the stream and nothing was open: the next message wants another one.
+#[test]
+fn a_session_without_a_leg_calls_its_driver_for_what_is_sent() {
+    let count = Arc::new(Count::default());
+    let target = Target {
+        path: "v1/listen",
+        query: "encoding=linear16&sample_rate=16000",
+    };
+    let mut session = Session::new(Settings::default(), &target, 1);
+    session.step(Duration::ZERO);
+    let leg = session.leg_opened(Duration::ZERO);
+    let shared = SharedSession::new(session, count.clone());
+    shared.update(|session, now| session.leg_ended(now, leg, LegEnd::Clean));
+    shared.lock().step(shared.now());
+    shared.take_happened();
+    let before = count.0.load(Ordering::SeqCst);
+    let audio = || Frame::Binary(Bytes::from_static(&[0; 640]));
+    shared.push(audio()).unwrap();
+    assert_eq!(count.0.load(Ordering::SeqCst), before + 1);
+    assert_eq!(shared.take_happened(), interest::DRIVER);
+    let step = shared.lock().step(shared.now());
+    assert!(matches!(step, Step::Open { standby: false }), "{step:?}");
+    shared.lock().leg_opened(shared.now());
+    shared.lock().step(shared.now());
+    let before = count.0.load(Ordering::SeqCst);
+    shared.push(audio()).unwrap();
+    assert_eq!(count.0.load(Ordering::SeqCst), before, "the leg is there");
 }
 
 #[tokio::test]
