@@ -358,6 +358,15 @@ impl ListenV2 {
         leg.close_sent && self.audio.layout().is_some() && self.turns.reported_until(end)
     }
 
+    /// Windows have come up to the audio's very end: a leg that breaks off after that has said
+    /// everything. One that ends in order need not have: what is too short for a window is not
+    /// reported.
+    #[must_use]
+    pub fn said_everything(&self, journal: &Journal) -> bool {
+        let end = self.audio.micros_before(journal.end());
+        self.turns.all_reported_until(end)
+    }
+
     /// Of audio without a clock nobody knows whether windows have come up to its end: a leg that
     /// reports after `CloseStream`, and then ends by itself, has said everything.
     #[must_use]

@@ -502,6 +502,19 @@ impl Product {
         }
     }
 
+    /// Whether a leg that answered the closing message has said everything if it breaks off now.
+    #[must_use]
+    pub fn said_everything(&self, journal: &Journal) -> bool {
+        match self {
+            Self::ListenV2(listen) => listen.said_everything(journal),
+            Self::ListenV1(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::AgentV1(_)
+            | Self::Passthrough => true,
+        }
+    }
+
     /// Whether the service has said everything if it ends in order now, after it was asked to.
     #[must_use]
     pub fn end_answers(&self, leg: &LegView) -> bool {

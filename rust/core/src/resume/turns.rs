@@ -187,6 +187,12 @@ impl Turns {
         self.reached + WINDOW > time
     }
 
+    /// Windows have come up to this time, all of it.
+    #[must_use]
+    pub const fn all_reported_until(&self, time: i64) -> bool {
+        self.reached + ROUNDING >= time
+    }
+
     /// What came before this time is lost: nobody will report it.
     pub fn skip_to(&mut self, time: i64) {
         self.acked = self.acked.max(time);

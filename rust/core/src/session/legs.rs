@@ -494,7 +494,8 @@ impl Session {
         let asked = view.close_sent() || self.legs[index].input_ended;
         let seen = Circumstances {
             close_sent: view.close_sent(),
-            answered: self.product.answered(view, &self.journal)
+            answered: (self.product.answered(view, &self.journal)
+                && (in_order(&end) || self.product.said_everything(&self.journal)))
                 || (asked && in_order(&end) && self.product.end_answers(view)),
             // The closing message itself is missing where it did not go out.
             unacked: single || self.closing || !self.nothing_unacked(),
