@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from deepgram.listen.v2 import types
 from deepgram_sagemaker.local.flux import FluxTeller, Thresholds, ThresholdsError
+from deepgram_sagemaker.local.speak.voice import AudioOutput, wav_header
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram_sagemaker.local.watermark_flux import ChunkClock, ChunkTurns, WatermarkFlux
 from hypothesis import given, settings
@@ -54,7 +55,7 @@ def test_turns_are_the_same_wherever_a_stream_begins_and_however_it_is_cut(first
     turns_of = ChunkTurns(
         WatermarkFlux(),
         FluxTeller("request-1", Thresholds()),
-        ChunkClock(16_000, 1, 2),
+        ChunkClock.of({name: [value] for name, value in RAW.items()}),
         random.Random(1),
     )
     told = [
@@ -215,6 +216,18 @@ async def test_messages_may_be_cut_anywhere():
     pieces = [audio[start : start + 333] for start in range(0, len(audio), 333)]
     stream = await flux(*pieces, CLOSE, query=RAW | {"channels": "2"})
     assert len(turns(stream)[0]["words"]) == 50
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(8_000, 2.0), (16_000, 1.0)])
+@pytest.mark.parametrize("size", [1, 13, 700])
+async def test_a_wav_header_tells_the_clock_and_takes_none_of_its_time(rate, seconds, size):
+    output = AudioOutput("linear16", rate)
+    audio = wav_header(output) + b"".join(numbered(50))
+    pieces = [audio[start : start + size] for start in range(0, len(audio), size)]
+    stream = await flux(*pieces, CLOSE, query={"model": "flux-general-en"})
+    (end,) = turns(stream)
+    assert [int(word["word"]) for word in end["words"]] == list(range(50))
+    assert end["audio_window_end"] == seconds
 
 
 @pytest.mark.parametrize("text", ["what?", '{"type":"KeepAlive"}', '{"type":"Finalize"}'])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
@@ -26,13 +27,11 @@ if TYPE_CHECKING:
     from .flux.messages import Event, Trigger
     from .stream import ModelStream
 
-__all__ = ["ChunkClock", "ChunkTurns", "WatermarkFlux"]
+__all__ = ["PATH", "ChunkClock", "ChunkTurns", "WatermarkFlux"]
 
-_PATH: Final = "v2/listen"
+PATH: Final = "v2/listen"
 _WIDTHS: Final = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _RATES: Final = {"linear16": 16_000, "linear32": 16_000, "mulaw": 8_000, "alaw": 8_000}
-# What is not raw audio has a clock of its own: so many bytes are a second.
-_OTHER_BYTES_PER_SECOND: Final = 32_000
 _UPDATE_US: Final = 240_000
 _OPEN, _EAGER, _OVER = 0.1, 0.6, 0.95
 
@@ -76,8 +75,8 @@ class WatermarkFlux:
             await self._serve(stream)
 
     async def _serve(self, stream: ModelStream) -> None:
-        if stream.path != _PATH:
-            raise Refused("1008", f"this model serves {_PATH}, not {stream.path or 'no path'}")
+        if stream.path != PATH:
+            raise Refused("1008", f"this model serves {PATH}, not {stream.path or 'no path'}")
         try:
             thresholds = Thresholds.parse(stream.query)
             clock = ChunkClock.of(stream.query)
@@ -233,19 +232,29 @@ class ChunkTurns:
         return message
 
 
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """Audio whose clock is known: frames a second, interleaved channels, bytes a sample."""
+
+    rate: int
+    channels: int
+    width: int
+
+
+# What is neither raw audio nor WAV has a clock of its own: so many bytes are a second.
+_OTHER: Final = _Format(32_000, 1, 1)
+
+
 class ChunkClock:
     """Where in the audio a stream is, and the first channel's bytes of it.
 
     Args:
-        rate: frames a second.
-        channels: interleaved channels.
-        width: bytes a sample.
+        audio: the raw audio's format; None when its first bytes tell: a WAV header, or anything
+            else, whose clock is one of its own.
     """
 
-    def __init__(self, rate: int, channels: int, width: int) -> None:
-        self._rate = rate
-        self._channels = channels
-        self._width = width
+    def __init__(self, audio: _Format | None) -> None:
+        self._format = audio
         self._rest = b""
         self._frames = 0
 
@@ -256,9 +265,12 @@ class ChunkClock:
         Raises:
             Refused: a number is none.
         """
-        encoding = query.get("encoding", [""])[-1]
+        values = query.get("encoding")
+        if not values:
+            return cls(None)
+        encoding = values[-1]
         if encoding not in _WIDTHS:
-            return cls(_OTHER_BYTES_PER_SECOND, 1, 1)
+            return cls(_OTHER)
         numbers = []
         for name, default in (("sample_rate", _RATES[encoding]), ("channels", 1)):
             value = query.get(name, [str(default)])[-1]
@@ -266,28 +278,60 @@ class ChunkClock:
                 raise Refused("1008", f"Bad request: {name}={value}: must be a number above 0")
             numbers.append(int(value))
         rate, channels = numbers
-        return cls(rate, channels, _WIDTHS[encoding])
+        return cls(_Format(rate, channels, _WIDTHS[encoding]))
 
     @property
     def now_us(self) -> int:
         """How much audio was heard, in whole frames."""
-        return self.at(self._frames * self._width)
+        return self._micros(self._frames)
 
     def at(self, offset: int) -> int:
         """When a byte of the first channel is heard, in microseconds, to the nearest."""
-        frames = offset // self._width
-        return (frames * 2_000_000 + self._rate) // (2 * self._rate)
+        return self._micros(offset // self._known.width)
 
     def hear(self, data: bytes) -> bytes:
         """Take audio; returns the first channel's bytes of its whole frames."""
         data = self._rest + data
-        size = self._channels * self._width
+        if self._format is None:
+            header = _wav_header(data)
+            if header is None:
+                self._rest = data
+                return b""
+            self._format, size = header
+            data = data[size:]
+        channels, width = self._format.channels, self._format.width
+        size = channels * width
         whole = len(data) - len(data) % size
         self._rest = data[whole:]
         self._frames += whole // size
-        if self._channels == 1:
+        if channels == 1:
             return data[:whole]
-        first = bytearray(whole // self._channels)
-        for byte in range(self._width):
-            first[byte :: self._width] = data[byte:whole:size]
+        first = bytearray(whole // channels)
+        for byte in range(width):
+            first[byte::width] = data[byte:whole:size]
         return bytes(first)
+
+    @property
+    def _known(self) -> _Format:
+        return self._format or _OTHER
+
+    def _micros(self, frames: int) -> int:
+        rate = self._known.rate
+        return (frames * 2_000_000 + rate) // (2 * rate)
+
+
+def _wav_header(data: bytes) -> tuple[_Format, int] | None:
+    """What audio begins like this, and the size of its header; None: more has to come."""
+    if not data.startswith(b"RIFF"):
+        return None if b"RIFF".startswith(data) else (_OTHER, 0)
+    at, known = 12, None
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8
+        if name == b"data":
+            return (known, at) if known is not None else (_OTHER, 0)
+        if name == b"fmt " and at + 16 <= len(data):
+            channels, rate, _, _, bits = struct.unpack_from("<HIIHH", data, at + 2)
+            known = _Format(rate, channels, bits // 8) if rate and channels and bits >= 8 else None
+        at += size + size % 2
+    return None

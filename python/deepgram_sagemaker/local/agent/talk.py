@@ -25,7 +25,7 @@ _UPDATES: Final = {
     "UpdatePrompt": "PromptUpdated",
     "UpdateSpeak": "SpeakUpdated",
     "UpdateThink": "ThinkUpdated",
-    "UpdateThinkLive": "ThinkLiveUpdated",
+    "UpdateThink_Live": "ThinkLiveUpdated",
 }
 _CONTROLS: Final = frozenset(
     {
