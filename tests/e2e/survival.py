@@ -106,6 +106,13 @@ def _each_its_own(url, headers):
     return _factory.get()(url, headers)
 
 
+def client_of(config):
+    """This task's SDK client, and the factory behind it."""
+    factory = SageMakerTransportFactory(config=config)
+    _factory.set(factory)
+    return AsyncDeepgramClient(api_key="unused", transport_factory=_each_its_own), factory
+
+
 async def converse(
     config, audio, chunks, *, pace=None, wait=None, middle=None, interim=True, **query
 ):
@@ -116,9 +123,7 @@ async def converse(
     the connection before the chunk half-way. Any number of these may run at once.
     """
     heard = Heard()
-    factory = SageMakerTransportFactory(config=config)
-    _factory.set(factory)
-    client = AsyncDeepgramClient(api_key="unused", transport_factory=_each_its_own)
+    client, factory = client_of(config)
     parameters = {"model": "nova-3", "interim_results": str(interim).lower()}
     parameters |= audio.query | query
     async with client.listen.v1.connect(**parameters) as connection:

@@ -1,53 +1,26 @@
 """The matrix: faults, how often they strike, and kinds of audio: nothing lost, nothing twice."""
 
-import itertools
-
 import pytest
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import (
     AfterChunks,
     AfterNewChunks,
-    Answer,
-    Drop,
     EndEarly,
     Fault,
-    GoAway,
-    GoSilent,
-    InternalStreamFailure,
-    ModelStreamError,
     OnMessage,
     OnNextOpen,
     Reset,
 )
 from deepgram_sagemaker.local.watermark import Watermark
+from e2e.matrix import BREAKS, PATTERNS, REFUSALS, parameters
 from e2e.survival import AUDIO, STEREO, assert_whole, converse
 
 EVERY = 50
 LONG = 2000
 SHORT = 200
 
-# What ends a stream in its middle.
-BREAKS = {
-    "reset": Reset(),
-    "dropped": Drop(),
-    "fin": Drop(rst=False),
-    "goaway": GoAway(code=0, covers=False),
-    "goaway-covering": GoAway(code=0, covers=True),
-    "early-end": EndEarly(),
-    "model-error": ModelStreamError(),
-    "service-failure": InternalStreamFailure(),
-    "silence": GoSilent(),
-}
-# What the next open is answered with, after a reset.
-REFUSALS = {
-    "throttled-reopen": Answer(429, "ThrottlingException"),
-    "throttled-400-reopen": Answer(400, "ThrottlingException"),
-    "unavailable-reopen": Answer(503, "ServiceUnavailableException"),
-    "model-refuses-reopen": Answer(424, "ModelError"),
-}
 # Places that only some sessions have.
 PLACES = ("after-close", "during-finalize", "during-rollover")
-PATTERNS = ("once", "often", "thrice")
 
 LATENESS = {
     "prompt": {},
@@ -93,32 +66,12 @@ def faults_for(name, pattern):
 PACES = {"during-rollover": 0.005, "early-end": 0.005} | dict.fromkeys(REFUSALS, 0.003)
 
 FAULTS = (*BREAKS, *REFUSALS, *PLACES)
-EVERYTHING = list(itertools.product(FAULTS, PATTERNS, [audio.name for audio in AUDIO], LATENESS))
-
-
-def pairwise(rows):
-    """Few rows in which every pair of values of any two columns still stands together."""
-    wanted = {pair for row in rows for pair in itertools.combinations(enumerate(row), 2)}
-    chosen = []
-    while wanted:
-        row = max(
-            rows, key=lambda row: len(wanted & set(itertools.combinations(enumerate(row), 2)))
-        )
-        chosen.append(row)
-        wanted -= set(itertools.combinations(enumerate(row), 2))
-    return chosen
-
-
-SOME = set(pairwise(EVERYTHING))
+KINDS = [audio.name for audio in AUDIO]
 
 
 @pytest.mark.patience(60)
 @pytest.mark.parametrize(
-    ("fault", "pattern", "kind", "lateness"),
-    [
-        pytest.param(*row, marks=[] if row in SOME else [pytest.mark.full], id="-".join(row))
-        for row in EVERYTHING
-    ],
+    ("fault", "pattern", "kind", "lateness"), parameters(FAULTS, PATTERNS, KINDS, LATENESS)
 )
 async def test_a_session_survives(fault, pattern, kind, lateness):
     audio = next(audio for audio in AUDIO if audio.name == kind)

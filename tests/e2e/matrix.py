@@ -1,0 +1,60 @@
+"""What breaks streams and what refuses the next one: the columns that the matrices share."""
+
+import itertools
+
+import pytest
+from deepgram_sagemaker.local.faults import (
+    Answer,
+    Drop,
+    EndEarly,
+    GoAway,
+    GoSilent,
+    InternalStreamFailure,
+    ModelStreamError,
+    Reset,
+)
+
+# What ends a stream in its middle.
+BREAKS = {
+    "reset": Reset(),
+    "dropped": Drop(),
+    "fin": Drop(rst=False),
+    "goaway": GoAway(code=0, covers=False),
+    "goaway-covering": GoAway(code=0, covers=True),
+    "early-end": EndEarly(),
+    "model-error": ModelStreamError(),
+    "service-failure": InternalStreamFailure(),
+    "silence": GoSilent(),
+}
+# What the next open is answered with, after a reset.
+REFUSALS = {
+    "throttled-reopen": Answer(429, "ThrottlingException"),
+    "throttled-400-reopen": Answer(400, "ThrottlingException"),
+    "unavailable-reopen": Answer(503, "ServiceUnavailableException"),
+    "model-refuses-reopen": Answer(424, "ModelError"),
+}
+PATTERNS = ("once", "often", "thrice")
+"""How often a fault strikes: thrice is three legs in a row that get nowhere."""
+
+
+def pairwise(rows):
+    """Few rows in which every pair of values of any two columns still stands together."""
+    wanted = {pair for row in rows for pair in itertools.combinations(enumerate(row), 2)}
+    chosen = []
+    while wanted:
+        row = max(
+            rows, key=lambda row: len(wanted & set(itertools.combinations(enumerate(row), 2)))
+        )
+        chosen.append(row)
+        wanted -= set(itertools.combinations(enumerate(row), 2))
+    return chosen
+
+
+def parameters(*columns):
+    """Every combination of the columns' values; only a full run has more than every pair."""
+    rows = list(itertools.product(*columns))
+    some = set(pairwise(rows))
+    return [
+        pytest.param(*row, marks=[] if row in some else [pytest.mark.full], id="-".join(row))
+        for row in rows
+    ]
