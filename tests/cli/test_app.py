@@ -14,6 +14,10 @@ from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.served import endpoint_process
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.speech import SpeechModel
+from e2e import agents, flux, survival
+from e2e.survival import LINEAR16
+from e2e.voices import LINEAR16 as OUTPUT
+from e2e.voices import assert_aura, assert_flux, script, speak
 from local.speech.sounds import count_halves, linear16, scene
 from typer.testing import CliRunner
 
@@ -170,6 +174,29 @@ async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():
         await writer.wait_closed()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("model", ["speech", "watermark"])
+async def test_local_serves_every_product(model):
+    async with endpoint_process(model) as reachable:
+        config = reachable.config()
+        heard = await survival.converse(config, LINEAR16, 60)
+        told = await flux.converse(config, LINEAR16, 60)
+        aura, turns = [await speak(config, version, script(2)) for version in (1, 2)]
+        talked = await agents.converse(config, 1, written={0})
+    assert [len(heard.metadata), heard.errors, told.errors, talked.errors] == [1, [], [], []]
+    assert told.messages[0].type == "Connected"
+    assert told.turns[-1].audio_window_end == pytest.approx(1.2)
+    assert aura.kinds == ["Metadata", "audio", "Flushed", "audio", "Flushed"]
+    assert (turns.kinds[0], turns.kinds[-1]) == ("Connected", "SessionMetadata")
+    assert len(turns.audio) > 0
+    assert talked.said_by("user") == [agents.WRITTEN]
+    assert talked.said_by("assistant") == [agents.GREETING, f"You said: {agents.WRITTEN}"]
+    if model == "watermark":
+        survival.assert_whole(heard, LINEAR16, 60)
+        flux.assert_whole(told, LINEAR16, 60)
+        assert_aura(aura, script(2), OUTPUT)
+        assert_flux(turns, script(2), OUTPUT)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -69,7 +69,7 @@ def local(
     model: Annotated[
         Model,
         typer.Option(
-            help="What answers: **speech** recognises English for v1/listen; "
+            help="What answers, for each product: **speech** hears and speaks English; "
             "**watermark** counts marked chunks of audio, for tests of loss and order."
         ),
     ] = Model.SPEECH,

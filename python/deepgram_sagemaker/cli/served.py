@@ -86,10 +86,13 @@ class Reachable:
 
 
 @asynccontextmanager
-async def endpoint_process() -> AsyncIterator[Reachable]:
-    """Run `deepgram-sagemaker local --model speech` beside this process.
+async def endpoint_process(model: str = "speech") -> AsyncIterator[Reachable]:
+    """Run `deepgram-sagemaker local` beside this process.
 
     Its recogniser has a whole interpreter to itself, and what is measured here is the client.
+
+    Args:
+        model: what answers.
 
     Raises:
         RuntimeError: it did not start; what it had to say is on standard error.
@@ -98,7 +101,7 @@ async def endpoint_process() -> AsyncIterator[Reachable]:
         sys.executable,
         "-m",
         "deepgram_sagemaker.cli",
-        *("local", "--model", "speech", "--port", "0", "--json", "--stop-with-stdin"),
+        *("local", "--model", model, "--port", "0", "--json", "--stop-with-stdin"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from deepgram_sagemaker._native import LocalServer, LocalStream
 from deepgram_sagemaker.wakeups import Hub
 
+from .counting import PATHS as COUNTED_PATHS
+from .counting import count
 from .faults import Action, Fault, Reset
 from .watermark import Watermark
 
@@ -172,8 +174,9 @@ class LocalEndpoint:
 
     Args:
         endpoint_name: the endpoint that exists, or several.
-        model: what answers: `"watermark"` or a `Watermark` with settings, `"speech"` (needs the
-            `local` extra), or any coroutine function that takes a `ModelStream`.
+        model: what answers: `"watermark"` or a `Watermark` with settings (the other products count
+            beside it, with settings of their own), `"speech"` (needs the `local` extra), or any
+            coroutine function that takes a `ModelStream`.
         faults: what goes wrong, and when.
         port: 0: any that is free.
         host: the address to listen on.
@@ -229,7 +232,11 @@ class LocalEndpoint:
             "credentials": [dataclasses.asdict(identity) for identity in self._credentials],
             "model": {"kind": "external"}
             if watermark is None
-            else {"kind": "watermark", "settings": dataclasses.asdict(watermark)},
+            else {
+                "kind": "watermark",
+                "settings": dataclasses.asdict(watermark),
+                "elsewhere": COUNTED_PATHS,
+            },
             "max_stream_age": max_stream_age,
             "at_max_age": at_max_age.plain(),
             "unknown_endpoint_status": unknown_endpoint_status,
@@ -271,12 +278,11 @@ class LocalEndpoint:
     async def _start(self) -> None:
         if self._running is not None:
             raise RuntimeError("the local endpoint is already running")
-        model = self._model
-        if not isinstance(model, Watermark):
-            # Loading a model takes seconds: better now than in the first stream.
-            prepare = getattr(model, "prepare", None)
-            if prepare is not None:
-                await prepare()
+        model = count if isinstance(self._model, Watermark) else self._model
+        # Loading a model takes seconds: better now than in the first stream.
+        prepare = getattr(model, "prepare", None)
+        if prepare is not None:
+            await prepare()
         self._running = _Running(self._settings, model, self._wanted_bundle)
 
     async def _stop(self) -> None:
@@ -386,9 +392,7 @@ def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str
 class _Running:
     """A native server, and the tasks of its models."""
 
-    def __init__(
-        self, settings: Mapping[str, Any], model: Watermark | Model, ca_bundle: Path | None
-    ) -> None:
+    def __init__(self, settings: Mapping[str, Any], model: Model, ca_bundle: Path | None) -> None:
         self._model = model
         self._streams: dict[int, _Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -439,8 +443,7 @@ class _Running:
     async def _serve(self, stream: _Stream) -> None:
         native = stream.native
         try:
-            if not isinstance(self._model, Watermark):
-                await self._model(stream)
+            await self._model(stream)
             native.close()
         except asyncio.CancelledError:
             native.fail(_GOING_AWAY, "the local endpoint is stopping")

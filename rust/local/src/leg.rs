@@ -332,12 +332,18 @@ impl Leg {
         let query = Query::parse(&invocation.query);
         let clock = Clock::new(&query);
         let (container, watermarked) = match (&shared.settings.model, &shared.listener) {
-            (Model::Watermark { settings }, _) => {
+            (
+                Model::Watermark {
+                    settings,
+                    elsewhere,
+                },
+                _,
+            ) if !elsewhere.contains(&invocation.path) => {
                 let created = Moment::of(wall_clock()).iso();
                 let model = WatermarkModel::new(*settings, &query, request_id, created);
                 (Container::Watermark(Box::new(model)), true)
             }
-            (Model::External, Some(listener)) => {
+            (_, Some(listener)) => {
                 let query = query.pairs().to_vec();
                 let bridge = Arc::new(Bridge::new(
                     number,
@@ -348,7 +354,7 @@ impl Leg {
                 listener.accepted(bridge.clone());
                 (Container::External(bridge), false)
             }
-            (Model::External, None) => return None,
+            (_, None) => return None,
         };
         Some(Self {
             opens: conversation.opens.subscribe(),

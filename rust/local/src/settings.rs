@@ -81,6 +81,9 @@ pub enum Model {
     Watermark {
         /// How it answers.
         settings: WatermarkSettings,
+        /// Paths of other products, which are served like [`Model::External`].
+        #[serde(default)]
+        elsewhere: Vec<String>,
     },
     /// Served by the process that started the server, through a [`Listener`](crate::bridge::Listener).
     External,
