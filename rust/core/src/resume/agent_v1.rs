@@ -7,8 +7,9 @@
 //!
 //! What is sent again on a later leg:
 //!
-//! - *Settings*, first, with the conversation so far; the greeting only if it was not said. An agent
-//!   that is named instead of described cannot be given the conversation.
+//! - *Settings*, first, with the conversation so far, but for the user's turns that are heard again;
+//!   the greeting only if it was not said. An agent that is named instead of described cannot be
+//!   given the conversation.
 //! - *Updates* that were accepted, the last of each sort; their answers are not delivered. One
 //!   without an answer stays in its place.
 //! - *Injected messages* until the agent has said them, or what they ask for, or refused them.
@@ -241,7 +242,10 @@ impl AgentV1 {
         let mut head = Vec::new();
         // Until they are applied the journal has them.
         if self.told.applied {
-            head.extend(self.conversation.resumed());
+            // What is heard again becomes part of the conversation again.
+            let again = self.turns.iter().filter(|_| gap.is_none());
+            let again: Vec<&str> = again.map(|turn| turn.content.as_str()).collect();
+            head.extend(self.conversation.resumed(&again));
             for (update, frame) in self.conversation.updates() {
                 leg.agent.updates_to_drop.push(update);
                 head.push(frame);

@@ -136,16 +136,24 @@ impl Conversation {
         self.updates.iter().cloned()
     }
 
-    /// The first message of a later leg: the settings, with the conversation so far.
+    /// The first message of a later leg: the settings, with the conversation so far, but for what
+    /// the user is going to say `again`, each time the latest of these words.
     #[must_use]
-    pub fn resumed(&self) -> Option<Frame> {
+    pub fn resumed(&self, again: &[&str]) -> Option<Frame> {
         let mut settings = self.settings.clone()?;
+        let mut history: Vec<&Value> = self.history.iter().map(|(entry, _)| entry).collect();
+        for words in again {
+            let said = |entry: &&Value| entry["role"] == "user" && entry["content"] == *words;
+            if let Some(index) = history.iter().rposition(said) {
+                history.remove(index);
+            }
+        }
         // An agent may be named instead of described: then nothing can be added.
         if let Some(Value::Object(agent)) = settings.get_mut("agent") {
             if self.greeted {
                 agent.remove("greeting");
             }
-            if !self.history.is_empty() {
+            if !history.is_empty() {
                 let mut context = match agent.remove("context") {
                     Some(Value::Object(context)) => context,
                     _ => Map::new(),
@@ -154,7 +162,7 @@ impl Conversation {
                     Some(Value::Array(messages)) => messages,
                     _ => Vec::new(),
                 };
-                messages.extend(self.history.iter().map(|(entry, _)| entry.clone()));
+                messages.extend(history.into_iter().cloned());
                 context.insert("messages".into(), messages.into());
                 agent.insert("context".into(), context.into());
             }
@@ -173,7 +181,7 @@ mod tests {
         for (role, content) in said {
             conversation.said(role, content);
         }
-        serde_json::from_slice(conversation.resumed().unwrap().bytes()).unwrap()
+        serde_json::from_slice(conversation.resumed(&[]).unwrap().bytes()).unwrap()
     }
 
     #[test]
@@ -198,6 +206,27 @@ mod tests {
         );
         let agent = json!({"context": {"messages": [{"x": 1}, entries[0]]}, "speak": {"y": 2}});
         assert_eq!(value["agent"], agent);
+    }
+
+    #[test]
+    fn what_is_said_again_is_not_in_the_context() {
+        let mut conversation = Conversation::default();
+        conversation.settle_on(&Frame::from(r#"{"agent":{}}"#));
+        for (role, content) in [
+            ("user", "Yes."),
+            ("assistant", "Go on."),
+            ("user", "Yes."),
+            ("user", "No."),
+        ] {
+            conversation.said(role, content);
+        }
+        let settings = conversation.resumed(&["Yes.", "No.", "Never."]).unwrap();
+        let value: Value = serde_json::from_slice(settings.bytes()).unwrap();
+        let entries = [
+            json!({"type": "History", "role": "user", "content": "Yes."}),
+            json!({"type": "History", "role": "assistant", "content": "Go on."}),
+        ];
+        assert_eq!(value["agent"]["context"]["messages"], json!(entries));
     }
 
     #[test]
@@ -232,7 +261,7 @@ mod tests {
         assert!(!conversation.settle_on(&Frame::from("[]")));
         assert!(conversation.settle_on(&Frame::from(r#"{"a":1}"#)));
         assert!(!conversation.settle_on(&Frame::from(r#"{"a":2}"#)));
-        assert_eq!(conversation.resumed(), Some(Frame::from(r#"{"a":1}"#)));
+        assert_eq!(conversation.resumed(&[]), Some(Frame::from(r#"{"a":1}"#)));
     }
 
     #[test]
@@ -243,7 +272,7 @@ mod tests {
         for count in 0..12 {
             conversation.said("user", &format!("{count}{long}"));
         }
-        let settings = conversation.resumed().unwrap();
+        let settings = conversation.resumed(&[]).unwrap();
         assert!(settings.len() < MAX_HISTORY, "{}", settings.len());
         let text = settings.as_str().unwrap();
         assert!(text.contains("\"11xx") && !text.contains("\"1xx"));
