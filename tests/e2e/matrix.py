@@ -38,22 +38,33 @@ PATTERNS = ("once", "often", "thrice")
 
 
 def pairwise(rows):
-    """Few rows in which every pair of values of any two columns still stands together."""
-    wanted = {pair for row in rows for pair in itertools.combinations(enumerate(row), 2)}
+    """Few rows in which every pair of values of any two columns still stands together.
+
+    Those with values that no other has come first, then those with the most pairs.
+    """
+    values = {row: set(enumerate(row)) for row in rows}
+    pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
+    unseen, wanted = set().union(*values.values()), set().union(*pairs.values())
     chosen = []
     while wanted:
-        row = max(
-            rows, key=lambda row: len(wanted & set(itertools.combinations(enumerate(row), 2)))
-        )
+        row = max(rows, key=lambda row: (len(unseen & values[row]), len(wanted & pairs[row])))
         chosen.append(row)
-        wanted -= set(itertools.combinations(enumerate(row), 2))
+        unseen -= values[row]
+        wanted -= pairs[row]
     return chosen
 
 
-def parameters(*columns):
-    """Every combination of the columns' values; only a full run has more than every pair."""
+def parameters(*columns, few=None):
+    """Every combination of the columns' values; a run that is not full has a selection.
+
+    That is every pair of values; or only so few rows, with as many pairs as they can have, and
+    every value.
+    """
     rows = list(itertools.product(*columns))
-    some = set(pairwise(rows))
+    some = set(pairwise(rows)[:few])
+    assert [set(values) for values in zip(*some, strict=True)] == [
+        set(column) for column in columns
+    ]
     return [
         pytest.param(*row, marks=[] if row in some else [pytest.mark.full], id="-".join(row))
         for row in rows

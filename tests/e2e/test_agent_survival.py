@@ -53,7 +53,9 @@ def faults_for(name, pattern, place):
 
 
 @pytest.mark.patience(60)
-@pytest.mark.parametrize(("fault", "pattern", "place"), parameters(FAULTS, PATTERNS, PLACES))
+@pytest.mark.parametrize(
+    ("fault", "pattern", "place"), parameters(FAULTS, PATTERNS, PLACES, few=24)
+)
 async def test_a_conversation_with_an_agent_survives(fault, pattern, place):
     agent = Overheard()
     async with LocalEndpoint(model=agent, faults=faults_for(fault, pattern, place)) as endpoint:
