@@ -273,6 +273,33 @@ fn what_belongs_to_a_final_is_not_forgotten_when_the_old_leg_breaks() {
 }
 
 #[test]
+fn speech_that_starts_behind_a_final_is_not_forgotten_with_it() {
+    let mut plan = plain();
+    plan.habits = Habits {
+        channels: 2,
+        wrapping: Wrapping::Ogg,
+        lateness: [3, 2],
+        speech: (11, 16),
+        ..plan.habits
+    };
+    plan.words = 88;
+    plan.live = true;
+    plan.chunks = vec![356, 361, 44];
+    plan.faults = vec![
+        fault_after(FaultKind::Mute, 48),
+        fault_after(FaultKind::Mute, 31),
+        fault_after(FaultKind::Reset, 0),
+    ];
+    plan.finalizes = vec![79];
+    plan.opening = 8;
+    plan.settings.replay_speed = None;
+    plan.settings.max_backoff = Duration::from_millis(200);
+    plan.settings.max_leg_age = Some(Duration::from_millis(45));
+    plan.seed = 15_639_135_098_056_351_311;
+    check(&plan);
+}
+
+#[test]
 fn an_empty_answer_to_finalize_is_no_pause() {
     let mut plan = plain();
     plan.habits.windows = vec![7, 7, 1];

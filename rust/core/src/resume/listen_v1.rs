@@ -17,6 +17,8 @@ use crate::journal::{Control, Journal};
 const SHORT_PAUSE: i64 = 300_000;
 /// `Error` messages kept until it is clear whether the application is to see them.
 const MAX_HELD: usize = 8;
+/// What a leg has said of utterances before it speaks for the session.
+const MAX_OVERHEARD: usize = 64;
 
 #[derive(Debug, Default)]
 struct Channel {
@@ -190,18 +192,27 @@ impl ListenV1 {
                 };
                 let channel = self.channels.get(results.channel);
                 let delivered = channel.map_or(self.base, |channel| channel.end);
-                let news = results.end + leg.offset + ROUNDING >= delivered;
+                let end = results.end + leg.offset;
+                let news = end + ROUNDING >= delivered;
                 if !news {
-                    leg.overheard.retain(|(of, _)| *of != results.channel);
+                    // The old leg has been there, too.
+                    let passed = end - self.closers.pause;
+                    let of = results.channel;
+                    leg.overheard
+                        .retain(|(channel, at, _)| *channel != of || *at >= passed);
                 }
                 news
             }
-            // These come before the final that they belong to.
+            // These come before finals that reach as far.
             Some("SpeechStarted" | "UtteranceEnd") => {
-                if leg.overheard.len() < MAX_HELD {
-                    let (channel, _) = channel_of(root.get("channel"));
-                    leg.overheard.push((channel, frame.clone()));
+                let (channel, _) = channel_of(root.get("channel"));
+                let at = ["timestamp", "last_word_end"].map(|key| root.get(key));
+                let at = at.into_iter().flatten().find_map(|node| node.micros());
+                if leg.overheard.len() == MAX_OVERHEARD {
+                    leg.overheard.pop_front();
                 }
+                leg.overheard
+                    .push_back((channel, at.unwrap_or(0) + leg.offset, frame.clone()));
                 false
             }
             Some(kind) if kind.starts_with("Configure") => {

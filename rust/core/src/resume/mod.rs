@@ -39,6 +39,8 @@ pub mod turns;
 pub mod utterance;
 pub mod voice;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::frame::Frame;
@@ -83,8 +85,9 @@ pub struct LegView {
     metadata: bool,
     /// `Error` messages, kept until it is clear whether the application is to see them.
     held: Vec<Frame>,
-    /// Before it speaks for the session: what it has said of each channel since its last final.
-    overheard: Vec<(usize, Frame)>,
+    /// Before it speaks for the session: what it has said of a channel, about a time, that may not
+    /// have been delivered.
+    overheard: VecDeque<(usize, i64, Frame)>,
     /// Flux: where the leg's own turns stand.
     turns: LegTurns,
     /// The voice agent: what the leg hears again.
@@ -107,10 +110,10 @@ impl LegView {
         self.close_sent
     }
 
-    /// What the leg has said that belongs to its next final.
+    /// What the leg has said that belongs to finals to come.
     pub fn take_overheard(&mut self) -> Vec<Frame> {
         let overheard = std::mem::take(&mut self.overheard);
-        overheard.into_iter().map(|(_, frame)| frame).collect()
+        overheard.into_iter().map(|(.., frame)| frame).collect()
     }
 
     /// `Error` messages, for the application if the session ends here.
