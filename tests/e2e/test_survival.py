@@ -1,10 +1,14 @@
 """The matrix: faults, how often they strike, and kinds of audio: nothing lost, nothing twice."""
 
+import asyncio
+import time
+
 import pytest
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import (
     AfterChunks,
     AfterNewChunks,
+    AfterReplies,
     EndEarly,
     Fault,
     OnMessage,
@@ -13,7 +17,8 @@ from deepgram_sagemaker.local.faults import (
 )
 from deepgram_sagemaker.local.watermark import Watermark
 from e2e.matrix import BREAKS, PATTERNS, REFUSALS, parameters
-from e2e.survival import AUDIO, STEREO, assert_whole, converse
+from e2e.survival import AUDIO, LINEAR16, STEREO, assert_whole, converse
+from sessions import until
 
 EVERY = 50
 LONG = 2000
@@ -103,3 +108,21 @@ async def test_a_session_survives(fault, pattern, kind, lateness):
         assert_whole(heard, audio, chunks)
         assert endpoint.stats.faults > 0
         assert endpoint.stats.signature_failures == 0
+
+
+async def test_what_is_sent_after_an_end_without_loss_opens_a_stream_at_once():
+    """The service may end a stream when nothing is open; the session stays for what comes next."""
+    ended = Fault(EndEarly(), when=AfterReplies(1), legs=1)
+    async with LocalEndpoint(faults=[ended]) as endpoint:
+
+        async def wait(factory, sent):
+            if sent == 10:
+                await until(lambda: endpoint.legs[0].closed is not None)
+            await asyncio.sleep(0.01)
+
+        started = time.monotonic()
+        heard = await converse(endpoint.config(), LINEAR16, 20, interim=False, wait=wait)
+        assert time.monotonic() - started < 5
+        assert [leg.end for leg in endpoint.legs] == ["fault", "model"]
+    assert_whole(heard, LINEAR16, 20)
+    assert sum(heard.stats.resets.values()) == 0
