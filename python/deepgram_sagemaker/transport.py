@@ -223,10 +223,11 @@ class _Driver:
             waker=self._hub.waker,
             token=self._token,
         )
-        self._waiting: dict[int, set[asyncio.Future[None]]] = {
-            READABLE: set(),
-            WRITABLE: set(),
-            DRIVER: set(),
+        # Lists, because there is one waiter each, or none.
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {
+            READABLE: [],
+            WRITABLE: [],
+            DRIVER: [],
         }
         self._opening: asyncio.Task[Leg] | None = None
         self._open_error: SageMakerError | None = None
@@ -325,11 +326,11 @@ class _Driver:
         """Waits until it may be worth looking again."""
         changed = self._loop.create_future()
         waiting = self._waiting[interest]
-        waiting.add(changed)
+        waiting.append(changed)
         try:
             await changed
         finally:
-            waiting.discard(changed)
+            waiting.remove(changed)
 
     def _wake(self, interests: int) -> None:
         for interest, waiting in self._waiting.items():

@@ -34,8 +34,10 @@ use crate::session::SharedSession;
 const WRITE: usize = 16 << 10;
 /// What an event adds to its frame, roughly.
 const EVENT: usize = 256;
-/// Room for two chunks: it is used again and again.
-const BUFFER: usize = 2 << 10;
+/// Room for a chunk: it is used again and again.
+const BUFFER: usize = 1 << 10;
+/// So many frames at a time, mostly.
+const FRAMES: usize = 2;
 /// A message of the service, joined from its parts, may be so large.
 const MAX_MESSAGE: usize = 16 << 20;
 /// How long a part may be on the way out: the service's frames are WebSocket frames at the
@@ -280,6 +282,7 @@ impl Outbound {
         for frame in self.frames.drain(..) {
             encode_signed(&mut self.signer, now, &frame, MAX_PART, &mut self.buffer)?;
         }
+        self.frames.shrink_to(FRAMES);
         if last {
             self.signer.sign_end(now, &mut self.buffer)?;
         }
