@@ -118,6 +118,8 @@ async def test_what_is_sent_after_an_end_without_loss_opens_a_stream_at_once():
         async def wait(factory, sent):
             if sent == 10:
                 await until(lambda: endpoint.legs[0].closed is not None)
+                # The session has seen it, too, and waits.
+                await asyncio.sleep(0.2)
             await asyncio.sleep(0.01)
 
         started = time.monotonic()
