@@ -67,8 +67,10 @@ def faults_for(name, pattern):
 
 # Seconds between chunks, where it matters that time passes: a rollover takes some, a clean end
 # counts as the end once everything was sent, and a reset throws away the answers on their way, so
-# that resets faster than answers, with refused opens between them, are no progress at all.
-PACES = {"during-rollover": 0.005, "early-end": 0.005} | dict.fromkeys(REFUSALS, 0.003)
+# that resets faster than answers, with refused opens between them, are no progress at all; and a
+# container's own errors are borne three times without.
+PACES = {"during-rollover": 0.005, "early-end": 0.005, "model-error": 0.003}
+PACES |= dict.fromkeys(REFUSALS, 0.003)
 
 FAULTS = (*BREAKS, *REFUSALS, *PLACES)
 KINDS = [audio.name for audio in AUDIO]

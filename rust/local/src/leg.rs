@@ -559,15 +559,15 @@ impl Leg {
                 order(&self.shared, &self.connection, action, self.stream_id);
             }
             Action::EndEarly => {
-                self.outbound.clear();
+                self.outbound.skip();
                 self.end(LegEnd::Fault);
             }
             Action::ModelStreamError { code, message } => {
-                self.outbound.clear();
+                self.outbound.skip();
                 self.exception(LegEnd::Fault, "ModelStreamError", Some(code), message);
             }
             Action::Exception { name, message } => {
-                self.outbound.clear();
+                self.outbound.skip();
                 self.exception(LegEnd::Fault, name, None, message);
             }
             Action::GoSilent => self.hush(),

@@ -21,6 +21,8 @@ struct Item {
     bytes: Bytes,
     /// Bytes of the message; `None` for what is not a message.
     message: Option<usize>,
+    /// Some of it is out: what follows has to come after the rest.
+    begun: bool,
 }
 
 /// Whether the response ends after what is queued.
@@ -103,6 +105,7 @@ impl Outbound {
                 due: self.due(),
                 bytes,
                 message,
+                begun: false,
             });
         }
     }
@@ -111,6 +114,16 @@ impl Outbound {
     pub(crate) fn end(&mut self) {
         if matches!(self.end, End::Open) {
             self.end = End::Queued { due: self.due() };
+        }
+    }
+
+    /// Forgets what is queued, but for the rest of what is half out: something else follows.
+    pub(crate) fn skip(&mut self) {
+        let begun = self.items.pop_front().filter(|item| item.begun);
+        self.clear();
+        if let Some(item) = begun {
+            self.queued = item.bytes.len();
+            self.items.push_back(item);
         }
     }
 
@@ -166,6 +179,7 @@ impl Outbound {
                 }
                 let piece = item.bytes.split_to(capacity.min(item.bytes.len()));
                 self.queued -= piece.len();
+                item.begun = true;
                 if stream.send_data(piece, false).is_err() {
                     return Pumped::Gone;
                 }
