@@ -14,23 +14,19 @@ SESSIONS = 300
 CHUNKS = 200
 PACE = 0.02
 REAL_TIME = CHUNKS * PACE
+LIMIT = 1.2 * REAL_TIME
 
-TRIES = 3
+TRIES = 5
 """For the time only: another process that takes the processor away is not what is measured."""
 
 
 @pytest.mark.patience(180)
-async def test_three_hundred_sessions_at_real_time(request):
-    """Each chunk's number comes back once, in order, while it is still news.
-
-    The driver and the SDK take most of a core here, so how long it takes says as much about the
-    machine: the strict limit is for a quiet one, in a full run.
-    """
-    limit = (1.2 if request.config.getoption("--full") else 2.0) * REAL_TIME
+async def test_three_hundred_sessions_at_real_time():
+    """Each chunk's number comes back once, in order, while it is still news."""
     times = []
     while len(times) < TRIES:
         times.append(await _all_at_once())
-        if times[-1] <= limit:
+        if times[-1] <= LIMIT:
             return
     raise AssertionError(f"{times} s for {REAL_TIME} s of audio")
 
