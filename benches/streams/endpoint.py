@@ -36,8 +36,10 @@ def main() -> None:
     if options.reset_after is not None:
         fault = Fault(Reset(), when=AfterChunks(options.reset_after), scope="conversation")
         faults.append(fault)
-    # Streams wait in silence while the last of a burst still opens.
-    model = Watermark(silence_timeout=None)
+    # Streams wait in silence while the last of a burst still opens. A fifth of a second of speech
+    # has one word; but a result that is clipped after a reset is made of all it lists.
+    listed = 1 if options.reset_after is None else None
+    model = Watermark(silence_timeout=None, listed_words=listed)
     with LocalEndpoint(model=model, faults=faults, record_arrivals=True) as endpoint:
         where = {
             "endpoint_name": endpoint.endpoint_name,

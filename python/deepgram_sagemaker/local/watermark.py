@@ -53,6 +53,8 @@ class Watermark:
         late_seconds: finals wait until so many further seconds of audio were heard.
         interim_every: an interim result for so many chunks, where the query has
             `interim_results=true`; 0: none.
+        listed_words: results list so many of their words with times; None: all. The transcript has
+            all of them.
         channel_skew: each channel's first window is so many chunks shorter than the previous
             channel's, so that the channels' results end at different times.
         answer_empty_finalize: whether Finalize is answered when there is nothing new to say.
@@ -68,6 +70,7 @@ class Watermark:
     late_chunks: int = 0
     late_seconds: float = 0.0
     interim_every: int = 5
+    listed_words: int | None = None
     channel_skew: int = 0
     answer_empty_finalize: bool = True
     silence_window: float = 3.0

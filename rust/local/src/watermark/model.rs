@@ -28,6 +28,8 @@ pub struct WatermarkSettings {
     pub late_seconds: f64,
     /// An interim result for so many chunks, where the query asks for them; 0: none.
     pub interim_every: u32,
+    /// Results list so many of their words with times; `None`: all. The transcript has all of them.
+    pub listed_words: Option<usize>,
     /// Each channel's first window is so many chunks shorter than the previous one's, so that channels' results end at
     /// different times.
     pub channel_skew: u32,
@@ -50,6 +52,7 @@ impl Default for WatermarkSettings {
             late_chunks: 0,
             late_seconds: 0.0,
             interim_every: 5,
+            listed_words: None,
             channel_skew: 0,
             answer_empty_finalize: true,
             silence_window: 3.0,
@@ -442,6 +445,7 @@ impl WatermarkModel {
             start,
             end,
             words,
+            listed: self.settings.listed_words.unwrap_or(usize::MAX),
             is_final,
             speech_final,
             from_finalize,

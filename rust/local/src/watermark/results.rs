@@ -36,6 +36,8 @@ pub(super) struct Results<'a> {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) words: &'a [Mark],
+    /// How many of them are listed with their times; the transcript has all.
+    pub(super) listed: usize,
     pub(super) is_final: bool,
     pub(super) speech_final: bool,
     pub(super) from_finalize: bool,
@@ -52,7 +54,7 @@ impl Results<'_> {
             micros: micros(self.end).micros - micros(self.start).micros,
         };
         let confidence = if self.words.is_empty() { "0.0" } else { "1.0" };
-        let mut json = String::with_capacity(400 + 90 * self.words.len());
+        let mut json = String::with_capacity(400 + 90 * self.words.len().min(self.listed));
         let _ = write!(
             json,
             r#"{{"type":"Results","channel_index":[{channel},{channels}],"duration":{duration},"start":{},"is_final":{},"speech_final":{},"channel":{{"alternatives":[{{"transcript":""#,
@@ -64,7 +66,7 @@ impl Results<'_> {
             let _ = write!(json, "{}{}", if at == 0 { "" } else { " " }, word.number);
         }
         let _ = write!(json, r#"","confidence":{confidence},"words":["#);
-        for (at, word) in self.words.iter().enumerate() {
+        for (at, word) in self.words.iter().take(self.listed).enumerate() {
             let _ = write!(
                 json,
                 r#"{}{{"word":"{number}","start":{},"end":{},"confidence":1.0,"punctuated_word":"{number}"}}"#,
@@ -122,13 +124,14 @@ mod tests {
 
     #[test]
     fn a_result_is_json_of_the_documented_shape() {
-        let words = [Mark {
+        let mark = |number: u32| Mark {
             channel: 0,
-            number: 4,
-            start: 1280,
-            end: 1600,
+            number,
+            start: u64::from(number) * 320,
+            end: u64::from(number + 1) * 320,
             intact: true,
-        }];
+        };
+        let words = [mark(4), mark(5)];
         let format = Format {
             rate: 16_000,
             channels: 1,
@@ -140,17 +143,20 @@ mod tests {
             format,
             channel_index: [0, 1],
             start: 1280,
-            end: 1600,
+            end: 1920,
             words: &words,
+            listed: 1,
             is_final: true,
             speech_final: false,
             from_finalize: false,
         };
         let json: serde_json::Value = serde_json::from_str(&results.json()).unwrap();
         assert_eq!(json["start"], 0.08);
-        assert_eq!(json["duration"], 0.02);
-        assert_eq!(json["channel"]["alternatives"][0]["transcript"], "4");
-        assert_eq!(json["channel"]["alternatives"][0]["words"][0]["end"], 0.1);
+        assert_eq!(json["duration"], 0.04);
+        let best = &json["channel"]["alternatives"][0];
+        assert_eq!(best["transcript"], "4 5");
+        assert_eq!(best["words"][0]["end"], 0.1);
+        assert_eq!(best["words"][1], serde_json::Value::Null);
         assert_eq!(json["metadata"]["model_info"]["name"], "watermark");
         let closing = metadata("r", "now", "00", &Seconds { micros: 100_000 }, 1);
         let json: serde_json::Value = serde_json::from_str(&closing).unwrap();
