@@ -308,8 +308,11 @@ class LocalServer:
     def counters(self) -> dict[str, int]:
         """Every counter by name."""
 
-    def legs(self) -> tuple[list[dict[str, Any]], float]:
-        """The facts of every leg, and the time now, in seconds since its start."""
+    def legs(self) -> list[dict[str, Any]]:
+        """The facts of every leg. Times are seconds since the server's start."""
+
+    def elapsed(self) -> float:
+        """Seconds since the server's start."""
 
     def set_credentials(self, credentials: str) -> None:
         """Replaces the identities that are accepted."""

@@ -49,6 +49,7 @@ async def test_a_conversation_and_what_is_known_about_it():
         assert await listen(endpoint, range(25)) == list(range(25))
         await until(lambda: endpoint.legs[0].input_end != "open")
         (leg,) = endpoint.legs
+        assert endpoint.legs == [leg], "times do not depend on when one looks"
         stats = endpoint.stats
     assert (leg.status, leg.end, leg.input_end) == (200, "model", "signed")
     assert (leg.path, leg.chunks, leg.controls) == ("v1/listen", 25, ("CloseStream",))

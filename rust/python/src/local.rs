@@ -132,16 +132,17 @@ impl LocalServer {
         Ok(counters)
     }
 
-    /// The facts of every leg, and the server's time now, in seconds since its start.
-    fn legs<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Bound<'py, PyDict>>, f64)> {
-        let legs: PyResult<_> = self
-            .with(Server::legs)?
+    /// The facts of every leg. Times are seconds since the server's start.
+    fn legs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.with(Server::legs)?
             .iter()
             .map(|record| facts(py, &record.facts().clone()))
-            .collect();
-        // Last: the caller looks at its own clock next, and the records take a while.
-        let elapsed = self.with(Server::elapsed)?;
-        Ok((legs?, elapsed.as_secs_f64()))
+            .collect()
+    }
+
+    /// Seconds since the server's start.
+    fn elapsed(&self) -> PyResult<f64> {
+        Ok(self.with(Server::elapsed)?.as_secs_f64())
     }
 
     /// Replaces the identities that are accepted, given as in the settings.

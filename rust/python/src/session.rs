@@ -233,7 +233,7 @@ impl Session {
     fn attach(&self, leg: &Leg) -> PyResult<()> {
         let (engine, open, signer) = leg.take()?;
         self.outbox.set_engine(&engine);
-        let id = self.shared.update(|session, now| session.leg_opened(now));
+        let id = self.shared.update(CoreSession::leg_opened);
         // It may take over at once from one that waits.
         self.shared.ring();
         pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);

@@ -31,9 +31,6 @@ use super::{Effect, Gap, LegStart, LegView};
 use crate::frame::Frame;
 use crate::journal::{Control, Journal};
 
-/// `Error` messages kept until it is clear whether the application is to see them.
-const MAX_HELD: usize = 8;
-
 /// Turns in a row that the agent may leave without an answer; beyond it the oldest are not told
 /// from new ones.
 const MAX_TURNS: usize = 64;
@@ -347,9 +344,7 @@ impl AgentV1 {
                 true
             }
             (Some("Error"), _) => {
-                if leg.held.len() < MAX_HELD {
-                    leg.held.push(frame);
-                }
+                leg.hold(frame);
                 return effect;
             }
             (Some(kind), _) => match Update::answered(kind) {

@@ -15,8 +15,6 @@ use crate::journal::{Control, Journal};
 
 /// Pauses within an utterance are at least so long, in microseconds.
 const SHORT_PAUSE: i64 = 300_000;
-/// `Error` messages kept until it is clear whether the application is to see them.
-const MAX_HELD: usize = 8;
 /// What a leg has said of utterances before it speaks for the session.
 const MAX_OVERHEARD: usize = 64;
 
@@ -284,9 +282,7 @@ impl ListenV1 {
                 }
             }
             "Error" => {
-                if leg.held.len() < MAX_HELD {
-                    leg.held.push(frame);
-                }
+                leg.hold(frame);
             }
             _ if kind.starts_with("Configure") => {
                 self.configured(leg, journal, kind, &frame, inbox);

@@ -19,9 +19,6 @@ use super::{Effect, Gap, LegStart, LegView};
 use crate::frame::Frame;
 use crate::journal::{Control, Journal};
 
-/// `Error` messages kept until it is clear whether the application is to see them.
-const MAX_HELD: usize = 8;
-
 /// What a count may be: beyond it numbers are not exact for everybody.
 pub const COUNTS: Range<i64> = 0..1 << 53;
 
@@ -237,10 +234,8 @@ impl ListenV2 {
                 }
             }
             "Error" => {
-                if leg.held.len() < MAX_HELD {
-                    leg.held.push(frame);
-                    self.number_held(leg);
-                }
+                leg.hold(frame);
+                self.number_held(leg);
             }
             _ if kind.starts_with("Configure") => {
                 if leg.replies_to_drop > 0 {

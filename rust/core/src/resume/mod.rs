@@ -116,6 +116,13 @@ impl LegView {
         overheard.into_iter().map(|(.., frame)| frame).collect()
     }
 
+    /// Keeps an `Error` message until it is clear whether the application is to see it.
+    fn hold(&mut self, frame: Frame) {
+        if self.held.len() < MAX_HELD {
+            self.held.push(frame);
+        }
+    }
+
     /// `Error` messages, for the application if the session ends here.
     pub fn take_held(&mut self) -> Vec<Frame> {
         std::mem::take(&mut self.held)
@@ -157,6 +164,9 @@ pub enum Handover {
     /// Not at all.
     Never,
 }
+
+/// So many `Error` messages are kept of one leg.
+const MAX_HELD: usize = 8;
 
 /// What a message did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

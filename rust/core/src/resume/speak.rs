@@ -11,8 +11,6 @@ use crate::journal::Journal;
 
 /// Messages of the service that are remembered so as not to be repeated.
 const MAX_SAID: usize = 16;
-/// `Error` messages kept until it is clear whether the application is to see them.
-pub(super) const MAX_HELD: usize = 8;
 
 /// What an application asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

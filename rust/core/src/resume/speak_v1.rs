@@ -3,7 +3,7 @@
 use super::inbox::Inbox;
 use super::rewrite::Edits;
 use super::scan::Node;
-use super::speak::{Kind, MAX_HELD, Requests, Said};
+use super::speak::{Kind, Requests, Said};
 use super::speech::Speech;
 use super::voice::Voice;
 use super::{Effect, LegStart, LegView};
@@ -144,9 +144,7 @@ impl SpeakV1 {
             }
             (Some(root), Some("Warning")) => self.warning(leg, journal, root, &frame, inbox),
             (_, Some("Error")) => {
-                if leg.held.len() < MAX_HELD {
-                    leg.held.push(frame);
-                }
+                leg.hold(frame);
             }
             _ => inbox.push(frame),
         }

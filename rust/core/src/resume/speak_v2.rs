@@ -13,7 +13,7 @@ use super::controls::Configures;
 use super::inbox::Inbox;
 use super::rewrite::Edits;
 use super::scan::Node;
-use super::speak::{Kind, MAX_HELD, Request, Requests, Said, type_of};
+use super::speak::{Kind, Request, Requests, Said, type_of};
 use super::speech::{Join, Speech};
 use super::voice::Voice;
 use super::{Effect, LegStart, LegView};
@@ -316,9 +316,7 @@ impl SpeakV2 {
             Some("ConfigureFailure") => self.configured(leg, journal, false, frame, inbox),
             Some("Warning") => self.warning(leg, journal, root, &frame, inbox),
             Some("Error") => {
-                if leg.held.len() < MAX_HELD {
-                    leg.held.push(frame);
-                }
+                leg.hold(frame);
             }
             Some(_) | None => inbox.push(frame),
         }

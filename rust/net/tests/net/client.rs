@@ -40,7 +40,10 @@ pub fn request() -> Request<()> {
 }
 
 /// A stream on its way: a task waits for its turn and opens it. Dropping this cancels either.
-pub struct Begun(JoinHandle<Result<(Pending<OpenLeg>, Arc<Bell>), Failure>>);
+pub struct Begun(JoinHandle<Result<Asked, Failure>>);
+
+/// A request that was sent, and what rings when it is answered.
+type Asked = (Pending<OpenLeg>, Arc<Bell>);
 
 pub fn begin(pool: &Arc<Pool>, with_permit: bool) -> Begun {
     begin_with(pool, with_permit, request())
