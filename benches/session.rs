@@ -59,8 +59,10 @@ fn journal(criterion: &mut Criterion) {
             journal.ack(acked);
         });
     });
+    group.finish();
+    let mut group = criterion.benchmark_group("journal, replay");
     group.throughput(Throughput::Elements(250));
-    group.bench_function("replay 5 s", |bencher| {
+    group.bench_function("5 s", |bencher| {
         let mut journal = Journal::new();
         for _ in 0..250 {
             journal.push_audio(audio());

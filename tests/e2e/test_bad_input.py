@@ -211,8 +211,8 @@ async def test_what_never_makes_sense_is_a_protocol_error(how):
         assert type(error) is RetriesExhaustedError
         assert type(error.__cause__) is ProtocolError
         assert "what came from the service makes no sense" in str(error)
-        # `max_retries`, as after any reset.
-        assert (error.attempts, endpoint.stats.accepted) == (6, 6)
+        # What makes no sense is probably not going to pass: fewer than `max_retries`.
+        assert (error.attempts, endpoint.stats.accepted) == (4, 4)
         assert error.seconds_unacknowledged > 0
         assert took < 2 * AT_ONCE
 
