@@ -27,7 +27,7 @@ SYSTEM_CALLS = 2.6
 """Of the whole client process, waiting apart, for a chunk of one of ten live streams: a little over
 two."""
 WAITS = 6.0
-"""For events, by either thread, for a chunk: two and a half to five, as the chunks fall together."""
+"""For events, by either thread, for a chunk: two and a half to five, as chunks fall together."""
 WRITES = 1.15
 """To sockets, for a chunk: one, and now and then HTTP/2's own."""
 RINGS = 1.3
