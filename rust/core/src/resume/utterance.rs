@@ -177,7 +177,10 @@ impl Utterance {
 
     /// What was open at `end` is closed; speech that has started behind it is not.
     fn shut(&mut self, end: i64) {
-        let next = self.started.is_some_and(|started| started >= end);
+        // Both are times that were rounded, each for itself.
+        let next = self
+            .started
+            .is_some_and(|started| started + ROUNDING >= end);
         if !next {
             self.open = false;
             self.last_open = None;
