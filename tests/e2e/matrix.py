@@ -4,9 +4,12 @@ import itertools
 
 import pytest
 from deepgram_sagemaker.local.faults import (
+    AfterChunks,
+    AfterNewChunks,
     Answer,
     Drop,
     EndEarly,
+    Fault,
     GoAway,
     GoSilent,
     InternalStreamFailure,
@@ -35,6 +38,51 @@ REFUSALS = {
 }
 PATTERNS = ("once", "often", "thrice")
 """How often a fault strikes: thrice is three legs in a row that get nowhere."""
+
+
+def faults_on_audio(name, pattern, *, every, most, places, ends_once):
+    """The faults of a row whose input is counted chunks of audio.
+
+    Args:
+        name: A break, a refusal, or one of `places`.
+        pattern: One of `PATTERNS`.
+        every: Chunks not heard before, after which a stream breaks.
+        most: Chunks of the longest session.
+        places: When a fault strikes that only some sessions have a place for.
+        ends_once: Places where a clean end twice without progress would be the end, with a warning.
+    """
+    if name in REFUSALS:
+        if pattern == "often":
+            # Each reset costs one refused open before the next.
+            legs = range(2, 2 * most // every, 2)
+            refused = [Fault(REFUSALS[name], legs=leg) for leg in legs]
+            return [*refused, Fault(Reset(), when=AfterNewChunks(every), times=None)]
+        refusals = 3 if pattern == "thrice" else 1
+        refused = Fault(REFUSALS[name], legs=(2, 1 + refusals), times=refusals)
+        return [refused, Fault(Reset(), when=AfterChunks(every), legs=1)]
+    if name in places:
+        action = Reset() if pattern != "often" else EndEarly()
+        times = {"once": 1, "thrice": 3, "often": 2}[pattern]
+        times = 1 if name in ends_once and pattern == "often" else times
+        return [Fault(action, when=places[name], times=times)]
+    action = BREAKS[name]
+    if pattern == "once":
+        return [Fault(action, when=AfterNewChunks(every), times=1)]
+    if pattern == "often":
+        return [Fault(action, when=AfterNewChunks(every), times=None)]
+    return [Fault(action, when=AfterChunks(7), legs=(1, 3), times=3)]
+
+
+def impatient(endpoint, *, rolls_over=False, **more):
+    """Settings with which everything that takes time takes little of it."""
+    settings = {
+        "initial_backoff": 0.01,
+        "max_backoff": 0.05,
+        "stall_timeout": 0.3,
+        "replay_speed": None,
+        "max_leg_age": 0.2 if rolls_over else None,
+    }
+    return endpoint.config(**settings | more)
 
 
 def pairwise(rows):

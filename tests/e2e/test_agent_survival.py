@@ -12,7 +12,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
 )
 from e2e.agents import TURN, Overheard, assert_legs_know, assert_one_conversation, converse
-from e2e.matrix import BREAKS, PATTERNS, REFUSALS, parameters
+from e2e.matrix import BREAKS, PATTERNS, REFUSALS, impatient, parameters
 
 TURNS = 5
 WRITTEN, PROMPTED = {2}, {1, 3}
@@ -59,13 +59,7 @@ def faults_for(name, pattern, place):
 async def test_a_conversation_with_an_agent_survives(fault, pattern, place):
     agent = Overheard()
     async with LocalEndpoint(model=agent, faults=faults_for(fault, pattern, place)) as endpoint:
-        config = endpoint.config(
-            initial_backoff=0.01,
-            max_backoff=0.05,
-            stall_timeout=0.3,
-            replay_speed=None,
-            max_leg_age=0.2 if place == "during-rollover" else None,
-        )
+        config = impatient(endpoint, rolls_over=place == "during-rollover")
         talked = await converse(config, TURNS, written=WRITTEN, prompted=PROMPTED)
         assert_one_conversation(talked, TURNS, WRITTEN)
         assert_legs_know(agent, talked, len(PROMPTED))

@@ -16,7 +16,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
 )
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura
-from e2e.matrix import BREAKS, PATTERNS, REFUSALS, parameters
+from e2e.matrix import BREAKS, PATTERNS, REFUSALS, impatient, parameters
 from e2e.voices import BLOCK, LINEAR16, MULAW, NARROW, WAV, assert_aura, assert_flux, script, speak
 
 OUTPUTS = {output.name: output for output in (LINEAR16, NARROW, MULAW, WAV)}
@@ -72,16 +72,6 @@ def faults_for(name, pattern):
     return [*breaks, *(Fault(REFUSALS[name], legs=leg) for leg in opens)]
 
 
-def config_for(endpoint, fault):
-    return endpoint.config(
-        initial_backoff=0.01,
-        max_backoff=0.05,
-        stall_timeout=0.3,
-        replay_speed=None,
-        max_leg_age=0.2 if fault == "during-rollover" else None,
-    )
-
-
 async def survive(version, fault, pattern, output, way, **settings):
     """One row of the matrix; what the application was given, and the turns it had asked for."""
     turns = script(LONG if pattern == "often" and fault not in PLACES else SHORT, WORDS)
@@ -93,9 +83,8 @@ async def survive(version, fault, pattern, output, way, **settings):
     pace = 4.0 if fault == "during-rollover" else 30.0
     model = WatermarkAura(block=BLOCK, flushes=1000, pace=pace, **settings)
     async with LocalEndpoint(model=model, faults=faults_for(fault, pattern)) as endpoint:
-        said = await speak(
-            config_for(endpoint, fault), version, turns, output=OUTPUTS[output], **WAYS[way]
-        )
+        config = impatient(endpoint, rolls_over=fault == "during-rollover")
+        said = await speak(config, version, turns, output=OUTPUTS[output], **WAYS[way])
         # Where everything was sent at once, Close included, no second leg is opened in good time.
         assert endpoint.stats.faults > 0 or (fault == "during-rollover" and way == "at-once")
         assert endpoint.stats.signature_failures == 0
@@ -150,7 +139,7 @@ async def cancel(version, faults, *, offset=None):
             await connection.send_interrupt(SpeakV2Interrupt(playback_offset=offset_ms))
 
     async with LocalEndpoint(model=model, faults=faults) as endpoint:
-        said = await speak(config_for(endpoint, "cancel"), version, turns, act=act)
+        said = await speak(impatient(endpoint), version, turns, act=act)
         assert endpoint.stats.faults == len(faults)
         assert endpoint.stats.signature_failures == 0
     assert said.errors == []

@@ -4,18 +4,13 @@ import pytest
 from deepgram.listen.v2.types import ListenV2Configure
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import (
-    AfterChunks,
-    AfterNewChunks,
-    EndEarly,
-    Fault,
     OnMessage,
     OnNextOpen,
-    Reset,
 )
 from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from e2e.flux import TURN, assert_whole, converse
-from e2e.matrix import BREAKS, PATTERNS, REFUSALS, parameters
-from e2e.survival import AUDIO, OGG
+from e2e.matrix import BREAKS, PATTERNS, REFUSALS, faults_on_audio, impatient, parameters
+from e2e.survival import AUDIO
 
 # A reset throws away what was told of an open turn: often, but not so often that none ends.
 EVERY = 70
@@ -32,39 +27,21 @@ MODELS = {
     # Drawn anew for each stream: a replay may pass an eager end without it.
     "fickle": {"eager_at": 20, "eager_share": 0.5, "seed": 7},
 }
-PLACES = ("after-close", "during-rollover", "on-configure", "on-force")
+PLACES = {
+    "after-close": OnMessage("CloseStream"),
+    "during-rollover": OnNextOpen(),
+    "on-configure": OnMessage("Configure"),
+    "on-force": OnMessage("ForceEndTurn"),
+}
 FAULTS = (*BREAKS, *REFUSALS, *PLACES)
 KINDS = [audio.name for audio in AUDIO]
 
 
 def faults_for(name, pattern):
-    if name in REFUSALS:
-        if pattern == "often":
-            # Each reset costs one refused open before the next.
-            legs = range(2, 2 * LONG // EVERY, 2)
-            refused = [Fault(REFUSALS[name], legs=leg) for leg in legs]
-            return [*refused, Fault(Reset(), when=AfterNewChunks(EVERY), times=None)]
-        refusals = 3 if pattern == "thrice" else 1
-        refused = Fault(REFUSALS[name], legs=(2, 1 + refusals), times=refusals)
-        return [refused, Fault(Reset(), when=AfterChunks(EVERY), legs=1)]
-    if name in PLACES:
-        action = Reset() if pattern != "often" else EndEarly()
-        times = {"once": 1, "thrice": 3, "often": 2}[pattern]
-        when = {
-            "after-close": OnMessage("CloseStream"),
-            "during-rollover": OnNextOpen(),
-            "on-configure": OnMessage("Configure"),
-            "on-force": OnMessage("ForceEndTurn"),
-        }[name]
-        # A clean end twice without progress after CloseStream is the end, with a warning.
-        times = 1 if name != "during-rollover" and pattern == "often" else times
-        return [Fault(action, when=when, times=times)]
-    action = BREAKS[name]
-    if pattern == "once":
-        return [Fault(action, when=AfterNewChunks(EVERY), times=1)]
-    if pattern == "often":
-        return [Fault(action, when=AfterNewChunks(EVERY), times=None)]
-    return [Fault(action, when=AfterChunks(7), legs=(1, 3), times=3)]
+    ends_once = PLACES.keys() - {"during-rollover"}
+    return faults_on_audio(
+        name, pattern, every=EVERY, most=LONG, places=PLACES, ends_once=ends_once
+    )
 
 
 def configure(threshold):
@@ -90,13 +67,7 @@ async def test_a_conversation_survives(fault, pattern, kind, model):
     # A rollover takes some time.
     pace = 0.005 if fault == "during-rollover" else None
     async with LocalEndpoint(model=flux, faults=faults_for(fault, pattern)) as endpoint:
-        config = endpoint.config(
-            initial_backoff=0.01,
-            max_backoff=0.05,
-            stall_timeout=0.3,
-            replay_speed=None,
-            max_leg_age=0.2 if fault == "during-rollover" else None,
-        )
+        config = impatient(endpoint, rolls_over=fault == "during-rollover")
         told = await converse(config, audio, chunks, pace=pace, at=at, **query)
         assert_whole(
             told,
@@ -111,6 +82,6 @@ async def test_a_conversation_survives(fault, pattern, kind, model):
         assert configured == [0.8, 0.9]
         if fault == "on-force":
             assert [end.trigger for end in told.ends].count("manual") == 1
-        assert endpoint.stats.faults > 0 or (fault == "during-rollover" and audio is OGG)
+        assert endpoint.stats.faults > 0
         assert endpoint.stats.signature_failures == 0
         assert all("KeepAlive" not in leg.controls for leg in endpoint.legs)

@@ -6,17 +6,14 @@ import time
 import pytest
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import (
-    AfterChunks,
-    AfterNewChunks,
     AfterReplies,
     EndEarly,
     Fault,
     OnMessage,
     OnNextOpen,
-    Reset,
 )
 from deepgram_sagemaker.local.watermark import Watermark
-from e2e.matrix import BREAKS, PATTERNS, REFUSALS, parameters
+from e2e.matrix import BREAKS, PATTERNS, REFUSALS, faults_on_audio, impatient, parameters
 from e2e.survival import AUDIO, LINEAR16, STEREO, assert_whole, converse
 from sessions import until
 
@@ -25,7 +22,11 @@ LONG = 2000
 SHORT = 200
 
 # Places that only some sessions have.
-PLACES = ("after-close", "during-finalize", "during-rollover")
+PLACES = {
+    "after-close": OnMessage("CloseStream"),
+    "during-finalize": OnMessage("Finalize"),
+    "during-rollover": OnNextOpen(),
+}
 
 LATENESS = {
     "prompt": {},
@@ -37,32 +38,10 @@ LATENESS = {
 
 
 def faults_for(name, pattern):
-    if name in REFUSALS:
-        refusals = 3 if pattern == "thrice" else 1
-        if pattern == "often":
-            # Each reset costs one refused open before the next.
-            legs = range(2, 2 * LONG // EVERY, 2)
-            refused = [Fault(REFUSALS[name], legs=leg) for leg in legs]
-            return [*refused, Fault(Reset(), when=AfterNewChunks(EVERY), times=None)]
-        refused = Fault(REFUSALS[name], legs=(2, 1 + refusals), times=refusals)
-        return [refused, Fault(Reset(), when=AfterChunks(EVERY), legs=1)]
-    if name in PLACES:
-        action = Reset() if pattern != "often" else EndEarly()
-        times = {"once": 1, "thrice": 3, "often": 2}[pattern]
-        when = {
-            "after-close": OnMessage("CloseStream"),
-            "during-finalize": OnMessage("Finalize"),
-            "during-rollover": OnNextOpen(),
-        }[name]
-        # A clean end twice without progress after CloseStream is the end, with a warning.
-        times = 1 if name == "after-close" and pattern == "often" else times
-        return [Fault(action, when=when, times=times)]
-    action = BREAKS[name]
-    if pattern == "once":
-        return [Fault(action, when=AfterNewChunks(EVERY), times=1)]
-    if pattern == "often":
-        return [Fault(action, when=AfterNewChunks(EVERY), times=None)]
-    return [Fault(action, when=AfterChunks(7), legs=(1, 3), times=3)]
+    ends_once = ("after-close",)
+    return faults_on_audio(
+        name, pattern, every=EVERY, most=LONG, places=PLACES, ends_once=ends_once
+    )
 
 
 # Seconds between chunks, where it matters that time passes: a rollover takes some, a clean end
@@ -89,15 +68,12 @@ async def test_a_session_survives(fault, pattern, kind, lateness):
     skew = 3 if audio is STEREO else 0
     model = Watermark(**LATENESS[lateness], channel_skew=skew)
     async with LocalEndpoint(model=model, faults=faults_for(fault, pattern)) as endpoint:
-        config = endpoint.config(
+        config = impatient(
+            endpoint,
+            rolls_over=fault == "during-rollover",
             # More may go wrong between two late results than anybody's default bears: each reset
             # here strikes before the next one, and may cost a refused open, too.
             max_retries=50 if pattern == "often" else 5,
-            initial_backoff=0.01,
-            max_backoff=0.05,
-            stall_timeout=0.3,
-            replay_speed=None,
-            max_leg_age=0.2 if fault == "during-rollover" else None,
         )
         heard = await converse(
             config,
