@@ -154,7 +154,7 @@ fn around(headers: &[u8], payload: &[u8]) -> Bytes {
 /// Many cases, for they are cheap; failures are printed, and kept nowhere.
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 1000,
+        cases: ProptestConfig::default().cases.max(1000),
         failure_persistence: None,
         ..ProptestConfig::default()
     }

@@ -110,7 +110,7 @@ fn golden_bytes() {
 /// Many cases, for they are cheap; failures are printed, and kept nowhere.
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 1000,
+        cases: ProptestConfig::default().cases.max(1000),
         failure_persistence: None,
         ..ProptestConfig::default()
     }

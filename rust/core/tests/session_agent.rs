@@ -278,7 +278,7 @@ fn quiet_plan() -> Plan {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1000,
+        cases: ProptestConfig::default().cases.max(1000),
         failure_persistence: None,
         max_shrink_iters: 2000,
         ..ProptestConfig::default()

@@ -200,11 +200,11 @@ impl Talk {
                 in_effect = mark;
             }
         }
-        let last = run.servers.last().unwrap();
-        if last
-            .controls
-            .iter()
-            .any(|message| message["type"] == "CloseStream")
+        if let Some(last) = run.servers.last()
+            && last
+                .controls
+                .iter()
+                .any(|message| message["type"] == "CloseStream")
         {
             assert!(last.configured >= in_effect, "{:?}", last.controls);
         }
@@ -456,7 +456,7 @@ fn talk() -> impl Strategy<Value = Talk> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1500,
+        cases: ProptestConfig::default().cases.max(1500),
         failure_persistence: None,
         max_shrink_iters: 2000,
         ..ProptestConfig::default()
@@ -644,6 +644,35 @@ fn a_leg_that_hears_other_audio_again_takes_over_unheard() {
 }
 
 #[test]
+fn a_leg_that_hears_other_audio_again_is_told_what_was_accepted_meanwhile() {
+    let mut talk = ten_turns(vec![None]);
+    talk.scene.rate = 2205;
+    talk.scene.wrapping = Wrapping::Ogg;
+    talk.scene.timed = false;
+    talk.scene.speech = vec![29..32, 33..36, 38..42];
+    talk.scene.end = 4;
+    talk.samples = 8800;
+    talk.chunks = vec![4656];
+    // While the second leg is on its way, which takes over when the first one fails.
+    talk.configures = vec![(36, false)];
+    talk.plan.opening = 3;
+    talk.plan.seed = 5_029_702_061_923_152_925;
+    talk.plan.settings.replay_speed = Some(1.0);
+    talk.plan.settings.max_leg_age = Some(Duration::from_millis(1608));
+    talk.plan.faults = vec![
+        Fault {
+            open_failures: 2,
+            ..fault_after(0, FaultKind::Draining)
+        },
+        Fault {
+            after: 7503,
+            ..fault_after(0, FaultKind::Reset)
+        },
+    ];
+    talk.check(&talk.play());
+}
+
+#[test]
 fn between_turns_two_seconds_are_heard_again() {
     let mut talk = ten_turns(vec![None]);
     talk.scene.speech.truncate(2);
@@ -689,4 +718,45 @@ fn what_was_evicted_is_reported_and_the_clock_stays_right() {
     assert_eq!(end["turn_index"], 0);
     let word = end["words"].as_array().unwrap().last().unwrap();
     assert_eq!((&word["word"], &word["end"]), (&json!("299"), &json!(24.0)));
+}
+
+#[test]
+fn a_leg_that_waits_for_its_pace_has_not_stalled() {
+    let mut talk = ten_turns(vec![None]);
+    talk.scene.rate = 800;
+    talk.scene.wrapping = Wrapping::Ogg;
+    talk.samples = 8961;
+    // What goes first is too short for an answer; the rest is 1.8 s, and nobody is silent so long.
+    talk.chunks = vec![104, 5905];
+    talk.plan.settings.replay_speed = Some(1.0);
+    talk.plan.faults = vec![Fault {
+        after: 6292,
+        ..fault_after(0, FaultKind::Reset)
+    }];
+    let run = talk.play();
+    talk.check(&run);
+    assert_eq!(run.stats.legs, 2);
+}
+
+#[test]
+fn connected_is_said_by_the_leg_that_takes_over_from_one_that_never_spoke() {
+    let mut talk = ten_turns(vec![None]);
+    talk.scene.wrapping = Wrapping::Ogg;
+    talk.scene.rate = 800;
+    talk.samples = 3207;
+    talk.chunks = vec![2413];
+    talk.plan.faults = vec![fault_after(0, FaultKind::Mute)];
+    talk.plan.settings.max_leg_age = Some(Duration::from_millis(1500));
+    talk.plan.seed = 2_324_130_380_952_259_938;
+    let run = talk.play();
+    talk.check(&run);
+    assert_eq!(events(&run)[0]["type"], "Connected");
+}
+
+#[test]
+fn nothing_is_said_and_the_session_ends() {
+    let mut talk = ten_turns(vec![None]);
+    talk.samples = 0;
+    talk.plan.finish = true;
+    talk.check(&talk.play());
 }

@@ -259,6 +259,25 @@ fn other_audio_rolls_over() {
 // What the generated sessions have found, kept.
 
 #[test]
+fn a_leg_ends_by_itself_as_the_session_leaves_it() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::Ogg;
+    plan.habits.channels = 2;
+    plan.words = 15;
+    plan.live = true;
+    plan.delay = 4;
+    plan.opening = 3;
+    plan.faults = vec![
+        fault_after(FaultKind::Reset, 14),
+        fault_after(FaultKind::EarlyEnd, 0),
+    ];
+    plan.settings.max_leg_age = Some(Duration::from_millis(78));
+    plan.settings.replay_speed = None;
+    plan.seed = 7_883_378_781_441_443_503;
+    check(&plan);
+}
+
+#[test]
 fn what_belongs_to_a_final_is_not_forgotten_when_the_old_leg_breaks() {
     let mut plan = plain();
     plan.habits.wrapping = Wrapping::Ogg;

@@ -129,7 +129,7 @@ fn times() -> impl Strategy<Value = Vec<i64>> {
 /// Many cases, for they are cheap; failures are printed, and kept nowhere.
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 1000,
+        cases: ProptestConfig::default().cases.max(1000),
         failure_persistence: None,
         ..ProptestConfig::default()
     }

@@ -121,6 +121,8 @@ struct Configure {
 pub struct Configures {
     open: VecDeque<Configure>,
     merged: Option<Map<String, Value>>,
+    /// How often one was accepted.
+    accepted: u32,
 }
 
 impl Configures {
@@ -175,11 +177,16 @@ impl Configures {
             return;
         };
         merge(self.merged.get_or_insert_default(), fields);
+        self.accepted += 1;
     }
 
-    /// What a new leg has to be told first.
+    /// What a leg has to be told that was told what had been accepted by then: nothing, for a new
+    /// one.
     #[must_use]
-    pub fn head(&self) -> Option<Frame> {
+    pub fn news(&self, told: &mut u32) -> Option<Frame> {
+        if std::mem::replace(told, self.accepted) == self.accepted {
+            return None;
+        }
         let merged = self.merged.as_ref()?;
         Some(Frame::from(serde_json::to_string(merged).ok()?))
     }
@@ -252,7 +259,9 @@ mod tests {
         assert_eq!(configures.reply(0, true), Some(0));
         assert_eq!(configures.reply(0, true), Some(1));
         assert_eq!(configures.reply(0, false), Some(2));
-        let head = configures.head().unwrap();
+        let mut told = 0;
+        let head = configures.news(&mut told).unwrap();
+        assert_eq!(configures.news(&mut told), None, "it was told");
         let head: Value = serde_json::from_slice(head.bytes()).unwrap();
         let expected = r#"{"type":"Configure","features":{"numerals":true,"x":null},"k":["b"]}"#;
         assert_eq!(head, serde_json::from_str::<Value>(expected).unwrap());
@@ -264,6 +273,6 @@ mod tests {
         configures.push(0, Some(100), Frame::from(r#"{"type":"Configure"}"#));
         assert_eq!(configures.passed(100), NONE);
         assert_eq!(configures.passed(101), [0]);
-        assert!(configures.head().is_some());
+        assert!(configures.news(&mut 0).is_some());
     }
 }

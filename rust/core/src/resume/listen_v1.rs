@@ -221,10 +221,13 @@ impl ListenV1 {
         }
     }
 
+    /// What a leg has to be told of the Configures that were accepted.
+    pub fn tell(&self, leg: &mut LegView) -> Option<Frame> {
+        leg.tell(&self.configures)
+    }
+
     fn head(&self, leg: &mut LegView, header: Option<Bytes>) -> Vec<Frame> {
-        let configure = self.configures.head();
-        leg.replies_to_drop = u32::from(configure.is_some());
-        configure
+        self.tell(leg)
             .into_iter()
             .chain(header.map(Frame::Binary))
             .collect()

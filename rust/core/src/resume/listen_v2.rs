@@ -142,9 +142,8 @@ impl ListenV2 {
             header = self.audio.header_from(start);
         }
         leg.turns = self.turns.begin_leg(number == 0);
-        let configure = self.configures.head();
-        leg.replies_to_drop = u32::from(configure.is_some());
-        let head = configure
+        let head = self
+            .tell(&mut leg)
             .into_iter()
             .chain(header.map(Frame::Binary))
             .collect();
@@ -159,17 +158,22 @@ impl ListenV2 {
     /// Where a leg starts that hears everything again before it takes over.
     #[must_use]
     pub fn begin_replay(&self, number: u64, journal: &Journal) -> LegStart {
-        let configure = self.configures.head();
+        let mut leg = LegView {
+            number,
+            ..LegView::default()
+        };
+        let head = self.tell(&mut leg).into_iter().collect();
         LegStart {
-            view: LegView {
-                number,
-                replies_to_drop: u32::from(configure.is_some()),
-                ..LegView::default()
-            },
+            view: leg,
             cursor: journal.cursor(0),
-            head: configure.into_iter().collect(),
+            head,
             gap: None,
         }
+    }
+
+    /// What a leg has to be told of the Configures that were accepted.
+    pub fn tell(&self, leg: &mut LegView) -> Option<Frame> {
+        leg.tell(&self.configures)
     }
 
     /// A message came on a leg that hears everything again: whether it would be news.
@@ -180,6 +184,11 @@ impl ListenV2 {
         match root.get("type").and_then(|kind| kind.raw_str()) {
             Some("TurnInfo") => TurnInfo::read(root, leg.offset, self.turns.ended())
                 .is_some_and(|info| self.turns.overhear(&mut leg.turns, &info.heard())),
+            // Unless the other leg says it, it is said when this one takes over.
+            Some("Connected") => {
+                leg.overheard.push_back((0, 0, frame.clone()));
+                false
+            }
             Some(kind) if kind.starts_with("Configure") => {
                 leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
                 false

@@ -48,6 +48,7 @@ use crate::journal::{Control, Cursor, Journal};
 use crate::session::Target;
 use agent_v1::{AgentV1, LegAgent};
 use audio::Audio;
+use controls::Configures;
 use inbox::Inbox;
 use listen_v1::ListenV1;
 use listen_v2::ListenV2;
@@ -77,7 +78,9 @@ pub struct LegView {
     offset: i64,
     /// For each channel, the block before which the leg hears silence.
     silent_until: Vec<u64>,
-    /// Replies to what headed the leg, which the application did not ask for now.
+    /// How many of the accepted Configures it was told of, other than by the application.
+    told: u32,
+    /// Replies to that, which the application did not ask for now.
     replies_to_drop: u32,
     /// The closing message went out.
     close_sent: bool,
@@ -102,6 +105,13 @@ impl LegView {
         start.replies_to_drop += self.replies_to_drop;
         start.turns.go_on(self.turns);
         start
+    }
+
+    /// What the leg has to be told of what was accepted before it got there.
+    fn tell(&mut self, configures: &Configures) -> Option<Frame> {
+        let frame = configures.news(&mut self.told)?;
+        self.replies_to_drop += 1;
+        Some(frame)
     }
 
     /// The closing message went out.
@@ -423,6 +433,16 @@ impl Product {
             Self::ListenV1(listen) => listen.overhear(leg, frame),
             Self::ListenV2(listen) => listen.overhear(leg, frame),
             Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => false,
+        }
+    }
+
+    /// What such a leg gets before anything else: what the application was granted meanwhile.
+    #[must_use]
+    pub fn tell(&self, leg: &mut LegView) -> Option<Frame> {
+        match self {
+            Self::ListenV1(listen) => listen.tell(leg),
+            Self::ListenV2(listen) => listen.tell(leg),
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => None,
         }
     }
 

@@ -203,15 +203,15 @@ impl SpeakV2 {
         self.progress = self.speech.said();
         (self.leg_turn_start, self.shift) = (0, self.turn_start);
         self.leg_counts_from = self.counted;
-        let head = self.merged.head();
+        let mut leg = LegView {
+            number,
+            ..LegView::default()
+        };
+        let head = leg.tell(&self.merged).into_iter().collect();
         LegStart {
-            view: LegView {
-                number,
-                replies_to_drop: u32::from(head.is_some()),
-                ..LegView::default()
-            },
+            view: leg,
             cursor: journal.cursor(journal.sent()),
-            head: head.into_iter().collect(),
+            head,
             gap: None,
         }
     }

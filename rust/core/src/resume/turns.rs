@@ -287,7 +287,7 @@ impl Turns {
     /// What a later leg says, for an application that stands elsewhere.
     fn news(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<Said> {
         let (made, event) = match heard.event {
-            Event::EndOfTurn => self.end_of_turn(heard)?,
+            Event::EndOfTurn => self.end_of_turn(leg, heard)?,
             _ if heard.end <= leg.from + ROUNDING => return None,
             event if self.started => self.within_a_turn(leg, event),
             event => between_turns(leg, event, heard),
@@ -307,10 +307,14 @@ impl Turns {
         })
     }
 
-    fn end_of_turn(&self, heard: &Heard<'_>) -> Option<(Option<Event>, Event)> {
-        let nothing_left = heard.clipped && heard.transcript.is_empty();
-        if heard.end <= self.ended + ROUNDING || nothing_left {
+    fn end_of_turn(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<(Option<Event>, Event)> {
+        if heard.end <= self.ended + ROUNDING {
             return None;
+        }
+        if heard.clipped && heard.transcript.is_empty() {
+            // All its words are an earlier turn's: what is new is silence.
+            let news = !self.started && heard.end > leg.from + ROUNDING;
+            return news.then_some((None, Event::Update));
         }
         let made = match &self.eager {
             _ if !self.started => Some(Event::StartOfTurn),
@@ -545,7 +549,21 @@ mod tests {
             clipped: true,
             ..heard(EndOfTurn, 0, 5_000_000, "")
         };
-        assert_eq!(turns.hear(&mut leg, &nothing_new), None);
+        let silence = Some(said(None, Update, 1, 4_000_000, 5_000_000));
+        assert_eq!(turns.hear(&mut leg, &nothing_new), silence);
+        let next = turns.hear(&mut leg, &heard(StartOfTurn, 5_000_000, 6_000_000, "b"));
+        assert_eq!(next, Some(said(None, StartOfTurn, 1, 4_000_000, 6_000_000)));
+    }
+
+    #[test]
+    fn a_turn_without_words_of_its_own_ends_nothing() {
+        let mut state = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a"), (Update, 7, "")]);
+        let (turns, leg) = &mut state;
+        let nothing_new = Heard {
+            clipped: true,
+            ..heard(EndOfTurn, 0, 6_000_000, "")
+        };
+        assert_eq!(turns.hear(leg, &nothing_new), None, "it was reported");
     }
 
     #[test]

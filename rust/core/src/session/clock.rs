@@ -22,7 +22,7 @@ impl Session {
         if self.blocked && self.wants_messages() {
             self.blocked = false;
             if let Some(index) = self.with_role(Role::Current) {
-                self.legs[index].heard = now;
+                self.legs[index].hears(now);
             }
         }
         if self.finish_by.is_some_and(|by| now >= by) {
@@ -104,7 +104,7 @@ impl Session {
             return None;
         }
         let leg = &self.legs[index];
-        let at = leg.heard.max(self.flowing_since) + timeout;
+        let at = leg.silent_since().max(self.flowing_since) + timeout;
         let owed = leg.view.close_sent()
             || !self.nothing_unacked()
             || self.journal.peek(&leg.cursor).is_some();

@@ -86,6 +86,8 @@ pub(super) struct Leg {
     pub(super) heard: Duration,
     /// When anything went out last; its opening before that.
     pub(super) sent: Duration,
+    /// When the first of what went out since it was heard did.
+    pub(super) spoken_to: Option<Duration>,
     /// When another leg is to take over.
     pub(super) rollover_at: Option<Duration>,
     /// As a standby it hears everything from the first byte again.
@@ -107,10 +109,32 @@ impl Leg {
             input_ended: false,
             heard: now,
             sent: now,
+            spoken_to: None,
             rollover_at: None,
             replays: false,
             failed_before: 0,
         }
+    }
+
+    pub(super) const fn sends(&mut self, now: Duration) {
+        self.sent = now;
+        if self.spoken_to.is_none() {
+            self.spoken_to = Some(now);
+        }
+    }
+
+    pub(super) const fn hears(&mut self, now: Duration) {
+        self.heard = now;
+        self.spoken_to = None;
+    }
+
+    /// Since when the service has had something to answer. One that has answered what it got, and
+    /// waits for what its pace holds back, is not silent.
+    pub(super) fn silent_since(&self) -> Duration {
+        self.spoken_to.unwrap_or_else(|| {
+            let due = self.pace.map_or(Duration::ZERO, |pace| pace.due());
+            self.heard.max(due)
+        })
     }
 }
 

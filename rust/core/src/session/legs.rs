@@ -287,7 +287,7 @@ impl Session {
         }
         leg.head.extend(start.head);
         leg.pace = pace;
-        leg.heard = now;
+        leg.hears(now);
         leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
         let idle = self.journal.peek(&leg.cursor).is_none();
         let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
@@ -326,7 +326,7 @@ impl Session {
         let Some(index) = self.find(leg).filter(|_| !self.is_over()) else {
             return;
         };
-        self.legs[index].heard = now;
+        self.legs[index].hears(now);
         match self.legs[index].role {
             Role::Current => self.hear(now, index, frame),
             Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),

@@ -56,6 +56,9 @@ impl Session {
         let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
         let leg = &mut self.legs[index];
         let mut until = None;
+        if leg.replays {
+            leg.head.extend(self.product.tell(&mut leg.view));
+        }
         if leg.replays && leg.head.is_empty() && !self.closing {
             let next = self.journal.peek(&leg.cursor);
             let due = leg.pace.map(|pace| pace.due()).filter(|due| now < *due);
@@ -88,7 +91,7 @@ impl Session {
             return SendStep::Wait { until: None };
         }
         if let Some(frame) = leg.head.pop_front() {
-            leg.sent = now;
+            leg.sends(now);
             return SendStep::Frame(frame);
         }
         match self.journal.peek(&leg.cursor) {
@@ -120,7 +123,7 @@ impl Session {
     fn take(&mut self, now: Duration, index: usize) -> Option<Frame> {
         let leg = &mut self.legs[index];
         let item = self.journal.take(&mut leg.cursor)?;
-        leg.sent = now;
+        leg.sends(now);
         Some(match item {
             Item::Audio {
                 start,
@@ -175,7 +178,7 @@ impl Session {
             }
             self.product.keepalive()
         };
-        leg.sent = now;
+        leg.sends(now);
         next.map_or(SendStep::Wait { until }, SendStep::Frame)
     }
 

@@ -111,6 +111,7 @@ struct World<'a, S> {
     now: Duration,
     step: u64,
     script: VecDeque<(Duration, Frame)>,
+    finished: bool,
     servers: Vec<S>,
     lines: Vec<Line>,
     /// Steps until the leg that is being opened is up.
@@ -139,6 +140,7 @@ pub fn play<S: Server>(plan: &Plan, open: &dyn Fn(u64) -> S) -> Run<S> {
         now: Duration::ZERO,
         step: 0,
         script: plan.script.iter().cloned().collect(),
+        finished: false,
         servers: Vec::new(),
         lines: Vec::new(),
         opening: None,
@@ -153,7 +155,7 @@ pub fn play<S: Server>(plan: &Plan, open: &dyn Fn(u64) -> S) -> Run<S> {
     };
     for _ in 0..PATIENCE {
         if world.advance() {
-            return world.finished();
+            return world.result();
         }
     }
     panic!("the session hangs: {:#?}", world.session);
@@ -188,9 +190,10 @@ impl<S: Server> World<'_, S> {
                 .push(self.now, frame.clone())
                 .expect("it was writable");
             self.script.pop_front();
-            if self.script.is_empty() && self.plan.finish {
-                self.session.finish(self.now);
-            }
+        }
+        if self.script.is_empty() && self.plan.finish && !self.finished {
+            self.finished = true;
+            self.session.finish(self.now);
         }
         while let Some(frame) = self.session.pop() {
             self.frames.push(frame);
@@ -334,7 +337,9 @@ impl<S: Server> World<'_, S> {
             return;
         }
         if let Some(end) = line.ending.take() {
-            let expected = if end == LegEnd::Clean && !line.input_ended {
+            // One that the session has left is stopped, however it ends.
+            let wanted = self.session.wants_leg(self.now, line.id);
+            let expected = if end == LegEnd::Clean && !line.input_ended && wanted {
                 SendStep::End
             } else {
                 SendStep::Stop
@@ -345,7 +350,7 @@ impl<S: Server> World<'_, S> {
         }
     }
 
-    fn finished(mut self) -> Run<S> {
+    fn result(mut self) -> Run<S> {
         while let Some(frame) = self.session.pop() {
             self.frames.push(frame);
         }

@@ -187,6 +187,7 @@ struct World<'a> {
     now: Duration,
     step: u64,
     script: VecDeque<(Duration, Frame)>,
+    finished: bool,
     lines: Vec<Line>,
     /// Steps until the leg that is being opened is up, and whether it fails instead.
     opening: Option<u32>,
@@ -213,6 +214,7 @@ pub fn play(plan: &Plan) -> Run {
         now: Duration::ZERO,
         step: 0,
         script: plan.script().into(),
+        finished: false,
         lines: Vec::new(),
         opening: None,
         open_failures: 0,
@@ -225,7 +227,7 @@ pub fn play(plan: &Plan) -> Run {
     };
     for _ in 0..PATIENCE {
         if world.advance() {
-            return world.finished();
+            return world.result();
         }
     }
     panic!("the session hangs: {:#?}", world.session);
@@ -264,9 +266,10 @@ impl World<'_> {
                 .push(self.now, frame.clone())
                 .expect("it was writable");
             self.script.pop_front();
-            if self.script.is_empty() && self.plan.finish {
-                self.session.finish(self.now);
-            }
+        }
+        if self.script.is_empty() && self.plan.finish && !self.finished {
+            self.finished = true;
+            self.session.finish(self.now);
         }
     }
 
@@ -428,15 +431,16 @@ impl World<'_> {
         }
         let line = &mut self.lines[index];
         if let Some(end) = line.ending.take() {
-            let clean = end == LegEnd::Clean;
+            // One that the session has left is stopped, however it ends.
+            let ends = end == LegEnd::Clean && self.session.wants_leg(self.now, line.id);
             self.session.leg_ended(self.now, line.id, end);
             let step = self.session.poll_send(self.now, line.id);
-            assert_eq!(step, if clean { SendStep::End } else { SendStep::Stop });
+            assert_eq!(step, if ends { SendStep::End } else { SendStep::Stop });
             line.gone = true;
         }
     }
 
-    fn finished(mut self) -> Run {
+    fn result(mut self) -> Run {
         while let Some(message) = self.session.pop() {
             self.texts
                 .push(message.as_str().expect("Nova sends text").to_owned());
