@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
 
 PATIENCE = 60
 """Seconds for one test: nothing hangs, tests that show it included."""
@@ -81,3 +82,6 @@ def pytest_collection_modifyitems(config, items):
 def pytest_configure(config):
     config.addinivalue_line("markers", "patience(seconds): how long a test may take")
     config.addinivalue_line("markers", "full: only in a full run (make test-full)")
+    # Generated cases are the same ones every time; a full run looks for new ones.
+    settings.register_profile("same", derandomize=True)
+    settings.load_profile("default" if config.getoption("--full") else "same")
