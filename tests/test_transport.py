@@ -196,6 +196,27 @@ class Held:
             self.heard.append(message[:9])
 
 
+@pytest.mark.parametrize("occasion", ["another message is sent", "a message is read"])
+async def test_what_was_sent_goes_out_while_the_loop_is_busy(echoing, occasion):
+    transport = transport_to(echoing)
+    for message in (b"read now", b"read later"):
+        await transport.send(message)
+    assert await transport.recv() == b"read now"
+    await until(lambda: echoing.legs[0].messages_out == 2)
+    # No turn of the loop from here on: nothing that is awaited has to wait.
+    await transport.send(b"one of many")
+    time.sleep(0.01)
+    if occasion == "a message is read":
+        assert await transport.recv() == b"read later"
+    else:
+        await transport.send(b"another")
+    deadline = time.monotonic() + 2
+    while echoing.legs[0].messages_in < 3:
+        assert time.monotonic() < deadline, "it waits for the loop"
+        time.sleep(0.001)
+    await transport.close()
+
+
 async def test_order_holds_across_back_pressure():
     """Whoever calls `send` first goes first, waiting or not."""
     model = Held()

@@ -27,6 +27,8 @@ PERIOD = 0.02
 """Seconds of audio in a chunk, and from one chunk to the next."""
 OPENING = 10
 """Chunks that a stream sends before it counts as open: what brings the first final."""
+BEATS = 20
+"""Places in a period at which chunks are due: asyncio does not wake more often than each ms."""
 
 
 class Usage:
@@ -53,6 +55,36 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+class Beat:
+    """A place in the period. It comes round once a chunk, for all streams that are due there."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def strike(self) -> None:
+        self.count += 1
+        now, self._next = self._next, asyncio.get_running_loop().create_future()
+        now.set_result(None)
+
+    async def reach(self, count: int) -> None:
+        """Waits until it has come round so often; not at all, if that is past."""
+        while self.count < count:
+            await self._next
+
+
+async def keep_time(beats: list[Beat]) -> None:
+    """One clock for all streams, as where sound comes from: a timer for each would cost more than
+    everything that is measured here."""
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    struck = 0
+    while True:
+        await asyncio.sleep(start + (struck + 1) * PERIOD / len(beats) - clock())
+        beats[struck % len(beats)].strike()
+        struck += 1
+
+
 class Stream:
     """One live stream: watermarked chunks go out, their numbers come back."""
 
@@ -69,22 +101,23 @@ class Stream:
             model="nova-3", encoding="linear16", sample_rate=16000, tag=tag
         )
 
-    async def open(self) -> None:
+    async def open(self, beat: Beat) -> None:
         self._connection = await self._manager.__aenter__()
         self._connection.on(EventType.MESSAGE, self._heard)
         self._connection.on(EventType.ERROR, self._failed)
         self._listening = asyncio.create_task(self._connection.start_listening())
-        await self.run(asyncio.get_running_loop().time(), OPENING)
+        await self.run(beat, OPENING)
 
-    async def run(self, start: float, chunks: int) -> None:
-        """Sends so many further chunks, one a period, and waits until all have come back."""
-        clock = asyncio.get_running_loop().time
+    async def run(self, beat: Beat, chunks: int, later: int = 0) -> None:
+        """Sends so many further chunks, one a period, and waits until all have come back.
+
+        It begins so many periods later.
+        """
         send = self._connection.send_media
         first = len(self.sent)
+        due = beat.count + 1 + later - first
         for number in range(first, first + chunks):
-            delay = start + (number - first) * PERIOD - clock()
-            if delay > 0:
-                await asyncio.sleep(delay)
+            await beat.reach(due + number)
             self.sent.append(time.monotonic_ns())
             await send(self._chunks[number])
         self._awaited = first + chunks
@@ -157,34 +190,38 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     chunks = [audio[at : at + CHUNK] for at in range(0, len(audio), CHUNK)]
     transports = factory(options)
     client = AsyncDeepgramClient(api_key="unused", transport_factory=transports)
+    beats = [Beat() for _ in range(BEATS)]
+    time_keeper = asyncio.create_task(keep_time(beats))
     # What is loaded once a process belongs to no stream.
     first = Usage()
     warm = Stream(client, chunks, f"{options.tag}-warm")
-    await every([warm], Stream.open, options.patience)
+    await every([warm], lambda stream: stream.open(beats[0]), options.patience)
     await every([warm], Stream.close, options.patience)
     loaded = Usage()
     names = [f"{options.tag}-{number}" for number in range(options.streams)]
     # Made before the first look at the memory: what belongs to a stream is made when it opens.
     streams = [Stream(client, chunks, name) for name in names]
+    place = {name: beats[at * BEATS // len(names)] for at, name in enumerate(names)}
+    # Results come every so many chunks: not of all streams in one period.
+    later = {name: at % OPENING for at, name in enumerate(names)}
     empty = resident()
     idle = Usage()
     began = time.monotonic_ns()
-    await every(streams, Stream.open, options.patience)
+    await every(streams, lambda stream: stream.open(place[stream.tag]), options.patience)
     opened = Usage()
     full = resident()
 
     ready = Usage()
-    start = asyncio.get_running_loop().time() + PERIOD
-    phases = {stream.tag: PERIOD * at / len(streams) for at, stream in enumerate(streams)}
     await every(
         streams,
-        lambda stream: stream.run(start + phases[stream.tag], options.chunks),
+        lambda stream: stream.run(place[stream.tag], options.chunks, later[stream.tag]),
         options.patience,
     )
     done = Usage()
 
     await every(streams, Stream.close, options.patience)
     closed = Usage()
+    time_keeper.cancel()
 
     wanted = [str(number) for number in range(OPENING + options.chunks)]
     failures = [stream.failure for stream in streams if stream.failure is not None]
