@@ -60,6 +60,14 @@ async def drained(transport):
     return [message async for message in transport]
 
 
+def hold_up(condition, seconds):
+    """Keeps the loop busy until something holds, or for so long; whether it held."""
+    deadline = time.monotonic() + seconds
+    while not (held := condition()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return held
+
+
 def other_tasks():
     """Tasks besides the running one; those of a Python model are the endpoint's."""
     return {
@@ -205,15 +213,12 @@ async def test_what_was_sent_goes_out_while_the_loop_is_busy(echoing, occasion):
     await until(lambda: echoing.legs[0].messages_out == 2)
     # No turn of the loop from here on: nothing that is awaited has to wait.
     await transport.send(b"one of many")
-    time.sleep(0.01)
+    hold_up(lambda: False, seconds=0.01)
     if occasion == "a message is read":
         assert await transport.recv() == b"read later"
     else:
         await transport.send(b"another")
-    deadline = time.monotonic() + 2
-    while echoing.legs[0].messages_in < 3:
-        assert time.monotonic() < deadline, "it waits for the loop"
-        time.sleep(0.001)
+    assert hold_up(lambda: echoing.legs[0].messages_in > 2, seconds=2), "it waits for the loop"
     await transport.close()
 
 
