@@ -28,7 +28,7 @@ PERIOD = 0.02
 OPENING = 10
 """Chunks that a stream sends before it counts as open: what brings the first final."""
 BEATS = 20
-"""Places in a period at which chunks are due: asyncio does not wake more often than each ms."""
+"""Places in a period at which chunks are due, at most: asyncio wakes no more often than each ms."""
 
 
 class Usage:
@@ -190,7 +190,7 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     chunks = [audio[at : at + CHUNK] for at in range(0, len(audio), CHUNK)]
     transports = factory(options)
     client = AsyncDeepgramClient(api_key="unused", transport_factory=transports)
-    beats = [Beat() for _ in range(BEATS)]
+    beats = [Beat() for _ in range(min(BEATS, options.streams))]
     time_keeper = asyncio.create_task(keep_time(beats))
     # What is loaded once a process belongs to no stream.
     first = Usage()
@@ -201,7 +201,7 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     names = [f"{options.tag}-{number}" for number in range(options.streams)]
     # Made before the first look at the memory: what belongs to a stream is made when it opens.
     streams = [Stream(client, chunks, name) for name in names]
-    place = {name: beats[at * BEATS // len(names)] for at, name in enumerate(names)}
+    place = {name: beats[at * len(beats) // len(names)] for at, name in enumerate(names)}
     # Results come every so many chunks: not of all streams in one period.
     later = {name: at % OPENING for at, name in enumerate(names)}
     empty = resident()
