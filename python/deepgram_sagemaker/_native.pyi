@@ -10,6 +10,7 @@ from .config import SageMakerConfig
 __all__ = [
     "DRIVER",
     "ENDED",
+    "FAILED",
     "FULL",
     "HELD",
     "READABLE",
@@ -35,7 +36,9 @@ __version__: Final[str]
 FULL: Final[int]
 """Why a message was not taken: no room now."""
 ENDED: Final[int]
-"""Why a message was not taken: the session, or its input, has ended."""
+"""Why a message was not taken: the session, or its input, has ended in order."""
+FAILED: Final[int]
+"""Why a message was not taken: the session has failed; the driver knows why, or soon will."""
 HELD: Final[int]
 """A message was taken; the loop flushes its waker when it has done what else is ready."""
 READABLE: Final[int]
@@ -249,7 +252,7 @@ class Session:
         token: int,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
-        """Takes a message of the application: 0 or `HELD`; `FULL` or `ENDED` when not taken.
+        """Takes a message of the application: 0 or `HELD`; `FULL`, `ENDED` or `FAILED` when not.
 
         After `FULL` the waiter is woken when it is worth another try.
 

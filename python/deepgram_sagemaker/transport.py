@@ -17,7 +17,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from ._native import DRIVER, ENDED, FULL, HELD, READABLE, WRITABLE, Session, Step
+from ._native import DRIVER, ENDED, FAILED, FULL, HELD, READABLE, WRITABLE, Session, Step
 from .aws.client import LegClient
 from .aws.failures import Failure, classify
 from .credentials import CredentialSource
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["SageMakerTransport", "Services"]
 
 _logger = logging.getLogger("deepgram_sagemaker")
-
-_VERDICT = 0.05
-"""Seconds for which a refused `send` waits for the reason, which is on its way if there is one."""
 
 
 class Services:
@@ -258,9 +255,10 @@ class _Driver:
                     await self._change(WRITABLE)
         finally:
             self.senders -= 1
-        if outcome == ENDED:
-            # The session may have failed a moment ago, and the driver be about to say why.
-            await asyncio.wait({self._task}, timeout=_VERDICT)
+        if outcome == FAILED:
+            # A moment ago, perhaps: the driver is about to say why.
+            await asyncio.wait({self._task})
+        if outcome in (ENDED, FAILED):
             self._raise_error()
             raise SessionClosedError(
                 "the session's input has ended: nothing can be sent after the closing "

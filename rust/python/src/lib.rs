@@ -26,9 +26,12 @@ mod _native {
     /// Why a message was not taken: no room now.
     #[pymodule_export]
     const FULL: u8 = crate::session::FULL;
-    /// Why a message was not taken: the session, or its input, has ended.
+    /// Why a message was not taken: the session, or its input, has ended in order.
     #[pymodule_export]
     const ENDED: u8 = crate::session::ENDED;
+    /// Why a message was not taken: the session has failed; the driver knows why, or soon will.
+    #[pymodule_export]
+    const FAILED: u8 = crate::session::FAILED;
     /// A message was taken; the loop flushes its waker when it has done what else is ready.
     #[pymodule_export]
     const HELD: u8 = crate::session::HELD;

@@ -23,8 +23,10 @@ const WARNING: u32 = 30;
 
 /// Why a message was not taken: no room now.
 pub(crate) const FULL: u8 = 1;
-/// Why a message was not taken: the session, or its input, has ended.
+/// Why a message was not taken: the session, or its input, has ended in order.
 pub(crate) const ENDED: u8 = 2;
+/// Why a message was not taken: the session has failed; the driver knows why, or soon will.
+pub(crate) const FAILED: u8 = 4;
 /// A message was taken; the loop flushes its waker when it has done what else is ready.
 pub(crate) const HELD: u8 = 3;
 
@@ -165,14 +167,15 @@ impl Session {
     }
 
     /// Takes a message of the application: 0 or `HELD`. Or why not: `FULL`, and woken when it is worth
-    /// another try; `ENDED` for good.
+    /// another try; `ENDED` or `FAILED` for good.
     fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
         let frame = frame(data)?;
         Ok(match self.shared.push(frame) {
             Ok(()) if self.outbox.note(&self.shared) => HELD,
             Ok(()) => 0,
             Err(PushError::Full) => FULL,
-            Err(PushError::Closed | PushError::Failed) => ENDED,
+            Err(PushError::Closed) => ENDED,
+            Err(PushError::Failed) => FAILED,
         })
     }
 
