@@ -65,6 +65,9 @@ async def test_a_session_survives(fault, pattern, kind, lateness):
     if fault == "silence" and pattern == "often":
         # Each costs a stall_timeout of real time.
         chunks = 500
+    if fault == "after-close":
+        # The last of them are finalised when the stream is closed, and not before.
+        chunks += 5
     skew = 3 if audio is STEREO else 0
     model = Watermark(**LATENESS[lateness], channel_skew=skew)
     async with LocalEndpoint(model=model, faults=faults_for(fault, pattern)) as endpoint:
