@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from deepgram import AsyncDeepgramClient
 from deepgram.core.events import EventType
-from deepgram.listen.v1.types import ListenV1Error, ListenV1Metadata, ListenV1Results
 
 from deepgram_sagemaker.factory import SageMakerTransportFactory
 
@@ -16,6 +15,8 @@ from .figures import Figures, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from deepgram.listen.v1.types import ListenV1Metadata, ListenV1Results
 
     from deepgram_sagemaker.config import SageMakerConfig
 
@@ -62,13 +63,15 @@ class _Listener:
         self._figures.messages_received += 1
         if self._under_way is None:
             self._under_way = (time.process_time(), self._figures.chunks_sent)
-        match message:
-            case ListenV1Results():
-                self._on_results(message)
-            case ListenV1Metadata():
-                self._figures.audio_heard = message.duration
-            case ListenV1Error():
-                self.error = ConversationError(f"the service says: {message.description}")
+        # By name: not every SDK that we work with has a class for each.
+        match getattr(message, "type", None):
+            case "Results":
+                self._on_results(cast("ListenV1Results", message))
+            case "Metadata":
+                self._figures.audio_heard = cast("ListenV1Metadata", message).duration
+            case "Error":
+                description = getattr(message, "description", message)
+                self.error = ConversationError(f"the service says: {description}")
 
     def on_error(self, error: Exception) -> None:
         self.error = error
