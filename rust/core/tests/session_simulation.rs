@@ -438,22 +438,17 @@ fn speech_that_starts_while_another_leg_takes_over_starts_once() {
     plan.habits = Habits {
         rate: 22_050,
         channels: 2,
-        wrapping: Wrapping::Raw,
         word: 221,
         windows: vec![4, 2],
         lateness: [5, 0],
-        interims: false,
         speech: (2, 6),
-        full_precision: false,
+        ..plan.habits
     };
     plan.words = 41;
-    plan.chunks = vec![40];
     plan.live = true;
     plan.faults = vec![fault_after(FaultKind::Draining, 37)];
     plan.close_faults = vec![0, 0];
     plan.delay = 4;
     plan.opening = 1;
-    plan.finish = false;
-    plan.seed = 0;
     check(&plan);
 }

@@ -186,7 +186,7 @@ impl ListenV2 {
                 .is_some_and(|info| self.turns.overhear(&mut leg.turns, &info.heard())),
             // Unless the other leg says it, it is said when this one takes over.
             Some("Connected") => {
-                leg.overheard.truncate(0);
+                leg.overheard.clear();
                 leg.overheard.push_back((0, 0, frame.clone()));
                 false
             }
