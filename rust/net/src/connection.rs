@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -226,24 +226,35 @@ fn refusal(requests: &SendRequest<Bytes>, cx: &mut Context<'_>) -> Option<Failur
 ///
 /// h2 forgets that a stream had ended in order when it learns in the same turn that the
 /// connection has ended. A turn later whoever reads the stream has seen its end.
+///
+/// Where streams share the connection their frames are written together: h2 copies small ones into
+/// one buffer only for a writer that takes no vectors, and writes the head of a large one by itself,
+/// which waits here for the rest. A stream that is alone has nothing to be merged with, and is
+/// spared the copy.
 #[derive(Debug)]
 pub(crate) struct Watched<T> {
-    stream: T,
+    stream: BufWriter<T>,
     line: Arc<Line>,
     end: Option<io::Result<()>>,
+    is_shared: bool,
 }
 
-impl<T> Watched<T> {
-    pub(crate) fn new(stream: T, line: Arc<Line>) -> Self {
+impl<T: AsyncWrite> Watched<T> {
+    /// What one frame takes: h2 flushes behind each that it has not copied.
+    const MERGED: usize = 17 << 10;
+
+    pub(crate) fn new(stream: T, line: Arc<Line>, is_shared: bool) -> Self {
+        let room = if is_shared { Self::MERGED } else { 0 };
         Self {
-            stream,
+            stream: BufWriter::with_capacity(room, stream),
             line,
             end: None,
+            is_shared,
         }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -284,7 +295,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        !self.is_shared && self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

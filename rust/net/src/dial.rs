@@ -10,9 +10,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2::client::Builder;
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
@@ -108,15 +110,7 @@ pub async fn dial(
         ));
     }
     let line = Arc::new(Line::default());
-    let (requests, connection) = Builder::new()
-        .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
-        // A stream that is not read must not take the others' share.
-        .initial_connection_window_size(u32::try_from(streams).map_or(MAX_WINDOW, |streams| {
-            STREAM_WINDOW.saturating_mul(streams).min(MAX_WINDOW)
-        }))
-        .max_send_buffer_size(SEND_BUFFER)
-        .handshake(Watched::new(stream, Arc::clone(&line)))
+    let (requests, connection) = http2(stream, streams, &line)
         .await
         .map_err(|error| Failure::new(FailureKind::Http2, error.to_string()))?;
     Ok(Connection::spawn(
@@ -127,6 +121,24 @@ pub async fn dial(
         dialled,
         engine,
     ))
+}
+
+/// HTTP/2 on an open stream that so many `streams` are to share.
+async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
+    stream: T,
+    streams: usize,
+    line: &Arc<Line>,
+) -> Result<(SendRequest<Bytes>, h2::client::Connection<Watched<T>>), h2::Error> {
+    Builder::new()
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        // A stream that is not read must not take the others' share.
+        .initial_connection_window_size(u32::try_from(streams).map_or(MAX_WINDOW, |streams| {
+            STREAM_WINDOW.saturating_mul(streams).min(MAX_WINDOW)
+        }))
+        .max_send_buffer_size(SEND_BUFFER)
+        .handshake(Watched::new(stream, Arc::clone(line), streams > 1))
+        .await
 }
 
 /// The first of the host's addresses that answers, the next one joining in after a moment.
@@ -198,5 +210,134 @@ fn verdict(error: &std::io::Error) -> FailureKind {
         // The polite way to say that there is no HTTP/2 here.
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => FailureKind::Http2,
         _ => FailureKind::Tls,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+    use std::{io, slice};
+
+    use h2::SendStream;
+    use http::Request;
+    use tokio::io::{DuplexStream, ReadBuf, duplex};
+
+    use super::*;
+
+    /// Counts what would be system calls, and the bytes that they carry.
+    struct Counted {
+        stream: DuplexStream,
+        writes: Arc<AtomicUsize>,
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, slice::from_ref(&io::IoSlice::new(buf)))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
+    }
+
+    /// How many writes it takes to send five chunks at once, each on a stream of its own.
+    async fn writes(chunk: usize, streams: usize) -> usize {
+        let (ours, theirs) = duplex(1 << 20);
+        let writes = Arc::<AtomicUsize>::default();
+        let counted = Counted {
+            stream: ours,
+            writes: Arc::clone(&writes),
+        };
+        let line = Arc::new(Line::default());
+        let serving = tokio::spawn(async move {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            let mut bodies = tokio::task::JoinSet::new();
+            while let Some(Ok((request, _))) = server.accept().await {
+                bodies.spawn(async move {
+                    let mut length = 0;
+                    let mut body = request.into_body();
+                    while let Some(data) = body.data().await {
+                        length += data.unwrap().len();
+                    }
+                    length
+                });
+            }
+            bodies.join_all().await
+        });
+        let (requests, connection) = http2(counted, streams, &line).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let mut sending: Vec<SendStream<Bytes>> = Vec::new();
+        for _ in 0..5 {
+            let mut ready = requests.clone().ready().await.unwrap();
+            let request = Request::get("https://localhost/").body(()).unwrap();
+            sending.push(ready.send_request(request, false).unwrap().1);
+        }
+        quiet(&writes).await;
+        let before = writes.load(Ordering::Relaxed);
+        for stream in &mut sending {
+            stream.send_data(vec![0; chunk].into(), true).unwrap();
+        }
+        quiet(&writes).await;
+        let taken = writes.load(Ordering::Relaxed) - before;
+        drop((requests, sending));
+        driving.await.unwrap().unwrap();
+        assert_eq!(serving.await.unwrap(), [chunk; 5]);
+        taken
+    }
+
+    /// Returns when nothing is written any more.
+    async fn quiet(writes: &AtomicUsize) {
+        let mut last = usize::MAX;
+        while last != writes.load(Ordering::Relaxed) {
+            last = writes.load(Ordering::Relaxed);
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn streams_that_share_a_connection_are_written_together() {
+        assert_eq!(writes(850, 2).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_large_chunk_is_one_write() {
+        assert_eq!(writes(3500, 2).await, 5);
+        assert_eq!(writes(850, 1).await, 5);
+        assert_eq!(writes(3500, 1).await, 5);
     }
 }

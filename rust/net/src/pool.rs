@@ -344,7 +344,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(1 << 10);
         let line = Arc::new(Line::default());
         let (requests, connection) = h2::client::Builder::new()
-            .handshake(Watched::new(ours, Arc::clone(&line)))
+            .handshake(Watched::new(ours, Arc::clone(&line), false))
             .await
             .unwrap();
         let ping = Ping {
