@@ -24,12 +24,18 @@ from driver import CHUNK, OPENING
 from recording import replies
 
 HERE = Path(__file__).parent
-LEVELS = {1: (500, 500), 20: (500, 300), 100: (500, 150), 300: (400, 60), 500: (300, 40)}
+LEVELS = {1: (500, 500), 20: (500, 300), 100: (300, 100), 300: (300, 60), 500: (300, 40)}
 """Streams: chunks of each for ours and the floor, and for the published package.
 
 The latter cannot keep up from some forty streams on, and takes as long as its CPU time.
 """
 QUICK = {1: (100, 100), 20: (100, 50)}
+SHARED = 25
+"""Streams on a connection, where they share one."""
+SHARED_FROM = 100
+"""Streams from which on that is measured as well."""
+IN_STEP = (100, 300)
+"""Streams that are also measured with all chunks due at the same moment."""
 RESETS = (50, 100)
 """Streams and chunks of the run in which every stream is reset once."""
 RESET_AFTER = 55
@@ -85,7 +91,7 @@ class Runner:
     def __init__(self, scratch: Path, peer: Path | None, chunks: int, log: Path) -> None:
         self._scratch = scratch
         self.log = log
-        self._pythons = {"ours": sys.executable, "floor": sys.executable, "published": str(peer)}
+        self._peer = peer
         self._runs = 0
         self.audio = scratch / "audio"
         self.audio.write_bytes(b"".join(chunk(number, CHUNK) for number in range(chunks)))
@@ -100,6 +106,10 @@ class Runner:
         self, client: str, where: dict[str, str], streams: int, chunks: int, **more: Any
     ) -> dict[str, Any]:
         self._runs += 1
+        if client == "shared":
+            more["streams_per_connection"] = SHARED
+        driven = "ours" if client == "shared" else client
+        python = self._peer if client == "published" else sys.executable
         out = self._scratch / f"{self._runs}.json"
         options = where | {
             "streams": streams,
@@ -112,20 +122,21 @@ class Runner:
         }
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         load = os.getloadavg()[0]
-        command = [self._pythons[client], HERE / "driver.py", client, *arguments]
+        command = [str(python), HERE / "driver.py", driven, *arguments]
         with self.log.open("a") as log:
             process = subprocess.run(command, stderr=log)
         if process.returncode != 0:
             sys.exit(f"the driver failed with {client}, {streams} streams: see {self.log}")
-        return json.loads(out.read_text()) | {"tag": options["tag"], "load": load}
+        measured = {"client": client, "tag": options["tag"], "load": load}
+        return json.loads(out.read_text()) | measured
 
 
 def measure(
-    runner: Runner, running: Endpoint, client: str, streams: int, chunks: int
+    runner: Runner, running: Endpoint, client: str, streams: int, chunks: int, pace: str = "spread"
 ) -> dict[str, Any]:
     """One run: what the driver measured, joined with what the endpoint saw."""
     before = running.ask("usage")
-    figures = runner.run(client, running.where, streams, chunks)
+    figures = runner.run(client, running.where, streams, chunks, pace=pace) | {"pace": pace}
     after = running.ask("usage")
     figures["endpoint"] = {name: after[name] - before[name] for name in after}
     sent = figures.pop("sent")
@@ -142,7 +153,7 @@ def measure(
     per_chunk = figures["steady"]["cpu"] / (streams * chunks) * 1e6
     delay = figures["delays"] or {"p50": 0, "p99": 0}
     print(
-        f"{client:>9} {streams:4} streams: {per_chunk:7.1f} us/chunk, "
+        f"{client:>9} {streams:4} streams {pace}: {per_chunk:7.1f} us/chunk, "
         f"delay p50 {delay['p50'] / 1e6:.2f} p99 {delay['p99'] / 1e6:.2f} ms, "
         f"wall {figures['steady']['wall']:.1f} of {figures['ideal']:.1f} s, "
         f"{figures['resident'] / streams / 1024:.0f} KiB/stream, "
@@ -177,14 +188,17 @@ def measure_resets(runner: Runner, running: Endpoint, client: str) -> dict[str, 
     return figures
 
 
-def plan(levels: dict[int, tuple[int, int]], repeats: int, peer: Path | None) -> list[Any]:
-    """The runs in their order: alternatives close to each other in time."""
+def plan(
+    streams: int, chunks: int, chunks_published: int, repeats: int, peer: Path | None
+) -> list[tuple[str, int, int, str]]:
+    """The runs of a level in their order: alternatives close to each other in time."""
+    ours = ["ours", "shared", "floor"] if streams >= SHARED_FROM else ["ours", "floor"]
     runs = []
-    for streams, (chunks, chunks_published) in levels.items():
+    for pace in ["spread", "in-step"] if streams in IN_STEP else ["spread"]:
         for turn in range(repeats):
-            runs += [("ours", streams, chunks), ("floor", streams, chunks)]
+            runs += [(client, streams, chunks, pace) for client in ours]
             if peer is not None and turn == 0:
-                runs.append(("published", streams, chunks_published))
+                runs.append(("published", streams, chunks_published, pace))
     return runs
 
 
@@ -214,11 +228,12 @@ def main() -> None:
                 if not recorded:
                     runner.record(running.where, most)
                     recorded = True
-                order = plan({streams: chunks}, options.repeats, options.peer)
+                order = plan(streams, *chunks, options.repeats, options.peer)
                 runs += [measure(runner, running, *run) for run in order]
         if not (options.quick or options.no_long):
             with endpoint(scratch) as running:
-                runs.append(measure(runner, running, "ours", *LONG) | {"long": True})
+                for client in ("ours", "shared"):
+                    runs.append(measure(runner, running, client, *LONG) | {"long": True})
         resets: list[dict[str, Any]] = []
         if not (options.quick or options.no_long):
             with endpoint(scratch, f"--reset-after={RESET_AFTER}") as running:

@@ -12,8 +12,10 @@ __all__ = ["plot", "processor", "resets_table", "spread", "summary", "table"]
 
 Figures = dict[str, float | None]
 
-CLIENTS = ("published", "ours", "floor")
-COLOURS = {"published": "#b9b9b9", "ours": "#0b7285", "floor": "#e8a33d"}
+CLIENTS = ("published", "ours", "shared", "floor")
+"""Ours twice: each stream with a connection of its own, and several on each."""
+COLOURS = {"published": "#b9b9b9", "ours": "#0b7285", "shared": "#66b2bd", "floor": "#e8a33d"}
+LONG = "500 for thirty seconds"
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -37,18 +39,23 @@ def spread(values: Iterable[int]) -> dict[str, int] | None:
     return chosen | {"max": ordered[-1]}
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> dict[int, dict[str, Figures]]:
-    """Medians over the repeats, by number of streams and client; the long run by itself is -1."""
-    grouped: dict[tuple[int, str], list[Figures]] = {}
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Figures]]:
+    """Medians over the repeats, by level and client."""
+    grouped: dict[tuple[str, str], list[Figures]] = {}
     for run in runs:
-        level = -1 if run.get("long") else run["streams"]
-        grouped.setdefault((level, run["client"]), []).append(_figures(run))
-    result: dict[int, dict[str, Figures]] = {}
+        grouped.setdefault((_level(run), run["client"]), []).append(_figures(run))
+    result: dict[str, dict[str, Figures]] = {}
     for (level, client), repeats in grouped.items():
         result.setdefault(level, {})[client] = {
             name: _median([figures[name] for figures in repeats]) for name in repeats[0]
         }
     return result
+
+
+def _level(run: dict[str, Any]) -> str:
+    if run.get("long"):
+        return LONG
+    return f"{run['streams']}" if run["pace"] == "spread" else f"{run['streams']} in step"
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -68,6 +75,7 @@ def _figures(run: dict[str, Any]) -> Figures:
     return {
         "CPU a chunk, us": steady["cpu"] / chunks * 1e6,
         "of it in the system, us": steady["system"] / chunks * 1e6,
+        "of it in the application's thread, us": steady["thread"] / chunks * 1e6,
         "waits a chunk": steady["waits"] / chunks,
         "cores": steady["cpu"] / steady["wall"],
         "times real time": steady["wall"] / run["ideal"],
@@ -92,19 +100,26 @@ def _number(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def table(levels: dict[int, dict[str, Figures]]) -> str:
+def table(levels: dict[str, dict[str, Figures]]) -> str:
     """Markdown: every figure of every client, and the ratios that matter first."""
     lines = ["## Ratios: the published package's figure over ours", ""]
-    names = ["streams", *RATIOS]
+    names = ["streams", "", *RATIOS]
     lines += [_row(names), _row(["---:"] * len(names))]
-    for streams, clients in levels.items():
-        if {"ours", "published", "floor"} <= clients.keys():
-            ratios = [_ratio(how, clients) for how in RATIOS.values()]
-            lines.append(_row([str(streams), *ratios]))
-    for streams, clients in levels.items():
+    for level, clients in levels.items():
+        if {"published", "floor"} <= clients.keys():
+            for client in ("ours", "shared"):
+                if client in clients:
+                    ratios = [_ratio(how, clients, client) for how in RATIOS.values()]
+                    lines.append(_row([level, client, *ratios]))
+    for level, clients in levels.items():
         shown = [client for client in CLIENTS if client in clients]
-        title = f"{streams} streams" if streams > 0 else "500 streams for thirty seconds"
-        lines += ["", f"## {title}", "", _row(["", *shown]), _row(["---", *["---:"] * len(shown)])]
+        lines += [
+            "",
+            f"## Streams: {level}",
+            "",
+            _row(["", *shown]),
+            _row(["---", *["---:"] * len(shown)]),
+        ]
         lines += [
             _row([name, *(_number(clients[client][name]) for client in shown)])
             for name in clients["ours"]
@@ -131,27 +146,30 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _ratio(how: Callable[[dict[str, Figures]], float], clients: dict[str, Figures]) -> str:
+Ratio = Callable[[dict[str, Figures], str], float]
+
+
+def _ratio(how: Ratio, clients: dict[str, Figures], client: str) -> str:
     try:
-        return f"{how(clients):.1f}"
+        return f"{how(clients, client):.1f}"
     except (TypeError, ZeroDivisionError):
         return ""
 
 
-def _over(name: str) -> Callable[[dict[str, Figures]], float]:
-    return lambda clients: clients["published"][name] / clients["ours"][name]  # type: ignore[operator]
+def _over(name: str) -> Ratio:
+    return lambda clients, client: clients["published"][name] / clients[client][name]  # type: ignore[operator]
 
 
-def _net(clients: dict[str, Figures]) -> float:
+def _net(clients: dict[str, Figures], client: str) -> float:
     name = "CPU a chunk, us"
-    published, ours, floor = (clients[client][name] for client in CLIENTS)
+    published, ours, floor = (clients[each][name] for each in ("published", client, "floor"))
     assert published is not None
     assert ours is not None
     assert floor is not None
     return (published - floor) / (ours - floor)
 
 
-RATIOS: dict[str, Callable[[dict[str, Figures]], float]] = {
+RATIOS: dict[str, Ratio] = {
     "CPU a chunk": _over("CPU a chunk, us"),
     "CPU a chunk, net of the floor": _net,
     "memory a stream": _over("memory a stream, KiB"),
@@ -160,11 +178,11 @@ RATIOS: dict[str, Callable[[dict[str, Figures]], float]] = {
 }
 
 
-def plot(levels: dict[int, dict[str, Figures]]) -> str:
+def plot(levels: dict[str, dict[str, Figures]]) -> str:
     """An SVG: three panels of bars on logarithmic scales."""
     panels = ["CPU a chunk, us", "memory a stream, KiB", "first result p99, ms"]
-    width, height = 360, 300
-    drawn = {streams: clients for streams, clients in levels.items() if streams > 0}
+    width, height = 480, 300
+    drawn = {level: clients for level, clients in levels.items() if level != LONG}
     body = [
         f'<g transform="translate({at * width},0)">{_panel(name, drawn, width, height)}</g>'
         for at, name in enumerate(panels)
@@ -176,7 +194,7 @@ def plot(levels: dict[int, dict[str, Figures]]) -> str:
     )
 
 
-def _panel(name: str, levels: dict[int, dict[str, Figures]], width: int, height: int) -> str:
+def _panel(name: str, levels: dict[str, dict[str, Figures]], width: int, height: int) -> str:
     left, top, bottom = 20, 50, height - 30
     values = [clients[c].get(name) or 0 for clients in levels.values() for c in clients]
     most = max(values, default=1) or 1
@@ -189,10 +207,10 @@ def _panel(name: str, levels: dict[int, dict[str, Figures]], width: int, height:
         parts.append(f'<text x="{x + 14}" y="37">{client}</text>')
     group = (width - left - 10) / max(len(levels), 1)
     bar = group / (len(CLIENTS) + 1)
-    for place, (streams, clients) in enumerate(levels.items()):
+    for place, (level, clients) in enumerate(levels.items()):
         x = left + place * group
         parts.append(
-            f'<text x="{x + group / 2:.0f}" y="{height - 12}" text-anchor="middle">{streams}</text>'
+            f'<text x="{x + group / 2:.0f}" y="{height - 12}" text-anchor="middle">{level}</text>'
         )
         for at, client in enumerate(c for c in CLIENTS if c in clients):
             value = clients[client].get(name)
