@@ -76,8 +76,9 @@ class SageMakerConfig:
         use_dualstack_endpoint: Whether to use the IPv4 and IPv6 host; None: as
             `AWS_USE_DUALSTACK_ENDPOINT` says.
         target_variant: The production variant to invoke; None: as the endpoint weighs them.
-        max_streams_per_connection: Streams that share one HTTP/2 connection. On the real service
-            many streams on one connection starve each other.
+        max_streams_per_connection: Streams that share one HTTP/2 connection. What they send in the
+            same moment is then written together; but they go down together, and on the real
+            service many streams on one connection were seen to starve each other.
         boto3_session: Where credentials come from; None: boto3's default chain.
         close_timeout: Seconds that closing may take, waiting for the last results, before what is
             left is cut off.

@@ -107,8 +107,9 @@ def _each_its_own(url, headers):
 
 
 def client_of(config):
-    """This task's SDK client, and the factory behind it."""
-    factory = SageMakerTransportFactory(config=config)
+    """This task's SDK client, and the factory behind it: one of its own for a config."""
+    shared = isinstance(config, SageMakerTransportFactory)
+    factory = config if shared else SageMakerTransportFactory(config=config)
     _factory.set(factory)
     return AsyncDeepgramClient(api_key="unused", transport_factory=_each_its_own), factory
 
