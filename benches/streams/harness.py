@@ -106,9 +106,10 @@ class Runner:
         self, client: str, where: dict[str, str], streams: int, chunks: int, **more: Any
     ) -> dict[str, Any]:
         self._runs += 1
+        driven = client
         if client == "shared":
+            driven = "ours"
             more["streams_per_connection"] = SHARED
-        driven = "ours" if client == "shared" else client
         python = self._peer if client == "published" else sys.executable
         out = self._scratch / f"{self._runs}.json"
         options = where | {

@@ -105,12 +105,13 @@ def table(levels: dict[str, dict[str, Figures]]) -> str:
     lines = ["## Ratios: the published package's figure over ours", ""]
     names = ["streams", "", *RATIOS]
     lines += [_row(names), _row(["---:"] * len(names))]
-    for level, clients in levels.items():
-        if {"published", "floor"} <= clients.keys():
-            for client in ("ours", "shared"):
-                if client in clients:
-                    ratios = [_ratio(how, clients, client) for how in RATIOS.values()]
-                    lines.append(_row([level, client, *ratios]))
+    lines += [
+        _row([level, client, *(_ratio(how, clients, client) for how in RATIOS.values())])
+        for level, clients in levels.items()
+        if {"published", "floor"} <= clients.keys()
+        for client in ("ours", "shared")
+        if client in clients
+    ]
     for level, clients in levels.items():
         shown = [client for client in CLIENTS if client in clients]
         lines += [
@@ -152,20 +153,27 @@ Ratio = Callable[[dict[str, Figures], str], float]
 def _ratio(how: Ratio, clients: dict[str, Figures], client: str) -> str:
     try:
         return f"{how(clients, client):.1f}"
-    except (TypeError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError):
         return ""
 
 
+def _known(name: str, figures: Figures) -> float:
+    value = figures[name]
+    if value is None:
+        raise ValueError(f"no run has measured {name!r}")
+    return value
+
+
 def _over(name: str) -> Ratio:
-    return lambda clients, client: clients["published"][name] / clients[client][name]  # type: ignore[operator]
+    return lambda clients, client: (
+        _known(name, clients["published"]) / _known(name, clients[client])
+    )
 
 
 def _net(clients: dict[str, Figures], client: str) -> float:
-    name = "CPU a chunk, us"
-    published, ours, floor = (clients[each][name] for each in ("published", client, "floor"))
-    assert published is not None
-    assert ours is not None
-    assert floor is not None
+    published, ours, floor = (
+        _known("CPU a chunk, us", clients[each]) for each in ("published", client, "floor")
+    )
     return (published - floor) / (ours - floor)
 
 

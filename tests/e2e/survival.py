@@ -119,9 +119,10 @@ async def converse(
 ):
     """Streams a session to its end.
 
-    `pace` is seconds between chunks; None: as fast as `send` takes them. `wait` is awaited instead,
-    after each chunk, with the factory and the chunks sent so far. `middle` is awaited with
-    the connection before the chunk half-way. Any number of these may run at once.
+    `config` may be a factory, for sessions that share one. `pace` is seconds between chunks; None:
+    as fast as `send` takes them. `wait` is awaited instead, after each chunk, with the factory and
+    the chunks sent so far. `middle` is awaited with the connection before the chunk half-way. Any
+    number of these may run at once.
     """
     heard = Heard()
     client, factory = client_of(config)

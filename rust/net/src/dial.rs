@@ -124,7 +124,7 @@ pub async fn dial(
 }
 
 /// HTTP/2 on an open stream that so many `streams` are to share.
-async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
     stream: T,
     streams: usize,
     line: &Arc<Line>,
@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts what would be system calls, and the bytes that they carry.
+    /// Counts what would be system calls.
     struct Counted {
         stream: DuplexStream,
         writes: Arc<AtomicUsize>,

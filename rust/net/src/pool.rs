@@ -336,17 +336,14 @@ impl<T> Drop for Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Line, Watched};
-    use crate::dial::Ping;
+    use crate::connection::Line;
+    use crate::dial::{Ping, http2};
 
     /// A connection to nobody, dialled so long ago.
     async fn up(age: Duration, engine: &Arc<Engine>) -> Slot {
         let (ours, theirs) = tokio::io::duplex(1 << 10);
         let line = Arc::new(Line::default());
-        let (requests, connection) = h2::client::Builder::new()
-            .handshake(Watched::new(ours, Arc::clone(&line), false))
-            .await
-            .unwrap();
+        let (requests, connection) = http2(ours, 1, &line).await.unwrap();
         let ping = Ping {
             after: Duration::MAX,
             within: Duration::MAX,
