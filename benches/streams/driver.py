@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from array import array
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,12 @@ async def keep_time(beats: list[Beat]) -> None:
 class Stream:
     """One live stream: watermarked chunks go out, their numbers come back."""
 
-    def __init__(self, client: AsyncDeepgramClient, chunks: list[bytes], tag: str) -> None:
+    def __init__(
+        self, client: AsyncDeepgramClient, chunks: list[bytes], tag: str, beat: Beat, lag: int
+    ) -> None:
         self.tag = tag
+        self.beat = beat
+        self.lag = lag
         self.sent = array("q")
         self.words: list[str] = []
         self.first_result: int | None = None
@@ -103,26 +107,26 @@ class Stream:
             model="nova-3", encoding="linear16", sample_rate=16000, tag=tag
         )
 
-    async def open(self, beat: Beat) -> None:
+    async def open(self) -> None:
         self._connection = await self._manager.__aenter__()
         self._connection.on(EventType.MESSAGE, self._heard)
         self._connection.on(EventType.ERROR, self._failed)
         self._listening = asyncio.create_task(self._connection.start_listening())
-        await self.run(beat, OPENING)
+        due = self.beat.count + 1
+        for count in range(due, due + OPENING):
+            await self.beat.reach(count)
+            await self.send()
+        await self.answered()
 
-    async def run(self, beat: Beat, chunks: int, later: int = 0) -> None:
-        """Sends so many further chunks, one a period, and waits until all have come back.
+    async def send(self) -> None:
+        """Sends the next chunk."""
+        chunk = self._chunks[len(self.sent)]
+        self.sent.append(time.monotonic_ns())
+        await self._connection.send_media(chunk)
 
-        It begins so many periods later.
-        """
-        send = self._connection.send_media
-        first = len(self.sent)
-        due = beat.count + 1 + later - first
-        for number in range(first, first + chunks):
-            await beat.reach(due + number)
-            self.sent.append(time.monotonic_ns())
-            await send(self._chunks[number])
-        self._awaited = first + chunks
+    async def answered(self) -> None:
+        """Waits until all that was sent has come back."""
+        self._awaited = len(self.sent)
         self._look()
         await self._reached.wait()
         self._reached.clear()
@@ -150,21 +154,47 @@ class Stream:
             self._reached.set()
 
 
-async def every(
-    streams: Iterable[Stream],
-    phase: Callable[[Stream], Coroutine[Any, Any, None]],
-    patience: float,
-) -> None:
-    """Runs a phase of all streams at once; those that fail in it take no part in the next."""
-
-    async def one(stream: Stream) -> None:
-        try:
-            async with asyncio.timeout(patience):
-                await phase(stream)
-        except Exception as error:  # noqa: BLE001 - whatever the package raises is a result
+async def within(patience: float, streams: list[Stream], phase: Coroutine[Any, Any, None]) -> None:
+    """Runs a phase of these streams. If it fails, they take no part in the next."""
+    try:
+        async with asyncio.timeout(patience):
+            await phase
+    except Exception as error:  # noqa: BLE001 - whatever the package raises is a result
+        for stream in streams:
             stream.failure = stream.failure or repr(error) or type(error).__name__
 
-    await asyncio.gather(*(one(stream) for stream in streams if stream.failure is None))
+
+async def every(
+    streams: list[Stream], phase: Callable[[Stream], Coroutine[Any, Any, None]], patience: float
+) -> None:
+    """Runs a phase of all streams at once."""
+    await asyncio.gather(
+        *(within(patience, [each], phase(each)) for each in streams if each.failure is None)
+    )
+
+
+async def send(streams: list[Stream], chunks: int) -> None:
+    """Sends so many further chunks of each stream, one a period, where all have the same beat."""
+    beat = streams[0].beat
+    due = beat.count + 1
+    for count in range(due, due + chunks + OPENING - 1):
+        await beat.reach(count)
+        for stream in streams:
+            if 0 <= count - due - stream.lag < chunks and stream.failure is None:
+                try:
+                    await stream.send()
+                except Exception as error:  # noqa: BLE001 - as above
+                    stream.failure = repr(error)
+
+
+def senders(streams: list[Stream], each: str) -> list[list[Stream]]:
+    """The streams that one task sends for."""
+    if each == "stream":
+        return [[stream] for stream in streams]
+    together: dict[Beat, list[Stream]] = {}
+    for stream in streams:
+        together.setdefault(stream.beat, []).append(stream)
+    return list(together.values())
 
 
 def factory(options: argparse.Namespace) -> Any:
@@ -200,20 +230,26 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     time_keeper = asyncio.create_task(keep_time(beats))
     # What is loaded once a process belongs to no stream.
     first = Usage()
-    warm = Stream(client, chunks, f"{options.tag}-warm")
-    await every([warm], lambda stream: stream.open(beats[0]), options.patience)
+    warm = Stream(client, chunks, f"{options.tag}-warm", beats[0], 0)
+    await every([warm], Stream.open, options.patience)
     await every([warm], Stream.close, options.patience)
     loaded = Usage()
-    names = [f"{options.tag}-{number}" for number in range(options.streams)]
     # Made before the first look at the memory: what belongs to a stream is made when it opens.
-    streams = [Stream(client, chunks, name) for name in names]
-    place = {name: beats[at * len(beats) // len(names)] for at, name in enumerate(names)}
     # Results come every so many chunks: not of all streams in one period.
-    later = {name: at % OPENING for at, name in enumerate(names)}
+    streams = [
+        Stream(
+            client,
+            chunks,
+            f"{options.tag}-{at}",
+            beats[at * len(beats) // options.streams],
+            at % OPENING,
+        )
+        for at in range(options.streams)
+    ]
     empty = resident()
     idle = Usage()
     began = time.monotonic_ns()
-    await every(streams, lambda stream: stream.open(place[stream.tag]), options.patience)
+    await every(streams, Stream.open, options.patience)
     opened = Usage()
     full = resident()
 
@@ -221,11 +257,14 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     time_keeper.cancel()
     time_keeper = asyncio.create_task(keep_time(beats))
     ready = Usage()
-    await every(
-        streams,
-        lambda stream: stream.run(place[stream.tag], options.chunks, later[stream.tag]),
-        options.patience,
+    live = [stream for stream in streams if stream.failure is None]
+    await asyncio.gather(
+        *(
+            within(options.patience, group, send(group, options.chunks))
+            for group in senders(live, options.senders)
+        )
     )
+    await every(streams, Stream.answered, options.patience)
     done = Usage()
 
     await every(streams, Stream.close, options.patience)
@@ -261,6 +300,12 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, required=True, help="a stream, once it is open")
     parser.add_argument(
         "--pace", choices=BEATS, default="spread", help="when in the period the streams send"
+    )
+    parser.add_argument(
+        "--senders",
+        choices=["beat", "stream"],
+        default="beat",
+        help="what has a task of its own to send: a stream that stalls holds up its task's others",
     )
     parser.add_argument("--streams-per-connection", type=int, default=1, help="of ours")
     parser.add_argument("--tag", required=True, help="what the streams' names begin with")

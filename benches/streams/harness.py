@@ -168,7 +168,7 @@ def measure(
 def measure_resets(runner: Runner, running: Endpoint, client: str) -> dict[str, Any]:
     """How long after a reset the first replayed chunk is at the endpoint, backoff included."""
     streams, chunks = RESETS
-    figures = runner.run(client, running.where, streams, chunks, patience=30)
+    figures = runner.run(client, running.where, streams, chunks, patience=30, senders="stream")
     sent = figures.pop("sent")
     legs: dict[str, list[dict[str, Any]]] = {}
     for leg in running.ask("records"):
