@@ -4,6 +4,8 @@ import asyncio
 import gc
 import logging
 import os
+import select
+import time
 import weakref
 
 import pytest
@@ -188,6 +190,92 @@ def test_an_empty_mailbox_is_empty():
     waker = Waker()
     assert waker.drain() == []
     assert waker.drain() == []
+    assert waker.flush() == []
+
+
+def is_rung(waker, seconds=0.0):
+    """Whether the loop would be woken, within so long."""
+    poll = select.poll()
+    poll.register(waker.fileno(), select.POLLIN)
+    return poll.poll(seconds * 1000) != []
+
+
+def taken_by_flushing(poster):
+    """Whether a token was taken by a loop that flushes all the time, and the bell left alone."""
+    waker = poster.hub.waker
+    waker.flush()
+    waker.flush()
+    poster.post(1)
+    while not (tokens := waker.flush()):
+        time.sleep(0.001)
+    quiet = not is_rung(waker)
+    waker.drain()
+    assert tokens == [1]
+    return quiet
+
+
+async def test_a_loop_that_comes_by_is_not_rung():
+    poster = Poster(Hub.running())
+    # A moment in which this thread does not run is one in which it did not come by.
+    assert any(taken_by_flushing(poster) for _ in range(50))
+
+
+async def test_a_loop_that_stays_away_is_rung():
+    hub = Hub.running()
+    poster = Poster(hub)
+    for _ in range(20):
+        hub.waker.flush()
+        hub.waker.flush()
+        poster.post(1)
+        assert is_rung(hub.waker, 5)
+        assert hub.waker.drain() == [1]
+        assert not is_rung(hub.waker)
+
+
+async def test_a_loop_that_seldom_comes_by_is_rung_at_once():
+    hub = Hub.running()
+    poster = Poster(hub)
+
+    def rung_after():
+        hub.waker.flush()
+        time.sleep(0.01)
+        hub.waker.flush()
+        began = time.perf_counter()
+        poster.post(1)
+        assert is_rung(hub.waker, 5)
+        assert hub.waker.drain() == [1]
+        return time.perf_counter() - began
+
+    # Otherwise after five.
+    assert min(rung_after() for _ in range(20)) < 0.003
+
+
+async def test_what_was_posted_is_rung_for_though_the_engine_ends():
+    hub = Hub.running()
+    for _ in range(20):
+        poster = Poster(hub)
+        hub.waker.flush()
+        hub.waker.flush()
+        acquiring = poster.post(1)
+        while acquiring.take() is None:
+            pass
+        del poster, acquiring
+        assert is_rung(hub.waker, 5)
+        assert hub.waker.drain() == [1]
+
+
+async def test_a_flush_hands_out_what_has_come():
+    hub = Hub.running()
+    poster = Poster(hub)
+    woken = []
+    token = hub.register(lambda: woken.append(1))
+    poster.post(token)
+    # The loop does not run meanwhile: it hears no ring.
+    while not woken:
+        hub.flush()
+    await asyncio.sleep(0.01)
+    assert woken == [1]
+    hub.unregister(token)
 
 
 FORK = """

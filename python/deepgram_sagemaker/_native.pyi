@@ -57,10 +57,15 @@ class Waker:
         """The descriptor to watch for reading."""
 
     def drain(self) -> list[int]:
-        """Every token posted since the last call, oldest first."""
+        """Every token not yet taken, oldest first: the descriptor is readable."""
 
-    def flush(self) -> None:
-        """Tells the engine of everything that was sent on this loop and held back."""
+    def flush(self) -> list[int]:
+        """Tells the engine of everything that was sent on this loop and held back.
+
+        Returns:
+            Every token not yet taken, oldest first: a loop that flushes every few milliseconds
+            takes them here, and is not woken for them.
+        """
 
 @final
 class Pool:

@@ -272,7 +272,7 @@ class _Driver:
 
         With many sessions that is one system call for all that were sent to meanwhile.
         """
-        self._loop.call_soon(self._hub.waker.flush)
+        self._loop.call_soon(self._hub.flush)
 
     async def receive_when_possible(self) -> str | bytes | None:
         """The next message; None, or an error, once there will be no more."""

@@ -70,8 +70,15 @@ class Hub:
             if loop is not None and not loop.is_closed() and self._process == os.getpid():
                 loop.remove_reader(self.waker.fileno())
 
+    def flush(self) -> None:
+        """Tells the engine what was sent, and hands out what has come: that wakes no loop, then."""
+        self._hand_out(self.waker.flush())
+
     def _drain(self) -> None:
-        for token in self.waker.drain():
+        self._hand_out(self.waker.drain())
+
+    def _hand_out(self, tokens: list[int]) -> None:
+        for token in tokens:
             handler = self._handlers.get(token)
             if handler is None:
                 continue

@@ -3,37 +3,129 @@
 //! A thread of ours never takes the GIL and never calls into asyncio: it posts a token to the
 //! loop's mailbox and rings a file descriptor that the loop watches with `add_reader`. One ring
 //! covers everything posted until the loop drains, so a burst costs one wake-up.
+//!
+//! To wake a loop costs more than most of what it is woken for. One that sends all the time, as with
+//! many live streams, comes by by itself every moment: it takes what was posted when it flushes what
+//! it has sent, and is rung only if it stays away.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
 
 use crate::outbox::Outbox;
+
+/// A loop that comes by by itself so soon after the last time is expected to do so again.
+const SOON: Duration = Duration::from_millis(5);
 
 /// What a thread needs to post tokens; shared by everything that belongs to one event loop.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    tokens: Mutex<Vec<u64>>,
+    state: Mutex<State>,
     bell: Bell,
 }
 
+/// A token that has been posted is looked for: the bell has been rung, or a watch is kept.
+#[derive(Debug, Default)]
+struct State {
+    tokens: Vec<u64>,
+    /// The bell has been rung, and not been silenced.
+    is_rung: bool,
+    /// Somebody waits for the loop to come by, and rings if it does not.
+    is_watched: bool,
+    /// When the loop came by last without having been rung for.
+    came_by: Option<Instant>,
+    /// That was soon after the time before.
+    comes_often: bool,
+}
+
 impl Mailbox {
-    /// Posts a token, and rings if the mailbox was empty: otherwise a ring is already on its way.
-    pub(crate) fn post(&self, token: u64) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = tokens.is_empty();
-        tokens.push(token);
-        drop(tokens);
-        if first {
-            self.bell.ring();
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            state: Mutex::default(),
+            bell: Bell::new()?,
+        })
+    }
+
+    /// Posts a token, and rings, unless a ring is already on its way or the loop is expected.
+    pub(crate) fn post(self: &Arc<Self>, token: u64) {
+        let mut state = self.lock();
+        state.tokens.push(token);
+        if state.is_rung || state.is_watched {
+            return;
+        }
+        // The watch is kept on the posting thread's runtime: it ends with whoever posts.
+        if let (Some(until), Ok(runtime)) = (state.expected(), Handle::try_current()) {
+            state.is_watched = true;
+            drop(state);
+            runtime.spawn(Watch(Arc::clone(self)).keep(until));
+        } else {
+            self.ring(&mut state);
         }
     }
 
-    /// Takes every token. The bell is silenced first: a token posted after that rings again.
+    /// Takes every token, of a loop that was rung for. The bell is silenced first: a token posted
+    /// after that rings again.
     fn drain(&self) -> Vec<u64> {
         self.bell.silence();
-        std::mem::take(&mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut state = self.lock();
+        state.is_rung = false;
+        std::mem::take(&mut state.tokens)
+    }
+
+    /// Takes every token, of a loop that comes by by itself.
+    fn come_by(&self) -> Vec<u64> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let last = state.came_by.replace(now);
+        state.comes_often = last.is_some_and(|last| now - last <= SOON);
+        std::mem::take(&mut state.tokens)
+    }
+
+    fn ring(&self, state: &mut State) {
+        state.is_rung = true;
+        self.bell.ring();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Until when the loop is expected to come by; `None`: it is not.
+    fn expected(&self) -> Option<Instant> {
+        let until = self.came_by? + SOON;
+        (self.comes_often && Instant::now() < until).then_some(until)
+    }
+}
+
+/// The watch for a loop that is expected. When it ends, in whatever way, it rings for what is left.
+struct Watch(Arc<Mailbox>);
+
+impl Watch {
+    async fn keep(self, mut until: Instant) {
+        loop {
+            sleep_until(until).await;
+            let state = self.0.lock();
+            match state.expected() {
+                Some(next) if !state.tokens.is_empty() => until = next,
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_watched = false;
+        if !state.tokens.is_empty() && !state.is_rung {
+            self.0.ring(&mut state);
+        }
     }
 }
 
@@ -58,12 +150,8 @@ impl Waker {
 impl Waker {
     #[new]
     fn new() -> PyResult<Self> {
-        let mailbox = Mailbox {
-            tokens: Mutex::default(),
-            bell: Bell::new()?,
-        };
         Ok(Self {
-            mailbox: Arc::new(mailbox),
+            mailbox: Arc::new(Mailbox::new()?),
             outbox: Arc::default(),
         })
     }
@@ -73,14 +161,16 @@ impl Waker {
         self.mailbox.bell.fileno()
     }
 
-    /// Every token posted since the last call, oldest first.
+    /// Every token not yet taken, oldest first: the descriptor is readable.
     fn drain(&self) -> Vec<u64> {
         self.mailbox.drain()
     }
 
-    /// Tells the engine of everything that was sent on this loop and held back.
-    fn flush(&self) {
+    /// Tells the engine of everything that was sent on this loop and held back. Every token not yet
+    /// taken, oldest first: a loop that flushes every few milliseconds is not rung for them.
+    fn flush(&self) -> Vec<u64> {
         self.outbox.flush();
+        self.mailbox.come_by()
     }
 }
 
