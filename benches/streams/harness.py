@@ -196,9 +196,9 @@ def plan(
     ours = ["ours", "shared", "floor"] if streams >= SHARED_FROM else ["ours", "floor"]
     runs = []
     for pace in ["spread", "in-step"] if streams in IN_STEP else ["spread"]:
-        for turn in range(repeats):
+        for _ in range(repeats):
             runs += [(client, streams, chunks, pace) for client in ours]
-            if peer is not None and turn == 0:
+            if peer is not None:
                 runs.append(("published", streams, chunks_published, pace))
     return runs
 
@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", type=Path, help="Python with the published package; none: skip")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
-    parser.add_argument("--repeats", type=int, default=3, help="of ours and the floor")
+    parser.add_argument("--repeats", type=int, default=3, help="of everything")
     parser.add_argument("--levels", type=int, nargs="+", choices=LEVELS, help="streams at once")
     parser.add_argument("--quick", action="store_true", help="a look, not a measurement")
     parser.add_argument("--no-long", action="store_true", help="no thirty seconds, no resets")
