@@ -110,7 +110,7 @@ class Stream:
     async def open(self) -> None:
         self._connection = await self._manager.__aenter__()
         self._connection.on(EventType.MESSAGE, self._heard)
-        self._connection.on(EventType.ERROR, self._failed)
+        self._connection.on(EventType.ERROR, self.fail)
         self._listening = asyncio.create_task(self._connection.start_listening())
         due = self.beat.count + 1
         for count in range(due, due + OPENING):
@@ -145,8 +145,9 @@ class Stream:
             self.words += message.channel.alternatives[0].transcript.split()
             self._look()
 
-    def _failed(self, error: Any) -> None:
-        self.failure = repr(error)
+    def fail(self, error: Any) -> None:
+        """Takes no part in what comes next, and says why: the first reason counts."""
+        self.failure = self.failure or repr(error)
         self._reached.set()
 
     def _look(self) -> None:
@@ -161,7 +162,7 @@ async def within(patience: float, streams: list[Stream], phase: Coroutine[Any, A
             await phase
     except Exception as error:  # noqa: BLE001 - whatever the package raises is a result
         for stream in streams:
-            stream.failure = stream.failure or repr(error) or type(error).__name__
+            stream.fail(error)
 
 
 async def every(
@@ -183,8 +184,8 @@ async def send(streams: list[Stream], chunks: int) -> None:
             if 0 <= count - due - stream.lag < chunks and stream.failure is None:
                 try:
                     await stream.send()
-                except Exception as error:  # noqa: BLE001 - as above
-                    stream.failure = repr(error)
+                except Exception as error:  # noqa: BLE001 - it ends one stream, not its neighbours
+                    stream.fail(error)
 
 
 def senders(streams: list[Stream], each: str) -> list[list[Stream]]:
@@ -257,11 +258,10 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     time_keeper.cancel()
     time_keeper = asyncio.create_task(keep_time(beats))
     ready = Usage()
-    live = [stream for stream in streams if stream.failure is None]
     await asyncio.gather(
         *(
             within(options.patience, group, send(group, options.chunks))
-            for group in senders(live, options.senders)
+            for group in senders(streams, options.senders)
         )
     )
     await every(streams, Stream.answered, options.patience)

@@ -28,18 +28,35 @@ pub(crate) struct Mailbox {
     bell: Bell,
 }
 
-/// A token that has been posted is looked for: the bell has been rung, or a watch is kept.
 #[derive(Debug, Default)]
 struct State {
     tokens: Vec<u64>,
-    /// The bell has been rung, and not been silenced.
-    is_rung: bool,
-    /// Somebody waits for the loop to come by, and rings if it does not.
-    is_watched: bool,
+    summons: Summons,
     /// When the loop came by last without having been rung for.
     came_by: Option<Instant>,
     /// That was soon after the time before.
     comes_often: bool,
+}
+
+/// How the loop is to learn of a token. There is a way while there are tokens.
+///
+/// ```text
+///           post: the loop is expected
+///   None ──────────────────────────────▶ Watched
+///    ▲ │                                  │   │ the watch ends:
+///    │ │ post: it is not                  │   │ tokens are left
+///    │ └──────────────▶ Rung ◀────────────│───┘
+///    │ drain             │                │
+///    └───────────────────┴────────────────┘ the watch ends: none is left
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Summons {
+    #[default]
+    None,
+    /// The bell has been rung, and not been silenced.
+    Rung,
+    /// Somebody waits for the loop to come by, and rings if it does not.
+    Watched,
 }
 
 impl Mailbox {
@@ -54,16 +71,17 @@ impl Mailbox {
     pub(crate) fn post(self: &Arc<Self>, token: u64) {
         let mut state = self.lock();
         state.tokens.push(token);
-        if state.is_rung || state.is_watched {
-            return;
-        }
-        // The watch is kept on the posting thread's runtime: it ends with whoever posts.
-        if let (Some(until), Ok(runtime)) = (state.expected(), Handle::try_current()) {
-            state.is_watched = true;
-            drop(state);
-            runtime.spawn(Watch(Arc::clone(self)).keep(until));
-        } else {
-            self.ring(&mut state);
+        match state.summons {
+            Summons::Rung | Summons::Watched => {}
+            Summons::None => match (state.expected(), Handle::try_current()) {
+                // On the posting thread's runtime: the watch ends with whoever posts.
+                (Some(until), Ok(runtime)) => {
+                    state.summons = Summons::Watched;
+                    drop(state);
+                    runtime.spawn(Watch(Arc::clone(self)).keep(until));
+                }
+                _ => self.ring(&mut state),
+            },
         }
     }
 
@@ -72,7 +90,9 @@ impl Mailbox {
     fn drain(&self) -> Vec<u64> {
         self.bell.silence();
         let mut state = self.lock();
-        state.is_rung = false;
+        if state.summons == Summons::Rung {
+            state.summons = Summons::None;
+        }
         std::mem::take(&mut state.tokens)
     }
 
@@ -86,7 +106,7 @@ impl Mailbox {
     }
 
     fn ring(&self, state: &mut State) {
-        state.is_rung = true;
+        state.summons = Summons::Rung;
         self.bell.ring();
     }
 
@@ -122,8 +142,9 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.is_watched = false;
-        if !state.tokens.is_empty() && !state.is_rung {
+        if state.tokens.is_empty() {
+            state.summons = Summons::None;
+        } else {
             self.0.ring(&mut state);
         }
     }
