@@ -410,6 +410,14 @@ impl Journal {
         self.sent.saturating_sub(self.first().max(self.acked))
     }
 
+    /// What was sent and is not acknowledged is more than one frame of audio.
+    #[must_use]
+    pub fn holds_several(&self) -> bool {
+        self.audio
+            .front()
+            .is_some_and(|audio| audio.end() < self.sent)
+    }
+
     /// What was never sent, control messages too, in bytes.
     #[must_use]
     pub fn unsent(&self) -> u64 {

@@ -78,7 +78,9 @@ fn a_service_that_does_not_end_is_left_in_time() {
     stage.pass(9.9);
     assert_eq!(stage.session.outcome(), Outcome::Open);
     stage.pass(0.2);
-    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    let failure = failure(&mut stage);
+    assert!((failure.unacked_seconds - 0.5).abs() < 1e-9);
+    assert!(failure.to_string().contains("close_timeout"), "{failure}");
     assert_eq!(stage.sent(leg), ["stop"]);
     assert_eq!(
         stage.notices(),
@@ -86,6 +88,27 @@ fn a_service_that_does_not_end_is_left_in_time() {
             unacked_seconds: 0.5
         }]
     );
+}
+
+#[test]
+fn a_service_that_owes_nothing_is_left_in_order() {
+    for (path, sends) in [
+        ("v1/listen", false),
+        ("v1/agent/converse", true),
+        ("v1/other", true),
+    ] {
+        let mut stage = Stage::at(path, settings(), QUERY);
+        let leg = stage.open();
+        if sends {
+            stage.audio(500);
+        } else {
+            stage.text(KEEPALIVE);
+        }
+        stage.session.finish(stage.now);
+        stage.sent(leg);
+        stage.pass(10.1);
+        assert_eq!(stage.session.outcome(), Outcome::Clean, "{path}");
+    }
 }
 
 #[test]
@@ -115,41 +138,96 @@ fn aborting_stops_every_leg_at_once() {
 }
 
 #[test]
-fn an_unanswered_end_is_a_reset_once() {
-    let mut stage = Stage::new();
-    let leg = stage.open();
-    stage.audio(500);
-    stage.text(CLOSE);
-    stage.sent(leg);
-    stage.results(leg, 0.0, 0.2, &[]);
-    stage.end(leg, LegEnd::Clean);
-    let leg = stage.open();
-    assert_eq!(stage.sent(leg), ["300", CLOSE]);
-    stage.notices();
-    stage.end(leg, LegEnd::Clean);
-    assert_eq!(stage.session.outcome(), Outcome::Clean);
-    assert_eq!(
-        stage.notices(),
-        [Notice::Unanswered {
-            unacked_seconds: 0.3
-        }]
-    );
+fn an_unanswered_end_is_a_failure_like_any_other() {
+    let in_order = LegEnd::ModelStreamError {
+        code: "1000".into(),
+        message: String::new(),
+    };
+    for end in [LegEnd::Clean, in_order, RESET] {
+        let mut stage = Stage::with(
+            Settings {
+                max_retries: 3,
+                ..settings()
+            },
+            QUERY,
+        );
+        let leg = stage.open();
+        stage.audio(500);
+        stage.text(CLOSE);
+        stage.sent(leg);
+        stage.results(leg, 0.0, 0.2, &[]);
+        stage.end(leg, end.clone());
+        for _ in 0..3 {
+            let leg = stage.open();
+            assert_eq!(stage.sent(leg), ["300", CLOSE]);
+            stage.end(leg, end.clone());
+        }
+        let failure = failure(&mut stage);
+        assert_eq!(failure.cause, FailureCause::Leg(end));
+        assert_eq!((failure.attempts, failure.unacked_bytes), (4, 300));
+        assert!((failure.unacked_seconds - 0.3).abs() < 1e-9);
+        let resets = stage.session.stats().resets;
+        assert_eq!(resets.values().sum::<u64>(), 3);
+    }
 }
 
 #[test]
-fn progress_between_two_unanswered_ends_starts_again() {
+fn progress_between_unanswered_ends_starts_the_count_again() {
+    let settings = Settings {
+        max_retries: 2,
+        ..settings()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    stage.audio(900);
+    stage.text(CLOSE);
+    for done in 0..9 {
+        let leg = stage.open();
+        stage.sent(leg);
+        stage.end(leg, LegEnd::Clean);
+        let leg = stage.open();
+        assert_eq!(
+            stage.sent(leg),
+            [(900 - 100 * done).to_string().as_str(), CLOSE]
+        );
+        stage.results(leg, 0.0, 0.1, &[]);
+        stage.end(leg, LegEnd::Clean);
+    }
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(stage.read_results().len(), 9);
+}
+
+#[test]
+fn what_no_service_could_answer_ends_in_order() {
+    for close_goes_out in [true, false] {
+        for query in [QUERY, "model=nova-3"] {
+            let mut stage = Stage::with(settings(), query);
+            let leg = stage.open();
+            stage.text(CLOSE);
+            if close_goes_out {
+                stage.sent(leg);
+            }
+            stage.end(leg, LegEnd::Clean);
+            assert_eq!(stage.session.outcome(), Outcome::Clean);
+        }
+    }
+}
+
+#[test]
+fn a_word_that_is_missing_is_no_audio() {
+    // Every leg breaks before CloseStream goes out, and nothing else is left to be said.
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.audio(500);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.5, &[]);
     stage.text(CLOSE);
-    stage.sent(leg);
-    stage.end(leg, LegEnd::Clean);
-    let leg = stage.open();
-    stage.sent(leg);
-    stage.results(leg, 0.0, 0.2, &[]);
-    stage.end(leg, LegEnd::Clean);
-    let leg = stage.open();
-    assert_eq!(stage.sent(leg), ["300", CLOSE]);
+    stage.end(leg, RESET);
+    while stage.session.driver_wanted(stage.now) && stage.session.outcome() == Outcome::Open {
+        let leg = stage.open();
+        stage.end(leg, LegEnd::Clean);
+    }
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+    assert_eq!(stage.session.stats().legs, 6);
 }
 
 #[test]
@@ -218,6 +296,9 @@ fn with_nothing_missing_the_next_send_opens_a_leg() {
 fn without_another_send_the_session_ends_as_the_service_would_end_it() {
     let mut stage = Stage::new();
     let leg = stage.open();
+    stage.audio(500);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.5, &[]);
     stage.end(leg, LegEnd::Clean);
     stage.pass(9.9);
     assert_eq!(stage.session.outcome(), Outcome::Open);
@@ -458,17 +539,40 @@ fn silence_while_audio_flows_is_a_reset() {
     assert_eq!(stage.session.stats().resets["stalled"], 1);
 }
 
+/// Legs that do not grow old.
+fn ageless() -> Settings {
+    Settings {
+        max_leg_age: None,
+        ..settings()
+    }
+}
+
+/// The application keeps the leg open for so long; what the leg gets meanwhile.
+fn keep_alive(stage: &mut Stage, leg: dgsm_core::session::LegId, time: u32) -> Vec<String> {
+    let mut sent = Vec::new();
+    for _ in 0..time / 5 {
+        stage.pass(5.0);
+        stage.text(KEEPALIVE);
+        sent.extend(stage.sent(leg));
+    }
+    sent
+}
+
 #[test]
 fn a_pause_of_the_application_is_no_silence_of_the_service() {
-    let mut stage = Stage::new();
+    // Nova says nothing more of a second of speech before more comes, unless it is asked.
+    let mut stage = Stage::with(ageless(), QUERY);
     let leg = stage.open();
     stage.audio(1000);
     stage.sent(leg);
-    for _ in 0..20 {
-        stage.pass(5.0);
-        stage.text(KEEPALIVE);
-        assert_eq!(stage.sent(leg), [KEEPALIVE]);
-    }
+    let sent = keep_alive(&mut stage, leg, 15);
+    assert_eq!(sent, [KEEPALIVE, KEEPALIVE, FINALIZE, KEEPALIVE]);
+    stage.say(
+        leg,
+        &stage::results(0.0, 1.0, &[], true, r#","from_finalize":true"#),
+    );
+    let sent = keep_alive(&mut stage, leg, 36_000);
+    assert!(sent.iter().all(|sent| sent == KEEPALIVE));
     stage.audio(1000);
     stage.pass(29.0);
     assert_eq!(
@@ -476,6 +580,87 @@ fn a_pause_of_the_application_is_no_silence_of_the_service() {
         ["1000"],
         "the count starts when audio flows again"
     );
+    assert!(stage.session.stats().resets.is_empty());
+}
+
+#[test]
+fn what_the_service_may_have_no_word_for_ends_no_session() {
+    // Half a second is not always worth an answer; and of audio without a clock nobody knows.
+    for query in [QUERY, "model=nova-3"] {
+        let mut stage = Stage::with(ageless(), query);
+        let leg = stage.open();
+        stage.audio(500);
+        stage.sent(leg);
+        let sent = keep_alive(&mut stage, leg, 30);
+        assert!(sent.contains(&FINALIZE.to_owned()), "{sent:?}");
+        assert_eq!(stage.session.stats().resets.get("stalled"), Some(&1));
+        let leg = stage.open();
+        assert_eq!(stage.sent(leg)[0], "500", "it may have been the leg");
+        keep_alive(&mut stage, leg, 36_000);
+        assert_eq!(stage.session.outcome(), Outcome::Open);
+        assert_eq!(stage.session.stats().legs, 2, "once, for the same audio");
+    }
+}
+
+#[test]
+fn silence_counts_when_the_application_has_stopped() {
+    for (path, query, bytes) in [
+        ("v1/listen", QUERY, 2900),
+        ("v1/listen", QUERY, 300),
+        ("v1/listen", "model=nova-3", 2900),
+        ("v2/listen", QUERY, 2900),
+        ("v2/listen", QUERY, 500),
+        ("v2/listen", "model=flux-general-en", 2900),
+    ] {
+        let mut stage = Stage::at(path, settings(), query);
+        stage.audio(bytes);
+        for _ in 0..2 {
+            let leg = stage.open();
+            stage.sent(leg);
+            stage.pass(29.9);
+            assert_eq!(stage.session.outcome(), Outcome::Open);
+            stage.pass(0.2);
+        }
+        let failure = failure(&mut stage);
+        assert_eq!(failure.cause, FailureCause::Leg(LegEnd::Stalled), "{path}");
+        assert_eq!(failure.unacked_bytes, bytes as u64);
+    }
+}
+
+#[test]
+fn silence_counts_while_the_application_only_keeps_the_leg_open() {
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(2900);
+    stage.sent(leg);
+    keep_alive(&mut stage, leg, 30);
+    let leg = stage.open();
+    stage.sent(leg);
+    keep_alive(&mut stage, leg, 25);
+    stage.pass(5.1);
+    assert_eq!(
+        failure(&mut stage).cause,
+        FailureCause::Leg(LegEnd::Stalled)
+    );
+}
+
+#[test]
+fn what_flux_has_reported_it_says_no_more_of() {
+    let mut stage = Stage::at("v2/listen", settings(), QUERY);
+    let leg = stage.open();
+    stage.audio(3000);
+    stage.sent(leg);
+    stage.say(
+        leg,
+        r#"{"type":"TurnInfo","event":"StartOfTurn","turn_index":0,"audio_window_start":0,"audio_window_end":2.9,"transcript":"a","words":[]}"#,
+    );
+    stage.pass(600.0);
+    assert_eq!(
+        stage.session.stats().legs,
+        1,
+        "the turn is open, and all is said"
+    );
+    assert_eq!(stage.session.outcome(), Outcome::Open);
 }
 
 #[test]
@@ -485,7 +670,7 @@ fn a_service_that_takes_nothing_more_is_silent_too() {
     let leg = closing.open();
     closing.audio(1000);
     closing.sent(leg);
-    closing.pass(20.0);
+    closing.pass(14.0);
     closing.audio(1000);
     closing.text(CLOSE);
     closing.pass(30.1);

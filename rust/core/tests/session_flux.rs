@@ -735,7 +735,7 @@ fn a_leg_that_waits_for_its_pace_has_not_stalled() {
     }];
     let run = talk.play();
     talk.check(&run);
-    assert_eq!(run.stats.legs, 2);
+    assert_eq!(run.stats.legs, 2, "{:?}", run.notices);
 }
 
 #[test]

@@ -177,11 +177,9 @@ fn text_without_a_flush_is_said_at_the_close() {
         let run = run(&plan(1, acts.clone(), vec![reset(after)]));
         assert_eq!(story(&run), ["Metadata", "[0, 1, 2]"], "after {after}");
         assert!(run.clean);
-        assert!(
-            !run.notices
-                .iter()
-                .any(|notice| matches!(notice, Notice::Unanswered { .. }))
-        );
+        let resets = run.notices.iter();
+        let resets = resets.filter(|notice| matches!(notice, Notice::Reset { .. }));
+        assert!(resets.count() <= 1, "the end in order answers");
     }
 }
 

@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
-use dgsm_core::session::{LegEnd, LegId, SendStep, Step};
+use dgsm_core::session::{LegEnd, LegId, SendStep, Settings, Step};
 use serde_json::{Value, json};
 use stage::{CLOSE, KEEPALIVE, QUERY, RESET, Stage, settings};
 
@@ -401,11 +401,45 @@ fn of_audio_without_a_clock_only_an_end_in_order_is_an_answer() {
     stage.sent(first);
     stage.say(first, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
     let second = reset(&mut stage, first);
-    assert_eq!(stage.sent(second), ["1000", CLOSE]);
+    // It is asked to end when it has said what it says by itself.
+    assert_eq!(stage.sent(second), ["1000"]);
+    stage.pass(0.2);
     stage.say(second, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
+    stage.pass(0.2);
+    assert_eq!(stage.sent(second), [""; 0]);
+    stage.pass(0.1);
+    assert_eq!(stage.sent(second), [CLOSE]);
     stage.say(second, &turn(1, "Update", 0, (0.0, 0.9), "a b"));
     stage.end(second, LegEnd::Clean);
     assert_eq!(stage.step(), Step::Finished);
     let said: Vec<Value> = stage.read();
     assert_eq!((said.len(), &said[1]["transcript"]), (2, &json!("a b")));
+}
+
+#[test]
+fn of_audio_without_a_clock_an_end_that_comes_too_soon_is_none() {
+    let settings = Settings {
+        max_retries: 3,
+        ..settings()
+    };
+    let mut stage = Stage::at("v2/listen", settings, "model=flux-general-en");
+    let mut leg = stage.open();
+    stage.audio(1000);
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.say(leg, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
+    leg = reset(&mut stage, leg);
+    for end in [0.25, 0.49] {
+        stage.sent(leg);
+        stage.pass(0.3);
+        assert_eq!(stage.sent(leg), [CLOSE]);
+        stage.say(leg, &turn(0, "StartOfTurn", 0, (0.0, end), "a"));
+        stage.end(leg, LegEnd::Clean);
+        leg = stage.open();
+    }
+    stage.end(leg, LegEnd::Clean);
+    match stage.step() {
+        Step::Failed(failure) => assert_eq!(failure.unacked_bytes, 1000),
+        other => panic!("{other:?}"),
+    }
 }

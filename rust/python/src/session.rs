@@ -105,6 +105,8 @@ impl SessionFailure {
             FailureCause::Open | FailureCause::Silent => (None, true),
             FailureCause::Leg(end) => (Some(end), true),
             FailureCause::NotResumable(end) => (Some(end), false),
+            // Nobody waits for another leg.
+            FailureCause::CloseTimedOut => (None, false),
         };
         let without_leg = matches!(failure.cause, FailureCause::Silent);
         let (code, message, h2_code) = match end {
@@ -121,10 +123,10 @@ impl SessionFailure {
             _ => (None, None, None),
         };
         Self {
-            kind: if without_leg {
-                Some("model_stream_error")
-            } else {
-                end.map(LegEnd::reason)
+            kind: match failure.cause {
+                FailureCause::CloseTimedOut => Some("close_timeout"),
+                _ if without_leg => Some("model_stream_error"),
+                _ => end.map(LegEnd::reason),
             },
             detail: failure.to_string(),
             code,

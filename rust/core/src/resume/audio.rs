@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::query;
+use super::results::ROUNDING;
 
 /// A WAV header that has not come to its audio within this much is not worth waiting for.
 const MAX_WAV_HEADER: usize = 64 * 1024;
@@ -152,14 +153,34 @@ impl Audio {
             return 0;
         };
         let bytes = byte.saturating_sub(self.header_bytes());
-        let bytes = match self {
-            Self::Wav(WavHeader {
-                data_bytes: Some(data),
-                ..
-            }) => bytes.min(u64::from(*data)),
-            _ => bytes,
-        };
-        bytes / layout.block_bytes()
+        bytes.min(self.declared()) / layout.block_bytes()
+    }
+
+    /// How much audio follows the header, in bytes; no end where nobody says.
+    fn declared(&self) -> u64 {
+        match self {
+            Self::Wav(header) => header.data_bytes.map_or(u64::MAX, u64::from),
+            Self::Raw(_) | Self::Unknown(_) | Self::Other => u64::MAX,
+        }
+    }
+
+    /// The service has heard audio up to a time, in microseconds. Where that lies behind the end
+    /// that a WAV header declares, the service reads on: the header was written too early, and how
+    /// much follows it is not known.
+    pub fn reaches(&mut self, micros: i64) {
+        let declared = self.micros_before(self.header_bytes().saturating_add(self.declared()));
+        if let Self::Wav(header) = self
+            && header.data_bytes.is_some()
+            && micros > declared.saturating_add(ROUNDING)
+        {
+            header.data_bytes = None;
+            // A later leg is not told of an end that is none.
+            let mut bytes = header.bytes.to_vec();
+            let at = bytes.len() - 4;
+            bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
+            bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+            header.bytes = bytes.into();
+        }
     }
 
     /// The first block that starts at or after a position.
@@ -187,6 +208,15 @@ impl Audio {
     pub fn micros_before(&self, byte: u64) -> i64 {
         self.layout()
             .map_or(0, |layout| layout.micros(self.blocks_before(byte)))
+    }
+
+    /// How much time the bytes before a position would be, whatever a header declares.
+    #[must_use]
+    pub fn micros_at(&self, byte: u64) -> i64 {
+        self.layout().map_or(0, |layout| {
+            let bytes = byte.saturating_sub(self.header_bytes());
+            layout.micros(bytes / layout.block_bytes())
+        })
     }
 
     /// What a leg that starts at this block has to get first: the WAV header, its sizes reduced by
@@ -429,6 +459,28 @@ mod tests {
             audio.feed(&wav(unknown, b""));
             assert_eq!(audio.blocks_before(44 + 1000), 250);
         }
+    }
+
+    #[test]
+    fn a_header_that_declares_too_little_is_not_believed() {
+        for declared in [4, 400, 401] {
+            let mut audio = Audio::from_query("");
+            audio.feed(&wav(declared, b"LIST\x03\0\0\0abc\0"));
+            let header = audio.header_bytes();
+            let end = i64::from(declared / 4) * 125;
+            audio.reaches(end + ROUNDING);
+            assert_eq!(audio.blocks_before(header + 4000), u64::from(declared) / 4);
+            assert_eq!(audio.micros_at(header + 4000), 125_000, "all that is there");
+            audio.reaches(end + ROUNDING + 1);
+            assert_eq!(audio.blocks_before(header + 4000), 1000);
+            assert_eq!(audio.header_bytes(), header);
+            let unknown = wav(u32::MAX, b"LIST\x03\0\0\0abc\0");
+            assert_eq!(audio.header_from(30).unwrap(), unknown);
+        }
+        // It has nothing to take back.
+        let mut audio = Audio::Raw(LINEAR16);
+        audio.reaches(1);
+        assert_eq!(audio, Audio::Raw(LINEAR16));
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub struct Finalizes {
 }
 
 impl Finalizes {
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The application asks.
     pub fn push(&mut self, number: u64, place: Option<i64>) {
         self.open.push_back(Finalize {

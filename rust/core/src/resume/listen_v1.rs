@@ -5,11 +5,11 @@ use bytes::Bytes;
 use super::audio::Audio;
 use super::controls::{Configures, Finalizes};
 use super::inbox::Inbox;
-use super::results::{ROUNDING, Results, channel_of};
+use super::results::{ROUNDING, Results, SLACK, channel_of};
 use super::rewrite::{Edits, seconds};
 use super::scan::Node;
 use super::utterance::{Close, Closers, Heard, Utterance};
-use super::{Effect, Gap, LegStart, LegView, query};
+use super::{Beyond, Effect, Gap, LegStart, LegView, Owed, query};
 use crate::frame::Frame;
 use crate::journal::{Control, Journal};
 
@@ -17,6 +17,10 @@ use crate::journal::{Control, Journal};
 const SHORT_PAUSE: i64 = 300_000;
 /// What a leg has said of utterances before it speaks for the session.
 const MAX_OVERHEARD: usize = 64;
+/// Where neither the query nor a header says how many channels there are: more are not believed.
+const MAX_CHANNELS: usize = 32;
+/// So much audio, in microseconds, may be too little for the service to say anything of it.
+const LITTLE: i64 = 1_000_000;
 
 #[derive(Debug, Default)]
 struct Channel {
@@ -30,6 +34,8 @@ struct Channel {
 pub struct ListenV1 {
     audio: Audio,
     closers: Closers,
+    /// How many channels the query says; `None`: it is the audio's matter.
+    declared_channels: Option<usize>,
     channels: Vec<Channel>,
     /// Where a channel starts that is heard for the first time: behind what is lost.
     base: i64,
@@ -46,6 +52,12 @@ impl ListenV1 {
         let endpointing = micros("endpointing").unwrap_or(0).max(SHORT_PAUSE);
         Self {
             audio: Audio::from_query(text),
+            declared_channels: if query::switch(text, "multichannel", false) {
+                query::number(text, "channels").and_then(|count| usize::try_from(count).ok())
+            } else {
+                // They are mixed down.
+                Some(1)
+            },
             closers: Closers {
                 speech_final: query::switch(text, "endpointing", true),
                 utterance_end,
@@ -73,7 +85,7 @@ impl ListenV1 {
     pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
         let number = journal.next_control();
         let clock = self.audio.layout().is_some();
-        let place = clock.then(|| self.audio.micros_before(journal.end()));
+        let place = clock.then(|| self.audio.micros_at(journal.end()));
         match kind {
             Control::Finalize => self.finalizes.push(number, place),
             Control::Configure => self.configures.push(number, place, frame.clone()),
@@ -188,6 +200,9 @@ impl ListenV1 {
                 let Some(results) = Results::read(root).filter(|results| results.is_final) else {
                     return false;
                 };
+                if results.channel >= self.most_channels() {
+                    return false;
+                }
                 let channel = self.channels.get(results.channel);
                 let delivered = channel.map_or(self.base, |channel| channel.end);
                 let end = results.end + leg.offset;
@@ -270,12 +285,12 @@ impl ListenV1 {
         match kind {
             "Results" => {
                 if let Some(results) = Results::read(root) {
-                    return self.results(leg, journal, &results, &frame, inbox);
+                    return self.results(leg, journal, results, &frame, inbox);
                 }
                 inbox.push(frame);
             }
-            "SpeechStarted" => self.speech_started(leg, root, &frame, inbox),
-            "UtteranceEnd" => self.utterance_end(leg, root, &frame, inbox),
+            "SpeechStarted" => return self.speech_started(leg, root, &frame, inbox),
+            "UtteranceEnd" => return self.utterance_end(leg, root, &frame, inbox),
             "Metadata" => {
                 // Only the last leg's is the session's; before the end was asked for it announces
                 // the end of this leg, and another may follow.
@@ -299,7 +314,7 @@ impl ListenV1 {
         &mut self,
         leg: &LegView,
         journal: &mut Journal,
-        results: &Results<'_>,
+        mut results: Results<'_>,
         frame: &Frame,
         inbox: &mut Inbox,
     ) -> Effect {
@@ -307,7 +322,14 @@ impl ListenV1 {
             result: true,
             ..Effect::default()
         };
-        self.announce(results.channels);
+        if !self.announce((results.channel, results.channels)) {
+            // Of a channel that the audio has not: it says nothing of the others.
+            inbox.push(results.moved(leg.offset).edits.apply_to(frame));
+            return effect;
+        }
+        effect.beyond = self.cut(leg, &mut results);
+        self.audio.reaches(results.end + leg.offset);
+        let results = &results;
         let channels = self.channels.len();
         let channel = &mut self.channels[results.channel];
         if leg.number == 0 {
@@ -321,14 +343,20 @@ impl ListenV1 {
                     speech_final: results.speech_final == Some(true),
                 });
             }
-            inbox.push(frame.clone());
+            if results.is_cut() {
+                inbox.push(results.moved(0).edits.apply_to(frame));
+            } else {
+                inbox.push(frame.clone());
+            }
         } else {
             let placed = results.place(leg.offset, channel.end);
             let answers = results.from_finalize
                 && results.is_final
                 && self.finalizes.awaits(results.channel, leg.number);
             let empty = placed.end <= channel.end + ROUNDING;
-            if empty && !answers {
+            // Words about which nobody knows where they belong are not withheld.
+            let stray = results.is_cut() && results.is_final && placed.spoken.is_some();
+            if empty && !answers && !stray {
                 self.settle(leg, journal, results);
                 return effect;
             }
@@ -364,6 +392,32 @@ impl ListenV1 {
         effect
     }
 
+    /// Takes back what a result claims beyond the audio that its leg was sent.
+    fn cut(&self, leg: &LegView, results: &mut Results<'_>) -> Option<Beyond> {
+        let sent = self.sent_until(leg)?;
+        let claimed = results.end;
+        let known = self.channels[results.channel].end - leg.offset;
+        results.cut(sent, known).then(|| Beyond {
+            claimed: claimed + leg.offset,
+            sent: sent + leg.offset,
+        })
+    }
+
+    /// The end of what a leg was sent, on its own clock, where there is one.
+    fn sent_until(&self, leg: &LegView) -> Option<i64> {
+        self.audio.layout()?;
+        Some((self.audio.micros_at(leg.sent) - leg.offset).max(0))
+    }
+
+    /// Whether a time of the leg's can be true: it lies within what the leg was sent.
+    fn beyond(&self, leg: &LegView, at: Option<i64>) -> Option<Beyond> {
+        let (at, sent) = (at?, self.sent_until(leg)?);
+        (at > sent.saturating_add(SLACK)).then_some(Beyond {
+            claimed: at + leg.offset,
+            sent: sent + leg.offset,
+        })
+    }
+
     /// Takes what a result acknowledges.
     fn settle(&mut self, leg: &LegView, journal: &mut Journal, results: &Results<'_>) {
         if !results.is_final {
@@ -384,40 +438,64 @@ impl ListenV1 {
         }
     }
 
-    fn speech_started(&mut self, leg: &LegView, root: Node<'_>, frame: &Frame, inbox: &mut Inbox) {
-        let (index, channels) = channel_of(root.get("channel"));
-        self.announce(channels);
+    fn speech_started(
+        &mut self,
+        leg: &LegView,
+        root: Node<'_>,
+        frame: &Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        let which = channel_of(root.get("channel"));
         let at = root.get("timestamp").and_then(|node| node.micros());
-        if let (Some(channel), Some(at)) = (self.channels.get_mut(index), at) {
+        let beyond = self.beyond(leg, at);
+        if self.announce(which)
+            && beyond.is_none()
+            && let (Some(channel), Some(at)) = (self.channels.get_mut(which.0), at)
+        {
             let at = at + leg.offset;
             let finalised = leg.number > 0 && at < channel.end;
             if finalised || !channel.utterance.start(at, leg.number == 0) {
-                return;
+                return Effect::default();
             }
         }
-        inbox.push(shifted(root, "timestamp", leg.offset).apply_to(frame));
+        tell(root, "timestamp", (leg.offset, beyond), frame, inbox)
     }
 
-    fn utterance_end(&mut self, leg: &LegView, root: Node<'_>, frame: &Frame, inbox: &mut Inbox) {
-        let (index, channels) = channel_of(root.get("channel"));
-        self.announce(channels);
+    fn utterance_end(
+        &mut self,
+        leg: &LegView,
+        root: Node<'_>,
+        frame: &Frame,
+        inbox: &mut Inbox,
+    ) -> Effect {
+        let which = channel_of(root.get("channel"));
         // -1 is no time: the service does not know the last word.
         let last = root
             .get("last_word_end")
             .and_then(|node| node.micros())
             .filter(|at| *at >= 0);
-        if let Some(channel) = self.channels.get_mut(index) {
+        let beyond = self.beyond(leg, last);
+        if self.announce(which)
+            && let Some(channel) = self.channels.get_mut(which.0)
+        {
+            let last = last.filter(|_| beyond.is_none());
             let last = last.map(|last| last + leg.offset);
             if !channel.utterance.end(last, leg.number == 0) {
-                return;
+                return Effect::default();
             }
         }
         let offset = if last.is_some() { leg.offset } else { 0 };
-        inbox.push(shifted(root, "last_word_end", offset).apply_to(frame));
+        tell(root, "last_word_end", (offset, beyond), frame, inbox)
     }
 
-    /// There are so many channels: all of them count, those without a result from the start.
-    fn announce(&mut self, channels: usize) {
+    /// There are so many channels: all of them count, those without a result from the start. More
+    /// than the audio has are not believed. Whether this is one of those that it has.
+    fn announce(&mut self, (channel, channels): (usize, usize)) -> bool {
+        let most = self.most_channels();
+        if channel >= most {
+            return false;
+        }
+        let channels = channels.min(most);
         if self.channels.len() < channels {
             let base = self.base;
             self.channels.resize_with(channels, || Channel {
@@ -425,6 +503,18 @@ impl ListenV1 {
                 ..Channel::default()
             });
         }
+        true
+    }
+
+    /// How many channels results can be of: the query says so, or the audio's header.
+    fn most_channels(&self) -> usize {
+        let layout = self.audio.layout();
+        let of_audio = layout.map(|layout| usize::from(layout.channels));
+        let most = match (self.declared_channels, of_audio) {
+            (Some(declared), Some(of_audio)) => declared.min(of_audio),
+            (declared, of_audio) => declared.or(of_audio).unwrap_or(MAX_CHANNELS),
+        };
+        most.max(1)
     }
 
     fn configured(
@@ -444,6 +534,28 @@ impl ListenV1 {
             journal.settle(number);
         }
         inbox.push(frame.clone());
+    }
+
+    /// What the service has yet to say of what it was sent, for all that is known.
+    #[must_use]
+    pub fn owed(&self, journal: &Journal) -> Owed {
+        let sent = journal.sent();
+        if self.all_acked(sent) {
+            return Owed::Nothing;
+        }
+        let left = self.audio.micros_at(sent) - self.finalised();
+        if self.audio.layout().is_some() && left >= LITTLE {
+            Owed::Something
+        } else {
+            Owed::Perhaps
+        }
+    }
+
+    /// What makes the service say it, unless the application has asked already.
+    #[must_use]
+    pub fn ask_for_it(&self) -> Option<Frame> {
+        let asked = !self.finalizes.is_empty();
+        (!asked).then(|| Frame::from(r#"{"type":"Finalize"}"#))
     }
 
     /// The leg has answered `CloseStream`: `Metadata`, or everything finalised.
@@ -466,6 +578,29 @@ fn make_end(
             r#"{{"type":"UtteranceEnd","channel":[{index},{channels}],"last_word_end":{}}}"#,
             seconds(last_word)
         )));
+    }
+}
+
+/// Hands over a message about one time, on the session's clock, and none that cannot be.
+fn tell(
+    root: Node<'_>,
+    key: &str,
+    (offset, beyond): (i64, Option<Beyond>),
+    frame: &Frame,
+    inbox: &mut Inbox,
+) -> Effect {
+    let edits = match (beyond, root.get(key)) {
+        (Some(beyond), Some(node)) => {
+            let mut edits = Edits::default();
+            edits.replace(node.span(), seconds(beyond.sent));
+            edits
+        }
+        (Some(_) | None, _) => shifted(root, key, offset),
+    };
+    inbox.push(edits.apply_to(frame));
+    Effect {
+        beyond,
+        ..Effect::default()
     }
 }
 

@@ -11,16 +11,20 @@ use std::ops::Range;
 use super::audio::Audio;
 use super::controls::Configures;
 use super::inbox::Inbox;
+use super::results::ROUNDING;
 use super::rewrite::Edits;
 use super::scan::Node;
 use super::turn_info::TurnInfo;
 use super::turns::{Event, Turns};
-use super::{Effect, Gap, LegStart, LegView};
+use super::{Beyond, Effect, Gap, LegStart, LegView, Owed};
 use crate::frame::Frame;
 use crate::journal::{Control, Journal};
 
 /// What a count may be: beyond it numbers are not exact for everybody.
 pub const COUNTS: Range<i64> = 0..1 << 53;
+
+/// A model may report so much later than it hears, in microseconds.
+const LITTLE: i64 = 1_000_000;
 
 /// A `ForceEndTurn` whose turn has not ended.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub struct ListenV2 {
     connected: bool,
     /// Number of the next message.
     sequence: i64,
+    /// A leg was asked to end, and did so without a report.
+    ended_mute: bool,
 }
 
 impl ListenV2 {
@@ -56,6 +62,7 @@ impl ListenV2 {
             forced: VecDeque::new(),
             connected: false,
             sequence: 0,
+            ended_mute: false,
         }
     }
 
@@ -85,7 +92,7 @@ impl ListenV2 {
     pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
         let number = journal.next_control();
         let clock = self.audio.layout().is_some();
-        let place = clock.then(|| self.audio.micros_before(journal.end()));
+        let place = clock.then(|| self.audio.micros_at(journal.end()));
         match kind {
             Control::Finalize => self.forced.push_back(ForcedEnd {
                 number,
@@ -234,7 +241,7 @@ impl ListenV2 {
         match kind {
             "TurnInfo" => {
                 if let Some(info) = TurnInfo::read(root, leg.offset, self.turns.ended()) {
-                    return self.turn_info(leg, journal, (root, &info), &frame, inbox);
+                    return self.turn_info(leg, journal, (root, info), &frame, inbox);
                 }
                 self.deliver(leg, root, Edits::default(), &frame, inbox);
             }
@@ -269,13 +276,20 @@ impl ListenV2 {
         &mut self,
         leg: &mut LegView,
         journal: &mut Journal,
-        (root, info): (Node<'_>, &TurnInfo<'_>),
+        (root, mut info): (Node<'_>, TurnInfo<'_>),
         frame: &Frame,
         inbox: &mut Inbox,
     ) -> Effect {
         let acked = self.turns.acked();
+        let clock = self.audio.layout().is_some();
+        let sent = clock.then(|| self.audio.micros_at(leg.sent).max(leg.offset));
+        let beyond = sent.and_then(|sent| {
+            let claimed = info.cut(sent, self.turns.reached())?;
+            Some(Beyond { claimed, sent })
+        });
         let heard = info.heard();
-        leg.metadata |= leg.close_sent;
+        self.audio.reaches(heard.end);
+        leg.reported = leg.reported.max(heard.end);
         let said = self.turns.hear(&mut leg.turns, &heard);
         if let Some(said) = said {
             for event in said.made.into_iter().chain([said.event]) {
@@ -294,6 +308,7 @@ impl ListenV2 {
             delivered_final: said.is_some_and(|said| said.event == Event::EndOfTurn),
             advanced: acks > acked,
             joined: None,
+            beyond,
         }
     }
 
@@ -356,11 +371,35 @@ impl ListenV2 {
         }
     }
 
+    /// Windows have come up to a position, but for what is too short for one.
+    #[must_use]
+    pub fn reported(&self, byte: u64) -> bool {
+        match self.audio.layout() {
+            Some(_) => self.turns.reported_until(self.audio.micros_before(byte)),
+            None => byte == 0,
+        }
+    }
+
+    /// What the service has yet to say of what it was sent, for all that is known: it reports on
+    /// all audio, also within a turn.
+    #[must_use]
+    pub fn owed(&self, journal: &Journal) -> Owed {
+        let sent = journal.sent();
+        let little =
+            self.turns.reached() > 0 && self.turns.reached() + LITTLE > self.audio.micros_at(sent);
+        if self.reported(sent) {
+            Owed::Nothing
+        } else if self.audio.layout().is_none() || little {
+            Owed::Perhaps
+        } else {
+            Owed::Something
+        }
+    }
+
     /// The leg has answered `CloseStream`: windows have come up to the audio's end.
     #[must_use]
     pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
-        let end = self.audio.micros_before(journal.end());
-        leg.close_sent && self.audio.layout().is_some() && self.turns.reported_until(end)
+        leg.close_sent && self.reported(journal.end())
     }
 
     /// Windows have come up to the audio's very end: a leg that breaks off after that has said
@@ -372,10 +411,22 @@ impl ListenV2 {
         self.turns.all_reported_until(end)
     }
 
-    /// Of audio without a clock nobody knows whether windows have come up to its end: a leg that
-    /// reports after `CloseStream`, and then ends by itself, has said everything.
+    /// Of audio without a clock nobody knows whether windows have come up to its end. `CloseStream`
+    /// goes out when the service has said what it says by itself, so a leg that has reported as
+    /// much as any, and then ends in order, has said everything but what is too short for a window.
     #[must_use]
-    pub const fn end_answers(&self, leg: &LegView) -> bool {
-        self.audio.layout().is_none() && leg.metadata
+    pub fn end_answers(&self, leg: &LegView) -> bool {
+        self.audio.layout().is_none() && leg.reported > 0 && self.has_come_as_far(leg)
+    }
+
+    fn has_come_as_far(&self, leg: &LegView) -> bool {
+        leg.reported + ROUNDING >= self.turns.reached()
+    }
+
+    /// A leg was asked to end, did so in order and reported nothing. Of audio without a clock
+    /// nobody knows whether all of it is too short for a window. Two legs are believed.
+    pub fn confirms(&mut self, leg: &LegView) -> bool {
+        let nothing = self.audio.layout().is_none() && self.turns.reached() == 0;
+        nothing && leg.close_sent && std::mem::replace(&mut self.ended_mute, true)
     }
 }

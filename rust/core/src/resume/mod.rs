@@ -82,10 +82,14 @@ pub struct LegView {
     told: u32,
     /// Replies to that, which the application did not ask for now.
     replies_to_drop: u32,
+    /// The audio before this position was sent, over this leg or one before.
+    sent: u64,
     /// The closing message went out.
     close_sent: bool,
     /// What answers it came.
     metadata: bool,
+    /// Flux: the end of the last window that the leg reported, in microseconds.
+    reported: i64,
     /// `Error` messages, kept until it is clear whether the application is to see them.
     held: Vec<Frame>,
     /// Before it speaks for the session: what it has said of a channel, about a time, that may not
@@ -112,6 +116,11 @@ impl LegView {
         let frame = configures.news(&mut self.told)?;
         self.replies_to_drop += 1;
         Some(frame)
+    }
+
+    /// The leg was sent the audio before this position, so far.
+    pub const fn was_sent(&mut self, byte: u64) {
+        self.sent = byte;
     }
 
     /// The closing message went out.
@@ -189,6 +198,28 @@ pub struct Effect {
     pub advanced: bool,
     /// Speech goes on in another synthesis, which is not the same.
     pub joined: Option<Join>,
+    /// It was about audio that nobody has sent.
+    pub beyond: Option<Beyond>,
+}
+
+/// A claim about audio that the leg was not sent; times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beyond {
+    /// What the service says it has heard.
+    pub claimed: i64,
+    /// What it was sent.
+    pub sent: i64,
+}
+
+/// What the service has yet to say of what it was sent, where nothing more comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing.
+    Nothing,
+    /// Something, unless it is too little to be worth a word, or was said: nobody can know.
+    Perhaps,
+    /// Something.
+    Something,
 }
 
 /// A Deepgram product.
@@ -295,10 +326,8 @@ impl Product {
             .and_then(|root| root.get("type"));
         let kind = kind.and_then(|kind| kind.raw_str());
         match (self, frame) {
-            // An empty message closes a stream to v1/listen, too.
-            (Self::ListenV1(_), Frame::Binary(bytes)) if bytes.is_empty() => {
-                Input::Control(Control::Close)
-            }
+            // To the service it may be a word of its own, and nobody meant one.
+            (_, Frame::Binary(bytes)) if bytes.is_empty() => Input::Nothing,
             (_, Frame::Binary(_)) => Input::Audio,
             (Self::ListenV1(_), Frame::Text(_)) => Input::Control(match kind {
                 Some("KeepAlive") => Control::KeepAlive,
@@ -545,6 +574,90 @@ impl Product {
             | Self::SpeakV2(_)
             | Self::AgentV1(_)
             | Self::Passthrough => true,
+        }
+    }
+
+    /// Whether the closing message goes out only when the service has said what it has to say
+    /// without it: so that what comes then is known to be its answer.
+    #[must_use]
+    pub fn closes_quietly(&self) -> bool {
+        match self {
+            Self::ListenV2(listen) => listen.audio().layout().is_none(),
+            Self::ListenV1(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => false,
+        }
+    }
+
+    /// A leg has ended in order, after it was asked to, and has not answered. Whether it has
+    /// nothing to say, as far as anybody can know.
+    pub fn confirms(&mut self, leg: &LegView) -> bool {
+        match self {
+            Self::ListenV2(listen) => listen.confirms(leg),
+            Self::ListenV1(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => false,
+        }
+    }
+
+    /// Nothing was asked of the service that it could answer: it may end in order at any time.
+    #[must_use]
+    pub fn asks_nothing(&self, journal: &Journal) -> bool {
+        match self {
+            Self::ListenV1(_) | Self::ListenV2(_) => journal.end() == 0,
+            Self::SpeakV1(speak) => !speak.asked(),
+            Self::SpeakV2(speak) => !speak.asked(),
+            Self::AgentV1(_) | Self::Passthrough => false,
+        }
+    }
+
+    /// What was sent has its answers, but perhaps for the last word of a leg.
+    #[must_use]
+    pub fn misses_nothing(&self, journal: &Journal) -> bool {
+        match self {
+            Self::ListenV1(listen) => listen.all_acked(journal.end()),
+            Self::ListenV2(listen) => listen.reported(journal.end()),
+            Self::SpeakV1(speak) => !speak.asks(),
+            Self::SpeakV2(speak) => !speak.asks(),
+            Self::AgentV1(_) | Self::Passthrough => false,
+        }
+    }
+
+    /// Whether what is sent may stay without an answer, for good.
+    #[must_use]
+    pub const fn needs_no_answer(&self) -> bool {
+        match self {
+            Self::AgentV1(_) | Self::Passthrough => true,
+            Self::ListenV1(_) | Self::ListenV2(_) | Self::SpeakV1(_) | Self::SpeakV2(_) => false,
+        }
+    }
+
+    /// What the service has yet to say of what it was sent, where nothing more comes.
+    #[must_use]
+    pub fn owed(&self, journal: &Journal) -> Owed {
+        match self {
+            Self::ListenV1(listen) => listen.owed(journal),
+            Self::ListenV2(listen) => listen.owed(journal),
+            Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => {
+                Owed::Nothing
+            }
+        }
+    }
+
+    /// What makes the service say it without more audio.
+    #[must_use]
+    pub fn ask_for_it(&self) -> Option<Frame> {
+        match self {
+            Self::ListenV1(listen) => listen.ask_for_it(),
+            Self::ListenV2(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => None,
         }
     }
 

@@ -10,6 +10,12 @@ const MAX_CHANNELS: usize = 256;
 /// Times that differ by no more than two roundings to six decimals are the same.
 pub const ROUNDING: i64 = 2;
 
+/// A service may round up what it has heard, to a frame of its own: so much is no false claim.
+pub const SLACK: i64 = 100_000;
+
+/// Before all audio, and far enough from the end of numbers for sums.
+const NOWHERE: i64 = i64::MIN / 4;
+
 /// Which channel, and of how many: `[0, 2]`.
 #[must_use]
 pub fn channel_of(node: Option<Node<'_>>) -> (usize, usize) {
@@ -42,8 +48,10 @@ pub struct Results<'a> {
     pub from_finalize: bool,
     /// Whether the utterance is over, where the message says.
     pub speech_final: Option<bool>,
-    /// Its length, as printed.
-    duration: i64,
+    /// Its start and length, as printed.
+    printed: (i64, i64),
+    /// What the leg had been sent, where the message claims to have heard more.
+    cut: Option<i64>,
     nodes: Nodes<'a>,
 }
 
@@ -107,7 +115,8 @@ impl<'a> Results<'a> {
             start: start_micros,
             // Rounded once: two roundings could be a sample.
             end: to_micros(from + lasts)?.max(start_micros),
-            duration: to_micros(lasts)?,
+            printed: (start_micros, to_micros(lasts)?),
+            cut: None,
             is_final: is_final?,
             from_finalize: from_finalize.unwrap_or(false),
             speech_final: speech_final.and_then(|node| node.bool()),
@@ -118,6 +127,35 @@ impl<'a> Results<'a> {
                 channel,
             },
         })
+    }
+
+    /// Takes back what it says of audio that the leg was not sent: it was sent `sent`. Nobody can
+    /// have heard that, so where the result ends is not known: not before the last of its words
+    /// that can be true. One that starts behind it all is about nothing behind `known`. Whether it
+    /// did say so; times are the leg's.
+    pub fn cut(&mut self, sent: i64, known: i64) -> bool {
+        if self.end <= sent.saturating_add(SLACK) {
+            return false;
+        }
+        if self.start > sent {
+            self.start = known.min(sent);
+        }
+        let words = self
+            .alternatives()
+            .next()
+            .and_then(|first| first.get("words"));
+        let ends = words.into_iter().flat_map(|words| words.elements());
+        let ends = ends.filter_map(|word| word.get("end")?.micros());
+        let last = ends.filter(|end| *end <= sent).max();
+        self.end = last.map_or(self.start, |last| last.max(self.start));
+        self.cut = Some(sent);
+        true
+    }
+
+    /// It claimed more than can be.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.cut.is_some()
     }
 
     fn alternatives(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
@@ -132,7 +170,17 @@ impl<'a> Results<'a> {
     #[must_use]
     pub fn spoken(&self) -> Option<Spoken> {
         let words = self.alternatives().next()?.get("words")?;
-        spoken(words.elements().filter_map(|node| Word::read(node, 0)))
+        spoken(
+            words
+                .elements()
+                .filter_map(|node| Word::read(node, 0, self.cut)),
+        )
+    }
+
+    /// The message on the session's clock, whole.
+    #[must_use]
+    pub fn moved(&self, offset: i64) -> Placed {
+        self.place(offset, NOWHERE)
     }
 
     /// The message on the session's clock, `offset` later than the leg's, without what is before
@@ -145,10 +193,11 @@ impl<'a> Results<'a> {
         let placed_start = if snapped { from } else { start };
         let placed_end = end.max(placed_start);
         let mut edits = Edits::default();
-        if placed_start != self.start {
+        let (printed_start, printed_duration) = self.printed;
+        if placed_start != printed_start {
             edits.replace(self.nodes.start.span(), seconds(placed_start));
         }
-        if placed_end - placed_start != self.duration {
+        if placed_end - placed_start != printed_duration {
             edits.replace(
                 self.nodes.duration.span(),
                 seconds(placed_end - placed_start),
@@ -156,7 +205,8 @@ impl<'a> Results<'a> {
         }
         let mut first = None;
         for (at, alternative) in self.alternatives().enumerate() {
-            let spoken = place_alternative(&alternative, offset, from, &mut edits);
+            let at_most = self.cut;
+            let spoken = place_alternative(&alternative, (offset, at_most), from, &mut edits);
             if at == 0 {
                 first = spoken;
             }
@@ -178,9 +228,12 @@ impl<'a> Results<'a> {
 }
 
 impl<'a> Word<'a> {
-    fn read(node: Node<'a>, offset: i64) -> Option<Self> {
+    /// Reads a word; its times are the leg's, `at_most` at most.
+    fn read(node: Node<'a>, offset: i64, at_most: Option<i64>) -> Option<Self> {
         let (start, end) = (node.get("start")?, node.get("end")?);
-        let (start_micros, end_micros) = (start.micros()? + offset, end.micros()? + offset);
+        let at_most = at_most.unwrap_or(i64::MAX);
+        let start_micros = start.micros()?.min(at_most) + offset;
+        let end_micros = end.micros()?.min(at_most) + offset;
         Some(Self {
             node,
             start,
@@ -224,14 +277,14 @@ fn spoken<'a>(words: impl Iterator<Item = Word<'a>>) -> Option<Spoken> {
 /// Shifts an alternative's words, and drops those that are not new together with their text.
 fn place_alternative(
     alternative: &Node<'_>,
-    offset: i64,
+    (offset, at_most): (i64, Option<i64>),
     from: i64,
     edits: &mut Edits,
 ) -> Option<Spoken> {
     let list = alternative.get("words")?;
     let words: Vec<Word<'_>> = list
         .elements()
-        .filter_map(|node| Word::read(node, offset))
+        .filter_map(|node| Word::read(node, offset, at_most))
         .collect();
     let kept: Vec<Word<'_>> = words
         .iter()
@@ -239,7 +292,7 @@ fn place_alternative(
         .filter(|word| word.is_new(from))
         .collect();
     if kept.len() == words.len() {
-        if offset != 0 {
+        if offset != 0 || at_most.is_some() {
             for word in &words {
                 word.shift(edits);
             }
@@ -364,6 +417,34 @@ mod tests {
         );
         let (placed, _) = place(10_000_000, 10_900_000);
         assert_eq!(placed.start, 11_000_000, "a gap stays one");
+    }
+
+    #[test]
+    fn a_result_says_nothing_of_what_was_not_sent() {
+        // 0.65 s of its 2 s were sent, and two of its words with them.
+        for (sent, known, ends) in [
+            (1_650_000, 0, (1_000_000, 1_300_000)),
+            (1_200_000, 0, (1_000_000, 1_000_000)),
+            (500_000, 200_000, (200_000, 200_000)),
+            (2_200_000, 0, (1_000_000, 2_100_000)),
+        ] {
+            let mut results = Results::read(Node::root(MESSAGE).unwrap()).unwrap();
+            assert!(results.cut(sent, known) && results.is_cut());
+            assert_eq!((results.start, results.end), ends, "{sent}");
+            let placed = results.moved(10_000_000);
+            let latest = placed.spoken.unwrap().last_end;
+            assert!(latest <= sent + 10_000_000);
+            let text = placed.edits.apply(MESSAGE);
+            let root = Node::root(&text).unwrap();
+            let micros = |key| root.get(key).unwrap().micros().unwrap();
+            assert_eq!(micros("start"), ends.0 + 10_000_000);
+            assert_eq!(micros("duration"), ends.1 - ends.0);
+        }
+        for sent in [2_900_000, 3_000_000, 9_000_000] {
+            let mut results = Results::read(Node::root(MESSAGE).unwrap()).unwrap();
+            assert!(!results.cut(sent, 0), "rounded up");
+            assert_eq!(results.end, 3_000_000);
+        }
     }
 
     #[test]

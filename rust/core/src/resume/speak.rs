@@ -71,12 +71,15 @@ pub struct Requests {
     queue: VecDeque<Request>,
     /// The turn that text is added to.
     open: u64,
+    /// Anything was asked for, ever.
+    asked: bool,
 }
 
 impl Requests {
     /// The application asks; the turn it is part of.
     pub fn push(&mut self, kind: Kind, number: u64) -> u64 {
         let turn = self.open;
+        self.asked = true;
         self.queue.push_back(Request {
             number,
             kind,
@@ -163,6 +166,18 @@ impl Requests {
         self.queue
             .iter()
             .any(|request| request.kind != Kind::Text && self.is_due(request))
+    }
+
+    /// Whether anything was ever asked for.
+    #[must_use]
+    pub const fn asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Whether anything has no answer yet, sent or not.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.queue.iter().any(|request| self.is_due(request))
     }
 
     /// An empty `Flush` need not be answered, and what is unknown is not.

@@ -242,6 +242,7 @@ impl SpeakV1 {
             delivered_final: true,
             advanced: true,
             joined,
+            beyond: None,
         }
     }
 
@@ -295,11 +296,23 @@ impl SpeakV1 {
         leg.close_sent && !self.requests.owes() && !self.requests.waits()
     }
 
+    /// Anything was asked for, ever.
+    #[must_use]
+    pub const fn asked(&self) -> bool {
+        self.requests.asked()
+    }
+
+    /// Something was asked for that has no answer, sent or not.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.requests.asks()
+    }
+
     /// Whether the service has said everything if it ends in order after `Close`: what has an
-    /// answer is answered, and text that no `Flush` followed was said, or never will be.
+    /// answer is answered, and of text that no `Flush` followed something was said.
     #[must_use]
     pub fn end_answers(&self) -> bool {
-        !self.requests.owes()
+        !self.requests.owes() && (!self.requests.asks() || self.speech.heard() > 0)
     }
 
     /// No leg follows: what was kept to be joined is all there is.

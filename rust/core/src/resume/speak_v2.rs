@@ -474,6 +474,7 @@ impl SpeakV2 {
             delivered_final: both,
             advanced: both,
             joined: None,
+            beyond: None,
         }
     }
 
@@ -535,6 +536,7 @@ impl SpeakV2 {
             delivered_final: true,
             advanced: true,
             joined: None,
+            beyond: None,
         }
     }
 
@@ -725,6 +727,20 @@ impl SpeakV2 {
         self.requests
             .iter()
             .any(|request| request.kind != Kind::Text && !self.is_answered(request))
+    }
+
+    /// Anything was asked for, ever.
+    #[must_use]
+    pub const fn asked(&self) -> bool {
+        self.requests.asked()
+    }
+
+    /// Something was asked for that has no answer, sent or not.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.requests
+            .iter()
+            .any(|request| !self.is_answered(request))
     }
 
     fn is_answered(&self, request: &Request) -> bool {

@@ -1,6 +1,7 @@
 //! One `TurnInfo` message: read on the session's clock, and put into the session's words.
 
 use super::listen_v2::COUNTS;
+use super::results::SLACK;
 use super::rewrite::{Edits, seconds};
 use super::scan::Node;
 use super::turns::{Event, Heard, Said};
@@ -19,6 +20,8 @@ pub struct TurnInfo<'a> {
     index: i64,
     start: i64,
     end: i64,
+    /// Both, as printed.
+    printed: (i64, i64),
     root: Node<'a>,
     nodes: Nodes<'a>,
 }
@@ -77,7 +80,8 @@ impl<'a> TurnInfo<'a> {
             words,
             trigger,
         };
-        let (start, end) = (nodes.start.micros()? + offset, nodes.end.micros()? + offset);
+        let printed = (nodes.start.micros()?, nodes.end.micros()?);
+        let (start, end) = (printed.0 + offset, printed.1 + offset);
         let text = nodes.transcript.raw_str()?;
         let kept = if start < ended {
             clip(&nodes, offset, ended, end)
@@ -96,9 +100,35 @@ impl<'a> TurnInfo<'a> {
                 .filter(|index| COUNTS.contains(index))?,
             start,
             end,
+            printed,
             root,
             nodes,
         })
+    }
+
+    /// Takes back what it says of audio that the leg was not sent: it was sent `sent`, and windows
+    /// had come up to `known`. Nobody can have heard that, so where its window ends is not known:
+    /// not before the last of its words that can be true. What it claimed, if it did.
+    pub fn cut(&mut self, sent: i64, known: i64) -> Option<i64> {
+        let claimed = self.end;
+        if claimed <= sent.saturating_add(SLACK) {
+            return None;
+        }
+        let known = known.min(sent);
+        if self.start > sent {
+            self.start = known;
+        }
+        let words = self.nodes.words.into_iter();
+        let ends = words.flat_map(|words| words.elements());
+        let ends = ends.filter_map(|word| times(&word, self.offset));
+        let last = ends.map(|(_, end)| end).filter(|end| *end <= sent).max();
+        self.end = match last {
+            Some(last) => last.max(known).max(self.start),
+            None if known > self.start => known,
+            // Without a word that has a time, and without a window before it.
+            None => sent,
+        };
+        Some(claimed)
     }
 
     /// What turns need to know of it.
@@ -129,11 +159,11 @@ impl<'a> TurnInfo<'a> {
         if said.index != self.index {
             edits.replace(self.nodes.index.span(), said.index.to_string());
         }
-        for (node, was, is) in [
-            (self.nodes.start, self.start, said.start),
-            (self.nodes.end, self.end, said.end),
+        for (node, printed, is) in [
+            (self.nodes.start, self.printed.0, said.start),
+            (self.nodes.end, self.printed.1, said.end),
         ] {
-            if is != was - self.offset {
+            if is != printed {
                 edits.replace(node.span(), seconds(is));
             }
         }

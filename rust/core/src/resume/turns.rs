@@ -175,6 +175,12 @@ impl Turns {
         self.ended
     }
 
+    /// End of the last window that was delivered.
+    #[must_use]
+    pub const fn reached(&self) -> i64 {
+        self.reached
+    }
+
     /// Nothing said before this time is open, but for what is too short for a window.
     #[must_use]
     pub fn quiet_until(&self, time: i64) -> bool {

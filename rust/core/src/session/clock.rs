@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use super::leg::{Rest, Role};
+use super::legs::SETTLED;
 use super::step::{FailureCause, LegEnd};
 use super::{Notice, Phase, Session, Standby};
+use crate::journal::Next;
+use crate::resume::Owed;
 
+/// Audio of unknown rate, in bytes, that a leg says something of, whatever it is.
+const AN_ANSWER: u64 = 16 << 10;
 /// Without a leg and without a message from the application, a session ends after this, as the
 /// service would have ended it.
 const SILENCE: Duration = Duration::from_secs(10);
-/// A leg that stays open so long with nothing unacknowledged is progress.
-const SETTLED: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Does what is due by itself.
@@ -26,7 +29,7 @@ impl Session {
             }
         }
         if self.finish_by.is_some_and(|by| now >= by) {
-            self.close_timed_out();
+            self.close_timed_out(now);
             return;
         }
         if let Phase::Dormant { since } = self.phase {
@@ -40,7 +43,7 @@ impl Session {
         }
     }
 
-    fn close_timed_out(&mut self) {
+    fn close_timed_out(&mut self, now: Duration) {
         let answered = self
             .with_role(Role::Current)
             .is_some_and(|index| self.product.answered(&self.legs[index].view, &self.journal));
@@ -49,7 +52,12 @@ impl Session {
                 unacked_seconds: self.product.unacked_seconds(&self.journal),
             });
         }
-        self.conclude();
+        if answered || self.product.needs_no_answer() || self.misses_nothing() {
+            self.conclude();
+        } else {
+            // Whoever still reads is told that this is not all.
+            self.fail(now, FailureCause::CloseTimedOut);
+        }
     }
 
     fn tick_dormant(&mut self, now: Duration, since: Duration) {
@@ -74,7 +82,14 @@ impl Session {
             self.conclude();
         } else if self.stalled_at(index).is_some_and(|at| now >= at) {
             self.legs[index].role = Role::Ended(Rest::Stop);
+            if !self.flows_until(index, now) {
+                self.idle_stall = Some(self.journal.end());
+            }
             self.current_ended(now, index, LegEnd::Stalled);
+        } else if self.ask_at(index).is_some_and(|at| now >= at) {
+            let leg = &mut self.legs[index];
+            leg.asked_at = Some(self.journal.end());
+            leg.head.extend(self.product.ask_for_it());
         } else if self.break_at().is_some_and(|at| now >= at) {
             self.break_before_make(now);
         } else if self.standby == Standby::Ready && self.nothing_unacked() {
@@ -96,8 +111,21 @@ impl Session {
         waits.then(|| self.legs[index].opened + SETTLED)
     }
 
-    /// When the service has been silent for too long. Only while it owes an answer: audio flows
-    /// that it has not finalised, or the closing message went out.
+    /// When the service has been silent for too long. Only while it owes an answer: to audio that
+    /// it has not finalised, or to the closing message.
+    ///
+    /// An application that has stopped sending may leave audio behind of which the service would
+    /// say nothing more, because no more comes. So the service is asked for it before the time is
+    /// up ([`Session::ask_at`]), and what it may have no word for counts once:
+    ///
+    /// ```text
+    ///   audio flows, or the input is closed      silence is a failure, each time
+    ///   the application has stopped, and         likewise: the service would have closed the leg
+    ///   sends no KeepAlive                       if it worked, unless it has said all there is
+    ///   the application only sends KeepAlive     likewise where a second of audio or more has no
+    ///                                            result; where it is less, or nobody can know how
+    ///                                            much, a failure once, for what was sent so far
+    /// ```
     fn stalled_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
         if self.blocked || !(self.product.reports_all() || self.product.owes()) {
@@ -108,14 +136,59 @@ impl Session {
         let owed = leg.view.close_sent()
             || !self.nothing_unacked()
             || self.journal.peek(&leg.cursor).is_some();
-        // An application that has to wait for room would send if it could; one that closes has sent
-        // everything.
-        let flows = self.closing
+        if !owed {
+            return None;
+        }
+        if self.flows_until(index, at) {
+            return Some(at);
+        }
+        // Silence is counted from what was sent last that needs an answer.
+        let since = leg.heard.max(leg.fed).max(self.last_audio);
+        match self.product.owed(&self.journal) {
+            Owed::Nothing => None,
+            Owed::Something => Some(since + timeout),
+            Owed::Perhaps => {
+                let again = self.idle_stall == Some(self.journal.end());
+                let counts = !again || !(leg.spoken || self.keeps_alive());
+                // It may wait for more, as long as it waits for anything.
+                let mute = !leg.spoken && self.journal.sent() >= AN_ANSWER;
+                let timeout = if mute { timeout } else { timeout.max(SILENCE) };
+                counts.then_some(since + timeout)
+            }
+        }
+    }
+
+    /// Audio flows up to this time, or would if it could: an application that has to wait for room
+    /// would send, and one that closes has sent everything.
+    fn flows_until(&self, index: usize, at: Duration) -> bool {
+        let timeout = self.settings.stall_timeout.unwrap_or(Duration::MAX);
+        self.closing
             || self.product.owes()
             || self.is_full()
             || self.limit_waits_until().is_some()
-            || self.last_audio + timeout / 2 >= at;
-        (owed && flows).then_some(at)
+            || matches!(
+                self.journal.peek(&self.legs[index].cursor),
+                Some(Next::Audio { .. })
+            )
+            || self.last_audio.saturating_add(timeout / 2) >= at
+    }
+
+    /// The application only keeps the leg open.
+    fn keeps_alive(&self) -> bool {
+        self.keeping_alive || self.settings.keepalive_interval.is_some()
+    }
+
+    /// When the service is asked for what it owes, because nothing else makes it say so: once for
+    /// the same audio on a leg, after half the time that counts as a stall.
+    fn ask_at(&self, index: usize) -> Option<Duration> {
+        let timeout = self.settings.stall_timeout?;
+        let at = self.stalled_at(index)?.checked_sub(timeout / 2)?;
+        let leg = &self.legs[index];
+        let asks = !self.closing
+            && leg.asked_at != Some(self.journal.end())
+            && !self.flows_until(index, at + timeout / 2)
+            && self.product.ask_for_it().is_some();
+        asks.then_some(at)
     }
 
     /// When something is due by itself: [`Session::tick`] does it. Later than what was told last.
@@ -138,6 +211,7 @@ impl Session {
                 self.settled_at(index),
                 self.ended_at(index),
                 self.stalled_at(index),
+                self.ask_at(index),
                 self.break_at(),
                 self.standby_wanted().map(|(at, _)| at),
             ]

@@ -6,12 +6,13 @@ use super::step::LegEnd;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a table's columns")]
 pub(super) struct Circumstances {
-    /// The closing message went out on this leg.
-    pub(super) close_sent: bool,
-    /// And was answered: `Metadata`, or everything finalised.
+    /// The closing message went out on this leg and was answered (`Metadata`, or everything
+    /// finalised), or there is nothing to answer.
     pub(super) answered: bool,
     /// Something is missing: audio that is not finalised, or the closing message's turn.
     pub(super) unacked: bool,
+    /// The leg was worth opening: something was finalised over it, or it stayed.
+    pub(super) progressed: bool,
     /// The application had sent nothing for so long that the service may have closed over it.
     pub(super) silent: bool,
 }
@@ -25,8 +26,6 @@ pub(super) enum Ending {
     Dormant,
     /// Another leg goes on. At most so many times without progress, where there is a number.
     Reset { limit: Option<u32> },
-    /// The closing message got no answer: like a reset, once.
-    Unanswered,
     /// The session has failed: another leg would fail the same way.
     Terminal,
 }
@@ -37,9 +36,8 @@ const RETRY_FEW: Option<u32> = Some(3);
 /// ```text
 ///                               closing message   application   otherwise
 ///                               answered          silent
-///   clean, code 1000            Finished          —             Unanswered after the closing
-///                                                               message; Reset with audio unacked;
-///                                                               Dormant with nothing unacked
+///   clean, code 1000            Finished          —             Dormant with nothing unacked,
+///                                                               after progress; else Reset
 ///   code 1008, DATA-…           Finished          Terminal      Terminal
 ///   NET-0001                    Finished          Terminal      Reset, 3×
 ///   other ModelStreamError      Finished          Reset, 3×     Reset, 3×
@@ -129,12 +127,11 @@ const INADEQUATE_SECURITY: u32 = 12;
 const HTTP_1_1_REQUIRED: u32 = 13;
 
 fn clean(seen: Circumstances) -> Ending {
-    if seen.close_sent {
-        Ending::Unanswered
-    } else if seen.unacked {
-        Ending::Reset { limit: None }
-    } else {
+    if seen.progressed && !seen.unacked {
         Ending::Dormant
+    } else {
+        // In order or not, a leg that brought nothing is a failure.
+        Ending::Reset { limit: None }
     }
 }
 
@@ -158,9 +155,9 @@ mod tests {
     use super::*;
 
     const LIVE: Circumstances = Circumstances {
-        close_sent: false,
         answered: false,
         unacked: true,
+        progressed: true,
         silent: false,
     };
     const IDLE: Circumstances = Circumstances {
@@ -168,13 +165,13 @@ mod tests {
         silent: true,
         ..LIVE
     };
-    const CLOSING: Circumstances = Circumstances {
-        close_sent: true,
-        ..LIVE
+    const BARREN: Circumstances = Circumstances {
+        progressed: false,
+        ..IDLE
     };
     const ANSWERED: Circumstances = Circumstances {
         answered: true,
-        ..CLOSING
+        ..LIVE
     };
 
     fn model(code: &str, message: &str) -> LegEnd {
@@ -207,17 +204,12 @@ mod tests {
         };
         let silence = model("1011", "NET-0001 Deepgram did not receive audio");
         let bad_data = model("1011", "DATA-0000: cannot decode");
-        for (end, live, idle, closing) in [
-            (LegEnd::Clean, RESET, Ending::Dormant, Ending::Unanswered),
-            (
-                model("1000", ""),
-                RESET,
-                Ending::Dormant,
-                Ending::Unanswered,
-            ),
+        for (end, live, idle, barren) in [
+            (LegEnd::Clean, RESET, Ending::Dormant, RESET),
+            (model("1000", ""), RESET, Ending::Dormant, RESET),
             (model("1008", "policy"), END, END, END),
             (bad_data, END, END, END),
-            (silence, LIMITED, Ending::Terminal, LIMITED),
+            (silence, LIMITED, Ending::Terminal, Ending::Terminal),
             (model("1011", "internal"), LIMITED, LIMITED, LIMITED),
             (exception("ValidationException"), END, END, END),
             (exception("AccessDeniedException"), END, END, END),
@@ -239,7 +231,7 @@ mod tests {
         ] {
             assert_eq!(classify(&end, LIVE), live, "live: {end}");
             assert_eq!(classify(&end, IDLE), idle, "idle: {end}");
-            assert_eq!(classify(&end, CLOSING), closing, "closing: {end}");
+            assert_eq!(classify(&end, BARREN), barren, "barren: {end}");
             assert_eq!(
                 classify(&end, ANSWERED),
                 Ending::Finished,

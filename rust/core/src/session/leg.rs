@@ -86,6 +86,8 @@ pub(super) struct Leg {
     pub(super) heard: Duration,
     /// When anything went out last; its opening before that.
     pub(super) sent: Duration,
+    /// When anything went out last that may have an answer.
+    pub(super) fed: Duration,
     /// When the first of what went out since it was heard did.
     pub(super) spoken_to: Option<Duration>,
     /// When another leg is to take over.
@@ -94,6 +96,14 @@ pub(super) struct Leg {
     pub(super) replays: bool,
     /// Standbys that failed before it.
     pub(super) failed_before: u32,
+    /// Something was finalised over it.
+    pub(super) progressed: bool,
+    /// It was sent audio.
+    pub(super) has_audio: bool,
+    /// The service has said something on it.
+    pub(super) spoken: bool,
+    /// The service was asked for what it owes of the audio before this position.
+    pub(super) asked_at: Option<u64>,
 }
 
 impl Leg {
@@ -109,10 +119,15 @@ impl Leg {
             input_ended: false,
             heard: now,
             sent: now,
+            fed: now,
             spoken_to: None,
             rollover_at: None,
             replays: false,
             failed_before: 0,
+            progressed: false,
+            has_audio: false,
+            spoken: false,
+            asked_at: None,
         }
     }
 

@@ -12,6 +12,8 @@ use crate::resume::{Handover, as_seconds};
 
 /// An application that has sent nothing for so long may be why the service closed (after 10 s).
 const SILENT: Duration = Duration::from_secs(8);
+/// A leg that stays so long was worth opening.
+pub(super) const SETTLED: Duration = Duration::from_secs(10);
 /// How long a leg that was followed may take to finish.
 const RETIREMENT: Duration = Duration::from_secs(5);
 /// A standby that is not there so long before the service's cap is not waited for.
@@ -327,6 +329,7 @@ impl Session {
             return;
         };
         self.legs[index].hears(now);
+        self.legs[index].spoken = true;
         match self.legs[index].role {
             Role::Current => self.hear(now, index, frame),
             Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),
@@ -355,6 +358,12 @@ impl Session {
     /// A message came on the leg that speaks for the session.
     fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
         let leg = &mut self.legs[index];
+        // One that was sent nothing yet may say what it can know from another.
+        leg.view.was_sent(if leg.has_audio {
+            leg.cursor.byte()
+        } else {
+            self.journal.sent()
+        });
         let effect = self
             .product
             .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
@@ -363,8 +372,16 @@ impl Session {
                 self.first_audio.map(|first| now.saturating_sub(first));
         }
         if effect.advanced {
+            leg.progressed = true;
             self.attempts.progress();
-            self.unanswered = false;
+        }
+        if let Some(beyond) = effect.beyond
+            && !std::mem::replace(&mut self.beyond_said, true)
+        {
+            self.notices.push_back(Notice::Beyond {
+                claimed_seconds: as_seconds(beyond.claimed),
+                sent_seconds: as_seconds(beyond.sent),
+            });
         }
         if let Some(join) = effect.joined {
             self.notices.push_back(Notice::Joined {
@@ -391,10 +408,21 @@ impl Session {
     /// The connection is to be closed by the service, and the stream on it still works: another
     /// leg is opened while it does.
     pub fn leg_going_away(&mut self, now: Duration, leg: LegId) {
-        if let Some(index) = self.find(leg) {
-            let leg = &mut self.legs[index];
-            leg.rollover_at = Some(leg.rollover_at.map_or(now, |at| at.min(now)));
-        }
+        let Some(index) = self.find(leg) else { return };
+        let leg = &self.legs[index];
+        let hasty = !leg.progressed && now.saturating_sub(leg.opened) < SETTLED;
+        self.hasty = if hasty {
+            self.hasty.saturating_add(1)
+        } else {
+            0
+        };
+        // Where every connection goes away at once, the next one is no better.
+        let after = match self.hasty {
+            0 | 1 => Duration::ZERO,
+            again => self.schedule().delay(again - 1, self.random.unit()),
+        };
+        let (leg, due) = (&mut self.legs[index], now + after);
+        leg.rollover_at = Some(leg.rollover_at.map_or(due, |at| at.min(due)));
     }
 
     /// The standby goes on where the current leg's last final ended; that one may finish what it
@@ -478,7 +506,12 @@ impl Session {
                 // One that only waits is closed by the service now and then; one that was sent
                 // everything is not sent it again at once.
                 let leg = &self.legs[index];
-                let failures = if leg.replays { leg.failed_before } else { 0 };
+                let lasted = now.saturating_sub(leg.opened) >= SETTLED;
+                let failures = if lasted && !leg.replays {
+                    0
+                } else {
+                    leg.failed_before
+                };
                 self.standby_failed(now, failures);
             }
             Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
@@ -488,17 +521,28 @@ impl Session {
     /// The leg that spoke for the session has ended: it is not current any more.
     pub(super) fn current_ended(&mut self, now: Duration, index: usize, end: LegEnd) {
         self.journal.settle_keepalives();
-        let view = &self.legs[index].view;
-        // Without a journal to go on from, what the leg said before it ended in order is all.
+        let confirmed = in_order(&end) && self.product.confirms(&self.legs[index].view);
+        let leg = &self.legs[index];
+        let view = &leg.view;
         let single = self.product.is_single();
-        let asked = view.close_sent() || self.legs[index].input_ended;
+        let answered = self.product.answered(view, &self.journal);
+        let asked = view.close_sent() || leg.input_ended;
+        let nothing_unacked = self.nothing_unacked();
+        let lasted = now.saturating_sub(leg.opened) >= SETTLED;
         let seen = Circumstances {
-            close_sent: view.close_sent(),
-            answered: (self.product.answered(view, &self.journal)
-                && (in_order(&end) || self.product.said_everything(&self.journal)))
-                || (asked && in_order(&end) && self.product.end_answers(view)),
+            answered: if in_order(&end) {
+                answered
+                    || confirmed
+                    || (asked && self.product.end_answers(view))
+                    || (self.closing && self.asks_nothing())
+                    // Without a journal to go on from, what the leg said is all.
+                    || (single && leg.spoken)
+            } else {
+                answered && self.product.said_everything(&self.journal)
+            },
             // The closing message itself is missing where it did not go out.
-            unacked: single || self.closing || !self.nothing_unacked(),
+            unacked: single || self.closing || !nothing_unacked,
+            progressed: leg.progressed || (lasted && nothing_unacked),
             silent: self.is_silent(now),
         };
         let ending = classify(&end, seen);
@@ -509,17 +553,6 @@ impl Session {
             Ending::Finished => self.conclude(),
             Ending::Dormant => self.go_dormant(now),
             Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
-            Ending::Unanswered if self.unanswered => {
-                self.say_held(index);
-                self.notices.push_back(Notice::Unanswered {
-                    unacked_seconds: self.product.unacked_seconds(&self.journal),
-                });
-                self.conclude();
-            }
-            Ending::Unanswered => {
-                self.unanswered = true;
-                self.reset(now, index, end, None);
-            }
             Ending::Reset { limit } => self.reset(now, index, end, limit),
         }
     }
@@ -551,7 +584,13 @@ impl Session {
             return;
         }
         let Verdict::Retry(after) = self.count_failure(now, limit) else {
-            self.leg_failed(now, index, FailureCause::Leg(end));
+            if self.closing && self.inbox.pushed() > 0 && self.misses_nothing() {
+                // Only a leg's last word is missing, such as Metadata.
+                self.say_held(index);
+                self.conclude();
+            } else {
+                self.leg_failed(now, index, FailureCause::Leg(end));
+            }
             return;
         };
         *self.stats.resets.entry(end.reason()).or_default() += 1;

@@ -123,8 +123,12 @@ pub struct Session {
     resumed_said: bool,
     /// Audio without a clock was dropped: no leg can go on.
     outgrown: bool,
-    /// A leg ended without answering the closing message, and nothing was heard since.
-    unanswered: bool,
+    /// Claims beyond the audio were complained of.
+    beyond_said: bool,
+    /// A leg stalled while the application was silent: how much it had sent by then.
+    idle_stall: Option<u64>,
+    /// Legs in a row that were told to go as soon as they were there.
+    hasty: u32,
     /// No more input: the closing message was pushed, or `finish` was called.
     closing: bool,
     /// When `finish` gives up waiting.
@@ -135,6 +139,8 @@ pub struct Session {
     last_audio: Duration,
     /// Where the last frame of audio starts.
     latest_frame: u64,
+    /// The size of the largest one.
+    largest_frame: usize,
     last_push: Duration,
     /// Since when audio has been flowing without a longer pause.
     flowing_since: Duration,
@@ -164,13 +170,16 @@ impl Session {
             unread_said: false,
             resumed_said: false,
             outgrown: false,
-            unanswered: false,
+            beyond_said: false,
+            idle_stall: None,
+            hasty: 0,
             closing: false,
             finish_by: None,
             keeping_alive: false,
             first_audio: None,
             last_audio: Duration::ZERO,
             latest_frame: 0,
+            largest_frame: 0,
             last_push: Duration::ZERO,
             flowing_since: Duration::ZERO,
             ticked: Duration::ZERO,
@@ -195,6 +204,10 @@ impl Session {
             | Phase::Dormant { .. } => {}
         }
         let input = self.product.classify(&frame);
+        if input == Input::Nothing {
+            // It is not sent, so it needs no room and changes nothing.
+            return Ok(());
+        }
         if self.closing {
             return match input {
                 Input::Nothing
@@ -246,6 +259,7 @@ impl Session {
         let (Frame::Binary(payload) | Frame::Text(payload)) = frame;
         self.product.feed(&payload);
         self.latest_frame = self.journal.end();
+        self.largest_frame = self.largest_frame.max(payload.len());
         self.journal.push_audio(payload);
     }
 
@@ -291,6 +305,10 @@ impl Session {
             // Nothing was ever sent, or everything was answered.
             Phase::Idle | Phase::Opening | Phase::Waiting { .. } if untouched => self.conclude(),
             Phase::Dormant { .. } => self.conclude(),
+            // Legs came, and nothing was ever asked of them.
+            Phase::Waiting { .. } if self.journal.unsent() == 0 && self.asks_nothing() => {
+                self.conclude();
+            }
             _ if self.closing => {}
             _ => {
                 self.closing = true;
@@ -364,6 +382,16 @@ impl Session {
     /// Everything that was sent is finalised.
     fn nothing_unacked(&self) -> bool {
         self.product.all_acked(self.journal.sent())
+    }
+
+    /// Nothing was sent that the service could answer.
+    fn asks_nothing(&self) -> bool {
+        self.product.asks_nothing(&self.journal)
+    }
+
+    /// What was sent has its answers.
+    fn misses_nothing(&self) -> bool {
+        self.product.misses_nothing(&self.journal)
     }
 
     /// The end, in order. Legs that still work are stopped; those that ended end their input.

@@ -63,10 +63,12 @@ pub enum Notice {
         /// Bytes that wait for the application.
         bytes: usize,
     },
-    /// The service ended twice without answering `CloseStream`.
-    Unanswered {
-        /// Audio without a final result, in seconds.
-        unacked_seconds: f64,
+    /// The service reports on audio that nobody has sent.
+    Beyond {
+        /// Up to where, in seconds.
+        claimed_seconds: f64,
+        /// How much it was sent, in seconds.
+        sent_seconds: f64,
     },
     /// The service did not end its side in time after the application closed.
     CloseTimedOut {
@@ -85,7 +87,7 @@ impl Notice {
             | Self::Joined { .. }
             | Self::NotResumable { .. }
             | Self::Unread { .. }
-            | Self::Unanswered { .. }
+            | Self::Beyond { .. }
             | Self::CloseTimedOut { .. } => Level::Warning,
         }
     }
@@ -136,10 +138,13 @@ impl fmt::Display for Notice {
                 out,
                 "{bytes} bytes of messages wait to be read: the service has to wait"
             ),
-            Self::Unanswered { unacked_seconds } => write!(
+            Self::Beyond {
+                claimed_seconds,
+                sent_seconds,
+            } => write!(
                 out,
-                "the service ended twice without answering CloseStream: {unacked_seconds:.3} s \
-                 of audio have no final result"
+                "the service reports on audio up to {claimed_seconds:.3} s and was sent \
+                 {sent_seconds:.3} s: what it says beyond that is cut"
             ),
             Self::CloseTimedOut { unacked_seconds } => write!(
                 out,

@@ -13,6 +13,12 @@ use crate::resume::audio::Audio;
 /// A standby is kept open so often: the service closes a silent leg after 10 s.
 const STANDBY_KEEPALIVE: Duration = Duration::from_secs(4);
 
+/// A service that has said nothing for so long has said what it has to say of what it got.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// The longest frame of live audio, in microseconds.
+const LIVE_FRAME: i64 = 1_000_000;
+
 impl Session {
     /// What the leg's pump sends next.
     pub fn poll_send(&mut self, now: Duration, leg: LegId) -> SendStep {
@@ -100,9 +106,13 @@ impl Session {
                     return self.keep_alive(now, index, interval, Some(due));
                 }
             }
-            Some(Next::Control { number, .. }) => {
+            Some(Next::Control { number, kind }) => {
                 if !self.product.may_send(&leg.view, number) {
                     return SendStep::Wait { until: None };
+                }
+                let quiet = leg.heard.max(leg.sent) + QUIET;
+                if kind == Control::Close && now < quiet && self.product.closes_quietly() {
+                    return SendStep::Wait { until: Some(quiet) };
                 }
             }
             None if self.closing && self.product.closing().is_none() => {
@@ -124,6 +134,16 @@ impl Session {
         let leg = &mut self.legs[index];
         let item = self.journal.take(&mut leg.cursor)?;
         leg.sends(now);
+        let keepalive = matches!(
+            item,
+            Item::Control {
+                kind: Control::KeepAlive,
+                ..
+            }
+        );
+        if !keepalive {
+            leg.fed = now;
+        }
         Some(match item {
             Item::Audio {
                 start,
@@ -131,6 +151,7 @@ impl Session {
                 again,
             } => {
                 self.stats.bytes_replayed += again;
+                leg.has_audio = true;
                 if let Some(pace) = &mut leg.pace {
                     pace.sent(payload.len() as u64);
                 }
@@ -207,9 +228,15 @@ impl Session {
         if limit == 0 || self.journal.held_unacked() <= limit {
             return None;
         }
-        // What is live is sent once it is recorded: its latest frame does not count.
-        let pushed = u64::try_from(audio.micros_before(self.latest_frame)).unwrap_or(0);
-        Some(self.first_audio? + Duration::from_micros(pushed))
+        // What is live is sent once it is recorded, so it is always ahead by a frame. Nobody
+        // records for longer than this before sending: a larger one is part of a file.
+        let (latest, end) = (
+            audio.micros_at(self.latest_frame),
+            audio.micros_at(self.journal.end()),
+        );
+        let recorded = (end - latest).min(LIVE_FRAME);
+        let ahead = u64::try_from(end - recorded).unwrap_or(0);
+        Some(self.first_audio? + Duration::from_micros(ahead))
     }
 
     /// Drops what is over the limit, oldest first.
@@ -220,7 +247,14 @@ impl Session {
             // Text is short; and so is a header, which does not say yet what the audio is.
             None | Some(Audio::Unknown(_)) => {}
             Some(Audio::Other) => {
-                if self.outgrown || self.journal.sent() > limit {
+                // One that is too large by itself is kept beside the others.
+                let largest = u64::try_from(self.largest_frame).unwrap_or(u64::MAX);
+                let large = if largest > limit && limit > 0 {
+                    largest
+                } else {
+                    0
+                };
+                if self.outgrown || self.journal.sent().saturating_sub(large) > limit {
                     self.journal.forget_sent();
                     if !std::mem::replace(&mut self.outgrown, true) {
                         let limit = self.settings.max_replay_buffer_bytes;
@@ -239,7 +273,9 @@ impl Session {
                     return;
                 };
                 let before = self.legs[index].cursor.byte();
+                // One that is over the limit by itself is not let go for its size.
                 while self.journal.held_unacked() > limit
+                    && (limit == 0 || self.journal.holds_several())
                     && let Some(bytes) = self.journal.evict(before)
                 {
                     self.stats.bytes_evicted += bytes;

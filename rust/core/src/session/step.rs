@@ -198,6 +198,8 @@ pub enum FailureCause {
     NotResumable(LegEnd),
     /// Neither audio nor `KeepAlive` came from the application for ten seconds.
     Silent,
+    /// The application closed, and the service had not answered everything within `close_timeout`.
+    CloseTimedOut,
 }
 
 /// How a session failed, for whoever explains it to the application.
@@ -229,6 +231,12 @@ impl fmt::Display for SessionFailure {
                 write!(
                     out,
                     "neither audio nor KeepAlive was sent for ten seconds (NET-0001)"
+                )?;
+            }
+            FailureCause::CloseTimedOut => {
+                write!(
+                    out,
+                    "the service did not end the stream within close_timeout"
                 )?;
             }
         }
