@@ -736,3 +736,261 @@ fn without_a_word_to_close_with_the_end_of_the_input_is_the_word() {
     assert_eq!(stage.session.outcome(), Outcome::Clean);
     assert_eq!(stage.session.poll_send(stage.now, leg), SendStep::Stop);
 }
+
+/// Every way in which a leg can end.
+fn every_end() -> Vec<LegEnd> {
+    let model = |code: &str, message: &str| LegEnd::ModelStreamError {
+        code: code.into(),
+        message: message.into(),
+    };
+    let exception = |kind: &str| LegEnd::Exception {
+        kind: kind.into(),
+        message: "m".into(),
+    };
+    vec![
+        LegEnd::Clean,
+        model("1000", ""),
+        model("1008", "policy"),
+        model("1011", "internal"),
+        model("1011", "NET-0001"),
+        LegEnd::InternalStreamFailure {
+            message: "m".into(),
+        },
+        exception("ThrottlingException"),
+        exception("ValidationException"),
+        exception("NovelException"),
+        RESET,
+        LegEnd::Reset { code: Some(1) },
+        LegEnd::GoAway { code: Some(0) },
+        LegEnd::Dropped { detail: "d".into() },
+        LegEnd::Protocol { detail: "d".into() },
+        LegEnd::Stalled,
+    ]
+}
+
+/// What the application does meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Habit {
+    /// Nothing.
+    Waits,
+    /// Sends audio all the time.
+    Speaks,
+    /// Keeps the leg open all the time.
+    KeepsAlive,
+    /// The session does that for it.
+    IsKeptAlive,
+    /// Sends audio at once, and closes.
+    Closes,
+}
+
+/// Legs opened within ten minutes at a service that ends each of them so, after so many frames of
+/// what the leg was sent, and whether the session is over.
+fn openings(path: &str, end: &LegEnd, habit: Habit, frames: usize) -> (u64, bool) {
+    let settings = Settings {
+        initial_backoff: seconds(0.1),
+        keepalive_interval: (habit == Habit::IsKeptAlive).then(|| seconds(0.05)),
+        ..Settings::default()
+    };
+    let query = if path == "v1/speak" { "" } else { QUERY };
+    let mut stage = Stage::at(path, settings, query);
+    let speaks = |stage: &mut Stage| {
+        let speak = r#"{"type":"Speak","text":"a"}"#;
+        let _ = match path {
+            "v1/speak" | "v2/speak" => stage.session.push(stage.now, speak.into()),
+            _ => stage.try_audio(10),
+        };
+    };
+    if habit == Habit::Closes {
+        speaks(&mut stage);
+        stage.session.finish(stage.now);
+    }
+    let mut up = None;
+    for _ in 0..12_000 {
+        match habit {
+            Habit::Speaks => speaks(&mut stage),
+            Habit::KeepsAlive => drop(stage.session.push(stage.now, KEEPALIVE.into())),
+            Habit::Waits | Habit::IsKeptAlive | Habit::Closes => {}
+        }
+        match up {
+            None if stage.session.driver_wanted(stage.now) => {
+                if matches!(stage.step(), Step::Open { .. }) {
+                    up = Some((stage.session.leg_opened(stage.now), stage.now));
+                }
+            }
+            None => {}
+            Some((leg, since)) => {
+                let sent = (0..frames)
+                    .filter(|_| {
+                        let step = stage.session.poll_send(stage.now, leg);
+                        matches!(step, SendStep::Frame(_))
+                    })
+                    .count();
+                if sent == frames || stage.now >= since + seconds(5.0) {
+                    stage.end(leg, end.clone());
+                    up = None;
+                }
+            }
+        }
+        stage.pass(0.05);
+    }
+    let over = stage.session.outcome() != Outcome::Open;
+    (stage.session.stats().legs, over)
+}
+
+#[test]
+fn a_leg_that_brings_nothing_is_a_failure_whatever_it_looks_like() {
+    let habits = [
+        Habit::Waits,
+        Habit::Speaks,
+        Habit::KeepsAlive,
+        Habit::IsKeptAlive,
+        Habit::Closes,
+    ];
+    let paths = [
+        "v1/listen",
+        "v2/listen",
+        "v1/speak",
+        "v2/speak",
+        "v1/agent/converse",
+        "v1/other",
+    ];
+    for path in paths {
+        for end in every_end() {
+            for habit in habits {
+                for frames in [0, 1, 2] {
+                    let (legs, over) = openings(path, &end, habit, frames);
+                    let what = format!("{path} {end} {habit:?} after {frames}");
+                    assert!((1..=6).contains(&legs), "{legs} legs: {what}");
+                    assert!(over, "it is not tried for ever: {what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn legs_that_bring_something_do_not_run_out() {
+    // In order, after each final: the next send opens the next leg at once.
+    let mut stage = Stage::new();
+    for number in 0..100 {
+        stage.audio(100);
+        let leg = stage.open();
+        assert_eq!(stage.sent(leg), ["100"], "{number}");
+        stage.results(leg, 0.0, 0.1, &[]);
+        stage.end(leg, LegEnd::Clean);
+    }
+    assert!(stage.session.stats().resets.is_empty());
+}
+
+#[test]
+fn a_standby_that_brings_nothing_is_not_opened_for_ever() {
+    let settings = Settings {
+        initial_backoff: seconds(0.1),
+        ..Settings::default()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    let leg = stage.open();
+    stage.session.leg_going_away(stage.now, leg);
+    for _ in 0..1200 {
+        stage.audio(50);
+        stage.sent(leg);
+        stage.say(leg, &stage::results(0.0, 0.05, &[], false, ""));
+        if stage.session.driver_wanted(stage.now)
+            && matches!(stage.step(), Step::Open { standby: true })
+        {
+            let standby = stage.session.leg_opened(stage.now);
+            stage.end(standby, LegEnd::Clean);
+        }
+        stage.pass(0.05);
+    }
+    let legs = stage.session.stats().legs;
+    assert!((10..60).contains(&legs), "{legs} legs within a minute");
+}
+
+#[test]
+fn connections_that_go_away_at_once_are_not_followed_at_once() {
+    let settings = Settings {
+        initial_backoff: seconds(0.1),
+        ..Settings::default()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    let leg = stage.open();
+    stage.session.leg_going_away(stage.now, leg);
+    for _ in 0..1200 {
+        if stage.session.driver_wanted(stage.now)
+            && matches!(stage.step(), Step::Open { standby: true })
+        {
+            // It takes over, and its connection is to be closed, too.
+            let leg = stage.session.leg_opened(stage.now);
+            stage.session.leg_going_away(stage.now, leg);
+        }
+        stage.pass(0.05);
+    }
+    let legs = stage.session.stats().legs;
+    assert!((5..60).contains(&legs), "{legs} legs within a minute");
+    assert_eq!(stage.session.outcome(), Outcome::Open);
+}
+
+#[test]
+fn what_is_carried_as_it_is_ends_as_the_service_ends_it() {
+    for closes in [true, false] {
+        let mut stage = Stage::at("v1/other", settings(), "model=x");
+        let leg = stage.open();
+        stage.audio(100);
+        stage.sent(leg);
+        stage.say(leg, "answer");
+        if closes {
+            stage.session.finish(stage.now);
+        }
+        stage.end(leg, LegEnd::Clean);
+        assert_eq!(stage.session.outcome(), Outcome::Clean);
+    }
+    let mut stage = Stage::at("v1/other", settings(), "model=x");
+    let leg = stage.open();
+    stage.audio(100);
+    stage.sent(leg);
+    stage.end(leg, LegEnd::Clean);
+    let failure = failure(&mut stage);
+    assert_eq!(failure.cause, FailureCause::NotResumable(LegEnd::Clean));
+}
+
+#[test]
+fn a_frame_of_no_bytes_is_nothing() {
+    for path in [
+        "v1/listen",
+        "v2/listen",
+        "v1/speak",
+        "v1/agent/converse",
+        "v1/other",
+    ] {
+        let mut stage = Stage::at(path, settings(), QUERY);
+        let leg = stage.open();
+        assert_eq!(stage.try_audio(0), Ok(()), "{path}");
+        assert_eq!(stage.sent(leg), [""; 0], "{path}");
+    }
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(500);
+    stage.audio(0);
+    stage.text(KEEPALIVE);
+    stage.audio(0);
+    stage.audio(500);
+    assert_eq!(stage.sent(leg), ["500", KEEPALIVE, "500"]);
+    stage.text("");
+    assert_eq!(stage.sent(leg), [""], "an empty text is a message");
+    stage.text(CLOSE);
+    assert_eq!(stage.try_audio(0), Ok(()), "nothing follows the end");
+    assert_eq!(stage.sent(leg), [CLOSE]);
+    stage.results(leg, 0.0, 1.0, &[]);
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.try_audio(0), Err(PushError::Closed));
+    // Nor does it hide what the application said last.
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.text(KEEPALIVE);
+    stage.audio(0);
+    stage.sent(leg);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), [KEEPALIVE]);
+}

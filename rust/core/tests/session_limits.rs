@@ -342,3 +342,93 @@ fn keepalives_are_made_when_asked_for() {
         "a session that is kept alive has no silent end"
     );
 }
+
+#[test]
+fn a_file_waits_whatever_the_size_of_its_pieces() {
+    let limit = 8_000;
+    for pieces in [
+        vec![30_000],
+        vec![30_000, 100, 100, 100],
+        vec![30_000, 30_000, 30_000],
+        vec![100, 30_000, 100],
+        vec![5_000, 5_000, 5_000, 5_000],
+        vec![8_000, 8_000],
+    ] {
+        let mut stage = limited(limit);
+        let leg = stage.open();
+        let (mut sent, mut final_until) = (0, 0);
+        for piece in &pieces {
+            // Finals come two seconds behind what was sent; a file takes what time it takes.
+            while !stage.session.is_writable(stage.now) {
+                assert!(final_until < sent, "it waits for nothing: {pieces:?}");
+                let until = (final_until + 1000).min(sent);
+                let (start, length) = (final_until as f64, (until - final_until) as f64);
+                stage.results(leg, start / 1e3, length / 1e3, &[]);
+                final_until = until;
+                stage.pass(0.01);
+            }
+            stage.audio(*piece);
+            sent += piece;
+            stage.sent(leg);
+            stage.pass(0.01);
+        }
+        assert_eq!(stage.session.stats().bytes_evicted, 0, "{pieces:?}");
+        stage.end(leg, RESET);
+        let leg = stage.open();
+        let again = stage.sent(leg);
+        let again: usize = again
+            .iter()
+            .map(|bytes| bytes.parse::<usize>().unwrap())
+            .sum();
+        assert_eq!(again, sent - final_until, "{pieces:?}");
+        assert_eq!(stage.session.stats().bytes_lost, 0, "{pieces:?}");
+    }
+}
+
+#[test]
+fn a_live_frame_over_the_limit_by_itself_is_kept() {
+    let mut stage = limited(8_000);
+    let leg = stage.open();
+    for _ in 0..5 {
+        stage.audio(30_000);
+        stage.sent(leg);
+        stage.say(leg, r#"{"type":"Future"}"#);
+        stage.pass(29.5);
+        assert!(
+            stage.session.is_writable(stage.now),
+            "what is live does not wait"
+        );
+        let stats = stage.session.stats();
+        assert_eq!(stats.journal_bytes, 30_000, "the one before makes room");
+        stage.say(leg, r#"{"type":"Future"}"#);
+        stage.pass(0.5);
+    }
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["30000"]);
+    assert_eq!(stage.session.stats().bytes_lost, 120_000);
+}
+
+#[test]
+fn other_audio_in_one_frame_is_kept_whatever_its_size() {
+    for pieces in [vec![10_000], vec![500, 10_000], vec![10_000, 500, 1500]] {
+        let settings = Settings {
+            max_replay_buffer_bytes: 2500,
+            ..settings()
+        };
+        let mut stage = Stage::with(settings, "model=nova-3");
+        let leg = stage.open();
+        for piece in &pieces {
+            stage.audio(*piece);
+        }
+        let sent = stage.sent(leg);
+        assert!(stage.notices().is_empty(), "{pieces:?}");
+        stage.end(leg, RESET);
+        let leg = stage.open();
+        assert_eq!(stage.sent(leg), sent);
+        stage.audio(3000);
+        stage.sent(leg);
+        let warned = |notice: &Notice| *notice == Notice::NotResumable { limit: 2500 };
+        assert!(stage.notices().iter().any(warned), "{pieces:?}");
+    }
+}

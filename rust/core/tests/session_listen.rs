@@ -4,7 +4,7 @@
 mod stage;
 
 use dgsm_core::frame::Frame;
-use dgsm_core::session::SendStep;
+use dgsm_core::session::{LegEnd, LegId, Level, Notice, Outcome, SendStep};
 use serde_json::json;
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, results, settings};
 
@@ -388,5 +388,289 @@ fn nothing_from_the_service_is_a_panic() {
         stage.end(leg, RESET);
         let leg = stage.open();
         stage.sent(leg);
+    }
+}
+
+/// A WAV file's header: one channel, 1000 bytes a second.
+fn wav(data: u32) -> Vec<u8> {
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + data).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x07\0\x01\0\xe8\x03\0\0\xe8\x03\0\0\x01\0\x08\0data");
+    bytes.extend(data.to_le_bytes());
+    bytes
+}
+
+fn push(stage: &mut Stage, bytes: Vec<u8>) {
+    let frame = Frame::Binary(bytes.into());
+    stage.session.push(stage.now, frame).unwrap();
+}
+
+/// What a leg gets first, in whole.
+fn first_frame(stage: &mut Stage, leg: LegId) -> Vec<u8> {
+    match stage.session.poll_send(stage.now, leg) {
+        SendStep::Frame(frame) => frame.bytes().to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_header_that_was_written_too_early_loses_nothing() {
+    for declared in [1_u32, 20, 999, 1000, 2500] {
+        for whole in [true, false] {
+            let mut stage = Stage::with(settings(), "model=nova-3");
+            let leg = stage.open();
+            let header = wav(declared);
+            if whole {
+                push(&mut stage, [header, vec![b'a'; 1000]].concat());
+            } else {
+                let (one, two) = header.split_at(17);
+                push(&mut stage, one.to_vec());
+                push(&mut stage, two.to_vec());
+                push(&mut stage, vec![b'a'; 1000]);
+            }
+            for _ in 0..4 {
+                stage.audio(1000);
+            }
+            stage.sent(leg);
+            stage.results(leg, 0.0, 2.75, &[("one", 2.0, 2.5)]);
+            stage.end(leg, RESET);
+            let leg = stage.open();
+            let head = first_frame(&mut stage, leg);
+            let sizes = [&head[4..8], &head[40..44]];
+            assert_eq!(sizes, [[0xFF; 4]; 2], "how much follows is not known");
+            assert_eq!(stage.sent(leg), ["250", "1000", "1000"]);
+            stage.results(leg, 0.0, 0.25, &[("two", 0.0, 0.25)]);
+            // Not everything: in order or not, this is no end.
+            stage.text(CLOSE);
+            stage.sent(leg);
+            stage.end(leg, LegEnd::Clean);
+            let leg = stage.open();
+            assert_eq!(stage.sent(leg)[1..], ["1000", "1000", CLOSE]);
+            stage.results(leg, 0.0, 2.0, &[("three", 1.0, 2.0)]);
+            stage.end(leg, LegEnd::Clean);
+            assert_eq!(
+                stage.read_results(),
+                [
+                    (0.0, 2.75, "one".into()),
+                    (2.75, 3.0, "two".into()),
+                    (3.0, 5.0, "three".into())
+                ]
+            );
+            let stats = stage.session.stats();
+            assert_eq!((stats.bytes_lost, stats.legs), (0, 3));
+            assert!((stats.seconds_acknowledged - 5.0).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_file_s_audio_is_no_audio_unless_it_is_heard() {
+    let mut stage = Stage::with(settings(), "model=nova-3");
+    let leg = stage.open();
+    push(&mut stage, [wav(1000), vec![b'a'; 1000]].concat());
+    push(&mut stage, b"LIST\x08\0\0\0INFOabcd".to_vec());
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.5, &[]);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    let head = first_frame(&mut stage, leg);
+    assert_eq!(head, wav(500));
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.5, &[]);
+    stage.end(leg, RESET);
+    assert_eq!(
+        stage.session.outcome(),
+        Outcome::Clean,
+        "all of it is final"
+    );
+}
+
+#[test]
+fn a_finalize_behind_a_declared_end_keeps_its_place() {
+    let mut stage = Stage::with(settings(), "model=nova-3");
+    let leg = stage.open();
+    push(&mut stage, [wav(100), vec![b'a'; 2000]].concat());
+    stage.text(FINALIZE);
+    stage.audio(500);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 1.0, &[]);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg)[1..], ["1000", FINALIZE, "500"]);
+}
+
+fn beyond(notices: &[Notice]) -> Vec<String> {
+    let warnings = notices
+        .iter()
+        .filter(|notice| notice.level() == Level::Warning);
+    warnings.map(ToString::to_string).collect()
+}
+
+#[test]
+fn no_claim_reaches_beyond_what_was_sent() {
+    // One bad message on a leg, the first or a later one; everything after it is right.
+    for later in [false, true] {
+        for (start, duration) in [(0.0, 61.0), (0.0, 3.2), (60.0, 1.0), (0.0, 8e9)] {
+            let mut stage = Stage::new();
+            let mut leg = stage.open();
+            if later {
+                stage.audio(500);
+                stage.sent(leg);
+                stage.results(leg, 0.0, 0.5, &[("zero", 0.0, 0.5)]);
+                stage.end(leg, RESET);
+                leg = stage.open();
+                stage.read();
+            }
+            let base = if later { 0.5 } else { 0.0 };
+            stage.audio(3000);
+            stage.sent(leg);
+            stage.results(leg, start, duration, &[("one", start + 0.1, start + 1.0)]);
+            stage.results(leg, 1.0, 1.0, &[("two", 1.0, 2.0)]);
+            stage.end(leg, RESET);
+            let leg = stage.open();
+            assert_eq!(stage.sent(leg), ["1000"], "{start} {duration}");
+            stage.results(leg, 0.0, 1.0, &[("three", 0.0, 1.0)]);
+            stage.end(leg, LegEnd::Clean);
+            let told = stage.read_results();
+            let said: Vec<&str> = told.iter().map(|(.., said)| said.as_str()).collect();
+            assert_eq!(said, ["one", "two", "three"]);
+            assert!(
+                told.iter()
+                    .all(|(start, end, _)| *start <= *end && *end <= base + 3.0)
+            );
+            assert_eq!(
+                told[1..],
+                [
+                    (base + 1.0, base + 2.0, "two".into()),
+                    (base + 2.0, base + 3.0, "three".into()),
+                ]
+            );
+            let warned = beyond(&stage.notices());
+            assert_eq!(warned.len(), 1, "{warned:?}");
+            assert!(warned[0].contains("was sent"), "{warned:?}");
+            let stats = stage.session.stats();
+            assert_eq!(stats.bytes_lost, 0);
+            assert!(stats.seconds_acknowledged <= stats.seconds_sent);
+        }
+    }
+}
+
+#[test]
+fn claims_of_utterances_beyond_what_was_sent_close_nothing() {
+    let query = format!("{QUERY}&utterance_end_ms=1000&vad_events=true");
+    let mut stage = Stage::with(settings(), &query);
+    let leg = stage.open();
+    stage.audio(3000);
+    stage.sent(leg);
+    stage.say(
+        leg,
+        r#"{"type":"SpeechStarted","channel":[0,1],"timestamp":60.5}"#,
+    );
+    stage.say(
+        leg,
+        r#"{"type":"UtteranceEnd","channel":[0,1],"last_word_end":61.5}"#,
+    );
+    let told = stage.read();
+    assert_eq!(
+        (&told[0]["timestamp"], &told[1]["last_word_end"]),
+        (&3.0.into(), &3.0.into())
+    );
+    stage.results(leg, 0.0, 1.0, &[]);
+    stage.end(leg, RESET);
+    let leg = stage.open();
+    stage.sent(leg);
+    stage.read();
+    stage.say(
+        leg,
+        r#"{"type":"SpeechStarted","channel":[0,1],"timestamp":0.5}"#,
+    );
+    stage.results(leg, 0.0, 1.0, &[("one", 0.5, 1.0)]);
+    stage.say(
+        leg,
+        r#"{"type":"UtteranceEnd","channel":[0,1],"last_word_end":1.0}"#,
+    );
+    let told = stage.read();
+    assert_eq!(
+        (&told[0]["timestamp"], &told[2]["last_word_end"]),
+        (&1.5.into(), &2.0.into())
+    );
+    assert_eq!(beyond(&stage.notices()).len(), 1);
+}
+
+#[test]
+fn numbers_that_are_none_change_nothing() {
+    for (start, duration) in [
+        ("1e300", "1.0"),
+        ("0.0", "1e300"),
+        ("-1e300", "1.0"),
+        ("null", "1.0"),
+        ("\"0\"", "1.0"),
+        ("NaN", "1.0"),
+        ("0.0", "-5.0"),
+        ("-5.0", "1.0"),
+        ("[]", "{}"),
+    ] {
+        let mut stage = Stage::new();
+        let leg = stage.open();
+        stage.audio(2000);
+        stage.sent(leg);
+        stage.say(
+            leg,
+            &format!(r#"{{"type":"Results","channel_index":[0,1],"start":{start},"duration":{duration},"is_final":true,"channel":{{"alternatives":[]}}}}"#),
+        );
+        stage.say(
+            leg,
+            &format!(r#"{{"type":"SpeechStarted","channel":[0,1],"timestamp":{start}}}"#),
+        );
+        stage.say(
+            leg,
+            &format!(r#"{{"type":"UtteranceEnd","channel":[0,1],"last_word_end":{start}}}"#),
+        );
+        stage.say(
+            leg,
+            &format!(r#"{{"type":"Metadata","duration":{duration}}}"#),
+        );
+        stage.read_texts();
+        stage.results(leg, 0.0, 1.0, &[("one", 0.0, 1.0)]);
+        stage.end(leg, RESET);
+        let leg = stage.open();
+        assert_eq!(stage.sent(leg), ["1000"], "{start} {duration}");
+        stage.results(leg, 0.0, 1.0, &[("two", 0.0, 1.0)]);
+        let said = stage.read_results();
+        assert_eq!(said, [(0.0, 1.0, "one".into()), (1.0, 2.0, "two".into())]);
+    }
+}
+
+#[test]
+fn channels_that_the_audio_has_not_are_not_waited_for() {
+    let stereo = "encoding=mulaw&sample_rate=500&channels=2&multichannel=true";
+    let mixed = "encoding=mulaw&sample_rate=500&channels=2";
+    for (query, real) in [(QUERY, 1), (stereo, 2), (mixed, 1)] {
+        for false_claim in ["[0,256]", "[3,255]", "[200,256]", "[2,3]"] {
+            let mut stage = Stage::with(settings(), query);
+            let leg = stage.open();
+            stage.audio(2000);
+            stage.text(FINALIZE);
+            stage.sent(leg);
+            for kind in ["SpeechStarted", "UtteranceEnd"] {
+                stage.say(leg, &format!(r#"{{"type":"{kind}","channel":{false_claim},"timestamp":0.25,"last_word_end":0.25}}"#));
+            }
+            let claim = stage::results(0.0, 0.25, &[], true, "");
+            stage.say(leg, &claim.replace("[0,1]", false_claim));
+            assert_eq!(stage.read().len(), 3, "whatever it is, it is passed on");
+            for channel in 0..real {
+                let whole = stage::results(0.0, 2.0, &[], true, r#","from_finalize":true"#);
+                stage.say(leg, &whole.replace("[0,1]", &format!("[{channel},{real}]")));
+            }
+            assert_eq!(
+                stage.session.stats().bytes_acknowledged,
+                2000,
+                "{query} {false_claim}"
+            );
+            stage.end(leg, RESET);
+            let leg = stage.open();
+            assert_eq!(stage.sent(leg), [""; 0], "Finalize has its answers");
+        }
     }
 }
