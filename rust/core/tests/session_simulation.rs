@@ -10,7 +10,7 @@ use std::time::Duration;
 use dgsm_core::session::Settings;
 use proptest::prelude::*;
 use simulation::nova::{Habits, Wrapping};
-use simulation::{Fault, FaultKind, Plan, play};
+use simulation::{CloseFault, CloseKind, Fault, FaultKind, Plan, play};
 
 fn habits() -> impl Strategy<Value = Habits> {
     (
@@ -20,6 +20,7 @@ fn habits() -> impl Strategy<Value = Habits> {
             4 => Just(Wrapping::Raw),
             1 => Just(Wrapping::Wav { sized: true }),
             1 => Just(Wrapping::Wav { sized: false }),
+            1 => Just(Wrapping::EarlyWav),
             1 => Just(Wrapping::Ogg),
         ],
         prop::collection::vec(1..8_u64, 1..5),
@@ -74,6 +75,24 @@ fn fault() -> impl Strategy<Value = Fault> {
         })
 }
 
+fn close_fault() -> impl Strategy<Value = CloseFault> {
+    let kind = prop_oneof![
+        Just(CloseKind::Reset),
+        Just(CloseKind::EarlyEnd),
+        Just(CloseKind::Normal),
+    ];
+    (0..3_usize, kind).prop_map(|(said, kind)| CloseFault { said, kind })
+}
+
+/// None; some; or the same one again and again.
+fn close_faults() -> impl Strategy<Value = Vec<CloseFault>> {
+    prop_oneof![
+        3 => Just(vec![]),
+        1 => prop::collection::vec(close_fault(), 0..8),
+        1 => (close_fault(), 1..=8_usize).prop_map(|(fault, times)| vec![fault; times]),
+    ]
+}
+
 fn settings() -> impl Strategy<Value = Settings> {
     (
         prop_oneof![3 => Just(None), 1 => (100..800_u64).prop_map(Some)],
@@ -109,7 +128,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         ),
         (any::<bool>(), prop::collection::vec(fault(), 0..8)),
         (
-            prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..3_usize, 0..3)],
+            close_faults(),
             prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..120_u64, 0..4)],
         ),
         (0..6_u64, 0..10_u32, settings(), any::<bool>(), any::<u64>()),
@@ -135,6 +154,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     // A model's own errors are retried three times at most without progress.
                     faults: at_most_three_model_errors(faults),
                     close_faults,
+                    lies: Vec::new(),
                     finalizes,
                     delay,
                     opening,
@@ -194,6 +214,27 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(1000),
+        failure_persistence: None,
+        max_shrink_iters: 1000,
+        ..ProptestConfig::default()
+    })]
+
+    /// What the service claims to have heard and cannot have heard takes nothing from the rest.
+    #[test]
+    fn false_claims_lose_no_word(
+        mut plan in plan(),
+        lies in prop::collection::vec(0..40_usize, 1..4),
+    ) {
+        prop_assume!(plan.habits.wrapping != Wrapping::Ogg);
+        plan.settings.max_replay_buffer_bytes = 8 << 20;
+        plan.lies = lies;
+        play(&plan).check_words(&plan);
+    }
+}
+
 /// A plan in which nothing goes wrong.
 fn plain() -> Plan {
     Plan {
@@ -214,6 +255,7 @@ fn plain() -> Plan {
         live: false,
         faults: Vec::new(),
         close_faults: Vec::new(),
+        lies: Vec::new(),
         finalizes: Vec::new(),
         delay: 0,
         opening: 0,
@@ -238,6 +280,12 @@ fn fault_after(kind: FaultKind, after_words: u64) -> Fault {
         open_failures: 0,
     }
 }
+
+/// The leg is reset before it says anything to CloseStream.
+const CUT_SHORT: CloseFault = CloseFault {
+    said: 0,
+    kind: CloseKind::Reset,
+};
 
 fn check(plan: &Plan) {
     play(plan).check(plan);
@@ -360,7 +408,7 @@ fn speech_starts_on_channels_without_a_result() {
     plan.habits.windows = vec![4];
     plan.habits.lateness = [0, 6];
     plan.words = 1;
-    plan.close_faults = vec![0];
+    plan.close_faults = vec![CUT_SHORT];
     check(&plan);
 }
 
@@ -447,7 +495,7 @@ fn speech_that_starts_while_another_leg_takes_over_starts_once() {
     plan.words = 41;
     plan.live = true;
     plan.faults = vec![fault_after(FaultKind::Draining, 37)];
-    plan.close_faults = vec![0, 0];
+    plan.close_faults = vec![CUT_SHORT; 2];
     plan.delay = 4;
     plan.opening = 1;
     check(&plan);

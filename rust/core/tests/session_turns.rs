@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
-use dgsm_core::session::{LegEnd, LegId, SendStep, Settings, Step};
+use dgsm_core::session::{LegEnd, LegId, Level, SendStep, Settings, Step};
 use serde_json::{Value, json};
 use stage::{CLOSE, KEEPALIVE, QUERY, RESET, Stage, settings};
 
@@ -441,5 +441,106 @@ fn of_audio_without_a_clock_an_end_that_comes_too_soon_is_none() {
     match stage.step() {
         Step::Failed(failure) => assert_eq!(failure.unacked_bytes, 1000),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn no_window_reaches_beyond_what_was_sent() {
+    // A bogus end of a turn takes nothing from the next one.
+    for timed in [true, false] {
+        for (event, bogus) in [("EndOfTurn", 61.0), ("Update", 61.0), ("EndOfTurn", 8e9)] {
+            let mut stage = flux();
+            let first = stage.open();
+            stage.audio(8000);
+            stage.sent(first);
+            let timed = |message: String| {
+                let untimed = r#""word":"a""#;
+                let times = r#""word":"a","start":0.5,"end":1.0"#;
+                if timed {
+                    message.replace(untimed, times)
+                } else {
+                    message
+                }
+            };
+            stage.say(first, &timed(turn(0, "StartOfTurn", 0, (0.0, 1.0), "a")));
+            stage.say(first, &timed(turn(1, event, 0, (0.0, bogus), "a")));
+            if event == "Update" {
+                stage.say(first, &timed(turn(2, "EndOfTurn", 0, (0.0, 1.5), "a")));
+            }
+            let told = stage.read();
+            for message in &told {
+                let end = message["audio_window_end"].as_f64().unwrap();
+                assert!(end <= 8.0, "{message}");
+            }
+            let ended = told.last().unwrap()["audio_window_end"].as_f64().unwrap();
+            assert!((1.0..=1.5).contains(&ended), "{ended}");
+            let second = reset(&mut stage, first);
+            assert_eq!(stage.sent(second), [((8.0 - ended) * 1e3).to_string()]);
+            stage.say(second, &turn(0, "StartOfTurn", 0, (0.5, 1.0), "b"));
+            stage.say(second, &turn(1, "EndOfTurn", 0, (0.5, 3.0), "b"));
+            let told = stage.read();
+            assert_eq!(told.len(), 2);
+            assert_eq!(
+                (&told[1]["turn_index"], &told[1]["transcript"]),
+                (&1.into(), &"b".into())
+            );
+            let warned = stage.notices();
+            let warned = warned
+                .iter()
+                .filter(|notice| notice.level() == Level::Warning);
+            assert_eq!(warned.count(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_early_end_after_the_close_is_a_failure() {
+    // Windows have not come up to the audio's end.
+    let mut stage = flux();
+    stage.audio(3000);
+    stage.text(CLOSE);
+    for _ in 0..6 {
+        let leg = stage.open();
+        assert_eq!(stage.sent(leg), ["3000", CLOSE]);
+        stage.say(leg, &turn(0, "StartOfTurn", 0, (0.0, 2.7), "a"));
+        stage.end(leg, LegEnd::Clean);
+    }
+    match stage.step() {
+        Step::Failed(failure) => assert!((failure.unacked_seconds - 3.0).abs() < 1e-9),
+        other => panic!("{other:?}"),
+    }
+    // But for what is too short for one.
+    let mut stage = flux();
+    let leg = stage.open();
+    stage.audio(3000);
+    stage.text(CLOSE);
+    stage.sent(leg);
+    stage.say(leg, &turn(0, "StartOfTurn", 0, (0.0, 2.8), "a"));
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.step(), Step::Finished);
+}
+
+#[test]
+fn speech_that_is_not_all_flushed_has_no_end_in_order() {
+    const SPEAK: &str = r#"{"type":"Speak","text":"a"}"#;
+    const FLUSH: &str = r#"{"type":"Flush"}"#;
+    const END: &str = r#"{"type":"Close"}"#;
+    for path in ["v1/speak", "v2/speak"] {
+        for asked in [&[SPEAK, FLUSH, END][..], &[SPEAK, END]] {
+            let mut stage = Stage::at(path, settings(), "encoding=linear16&sample_rate=8000");
+            for message in asked {
+                stage.text(message);
+            }
+            for _ in 0..6 {
+                let leg = stage.open();
+                assert_eq!(stage.sent(leg), asked, "{path}");
+                stage.say(leg, r#"{"type":"Metadata"}"#);
+                stage.end(leg, LegEnd::Clean);
+            }
+            match stage.step() {
+                Step::Failed(failure) => assert_eq!(failure.attempts, 6),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
     }
 }

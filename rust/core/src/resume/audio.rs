@@ -183,10 +183,18 @@ impl Audio {
         }
     }
 
-    /// The first block that starts at or after a position.
+    /// Whole blocks before a position, whatever a header declares.
+    #[must_use]
+    pub fn blocks_at(&self, byte: u64) -> u64 {
+        let bytes = byte.saturating_sub(self.header_bytes());
+        self.layout()
+            .map_or(0, |layout| bytes / layout.block_bytes())
+    }
+
+    /// The first block that starts at or after a position, whatever a header declares.
     #[must_use]
     pub fn block_from(&self, byte: u64) -> u64 {
-        let block = self.blocks_before(byte);
+        let block = self.blocks_at(byte);
         if self.position(block) < byte {
             block + 1
         } else {
@@ -213,10 +221,8 @@ impl Audio {
     /// How much time the bytes before a position would be, whatever a header declares.
     #[must_use]
     pub fn micros_at(&self, byte: u64) -> i64 {
-        self.layout().map_or(0, |layout| {
-            let bytes = byte.saturating_sub(self.header_bytes());
-            layout.micros(bytes / layout.block_bytes())
-        })
+        self.layout()
+            .map_or(0, |layout| layout.micros(self.blocks_at(byte)))
     }
 
     /// What a leg that starts at this block has to get first: the WAV header, its sizes reduced by

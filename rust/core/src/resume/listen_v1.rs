@@ -135,13 +135,15 @@ impl ListenV1 {
         // the middle of a frame.
         let sent = self
             .audio
-            .blocks_before(journal.sent())
+            .blocks_at(journal.sent())
             .max(layout.block_at(self.base));
         let cut = layout.block_at(self.finalised()).min(sent);
         let kept = self.audio.block_from(journal.first().min(journal.sent()));
         let start = if kept > 0 { cut.max(kept) } else { cut };
         leg.offset = layout.micros(start);
-        let gap = (start > cut).then(|| Gap {
+        // What follows a file's audio is not missed.
+        let missed = start > cut && cut < self.audio.blocks_before(u64::MAX);
+        let gap = missed.then(|| Gap {
             start: layout.micros(cut),
             end: leg.offset,
             bytes: self.audio.position(start) - self.audio.position(cut),

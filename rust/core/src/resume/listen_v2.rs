@@ -129,7 +129,7 @@ impl ListenV2 {
         let mut cursor = journal.cursor(0);
         let (mut gap, mut header) = (None, None);
         if let Some(layout) = self.audio.layout().filter(|_| number > 0) {
-            let sent = self.audio.blocks_before(journal.sent());
+            let sent = self.audio.blocks_at(journal.sent());
             let cut = layout.block_at(self.turns.acked()).min(sent);
             let kept = self
                 .audio
@@ -137,7 +137,8 @@ impl ListenV2 {
                 .min(sent);
             let start = if kept > 0 { cut.max(kept) } else { cut };
             leg.offset = layout.micros(start);
-            if start > cut {
+            // What follows a file's audio is not missed.
+            if start > cut && cut < self.audio.blocks_before(u64::MAX) {
                 gap = Some(Gap {
                     start: layout.micros(cut),
                     end: leg.offset,

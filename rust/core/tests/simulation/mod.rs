@@ -47,6 +47,35 @@ pub struct Fault {
     pub open_failures: u32,
 }
 
+/// How a leg fails after CloseStream, and when: it has said so many messages by then.
+#[derive(Clone, Copy, Debug)]
+pub struct CloseFault {
+    pub said: usize,
+    pub kind: CloseKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseKind {
+    Reset,
+    /// In order, as far as HTTP/2 can tell.
+    EarlyEnd,
+    /// In order, as far as the container says.
+    Normal,
+}
+
+impl CloseKind {
+    pub fn end(self) -> LegEnd {
+        match self {
+            Self::Reset => LegEnd::Reset { code: Some(2) },
+            Self::EarlyEnd => LegEnd::Clean,
+            Self::Normal => LegEnd::ModelStreamError {
+                code: "1000".into(),
+                message: String::new(),
+            },
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub habits: Habits,
@@ -58,8 +87,9 @@ pub struct Plan {
     /// At the audio's own pace, or as fast as it goes.
     pub live: bool,
     pub faults: Vec<Fault>,
-    /// After CloseStream a leg fails when it has said so many messages.
-    pub close_faults: Vec<usize>,
+    pub close_faults: Vec<CloseFault>,
+    /// Finals, counted over all legs, that claim to have heard a minute more.
+    pub lies: Vec<usize>,
     /// Words after which the application asks to finalize.
     pub finalizes: Vec<u64>,
     /// Steps that a message takes to the application's side.
@@ -99,7 +129,7 @@ impl Plan {
                 "model=sim&encoding=linear32&sample_rate={}&channels={}&multichannel=true&vad_events=true&utterance_end_ms={UTTERANCE_END_MS}",
                 habits.rate, habits.channels
             ),
-            Wrapping::Wav { .. } | Wrapping::Ogg => {
+            Wrapping::Wav { .. } | Wrapping::EarlyWav | Wrapping::Ogg => {
                 format!("model=sim&multichannel=true&utterance_end_ms={UTTERANCE_END_MS}")
             }
         }
@@ -119,16 +149,12 @@ impl Plan {
             Wrapping::Ogg => bytes.extend(OGG_MAGIC),
             Wrapping::Wav { sized } => {
                 let known = |size: u32| if sized { size } else { u32::MAX };
-                bytes.extend(b"RIFF");
-                bytes.extend(known(36 + data).to_le_bytes());
-                bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0");
-                bytes.extend((habits.channels as u16).to_le_bytes());
-                bytes.extend(habits.rate.to_le_bytes());
-                bytes.extend((habits.rate * habits.block_bytes() as u32).to_le_bytes());
-                bytes.extend((habits.block_bytes() as u16).to_le_bytes());
-                bytes.extend(32_u16.to_le_bytes());
-                bytes.extend(b"data");
-                bytes.extend(known(data).to_le_bytes());
+                self.wav_header(&mut bytes, known(36 + data), known(data));
+            }
+            // Of half a word: the header was written first.
+            Wrapping::EarlyWav => {
+                let data = (habits.word / 2 * habits.block_bytes()) as u32;
+                self.wav_header(&mut bytes, 36 + data, data);
             }
         }
         for block in 0..self.blocks() {
@@ -137,6 +163,20 @@ impl Plan {
             }
         }
         bytes
+    }
+
+    fn wav_header(&self, bytes: &mut Vec<u8>, whole: u32, data: u32) {
+        let habits = &self.habits;
+        bytes.extend(b"RIFF");
+        bytes.extend(whole.to_le_bytes());
+        bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0");
+        bytes.extend((habits.channels as u16).to_le_bytes());
+        bytes.extend(habits.rate.to_le_bytes());
+        bytes.extend((habits.rate * habits.block_bytes() as u32).to_le_bytes());
+        bytes.extend((habits.block_bytes() as u16).to_le_bytes());
+        bytes.extend(32_u16.to_le_bytes());
+        bytes.extend(b"data");
+        bytes.extend(data.to_le_bytes());
     }
 
     /// What the application sends, and when at its own pace: chunks, Finalize in its place,
@@ -193,7 +233,8 @@ struct World<'a> {
     opening: Option<u32>,
     open_failures: u32,
     faults: VecDeque<Fault>,
-    close_faults: VecDeque<usize>,
+    close_faults: VecDeque<CloseFault>,
+    finals: usize,
     /// Blocks that any leg has heard, and at the fault before.
     frontier: u64,
     fault_frontier: u64,
@@ -220,6 +261,7 @@ pub fn play(plan: &Plan) -> Run {
         open_failures: 0,
         faults: plan.faults.iter().cloned().collect(),
         close_faults: plan.close_faults.iter().copied().collect(),
+        finals: 0,
         frontier: 0,
         fault_frontier: 0,
         texts: Vec::new(),
@@ -278,7 +320,7 @@ impl World<'_> {
         let mut read = 0;
         while let Some(message) = self.session.pop() {
             let message = message.as_str().expect("Nova sends text").to_owned();
-            if id.number() == 0 {
+            if id.number() == 0 && !said.contains("\"lie\"") {
                 assert_eq!(message, said);
             }
             self.texts.push(message);
@@ -328,7 +370,15 @@ impl World<'_> {
                 SendStep::Frame(frame) => {
                     let before = line.server.frontier();
                     let replies = line.server.take(&frame);
-                    let replies = if line.muted { Vec::new() } else { replies };
+                    let mut replies = if line.muted { Vec::new() } else { replies };
+                    for reply in &mut replies {
+                        if reply.contains("\"is_final\":true") {
+                            if self.plan.lies.contains(&self.finals) {
+                                *reply = lie(reply);
+                            }
+                            self.finals += 1;
+                        }
+                    }
                     self.frontier = self.frontier.max(line.server.frontier().max(before));
                     self.answer(index, replies, arrives);
                 }
@@ -355,10 +405,11 @@ impl World<'_> {
             let fault = self
                 .close_faults
                 .front()
-                .is_some_and(|count| *count < said.len());
+                .is_some_and(|fault| fault.said < said.len());
             if fault && !line.muted {
-                said.truncate(self.close_faults.pop_front().unwrap());
-                line.ending = Some(LegEnd::Reset { code: Some(2) });
+                let fault = self.close_faults.pop_front().unwrap();
+                said.truncate(fault.said);
+                line.ending = Some(fault.kind.end());
             } else if !line.muted {
                 line.ending = Some(LegEnd::Clean);
             }
@@ -462,6 +513,15 @@ impl World<'_> {
     }
 }
 
+/// The same final, about a minute that nobody has sent.
+fn lie(text: &str) -> String {
+    let mut message: Value = serde_json::from_str(text).expect("a message is JSON");
+    let duration = message["duration"].as_f64().unwrap();
+    message["duration"] = (duration + 60.0).into();
+    message["lie"] = true.into();
+    message.to_string()
+}
+
 impl Line {
     fn send(&mut self, messages: Vec<String>, arrives: u64) {
         self.arriving
@@ -540,6 +600,43 @@ impl Run {
             .iter()
             .any(|notice| notice.level() == Level::Warning);
         assert_eq!(warned, lost > 0, "{:?}", self.notices);
+    }
+
+    /// What has to be true whatever the service claims: every word once and in order, nothing of
+    /// what was never sent, and one complaint.
+    pub fn check_words(&self, plan: &Plan) {
+        let habits = &plan.habits;
+        let total = plan.blocks() as f64 / f64::from(habits.rate);
+        for channel in 0..habits.channels {
+            let (mut words, mut reached) = (Vec::new(), 0.0_f64);
+            for message in &self.messages {
+                if message["type"] != "Results"
+                    || message["channel_index"][0] != channel
+                    || message["is_final"] != true
+                {
+                    continue;
+                }
+                let start = message["start"].as_f64().unwrap();
+                let end = start + message["duration"].as_f64().unwrap();
+                assert!(start > reached - 1.5e-6, "{start} comes before {reached}");
+                assert!(end < total + 1.5e-6, "{end} of {total}");
+                reached = end;
+                for word in message["channel"]["alternatives"][0]["words"]
+                    .as_array()
+                    .unwrap()
+                {
+                    words.push(word["word"].as_str().unwrap()[1..].parse::<u64>().unwrap());
+                }
+            }
+            let all: Vec<u64> = (0..plan.words)
+                .filter(|word| habits.is_speech(*word))
+                .collect();
+            assert_eq!(words, all);
+        }
+        assert_eq!(self.stats.bytes_lost, 0);
+        let warnings = self.notices.iter();
+        let warnings = warnings.filter(|notice| notice.level() == Level::Warning);
+        assert!(warnings.count() <= 1, "{:?}", self.notices);
     }
 
     fn check_channel(&self, plan: &Plan, channel: usize, gaps: &[Lost]) {

@@ -16,6 +16,8 @@ pub enum Wrapping {
     Wav {
         sized: bool,
     },
+    /// A WAV header that declares less than follows.
+    EarlyWav,
     /// A container that nobody knows: sent again from its start.
     Ogg,
 }
@@ -50,7 +52,7 @@ impl Habits {
     fn header(&self) -> usize {
         match self.wrapping {
             Wrapping::Raw => 0,
-            Wrapping::Wav { .. } => WAV_HEADER,
+            Wrapping::Wav { .. } | Wrapping::EarlyWav => WAV_HEADER,
             Wrapping::Ogg => OGG_MAGIC.len(),
         }
     }
@@ -186,7 +188,7 @@ impl Leg {
             }
             match self.habits.wrapping {
                 Wrapping::Raw => {}
-                Wrapping::Wav { .. } => {
+                Wrapping::Wav { .. } | Wrapping::EarlyWav => {
                     assert_eq!(&self.head[..4], b"RIFF", "a leg starts with the header");
                     assert_eq!(&self.head[36..40], b"data");
                 }
