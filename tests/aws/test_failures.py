@@ -50,6 +50,8 @@ CASES = [
     (Failure(kind="acquire_timeout"), "AcquireTimeoutError", MANY, "max_concurrency"),
     (Failure(kind="subscription_timeout"), "SubscriptionTimeoutError", MANY, "did not answer"),
     (Failure(kind="stalled"), "StalledError", MANY, "stall_timeout"),
+    (Failure(kind="close_timeout"), "StalledError", MANY, "close_timeout"),
+    (Failure(kind="early_end"), "ConnectionLostError", MANY, "ended the stream early"),
     # Throttling, in any dress.
     (answer(429), "ThrottledError", MANY, "slow down"),
     (answer(429, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),

@@ -467,6 +467,15 @@ ROWS = [
     Row(BREAK, "TCP closed without TLS's goodbye", each_time(Drop(rst=False))),
     Row(BREAK, "the stream ends early, once", once(EndEarly())),
     Row(BREAK, "the last results do not come, once", once(EndEarly(), OnMessage("CloseStream"))),
+    Row(
+        BREAK,
+        "the last results never come",
+        meeting(
+            Fault(EndEarly(), when=OnMessage("CloseStream"), times=None),
+            # No final before the end: there is no progress between one try and the next.
+            model=Watermark(window=100),
+        ),
+    ),
     Row(BREAK, "an event cut off", each_time(Malformed("truncated"))),
     Row(BREAK, "an event too large", each_time(Malformed("oversized"))),
     Row(BREAK, "an event with a wrong CRC", each_time(Malformed("wrong_crc"))),

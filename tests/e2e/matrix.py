@@ -40,7 +40,7 @@ PATTERNS = ("once", "often", "thrice")
 """How often a fault strikes: thrice is three legs in a row that get nowhere."""
 
 
-def faults_on_audio(name, pattern, *, every, most, places, ends_once):
+def faults_on_audio(name, pattern, *, every, most, places):
     """The faults of a row whose input is counted chunks of audio.
 
     Args:
@@ -49,7 +49,6 @@ def faults_on_audio(name, pattern, *, every, most, places, ends_once):
         every: Chunks not heard before, after which a stream breaks.
         most: Chunks of the longest session.
         places: When a fault strikes that only some sessions have a place for.
-        ends_once: Places where a clean end twice without progress would be the end, with a warning.
     """
     if name in REFUSALS:
         if pattern == "often":
@@ -63,7 +62,6 @@ def faults_on_audio(name, pattern, *, every, most, places, ends_once):
     if name in places:
         action = Reset() if pattern != "often" else EndEarly()
         times = {"once": 1, "thrice": 3, "often": 2}[pattern]
-        times = 1 if name in ends_once and pattern == "often" else times
         return [Fault(action, when=places[name], times=times)]
     action = BREAKS[name]
     if pattern == "once":

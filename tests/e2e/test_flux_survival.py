@@ -38,10 +38,7 @@ KINDS = [audio.name for audio in AUDIO]
 
 
 def faults_for(name, pattern):
-    ends_once = PLACES.keys() - {"during-rollover"}
-    return faults_on_audio(
-        name, pattern, every=EVERY, most=LONG, places=PLACES, ends_once=ends_once
-    )
+    return faults_on_audio(name, pattern, every=EVERY, most=LONG, places=PLACES)
 
 
 def configure(threshold):

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+from deepgram_sagemaker.errors import RetriesExhaustedError
 from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import (
     AfterAudio,
@@ -28,7 +29,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
     Split,
 )
-from e2e.survival import AUDIO, MICROSECOND, STEREO, assert_complete, converse
+from e2e.survival import AUDIO, MICROSECOND, OGG, STEREO, assert_complete, converse
 
 SCHEDULES = 104
 AT_ONCE = 16
@@ -78,20 +79,13 @@ def trigger(draw, chunks):
 
 
 def schedule(draw, chunks):
-    """One to five things that go wrong, each at most twice."""
-    ends = 0
+    """One to five things that go wrong, each up to eight times."""
     for _ in range(draw.randint(1, 5)):
         if draw.random() < 0.2:
             yield Fault(draw.choice(ANSWERS), legs=draw.randint(1, 4))
             continue
         action, when = draw.choice(ACTIONS), trigger(draw, chunks)
-        times = draw.randint(1, 2)
-        if isinstance(action, EndEarly):
-            # Ended cleanly twice after CloseStream, a session takes the service at its word.
-            times, ends = 1, ends + 1
-            if ends > 1:
-                continue
-        yield Fault(action, when=when, times=times)
+        yield Fault(action, when=when, times=draw.choice([1, 1, 2, 2, 4, 8]))
 
 
 async def one(seed):
@@ -124,6 +118,10 @@ async def one(seed):
             middle=(lambda c: c.send_finalize()) if draw.random() < 0.3 else None,
         )
         try:
+            if heard.errors:
+                # More went wrong in a row than anybody bears: then it is said what is missing.
+                assert_broken_off(heard, audio, chunks)
+                return endpoint.stats.faults, heard
             reached = assert_complete(heard, audio, chunks)
             # When the last leg breaks after the last final there is nothing left to resume for.
             for metadata in heard.metadata:
@@ -135,6 +133,17 @@ async def one(seed):
             error.add_note(f"seed {seed}: {audio.name}, {chunks} chunks, {model}, {faults}, {age=}")
             raise
         return endpoint.stats.faults, heard
+
+
+def assert_broken_off(heard, audio, chunks):
+    """One error, about what is missing; what came before it is in order, once."""
+    (error,) = heard.errors
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.seconds_unacknowledged > 0 or audio is OGG
+    for words in heard.words.values():
+        assert words == list(range(len(words)))
+        # Of audio without a clock nobody knows that it was all.
+        assert len(words) < chunks or audio is OGG or audio is STEREO
 
 
 @pytest.mark.patience(120)
@@ -167,4 +176,5 @@ async def test_nothing_is_lost_whatever_goes_wrong(first):
     stats = [heard.stats for _, heard in outcomes]
     assert sum(sum(each.resets.values()) for each in stats) >= SCHEDULES * 0.7
     assert sum(each.rollovers for each in stats) >= 20
-    assert sum(len(heard.metadata) for _, heard in outcomes) >= SCHEDULES * 0.9
+    assert sum(len(heard.metadata) for _, heard in outcomes) >= SCHEDULES * 0.8
+    assert sum(bool(heard.errors) for _, heard in outcomes) <= SCHEDULES * 0.1

@@ -38,10 +38,7 @@ LATENESS = {
 
 
 def faults_for(name, pattern):
-    ends_once = ("after-close",)
-    return faults_on_audio(
-        name, pattern, every=EVERY, most=LONG, places=PLACES, ends_once=ends_once
-    )
+    return faults_on_audio(name, pattern, every=EVERY, most=LONG, places=PLACES)
 
 
 # Seconds between chunks, where it matters that time passes: a rollover takes some, a clean end

@@ -57,7 +57,8 @@ class Failure:
         kind: Where it failed: `dns`, `connect`, `connect_timeout`, `tls`, `tls_verify`, `proxy`,
             `http2`, `acquire_timeout`, `subscription_timeout`, `refused_stream`, `goaway`,
             `reset`, `dropped`, `http_status`, `protocol`, `closed`, or, in an open stream,
-            `model_stream_error`, `internal_stream_failure`, `exception`, `stalled`.
+            `model_stream_error`, `internal_stream_failure`, `exception`, `stalled`,
+            `close_timeout`, `early_end`.
         detail: What the transport has to say of it, for people; no secret and no payload.
         status: The HTTP status, where there was an answer.
         headers: The answer's headers, by lower-case name.
@@ -185,6 +186,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("stalled", StalledError, MANY,
          "nothing came from the service for stall_timeout, with audio waiting for its results. "
          "{said}"),
+    Rule("close_timeout", StalledError, MANY,
+         "the service did not end the stream within close_timeout."),
+    Rule("early_end", ConnectionLostError, MANY,
+         "the service ended the stream early, in order, before everything that was sent had its "
+         "answer."),
 
     # Throttling, in any dress.
     Rule("answer", ServiceUnavailableError, MANY,
