@@ -94,6 +94,8 @@ pub(super) struct Leg {
     pub(super) replays: bool,
     /// Standbys that failed before it.
     pub(super) failed_before: u32,
+    /// It lived on after what it called an error, and the log has that.
+    pub(super) complained: bool,
 }
 
 impl Leg {
@@ -113,6 +115,7 @@ impl Leg {
             rollover_at: None,
             replays: false,
             failed_before: 0,
+            complained: false,
         }
     }
 
