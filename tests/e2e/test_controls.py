@@ -9,6 +9,7 @@ from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import Fault, OnMessage, Reset
 from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from e2e import flux, survival
 from e2e.matrix import impatient
 from e2e.survival import LINEAR16
@@ -27,7 +28,6 @@ async def test_control_in_bytes_is_control(as_bytes):
         factory = SageMakerTransportFactory(config=endpoint.config())
         transport = factory(LISTEN, {})
         await transport.send(chunk(0, 640))
-        await transport.send(as_bytes(b'{"type":"KeepAlive"}'))
         await transport.send(chunk(1, 640))
         await transport.send(as_bytes(b'{"type":"Finalize"}'))
         # The beginning of a message is none, and one of another product is none either.
@@ -36,7 +36,7 @@ async def test_control_in_bytes_is_control(as_bytes):
         messages = [json.loads(message) async for message in transport]
         await transport.close()
         (leg,) = endpoint.legs
-    assert leg.controls == ("KeepAlive", "Finalize", "CloseStream")
+    assert leg.controls == ("Finalize", "CloseStream")
     assert messages[-1]["type"] == "Metadata"
     assert factory.stats.bytes_sent == 1280 + 14
     assert factory.stats.resets == {}
@@ -52,7 +52,7 @@ def configure(threshold):
 async def test_a_flux_that_takes_no_message_keeps_its_conversation(model, caplog):
     chunks = 220
     at = {70: configure(0.8), 120: lambda connection: connection.send_force_end_turn()}
-    own = flux.WatermarkFlux(turn=flux.TURN, strict=True) if model == "own" else None
+    own = WatermarkFlux(turn=flux.TURN, strict=True) if model == "own" else None
     options = {"model": own} if own else {"strict_flux": True}
     async with LocalEndpoint(**options) as endpoint:
         told = await flux.converse(impatient(endpoint), LINEAR16, chunks, at=at)
@@ -75,7 +75,7 @@ async def test_a_flux_that_takes_no_message_keeps_its_conversation(model, caplog
 async def test_a_message_that_breaks_every_leg_is_left_out_in_the_end(caplog):
     fault = Fault(Reset(), when=OnMessage("Configure"), times=None)
     at = {70: configure(0.8)}
-    model = flux.WatermarkFlux(turn=flux.TURN)
+    model = WatermarkFlux(turn=flux.TURN)
     async with LocalEndpoint(model=model, faults=[fault]) as endpoint:
         config = impatient(endpoint, max_retries=3)
         told = await flux.converse(config, LINEAR16, 220, at=at)
@@ -92,13 +92,11 @@ async def test_a_mistyped_message_on_v1_listen_costs_nothing_else(caplog):
     async def mistype(connection):
         await connection._websocket.send('{"type":"Finalise"}')
 
-    errors = []
     async with LocalEndpoint() as endpoint:
         heard = await survival.converse(
             impatient(endpoint), LINEAR16, 60, middle=mistype, pace=0.002
         )
     survival.assert_whole(heard, LINEAR16, 60)
-    assert errors == []
     assert any("a message of unknown type" in line for line in warnings(caplog))
 
 
