@@ -575,3 +575,81 @@ fn an_agent_goes_on_without_an_update_but_not_without_its_settings() {
     stage.end(leg, fatal());
     assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
 }
+
+#[test]
+fn a_close_without_a_word_costs_one_leg_more_however_much_is_pending() {
+    let fatal = || LegEnd::ModelStreamError {
+        code: "1008".into(),
+        message: "DATA-0000: cannot decode".into(),
+    };
+    let mut stage = Stage::new();
+    let leg = stage.open();
+    stage.audio(100);
+    for _ in 0..50 {
+        stage.text(FINALIZE);
+    }
+    stage.sent(leg);
+    stage.end(leg, fatal());
+    let leg = stage.open();
+    assert_eq!(stage.sent(leg), ["100"]);
+    stage.end(leg, fatal());
+    assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
+}
+
+#[test]
+fn a_service_that_cannot_read_anything_is_not_asked_message_by_message_for_ever() {
+    let mut stage = Stage::new();
+    stage.audio(100);
+    for _ in 0..50 {
+        stage.text(FINALIZE);
+    }
+    let mut legs = 0;
+    loop {
+        let leg = stage.open();
+        legs += 1;
+        if stage.sent(leg).len() == 1 {
+            break;
+        }
+        stage.say(leg, UNPARSABLE);
+        stage.end(leg, RESET);
+    }
+    assert_eq!(legs, 10);
+}
+
+#[test]
+fn settings_that_are_refused_are_not_another_message_s_fault() {
+    let mut stage = Stage::at("v1/agent/converse", settings(), "");
+    let leg = stage.open();
+    stage.text(r#"{"type":"Settings","agent":{}}"#);
+    stage.text(r#"{"type":"UpdatePrompt","prompt":"x"}"#);
+    stage.sent(leg);
+    stage.say(leg, r#"{"type":"Welcome"}"#);
+    stage.say(
+        leg,
+        r#"{"type":"Error","code":"INVALID_SETTINGS","description":"no"}"#,
+    );
+    let fatal = LegEnd::ModelStreamError {
+        code: "1008".into(),
+        message: "INVALID_SETTINGS".into(),
+    };
+    stage.end(leg, fatal);
+    assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
+    assert_eq!(kinds(&mut stage), ["Welcome", "Error"]);
+}
+
+#[test]
+fn messages_that_kill_legs_after_the_close_cost_no_audio() {
+    let mut stage = Stage::at("v2/listen", settings(), QUERY);
+    let mut leg = stage.open();
+    stage.audio(500);
+    stage.text(r#"{"type":"Configure","n":0}"#);
+    stage.text(r#"{"type":"Configure","n":1}"#);
+    stage.text(CLOSE);
+    for left in [4, 3] {
+        assert_eq!(stage.sent(leg).len(), left);
+        stage.say(leg, UNPARSABLE);
+        stage.end(leg, LegEnd::Clean);
+        leg = stage.open();
+    }
+    assert_eq!(stage.sent(leg), ["500", CLOSE]);
+}

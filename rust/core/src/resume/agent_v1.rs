@@ -100,6 +100,12 @@ impl LegAgent {
     pub const fn sent_audio(&mut self, end: u64) {
         self.position = end;
     }
+
+    /// The leg has taken the settings.
+    #[must_use]
+    pub const fn has_settings(&self) -> bool {
+        self.applied
+    }
 }
 
 /// What the service has said once.
@@ -209,15 +215,10 @@ impl AgentV1 {
         self.open.retain(|open| open.number != number);
     }
 
-    /// The first of the updates that headed a leg that it has not answered, once it has taken the
-    /// settings.
+    /// The first of the updates that headed a leg that it has not answered.
     #[must_use]
     pub fn told(&self, leg: &LegView) -> Option<Frame> {
-        let update = leg
-            .agent
-            .updates_to_drop
-            .first()
-            .filter(|_| leg.agent.applied)?;
+        let update = leg.agent.updates_to_drop.first()?;
         let mut updates = self.conversation.updates();
         updates.find_map(|(accepted, frame)| (accepted == *update).then_some(frame))
     }
@@ -413,7 +414,7 @@ impl AgentV1 {
             }
             (Some("FunctionCallRequest"), Some(root)) => {
                 let requested = self.calls.requested(&frame, root, self.floor.user);
-                self.conversation.called(requested.entries);
+                self.conversation.called(&requested.entries);
                 leg.replies.extend(requested.replies);
                 leg.called_again |= requested.called_again;
                 // The agent has understood what came before, and acts on it.

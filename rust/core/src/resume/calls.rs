@@ -6,11 +6,11 @@
 //! carries out itself cannot be held back.
 //!
 //! ```text
-//!   called ──▶ responded ──▶ the agent speaks: done
-//!     │ another leg          │ another leg
-//!     ▼                      ▼
-//!   called again: the        called again: answered
-//!   response goes there      with the response
+//!             the turn is told          it speaks with the response
+//!   Early ────────────────────▶ Awaited ───────────────────────────▶ Done
+//!                                │   ▲
+//!    another turn, another leg   ▼   │ the new leg makes it again, and gets the response
+//!                                Open
 //! ```
 
 use std::collections::VecDeque;
@@ -24,6 +24,19 @@ use crate::frame::Frame;
 /// Calls that are remembered; beyond it the oldest is forgotten.
 const MAX_CALLS: usize = 256;
 
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It was made before the user's turn was told, which is not told yet.
+    Early,
+    /// The agent may be about to use it.
+    Awaited,
+    /// The agent has not used it, and nothing shows that it will.
+    Open,
+    /// The agent has used it: the same call is another one.
+    Done,
+}
+
 /// One call of one function.
 #[derive(Debug)]
 struct Call {
@@ -36,12 +49,7 @@ struct Call {
     /// The leg that made it last, and its id there.
     leg: u64,
     leg_id: String,
-    /// It was made before the user's turn was told, which is not told yet.
-    early: bool,
-    /// The agent may still be about to use it.
-    waits: bool,
-    /// The agent has used it: the same call is another one.
-    done: bool,
+    stage: Stage,
 }
 
 /// What becomes of a request.
@@ -69,7 +77,7 @@ pub enum Response {
 /// The calls of a conversation, oldest first.
 #[derive(Debug, Default)]
 pub struct Calls {
-    calls: VecDeque<Call>,
+    made: VecDeque<Call>,
     leg: u64,
     /// On this leg a turn of the user's was told; and answered.
     turn_told: bool,
@@ -81,9 +89,9 @@ impl Calls {
     pub fn begin_leg(&mut self, leg: u64) {
         self.leg = leg;
         (self.turn_told, self.turn_answered) = (false, false);
-        self.calls.retain(|call| !call.done);
-        for call in &mut self.calls {
-            (call.early, call.waits) = (false, false);
+        self.made.retain(|call| call.stage != Stage::Done);
+        for call in &mut self.made {
+            call.stage = Stage::Open;
         }
     }
 
@@ -96,31 +104,28 @@ impl Calls {
         };
         let (mut news, mut known) = (Vec::new(), false);
         for function in functions.elements() {
-            let Some(call) = Call::read(function, self.leg, early) else {
+            let stage = if early { Stage::Early } else { Stage::Awaited };
+            let Some(call) = Call::read(function, self.leg, stage) else {
                 news.push(function.text());
                 continue;
             };
             let again = self.again(&call);
             requested.called_again |= again.is_some() && !call.client_side;
-            match again.and_then(|index| self.calls.get_mut(index)) {
-                Some(open) => {
-                    (open.leg, open.early, open.waits) = (call.leg, early, true);
-                    open.leg_id = call.leg_id;
-                    if !open.client_side {
-                        news.push(function.text());
-                        continue;
-                    }
+            if let Some(open) = again.and_then(|index| self.made.get_mut(index)) {
+                (open.leg, open.leg_id, open.stage) = (call.leg, call.leg_id, stage);
+                if open.client_side {
                     known = true;
                     requested.replies.extend(open.reply());
-                }
-                None => {
+                } else {
                     news.push(function.text());
-                    requested.entries.push(call.entry(function));
-                    if self.calls.len() == MAX_CALLS {
-                        self.calls.pop_front();
-                    }
-                    self.calls.push_back(call);
                 }
+            } else {
+                news.push(function.text());
+                requested.entries.push(call.entry(function));
+                if self.made.len() == MAX_CALLS {
+                    self.made.pop_front();
+                }
+                self.made.push_back(call);
             }
         }
         if !known {
@@ -135,9 +140,9 @@ impl Calls {
 
     /// The open call of an earlier leg that this one repeats.
     fn again(&self, call: &Call) -> Option<usize> {
-        self.calls.iter().position(|open| {
+        self.made.iter().position(|open| {
             open.leg < call.leg
-                && !open.done
+                && open.stage != Stage::Done
                 && open.client_side == call.client_side
                 && open.name == call.name
                 && same(&open.arguments, &call.arguments)
@@ -149,9 +154,9 @@ impl Calls {
         let (id, name) = (text(root, "id"), text(root, "name"));
         let leg = self.leg;
         let call = match &id {
-            Some(id) => self.calls.iter_mut().find(|call| call.id == *id),
+            Some(id) => self.made.iter_mut().find(|call| call.id == *id),
             None => self
-                .calls
+                .made
                 .iter_mut()
                 .find(|call| call.response.is_none() && Some(&call.name) == name.as_ref()),
         };
@@ -176,7 +181,7 @@ impl Calls {
     /// The service responds to a call that it carried out itself; the call's id.
     pub fn carried_out(&mut self, root: Node<'_>) -> Option<String> {
         let (id, name, leg) = (text(root, "id"), text(root, "name"), self.leg);
-        let call = self.calls.iter_mut().find(|call| {
+        let call = self.made.iter_mut().find(|call| {
             let named = match &id {
                 Some(id) => call.leg_id == *id,
                 None => call.response.is_none() && Some(&call.name) == name.as_ref(),
@@ -199,7 +204,7 @@ impl Calls {
         };
         let id: Option<String> = serde_json::from_str(node.text()).ok();
         let call = self
-            .calls
+            .made
             .iter()
             .find(|call| Some(&call.id) == id.as_ref() && call.leg == self.leg);
         let mut edits = Edits::default();
@@ -216,9 +221,9 @@ impl Calls {
         for function in functions.flat_map(|functions| functions.elements()) {
             let known = text(function, "id").and_then(|id| {
                 let here = |call: &Call| call.leg == self.leg && call.leg_id == id;
-                self.calls.iter().position(here)
+                self.made.iter().position(here)
             });
-            if let Some(call) = known.and_then(|index| self.calls.remove(index)) {
+            if let Some(call) = known.and_then(|index| self.made.remove(index)) {
                 if let Some(node) = function.get("id").filter(|_| call.id != call.leg_id) {
                     edits.replace(node.span(), Value::from(call.id.as_str()).to_string());
                 }
@@ -233,14 +238,17 @@ impl Calls {
     pub fn turn(&mut self) -> bool {
         if self.turn_answered {
             let leg = self.leg;
-            self.calls.retain(|call| call.leg == leg);
+            self.made.retain(|call| call.leg == leg);
         }
         self.turn_told = true;
         let mut any = false;
-        for call in &mut self.calls {
-            let early = std::mem::take(&mut call.early);
-            any |= early;
-            call.waits &= early;
+        for call in &mut self.made {
+            any |= call.stage == Stage::Early;
+            call.stage = match call.stage {
+                Stage::Early => Stage::Awaited,
+                Stage::Awaited | Stage::Open => Stage::Open,
+                Stage::Done => Stage::Done,
+            };
         }
         any
     }
@@ -249,9 +257,9 @@ impl Calls {
     pub fn spoken(&mut self) {
         self.turn_answered |= self.turn_told;
         let leg = self.leg;
-        for call in self.calls.iter_mut().filter(|call| call.leg == leg) {
+        for call in self.made.iter_mut().filter(|call| call.leg == leg) {
             if call.response.is_some() {
-                (call.waits, call.done) = (false, true);
+                call.stage = Stage::Done;
             }
         }
     }
@@ -259,7 +267,8 @@ impl Calls {
     /// Whether the agent is about to use a call of this leg: another leg could not.
     #[must_use]
     pub fn waits(&self) -> bool {
-        self.calls.iter().any(|call| call.waits)
+        let mut stages = self.made.iter().map(|call| call.stage);
+        stages.any(|stage| matches!(stage, Stage::Early | Stage::Awaited))
     }
 
     /// A history's calls under the ids that the application knows.
@@ -269,7 +278,7 @@ impl Calls {
             .into_iter()
             .flatten();
         for entry in calls {
-            let known = self.calls.iter().find(|call| {
+            let known = self.made.iter().find(|call| {
                 call.leg == self.leg && entry["id"].as_str() == Some(call.leg_id.as_str())
             });
             if let Some(call) = known {
@@ -280,7 +289,7 @@ impl Calls {
 }
 
 impl Call {
-    fn read(function: Node<'_>, leg: u64, early: bool) -> Option<Self> {
+    fn read(function: Node<'_>, leg: u64, stage: Stage) -> Option<Self> {
         let id = text(function, "id")?;
         Some(Self {
             leg_id: id.clone(),
@@ -293,9 +302,7 @@ impl Call {
                 .unwrap_or(true),
             response: None,
             leg,
-            early,
-            waits: true,
-            done: false,
+            stage,
         })
     }
 

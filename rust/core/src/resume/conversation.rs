@@ -123,7 +123,7 @@ impl Conversation {
     }
 
     /// Functions are called: entries of `function_calls`, with the responses that are known.
-    pub fn called(&mut self, calls: Vec<Value>) {
+    pub fn called(&mut self, calls: &[Value]) {
         if !calls.is_empty() {
             let entry = json!({"type": "History", "function_calls": calls});
             let bytes = entry.to_string().len();
@@ -183,7 +183,7 @@ impl Conversation {
                 _ => new.push(call.clone()),
             }
         }
-        self.called(new);
+        self.called(&new);
     }
 
     fn remember(&mut self, entry: Value, bytes: usize) {
@@ -315,8 +315,8 @@ mod tests {
         conversation.settle_on(&Frame::from(r#"{"agent":{}}"#));
         let call = |id: &str, response: &str| json!({"id": id, "name": "f", "client_side": true, "arguments": "{}", "response": response});
         conversation.said("user", "One.");
-        conversation.called(vec![call("1", ""), call("2", "")]);
-        conversation.called(vec![call("3", "")]);
+        conversation.called(&[call("1", ""), call("2", "")]);
+        conversation.called(&[call("3", "")]);
         conversation.said_before_calls("Two.");
         conversation.responded("2", "yes");
         conversation.responded("4", "nobody's");
@@ -341,7 +341,7 @@ mod tests {
         conversation.settle_on(&Frame::from(r#"{"agent":{}}"#));
         for id in 0..12 {
             let call = json!({"id": id.to_string(), "response": ""});
-            conversation.called(vec![call]);
+            conversation.called(&[call]);
             conversation.responded(&id.to_string(), &"x".repeat(100_000));
         }
         assert!(conversation.resumed(&[]).unwrap().len() < MAX_HISTORY);

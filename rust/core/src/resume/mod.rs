@@ -458,6 +458,19 @@ impl Product {
         }
     }
 
+    /// Whether a leg has come so far that it reads what is optional.
+    #[must_use]
+    pub const fn reads(&self, leg: &LegView) -> bool {
+        match self {
+            Self::AgentV1(_) => leg.agent.has_settings(),
+            Self::ListenV1(_)
+            | Self::ListenV2(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => true,
+        }
+    }
+
     /// A control message is not sent again, and no answer to it is waited for.
     pub fn forget(&mut self, journal: &mut Journal, number: u64) {
         match self {

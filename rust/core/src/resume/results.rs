@@ -88,7 +88,7 @@ impl<'a> Results<'a> {
         let (mut start, mut duration, mut is_final) = (None, None, None);
         let (mut speech_final, mut from_finalize) = (None, None);
         let (mut channel, mut channel_index) = (None, None);
-        let mut lists = Vec::new();
+        let mut pointers = Vec::new();
         for (key, value) in root.members() {
             match key {
                 "start" => start = Some(value),
@@ -98,7 +98,7 @@ impl<'a> Results<'a> {
                 "from_finalize" => from_finalize = value.bool(),
                 "channel" => channel = Some(value),
                 "channel_index" => channel_index = Some(value),
-                _ if is_list(key) => lists.push((key, value)),
+                _ if is_list(key) => pointers.push((key, value)),
                 _ => {}
             }
         }
@@ -121,7 +121,7 @@ impl<'a> Results<'a> {
                 duration,
                 speech_final,
                 channel,
-                lists,
+                lists: pointers,
             },
         })
     }

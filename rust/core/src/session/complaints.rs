@@ -33,12 +33,17 @@ struct Suspect {
 #[derive(Debug, Default)]
 pub(super) struct OnBoard {
     deaths: BTreeMap<Option<u64>, u32>,
+    /// Legs in a row that died of a message each.
+    spared: u32,
 }
+
+/// So many legs in a row may die of a message each: after that one leg is sent none of them.
+const MAX_SPARED: u32 = 8;
 
 impl OnBoard {
     /// Something went forward.
     pub(super) fn clear(&mut self) {
-        self.deaths.clear();
+        *self = Self::default();
     }
 }
 
@@ -103,7 +108,8 @@ impl Session {
         let held = self.legs[index].view.held();
         let unreadable = held
             .iter()
-            .find(|frame| frame.as_str().is_some_and(is_unreadable));
+            .find(|frame| frame.as_str().is_some_and(is_unreadable))
+            .cloned();
         let (said, closed) = match end {
             LegEnd::ModelStreamError { message, .. } => {
                 let about_silence = message.contains("NET-0001");
@@ -117,22 +123,32 @@ impl Session {
         if ending == Ending::Finished || !(unreadable.is_some() || said || closed) {
             return ending;
         }
-        let words = match (unreadable.or(held.back()), end) {
-            (Some(frame), _) => frame.clone(),
+        let words = match (&unreadable, end) {
             (None, LegEnd::ModelStreamError { message, .. }) => Frame::from(message.clone()),
-            (None, _) => return ending,
+            (unreadable, _) => unreadable.clone().unwrap_or(Frame::from("")),
         };
         if ending == Ending::Terminal && !self.may_go_on() {
             return ending;
         }
-        let Some(suspect) = self.died_of(index, &words) else {
-            return ending;
+        let says_so = unreadable.is_some() || said;
+        let suspects = if says_so && self.on_board.spared < MAX_SPARED {
+            self.died_of(index, &words).into_iter().collect()
+        } else {
+            // A container that closes need not have meant a message: one more leg will show.
+            self.suspects(index)
         };
-        self.leave_out(index, &suspect);
+        if suspects.is_empty() {
+            return ending;
+        }
+        for suspect in &suspects {
+            self.leave_out(index, suspect);
+        }
         self.say_held(index);
+        self.unanswered = false;
         // There are only so many messages to do without.
         self.attempts.progress();
-        self.on_board.clear();
+        self.on_board.deaths.clear();
+        self.on_board.spared += 1;
         match ending {
             Ending::Terminal => Ending::Reset { limit: None },
             other => other,
@@ -185,6 +201,9 @@ impl Session {
     /// What the leg was sent, and did not answer, that the session can do without; oldest first.
     fn suspects(&self, index: usize) -> Vec<Suspect> {
         let leg = &self.legs[index];
+        if !self.product.reads(&leg.view) {
+            return Vec::new();
+        }
         let told = self.product.told(&leg.view).map(|frame| Suspect {
             number: None,
             frame,
