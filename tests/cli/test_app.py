@@ -9,7 +9,7 @@ import wave
 import boto3
 import pytest
 from deepgram_sagemaker import __version__
-from deepgram_sagemaker.cli import main
+from deepgram_sagemaker.cli import main, serving
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.served import endpoint_process
 from deepgram_sagemaker.local import LocalEndpoint
@@ -160,6 +160,19 @@ def test_transcribe_refuses_a_setting_that_breaks_its_rule(recording):
     result = invoke("transcribe", recording, "-e", "not_a_name")
     assert result.exit_code == 1
     assert "endpoint_name" in result.output
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_local_can_be_told_to_be_strict(monkeypatch, strict):
+    given = {}
+
+    async def serve(_console, **options):
+        given.update(options)
+
+    monkeypatch.setattr(serving, "serve", serve)
+    result = invoke("local", "--model", "watermark", *(["--strict-flux"] if strict else []))
+    assert result.exit_code == 0
+    assert given["strict_flux"] is strict
 
 
 async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():

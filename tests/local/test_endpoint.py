@@ -284,3 +284,12 @@ async def test_a_native_server_that_stopped_says_so():
         native = endpoint._running.native
     with pytest.raises(RuntimeError, match="has stopped"):
         native.counters()
+
+
+def test_only_the_models_by_name_are_strict():
+    async def own(stream):
+        pass
+
+    LocalEndpoint(model=Watermark(), strict_flux=True)
+    with pytest.raises(ValueError, match="strict_flux"):
+        LocalEndpoint(model=own, strict_flux=True)

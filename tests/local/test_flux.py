@@ -108,6 +108,17 @@ async def test_keep_alive_is_told_to_be_unknown_and_ends_the_stream():
     assert stream.failure[0] == "1008"
 
 
+async def test_a_strict_model_takes_no_message_but_the_last():
+    stream = await serve(
+        SpeechModel(count_halves, strict_flux=True),
+        "v2/listen",
+        [{"type": "Configure"}],
+        query={"encoding": "linear16", "sample_rate": "16000"},
+    )
+    assert stream.told[-1]["code"] == "UNPARSABLE_CLIENT_MESSAGE"
+    assert stream.failure[0] == "1008"
+
+
 @pytest.mark.parametrize(
     ("query", "reason"),
     [({"encoding": "opus"}, "encoding=opus"), ({"eot_timeout_ms": "9"}, "eot_timeout_ms=9")],

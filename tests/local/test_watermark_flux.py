@@ -271,3 +271,14 @@ async def test_what_is_not_served_is_refused(path, query, reason):
 def test_thresholds_are_checked(given, reason):
     with pytest.raises(ThresholdsError, match=reason):
         Thresholds().changed(given)
+
+
+async def test_a_strict_model_takes_no_message_but_the_last():
+    strict = WatermarkFlux(strict=True)
+    for message in ({"type": "Configure"}, {"type": "ForceEndTurn"}):
+        stream = await flux(*numbered(3), message, CLOSE, model=strict)
+        assert stream.told[-1]["code"] == "UNPARSABLE_CLIENT_MESSAGE"
+        assert stream.failure[0] == "1008"
+    stream = await flux(*numbered(50), CLOSE, model=strict)
+    assert stream.failure is None
+    assert len(turns(stream)) == 1

@@ -92,6 +92,13 @@ def local(
         float,
         typer.Option(help="Seconds after which a stream is ended, as the service does.", min=0.1),
     ] = 1800.0,
+    strict_flux: Annotated[
+        bool,
+        typer.Option(
+            "--strict-flux",
+            help="`v2/listen` takes no message but CloseStream, as Flux containers in the field.",
+        ),
+    ] = False,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,6 +138,7 @@ def local(
             region=region,
             max_stream_age=max_age,
             faults=faults,
+            strict_flux=strict_flux,
         )
     )
 

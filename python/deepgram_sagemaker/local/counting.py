@@ -14,18 +14,24 @@ from .watermark_flux import WatermarkFlux
 if TYPE_CHECKING:
     from .stream import Model, ModelStream
 
-__all__ = ["PATHS", "count"]
+__all__ = ["PATHS", "counting"]
 
-_AURA: Final = WatermarkAura()
-_MODELS: Final[dict[str, Model]] = {
-    FLUX_PATH: WatermarkFlux(),
-    **dict.fromkeys(SPEAK_PATHS, _AURA),
-    AGENT_PATH: WatermarkAgent(),
-}
-
-PATHS: Final = tuple(_MODELS)
+PATHS: Final = (FLUX_PATH, *SPEAK_PATHS, AGENT_PATH)
 
 
-async def count(stream: ModelStream) -> None:
-    """Serve a stream of one of `PATHS`."""
-    await _MODELS[stream.path](stream)
+def counting(*, strict_flux: bool = False) -> Model:
+    """A model that serves streams of `PATHS`.
+
+    Args:
+        strict_flux: whether clients of `v2/listen` may say nothing but `CloseStream`.
+    """
+    models: dict[str, Model] = {
+        FLUX_PATH: WatermarkFlux(strict=strict_flux),
+        **dict.fromkeys(SPEAK_PATHS, WatermarkAura()),
+        AGENT_PATH: WatermarkAgent(),
+    }
+
+    async def count(stream: ModelStream) -> None:
+        await models[stream.path](stream)
+
+    return count

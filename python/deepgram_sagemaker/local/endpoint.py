@@ -18,7 +18,7 @@ from deepgram_sagemaker._native import LocalServer, LocalStream
 from deepgram_sagemaker.wakeups import Hub
 
 from .counting import PATHS as COUNTED_PATHS
-from .counting import count
+from .counting import counting
 from .faults import Action, Fault, Reset
 from .watermark import Watermark
 
@@ -191,6 +191,12 @@ class LocalEndpoint:
             400 and 404.
         max_concurrent_streams: streams at once on one connection.
         record_arrivals: whether `legs` tells when each watermarked chunk arrived.
+        strict_flux: whether `v2/listen` takes no message but `CloseStream`, as Flux containers in
+            the field: it answers any other with an `Error` and ends the stream. For
+            `"watermark"` and `"speech"`.
+
+    Raises:
+        ValueError: `model` is none of these, or `strict_flux` is not for it.
     """
 
     def __init__(
@@ -211,13 +217,15 @@ class LocalEndpoint:
         unknown_endpoint_status: Literal[400, 404] = 400,
         max_concurrent_streams: int = 1000,
         record_arrivals: bool = False,
+        strict_flux: bool = False,
     ) -> None:
         self.region = region
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
         if credentials is None:
             credentials = Credentials()
         self._credentials = [credentials] if isinstance(credentials, Credentials) else credentials
-        self._model = _model(model)
+        self._model = _model(model, strict_flux=strict_flux)
+        self._strict_flux = strict_flux
         self._host = host
         self._wanted_bundle = None if ca_bundle is None else Path(ca_bundle)
         faults = list(faults)
@@ -278,7 +286,9 @@ class LocalEndpoint:
     async def _start(self) -> None:
         if self._running is not None:
             raise RuntimeError("the local endpoint is already running")
-        model = count if isinstance(self._model, Watermark) else self._model
+        model = self._model
+        if isinstance(model, Watermark):
+            model = counting(strict_flux=self._strict_flux)
         # Loading a model takes seconds: better now than in the first stream.
         prepare = getattr(model, "prepare", None)
         if prepare is not None:
@@ -370,13 +380,17 @@ class LocalEndpoint:
         self._server().native.outage(seconds)
 
 
-def _model(model: Literal["watermark", "speech"] | Watermark | Model) -> Watermark | Model:
+def _model(
+    model: Literal["watermark", "speech"] | Watermark | Model, *, strict_flux: bool
+) -> Watermark | Model:
     if model == "watermark":
         return Watermark()
     if model == "speech":
         from .speech import SpeechModel
 
-        return SpeechModel()
+        return SpeechModel(strict_flux=strict_flux)
+    if strict_flux and not isinstance(model, Watermark):
+        raise ValueError("strict_flux is for the models 'watermark' and 'speech'")
     if isinstance(model, Watermark) or callable(model):
         return model
     raise ValueError(f"model is 'watermark', 'speech' or a coroutine function, not {model!r}")

@@ -49,6 +49,8 @@ class WatermarkFlux:
             1, a replay may pass one without it.
         seed: what that is drawn from; None: no two runs are the same.
         word_times: whether words say when they were spoken: not every model does.
+        strict: whether the client may say nothing but CloseStream, as with Flux containers in the
+            field: anything else is answered with an Error, and the stream is over.
         closing_time: seconds between CloseStream and its answer.
         silence_timeout: seconds without any message until the stream fails with NET-0001; None:
             never.
@@ -60,6 +62,7 @@ class WatermarkFlux:
     eager_share: float = 1.0
     seed: int | None = None
     word_times: bool = True
+    strict: bool = False
     closing_time: float = 0.02
     silence_timeout: float | None = 10.0
     _draws: random.Random = field(init=False, repr=False, compare=False)
@@ -82,7 +85,9 @@ class WatermarkFlux:
             clock = ChunkClock.of(stream.query)
         except ThresholdsError as error:
             raise Refused("1008", f"Bad request: {error}") from error
-        teller = FluxTeller(str(uuid.uuid4()), thresholds, word_times=self.word_times)
+        teller = FluxTeller(
+            str(uuid.uuid4()), thresholds, word_times=self.word_times, strict=self.strict
+        )
         draws = random.Random(self._draws.random())  # noqa: S311 - likewise
         counter = ChunkTurns(self, teller, clock, draws)
         await stream.send(to_json(teller.connected()))

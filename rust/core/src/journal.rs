@@ -222,6 +222,16 @@ impl Journal {
         }
     }
 
+    /// The control messages before a cursor that are not settled, oldest first: number, what it asks
+    /// for, and the message.
+    pub fn open_before(&self, cursor: &Cursor) -> impl Iterator<Item = (u64, Control, &Frame)> {
+        let sent = cursor.control;
+        (self.control_gone..sent)
+            .zip(&self.control)
+            .filter(|(_, message)| !message.settled)
+            .map(|(number, message)| (number, message.kind, &message.frame))
+    }
+
     /// Hands out what the leg gets next, and moves its cursor.
     pub fn take(&mut self, cursor: &mut Cursor) -> Option<Item> {
         match self.entries(cursor) {

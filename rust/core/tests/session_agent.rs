@@ -2,16 +2,19 @@
 
 mod agent;
 mod legs;
+#[allow(dead_code, reason = "each test file uses its part of the stage")]
+mod stage;
 
 use std::ops::Range;
 use std::time::Duration;
 
 use agent::{Agent, END, RATE, WINDOW};
 use dgsm_core::frame::Frame;
-use dgsm_core::session::Settings;
+use dgsm_core::session::{LegEnd, LegId, Level, Settings};
 use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use stage::{RESET, Stage, settings};
 
 /// A conversation with the agent.
 #[derive(Clone, Debug)]
@@ -364,5 +367,377 @@ fn what_the_agent_was_saying_ends_where_the_leg_does() {
     assert_eq!(
         run.servers[1].controls[1],
         json!({"type": "UpdatePrompt", "prompt": 1})
+    );
+}
+
+/// A conversation by hand: 1000 bytes of audio a second.
+struct Calling {
+    stage: Stage,
+    leg: LegId,
+}
+
+const SETTINGS: &str = r#"{"type":"Settings","audio":{"input":{"encoding":"mulaw","sample_rate":1000}},"agent":{"think":{}}}"#;
+
+impl Calling {
+    /// The user has asked for something, at the end of two seconds, and the agent calls for it.
+    fn new(functions: &Value) -> Self {
+        let mut stage = Stage::at("v1/agent/converse", settings(), "");
+        let leg = stage.open();
+        stage.text(SETTINGS);
+        let mut calling = Self { stage, leg };
+        calling.greet();
+        calling.turn("What is it?");
+        calling.say(&json!({"type": "FunctionCallRequest", "functions": functions}));
+        calling
+    }
+
+    fn greet(&mut self) {
+        self.stage.sent(self.leg);
+        self.say(&json!({"type": "Welcome", "request_id": "r"}));
+        self.say(&json!({"type": "SettingsApplied"}));
+    }
+
+    /// Two seconds of the user's, which end in this.
+    fn turn(&mut self, content: &str) {
+        self.stage.audio(2000);
+        self.stage.sent(self.leg);
+        self.say(&json!({"type": "UserStartedSpeaking"}));
+        self.say(&json!({"type": "ConversationText", "role": "user", "content": content}));
+    }
+
+    fn answer(&mut self, content: &str) {
+        self.say(&json!({"type": "ConversationText", "role": "assistant", "content": content}));
+        self.say(&json!({"type": "AgentAudioDone"}));
+    }
+
+    fn say(&mut self, message: &Value) {
+        self.stage.say(self.leg, &message.to_string());
+    }
+
+    fn respond(&mut self, id: &str, content: &str) {
+        let response = response(id, content).to_string();
+        let frame = Frame::from(response);
+        self.stage.session.push(self.stage.now, frame).unwrap();
+    }
+
+    fn end(&mut self) {
+        self.stage.end(self.leg, RESET);
+    }
+
+    /// The next leg: the context that it gets, and what else.
+    fn open(&mut self) -> (Value, Vec<Value>) {
+        self.leg = self.stage.open();
+        let mut sent = self.sent();
+        let settings = sent.remove(0);
+        assert_eq!(settings["type"], "Settings");
+        self.say(&json!({"type": "Welcome", "request_id": "r"}));
+        self.say(&json!({"type": "SettingsApplied"}));
+        (settings["agent"]["context"]["messages"].clone(), sent)
+    }
+
+    fn sent(&mut self) -> Vec<Value> {
+        let sent = self.stage.sent(self.leg);
+        sent.iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
+    }
+
+    /// What the application was given: ids of calls, or types.
+    fn read(&mut self) -> Vec<String> {
+        let messages = self.stage.read().into_iter();
+        messages
+            .map(|message| match message["functions"].as_array() {
+                Some(functions) => functions
+                    .iter()
+                    .map(|function| function["id"].as_str().unwrap())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                None => message["type"].as_str().unwrap().to_owned(),
+            })
+            .collect()
+    }
+}
+
+fn call(id: &str) -> Value {
+    call_of(id, "weather", r#"{"city":"Ulm","days":1}"#)
+}
+
+fn call_of(id: &str, name: &str, arguments: &str) -> Value {
+    json!({"id": id, "name": name, "arguments": arguments, "client_side": true})
+}
+
+fn response(id: &str, content: &str) -> Value {
+    json!({"type": "FunctionCallResponse", "id": id, "name": "weather", "content": content})
+}
+
+fn request(functions: &[Value]) -> Value {
+    json!({"type": "FunctionCallRequest", "functions": functions})
+}
+
+/// Calls as the history has them.
+fn history(calls: &[(Value, &str)]) -> Value {
+    let calls = calls.iter().map(|(call, response)| {
+        let mut call = call.clone();
+        call["response"] = json!(response);
+        call
+    });
+    json!({"type": "History", "function_calls": calls.collect::<Vec<_>>()})
+}
+
+fn asked() -> Value {
+    json!({"type": "History", "role": "user", "content": "What is it?"})
+}
+
+#[test]
+fn a_call_and_its_response_are_the_next_leg_s_to_know() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.respond("a", "sunny");
+    assert_eq!(talk.sent(), [response("a", "sunny")]);
+    talk.stage.audio(500);
+    talk.sent();
+    talk.end();
+    let (context, sent) = talk.open();
+    assert_eq!(context, json!([asked(), history(&[(call("a"), "sunny")])]));
+    assert_eq!(sent, [500], "neither the turn nor the response");
+    talk.read();
+    // Other spacing and another order are the same arguments.
+    let again = call_of("b", "weather", r#"{"days": 1, "city": "Ulm"}"#);
+    talk.say(&request(&[again]));
+    assert!(talk.read().is_empty(), "it was called");
+    assert_eq!(talk.sent(), [response("b", "sunny")]);
+    talk.answer("Sunny.");
+    assert_eq!(talk.read(), ["ConversationText", "AgentAudioDone"]);
+    talk.end();
+    let (context, _) = talk.open();
+    assert_eq!(context.as_array().unwrap().len(), 3, "{context}");
+}
+
+#[test]
+fn a_response_between_legs_is_part_of_the_next_one_s_context() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.end();
+    talk.respond("a", "sunny");
+    let (context, sent) = talk.open();
+    assert_eq!(context, json!([asked(), history(&[(call("a"), "sunny")])]));
+    assert!(sent.is_empty(), "{sent:?}");
+}
+
+#[test]
+fn a_response_that_the_leg_does_not_know_is_not_sent_there() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.end();
+    let (context, _) = talk.open();
+    assert_eq!(context, json!([asked(), history(&[(call("a"), "")])]));
+    talk.respond("a", "sunny");
+    assert!(talk.sent().is_empty());
+    talk.say(&request(&[call("b")]));
+    assert_eq!(talk.sent(), [response("b", "sunny")], "now it does");
+    assert_eq!(talk.read().last().unwrap(), "a", "the only call");
+    talk.end();
+    let (context, _) = talk.open();
+    assert_eq!(context, json!([asked(), history(&[(call("a"), "sunny")])]));
+}
+
+#[test]
+fn a_response_that_comes_after_the_call_was_repeated_goes_to_that_one() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.end();
+    talk.open();
+    talk.read();
+    talk.say(&request(&[call("b")]));
+    assert!(talk.read().is_empty() && talk.sent().is_empty());
+    talk.respond("a", "sunny");
+    assert_eq!(talk.sent(), [response("b", "sunny")]);
+    talk.say(
+        &json!({"type": "FunctionCallCancelled", "functions": [{"id": "b", "name": "weather"}]}),
+    );
+    assert_eq!(talk.read(), ["a"], "as the application knows it");
+    talk.end();
+    assert_eq!(talk.open().0, json!([asked()]));
+}
+
+#[test]
+fn a_call_without_a_response_ends_nothing() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    for _ in 0..3 {
+        talk.end();
+        let (context, _) = talk.open();
+        assert_eq!(context, json!([asked(), history(&[(call("a"), "")])]));
+    }
+    talk.turn("Well?");
+    talk.answer("I do not know.");
+    assert_eq!(talk.read().iter().filter(|read| *read == "a").count(), 1);
+    talk.stage.session.finish(talk.stage.now);
+    talk.sent_end();
+    talk.stage.end(talk.leg, LegEnd::Clean);
+    assert_eq!(
+        talk.stage.session.outcome(),
+        dgsm_core::session::Outcome::Clean
+    );
+}
+
+impl Calling {
+    fn sent_end(&mut self) {
+        assert_eq!(self.stage.sent(self.leg), ["end"]);
+    }
+}
+
+#[test]
+fn of_several_functions_each_is_called_once() {
+    let time = call_of("t", "time", "{}");
+    let mut talk = Calling::new(&json!([call("a"), time]));
+    talk.respond("a", "sunny");
+    talk.end();
+    let (context, _) = talk.open();
+    let known = history(&[(call("a"), "sunny"), (time.clone(), "")]);
+    assert_eq!(context, json!([asked(), known]));
+    talk.read();
+    let other = call_of("o", "weather", r#"{"city":"Bonn"}"#);
+    let again = call_of("u", "time", "{}");
+    talk.say(&request(&[again, other, call("b")]));
+    assert_eq!(talk.read(), ["o"], "the others are known");
+    assert_eq!(talk.sent(), [response("b", "sunny")]);
+    talk.respond("t", "noon");
+    assert_eq!(talk.sent()[0]["id"], "u");
+}
+
+#[test]
+fn what_the_service_carries_out_itself_is_told_and_warned_of() {
+    let mut function = call("a");
+    function["client_side"] = false.into();
+    let mut talk = Calling::new(&json!([function]));
+    talk.say(&json!({"type": "FunctionCallResponse", "name": "weather", "content": "sunny"}));
+    talk.end();
+    let (context, _) = talk.open();
+    assert_eq!(
+        context,
+        json!([asked(), history(&[(function.clone(), "sunny")])])
+    );
+    talk.read();
+    talk.stage.notices();
+    function["id"] = "b".into();
+    talk.say(&request(&[function]));
+    assert_eq!(talk.read(), ["b"]);
+    assert!(talk.sent().is_empty());
+    let warned = talk.stage.notices();
+    assert!(
+        warned.iter().any(|notice| notice.level() == Level::Warning),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn a_call_made_before_the_turn_is_told_is_answered_when_it_is_heard_again() {
+    let mut talk = Calling::new(&json!([]));
+    talk.answer("It is this.");
+    talk.stage.audio(1000);
+    talk.sent();
+    talk.say(&json!({"type": "UserStartedSpeaking"}));
+    talk.say(&request(&[call("a")]));
+    talk.respond("a", "sunny");
+    talk.sent();
+    talk.end();
+    let (context, sent) = talk.open();
+    assert_eq!(context.as_array().unwrap().len(), 3, "{context}");
+    assert_eq!(sent, [1000], "nobody knows yet what was said");
+    talk.read();
+    talk.say(&json!({"type": "UserStartedSpeaking"}));
+    talk.say(&request(&[call("b")]));
+    assert_eq!(talk.sent(), [response("b", "sunny")]);
+    talk.say(&json!({"type": "ConversationText", "role": "user", "content": "And the weather?"}));
+    assert_eq!(talk.read(), ["ConversationText"]);
+    talk.end();
+    let (context, sent) = talk.open();
+    let turn = json!({"type": "History", "role": "user", "content": "And the weather?"});
+    assert_eq!(context[2], turn, "before what was called for it");
+    assert_eq!(context[3]["function_calls"][0]["response"], "sunny");
+    assert!(sent.is_empty(), "now it is known: {sent:?}");
+}
+
+#[test]
+fn the_same_call_in_another_turn_is_another_call() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.respond("a", "sunny");
+    talk.sent();
+    talk.answer("Sunny.");
+    talk.turn("And now?");
+    talk.say(&request(&[call("b")]));
+    talk.respond("b", "rainy");
+    talk.sent();
+    talk.end();
+    talk.open();
+    // A turn that is answered from the context, and one that asks again.
+    talk.turn("Well?");
+    talk.answer("Rainy.");
+    talk.read();
+    talk.turn("And now?");
+    talk.say(&request(&[call("c")]));
+    assert_eq!(talk.read().last().unwrap(), "c");
+    assert!(talk.sent().is_empty());
+}
+
+#[test]
+fn an_agent_s_own_history_adds_nothing_twice() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.say(&history(&[(call("a"), "sunny")]));
+    talk.say(&history(&[(call_of("x", "other", "{}"), "1")]));
+    talk.end();
+    let (context, _) = talk.open();
+    let own = history(&[(call_of("x", "other", "{}"), "1")]);
+    assert_eq!(
+        context,
+        json!([asked(), history(&[(call("a"), "sunny")]), own])
+    );
+}
+
+#[test]
+fn responses_reach_the_first_leg_whatever_they_are() {
+    let mut talk = Calling::new(&json!([call("a")]));
+    let nameless = r#"{"type":"FunctionCallResponse","name":"weather","content":"sunny"}"#;
+    let unknown = r#"{"type":"FunctionCallResponse","id":"z","name":"f","content":"1"}"#;
+    talk.stage.text(nameless);
+    talk.stage.text(unknown);
+    assert_eq!(talk.stage.sent(talk.leg), [nameless, unknown]);
+    talk.end();
+    let (context, sent) = talk.open();
+    assert_eq!(context, json!([asked(), history(&[(call("a"), "sunny")])]));
+    talk.stage.text(unknown);
+    assert!(sent.is_empty() && talk.sent().is_empty());
+}
+
+#[test]
+fn a_rollover_waits_for_what_a_call_comes_to() {
+    let mut settings = settings();
+    settings.max_leg_age = Some(Duration::from_secs(100));
+    let mut talk = Calling::new(&json!([call("a")]));
+    talk.stage.session = dgsm_core::session::Session::new(
+        settings,
+        &dgsm_core::session::Target {
+            path: "v1/agent/converse",
+            query: "",
+        },
+        7,
+    );
+    talk.leg = talk.stage.open();
+    talk.stage.text(SETTINGS);
+    talk.greet();
+    talk.turn("What is it?");
+    talk.say(&request(&[call("a")]));
+    talk.stage.pass(120.0);
+    let standby = talk.stage.open();
+    talk.stage.pass(1.0);
+    talk.respond("a", "sunny");
+    assert_eq!(
+        talk.sent(),
+        [response("a", "sunny")],
+        "the leg that called gets it"
+    );
+    assert!(talk.stage.sent(standby).is_empty());
+    talk.answer("Sunny.");
+    talk.stage.pass(1.0);
+    let sent = talk.stage.sent(standby);
+    assert!(
+        sent[0].contains("sunny") && sent[0].contains("Sunny."),
+        "{sent:?}"
     );
 }

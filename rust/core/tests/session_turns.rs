@@ -163,8 +163,9 @@ fn an_error_is_held_back_and_numbered_where_it_is_said() {
         .collect();
     let expected = [
         (&json!("Connected"), &json!(0)),
-        (&json!("TurnInfo"), &json!(1)),
-        (&json!("Error"), &json!(2)),
+        // The second leg lived on after its error.
+        (&json!("Error"), &json!(1)),
+        (&json!("TurnInfo"), &json!(2)),
     ];
     assert_eq!(numbers, expected);
 }

@@ -21,6 +21,7 @@ type Event = Literal["StartOfTurn", "Update", "EagerEndOfTurn", "TurnResumed", "
 type Trigger = Literal["model", "manual", "timeout"]
 
 _CONTROLS: Final = frozenset({"CloseStream", "Configure", "ForceEndTurn"})
+_STRICT_CONTROLS: Final = frozenset({"CloseStream"})
 
 
 class SpokenWord(Protocol):
@@ -52,10 +53,19 @@ class FluxTeller:
         request_id: the stream's.
         thresholds: the query's.
         word_times: whether words say when they were spoken: not every model does.
+        strict: whether the client may say nothing but `CloseStream`.
     """
 
-    def __init__(self, request_id: str, thresholds: Thresholds, *, word_times: bool = True) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        thresholds: Thresholds,
+        *,
+        word_times: bool = True,
+        strict: bool = False,
+    ) -> None:
         self.thresholds = thresholds
+        self._controls = _STRICT_CONTROLS if strict else _CONTROLS
         self._request_id = request_id
         self._word_times = word_times
         self._sequence = 0
@@ -114,7 +124,7 @@ class FluxTeller:
         Raises:
             SchemaError: it is none that Flux knows; `KeepAlive` is none either.
         """
-        return read_control(text, _CONTROLS)
+        return read_control(text, self._controls)
 
     def configure(self, body: Message) -> Message:
         """Take a `Configure`; the answer to it.

@@ -32,6 +32,7 @@ class FluxListener:
         thresholds: when a turn ends.
         recognise: the recogniser.
         request_id: the stream's.
+        strict: whether the client may say nothing but `CloseStream`.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class FluxListener:
         thresholds: Thresholds,
         recognise: Recognise,
         request_id: str,
+        *,
+        strict: bool = False,
     ) -> None:
         self._decoder: AudioDecoder = RawDecoder(audio) if audio else WavDecoder()
-        self._teller = FluxTeller(request_id, thresholds)
+        self._teller = FluxTeller(request_id, thresholds, strict=strict)
         self._detector = TurnDetector(self._teller, recognise)
         self._resampler: Resampler | None = None
         self._frames = 0

@@ -49,6 +49,7 @@ class SpeechModel:
         recognise: another recogniser than the process's own.
         silence_limit: seconds without audio or a KeepAlive after which a stream is closed.
         voices: other voices than the machine's.
+        strict_flux: whether clients of `v2/listen` may say nothing but `CloseStream`.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class SpeechModel:
         *,
         silence_limit: float = 10.0,
         voices: VoiceFactory | None = None,
+        strict_flux: bool = False,
     ) -> None:
         self._recognise = recognise
+        self._strict_flux = strict_flux
         self._silence_limit = silence_limit
         voices = voices or speaking_voices()
         self._speak = SpeakService(voices, blocking=True)
@@ -94,7 +97,13 @@ class SpeechModel:
                     return Listener(request, self._transcribe, identity)
                 case "v2/listen":
                     audio, thresholds = audio_format(stream.query), Thresholds.parse(stream.query)
-                    return FluxListener(audio, thresholds, self._transcribe, request_id)
+                    return FluxListener(
+                        audio,
+                        thresholds,
+                        self._transcribe,
+                        request_id,
+                        strict=self._strict_flux,
+                    )
         except (RequestError, ThresholdsError) as error:
             raise Refused("1008", f"Bad request: {error}") from error
         served = ", ".join((*_LISTEN_PATHS, *SPEAK_PATHS, AGENT_PATH))

@@ -13,8 +13,12 @@
 //! - *Updates* that were accepted, the last of each sort; their answers are not delivered. One
 //!   without an answer stays in its place.
 //! - *Injected messages* until the agent has said them, or what they ask for, or refused them.
-//! - *Anything else* until the agent's next answer. Function calls that were open are made again by
-//!   the new leg, with ids of its own.
+//! - *Anything else* until the agent's next answer, but for responses to functions: the new leg has
+//!   made no calls.
+//!
+//! A turn for which the agent had a function called is not heard again: the turn, the call and its
+//! response are part of the conversation that the new leg is told of. Where that leg makes the
+//! same call all the same, it gets the response that is known: see [`Calls`].
 //!
 //! The agent's own audio is not resumed: where a leg ends in the middle of it, it ends there, and
 //! `AgentAudioDone` is made.
@@ -22,8 +26,10 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
+use serde_json::Value;
 
 use super::audio::Audio;
+use super::calls::{Calls, Response};
 use super::conversation::{Conversation, Update};
 use super::inbox::Inbox;
 use super::scan::Node;
@@ -49,6 +55,8 @@ enum Wants {
     Reply(String),
     /// The agent to say this; `None`: what it likes.
     Say(Option<String>),
+    /// The agent to go on from a function's response.
+    Called,
     /// Whatever the agent says next.
     Anything,
 }
@@ -81,6 +89,8 @@ pub struct LegAgent {
     start_known: bool,
     /// Answers to what headed the leg.
     updates_to_drop: Vec<Update>,
+    /// It has taken the settings.
+    applied: bool,
     /// The leg before ended while the agent spoke.
     audio_cut_off: bool,
 }
@@ -89,6 +99,12 @@ impl LegAgent {
     /// Audio up to this position went out.
     pub const fn sent_audio(&mut self, end: u64) {
         self.position = end;
+    }
+
+    /// The leg has taken the settings.
+    #[must_use]
+    pub const fn has_settings(&self) -> bool {
+        self.applied
     }
 }
 
@@ -115,6 +131,7 @@ struct Floor {
 pub struct AgentV1 {
     audio: Audio,
     conversation: Conversation,
+    calls: Calls,
     open: VecDeque<Open>,
     told: Told,
     floor: Floor,
@@ -143,8 +160,9 @@ impl AgentV1 {
         &self.audio
     }
 
-    /// The application sends a control message, which is about to enter the journal.
-    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+    /// The application sends a control message, which is about to enter the journal. Whether it is
+    /// to: a response to a function is not sent to a leg that does not know the call.
+    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
         let number = journal.next_control();
         let root = frame.as_str().and_then(Node::root);
         let name = root
@@ -152,12 +170,27 @@ impl AgentV1 {
             .and_then(|name| name.raw_str());
         let words = |key| string(root?.get(key)?);
         let wants = match (kind, name) {
-            (Control::KeepAlive | Control::Close, _) => return,
+            (Control::KeepAlive | Control::Close, _) => return true,
             (_, Some("Settings")) if self.conversation.settle_on(frame) => {
                 let (encoding, rate) = self.conversation.input();
                 let query = format!("encoding={encoding}&sample_rate={rate}");
                 self.audio = Audio::from_query(&query);
                 Wants::Applied
+            }
+            (_, Some("FunctionCallResponse")) => {
+                let response = root.map(|root| self.calls.responded(root));
+                let (id, wanted) = match response {
+                    Some(Response::Wanted(id)) => (id, true),
+                    Some(Response::Unwanted(id)) => (id, false),
+                    None => (None, true),
+                };
+                if let (Some(id), Some(content)) = (id, words("content")) {
+                    self.conversation.responded(&id, &content);
+                }
+                if !wanted {
+                    return false;
+                }
+                Wants::Called
             }
             (_, Some("InjectUserMessage")) => match words("content") {
                 Some(content) => Wants::Reply(content),
@@ -174,14 +207,37 @@ impl AgentV1 {
             wants,
             leg: None,
         });
+        true
+    }
+
+    /// A control message is not sent again.
+    pub fn forget(&mut self, number: u64) {
+        self.open.retain(|open| open.number != number);
+    }
+
+    /// The first of the updates that headed a leg that it has not answered.
+    #[must_use]
+    pub fn told(&self, leg: &LegView) -> Option<Frame> {
+        let update = leg.agent.updates_to_drop.first()?;
+        let mut updates = self.conversation.updates();
+        updates.find_map(|(accepted, frame)| (accepted == *update).then_some(frame))
+    }
+
+    /// It is not in force any more: no leg is told of it.
+    pub fn forget_told(&mut self, leg: &mut LegView) {
+        if !leg.agent.updates_to_drop.is_empty() {
+            let update = leg.agent.updates_to_drop.remove(0);
+            self.conversation.retract(update);
+        }
     }
 
     /// All audio before a position belongs to turns that were answered. Where nobody speaks, so far
-    /// as anybody knows, there is nothing to lose.
+    /// as anybody knows, there is nothing to lose. A call whose response only this leg can use is
+    /// open.
     #[must_use]
     pub fn all_acked(&self, byte: u64) -> bool {
         let quiet = !self.floor.user && !self.floor.agent && self.turns.is_empty();
-        quiet || self.acked >= byte
+        (quiet || self.acked >= byte) && !self.calls.waits()
     }
 
     /// What keeps a leg open: nothing comes before the settings.
@@ -199,7 +255,15 @@ impl AgentV1 {
     }
 
     /// Where the next leg starts, and what it gets first.
-    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
+    pub fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
+        self.calls.begin_leg(number);
+        self.open.retain(|open| {
+            let called = open.wants == Wants::Called;
+            if called {
+                journal.settle(open.number);
+            }
+            !called
+        });
         let mut leg = LegView {
             number,
             ..LegView::default()
@@ -234,6 +298,7 @@ impl AgentV1 {
             position: start,
             start_known: waiting,
             updates_to_drop: Vec::new(),
+            applied: false,
             audio_cut_off: self.floor.agent,
         };
         let mut head = Vec::new();
@@ -281,10 +346,18 @@ impl AgentV1 {
             .position(layout.block_at(self.audio.micros_before(byte) - UNREPORTED))
     }
 
-    /// A control message went out on a leg.
-    pub fn sent(&mut self, leg: &LegView, number: u64) {
+    /// A control message goes out on a leg, as the leg gets it.
+    #[must_use]
+    pub fn send(&mut self, leg: &LegView, number: u64, frame: Frame) -> Frame {
+        let mut called = false;
         for open in self.open.iter_mut().filter(|open| open.number == number) {
             open.leg = Some(leg.number);
+            called |= open.wants == Wants::Called;
+        }
+        if called {
+            self.calls.addressed(frame)
+        } else {
+            frame
         }
     }
 
@@ -316,6 +389,7 @@ impl AgentV1 {
             }
             (Some("Welcome"), _) => !std::mem::replace(&mut self.told.welcome, true),
             (Some("SettingsApplied"), _) => {
+                leg.agent.applied = true;
                 self.settle_first(leg, journal, |wants| *wants == Wants::Applied);
                 !std::mem::replace(&mut self.told.applied, true)
             }
@@ -326,6 +400,7 @@ impl AgentV1 {
                 true
             }
             (Some("AgentAudioDone"), _) => {
+                self.calls.spoken();
                 self.answers(leg, journal);
                 self.floor.agent = false;
                 effect.delivered_final = true;
@@ -337,9 +412,40 @@ impl AgentV1 {
                 });
                 true
             }
+            (Some("FunctionCallRequest"), Some(root)) => {
+                let requested = self.calls.requested(&frame, root, self.floor.user);
+                self.conversation.called(&requested.entries);
+                leg.replies.extend(requested.replies);
+                leg.called_again |= requested.called_again;
+                // The agent has understood what came before, and acts on it.
+                self.answers(leg, journal);
+                if let Some(news) = requested.news {
+                    inbox.push(news);
+                }
+                effect.advanced = self.acked > acked;
+                return effect;
+            }
+            (Some("FunctionCallResponse"), Some(root)) => {
+                let id = self.calls.carried_out(root);
+                if let (Some(id), Some(content)) = (id, root.get("content").and_then(string)) {
+                    self.conversation.responded(&id, &content);
+                }
+                true
+            }
+            (Some("FunctionCallCancelled"), Some(root)) => {
+                let (cancelled, ids) = self.calls.cancelled(&frame, root);
+                for id in ids {
+                    self.conversation.cancelled(&id);
+                }
+                inbox.push(cancelled);
+                return effect;
+            }
             (Some("History"), Some(root)) => {
-                if root.get("function_calls").is_some() {
-                    self.conversation.called(root.text());
+                if root.get("function_calls").is_some()
+                    && let Ok(mut history) = serde_json::from_str::<Value>(root.text())
+                {
+                    self.calls.rename(&mut history);
+                    self.conversation.recounted(&history);
                 }
                 true
             }
@@ -370,7 +476,10 @@ impl AgentV1 {
         match role {
             "user" => {
                 let known = self.heard_again(leg.number, &content);
-                if !known {
+                let acted_on = self.calls.turn();
+                if !known && acted_on {
+                    self.conversation.said_before_calls(&content);
+                } else if !known {
                     self.conversation.said(role, &content);
                 }
                 self.floor.user = false;
@@ -380,6 +489,9 @@ impl AgentV1 {
                     content,
                     leg: leg.number,
                 });
+                if acted_on {
+                    self.answers(leg, journal);
+                }
                 !known
             }
             "assistant" => {
@@ -390,6 +502,7 @@ impl AgentV1 {
                     _ => false,
                 });
                 self.floor.agent = true;
+                self.calls.spoken();
                 self.answers(leg, journal);
                 true
             }
@@ -438,7 +551,7 @@ impl AgentV1 {
         let turns = &self.turns;
         self.open.retain(|open| {
             let answered = match &open.wants {
-                Wants::Anything => true,
+                Wants::Anything | Wants::Called => true,
                 Wants::Reply(words) => turns
                     .iter()
                     .any(|turn| here(turn) && turn.content == *words),
@@ -510,6 +623,7 @@ impl Default for AgentV1 {
         Self {
             audio: Audio::Unknown(BytesMut::new()),
             conversation: Conversation::default(),
+            calls: Calls::default(),
             open: VecDeque::new(),
             told: Told::default(),
             floor: Floor::default(),

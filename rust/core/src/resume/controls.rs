@@ -49,6 +49,11 @@ impl Finalizes {
         }
     }
 
+    /// One is not asked for any more.
+    pub fn remove(&mut self, number: u64) {
+        self.open.retain(|finalize| finalize.number != number);
+    }
+
     /// Whether a channel's answer on this leg would be news.
     #[must_use]
     pub fn awaits(&self, channel: usize, leg: u64) -> bool {
@@ -151,6 +156,23 @@ impl Configures {
         }
     }
 
+    /// One is not asked for any more.
+    pub fn remove(&mut self, number: u64) {
+        self.open.retain(|configure| configure.number != number);
+    }
+
+    /// What was accepted is not any more.
+    pub fn retract(&mut self) {
+        self.merged = None;
+    }
+
+    /// What the accepted ones come to.
+    #[must_use]
+    pub fn merged(&self) -> Option<Frame> {
+        let merged = self.merged.as_ref()?;
+        Some(Frame::from(serde_json::to_string(merged).ok()?))
+    }
+
     /// The service replied to the oldest one on this leg; its number.
     pub fn reply(&mut self, leg: u64, accepted: bool) -> Option<u64> {
         let index = self
@@ -193,8 +215,7 @@ impl Configures {
         if std::mem::replace(told, self.accepted) == self.accepted {
             return None;
         }
-        let merged = self.merged.as_ref()?;
-        Some(Frame::from(serde_json::to_string(merged).ok()?))
+        self.merged()
     }
 }
 

@@ -108,16 +108,91 @@ impl Conversation {
         );
     }
 
-    /// A function was called, as the service's own history has it.
-    pub fn called(&mut self, history: &str) {
-        if let Ok(entry) = serde_json::from_str(history) {
-            self.remember(entry, history.len());
+    /// The user said something that functions were called for before it was told: it comes before
+    /// those calls.
+    pub fn said_before_calls(&mut self, content: &str) {
+        self.said("user", content);
+        let calls = self.history.iter().rev().skip(1);
+        let calls = calls
+            .take_while(|(entry, _)| entry.get("function_calls").is_some())
+            .count();
+        if let Some(said) = self.history.pop_back() {
+            let at = self.history.len() - calls;
+            self.history.insert(at, said);
         }
+    }
+
+    /// Functions are called: entries of `function_calls`, with the responses that are known.
+    pub fn called(&mut self, calls: &[Value]) {
+        if !calls.is_empty() {
+            let entry = json!({"type": "History", "function_calls": calls});
+            let bytes = entry.to_string().len();
+            self.remember(entry, bytes);
+        }
+    }
+
+    /// A call has its response.
+    pub fn responded(&mut self, id: &str, response: &str) {
+        let bytes = &mut self.bytes;
+        let known = self.history.iter_mut().rev().find_map(|(entry, size)| {
+            let calls = entry.get_mut("function_calls")?.as_array_mut()?;
+            let call = calls.iter_mut().find(|call| call["id"] == id)?;
+            Some((call, size))
+        });
+        if let Some((call, size)) = known {
+            let before = call["response"].as_str().map_or(0, str::len);
+            call["response"] = response.into();
+            *bytes = *bytes + response.len() - before;
+            *size = *size + response.len() - before;
+        }
+        self.forget_oldest();
+    }
+
+    /// A call is of no consequence any more.
+    pub fn cancelled(&mut self, id: &str) {
+        for (entry, _) in &mut self.history {
+            if let Some(calls) = entry
+                .get_mut("function_calls")
+                .and_then(Value::as_array_mut)
+            {
+                calls.retain(|call| call["id"] != id);
+            }
+        }
+        let bytes = &mut self.bytes;
+        self.history.retain(|(entry, size)| {
+            let calls = entry.get("function_calls").and_then(Value::as_array);
+            let empty = calls.is_some_and(Vec::is_empty);
+            *bytes -= if empty { *size } else { 0 };
+            !empty
+        });
+    }
+
+    /// Function calls, as the service's own history has them: those that are not known are added.
+    pub fn recounted(&mut self, history: &Value) {
+        let calls = history["function_calls"].as_array().into_iter().flatten();
+        let mut new = Vec::new();
+        for call in calls {
+            let id = call["id"].as_str().unwrap_or_default();
+            let known = self.history.iter().any(|(entry, _)| {
+                let calls = entry.get("function_calls").and_then(Value::as_array);
+                calls.is_some_and(|calls| calls.iter().any(|call| call["id"] == id))
+            });
+            match call["response"].as_str() {
+                Some(response) if known => self.responded(id, response),
+                _ if known => {}
+                _ => new.push(call.clone()),
+            }
+        }
+        self.called(&new);
     }
 
     fn remember(&mut self, entry: Value, bytes: usize) {
         self.history.push_back((entry, bytes));
         self.bytes += bytes;
+        self.forget_oldest();
+    }
+
+    fn forget_oldest(&mut self) {
         while self.bytes > MAX_HISTORY
             && let Some((_, bytes)) = self.history.pop_front()
         {
@@ -129,6 +204,11 @@ impl Conversation {
     pub fn accept(&mut self, update: Update, frame: Frame) {
         self.updates.retain(|(earlier, _)| *earlier != update);
         self.updates.push((update, frame));
+    }
+
+    /// A change is not made again.
+    pub fn retract(&mut self, update: Update) {
+        self.updates.retain(|(accepted, _)| *accepted != update);
     }
 
     /// Changes to be made again, in order.
@@ -227,6 +307,44 @@ mod tests {
             json!({"type": "History", "role": "assistant", "content": "Go on."}),
         ];
         assert_eq!(value["agent"]["context"]["messages"], json!(entries));
+    }
+
+    #[test]
+    fn calls_have_their_place_and_their_response() {
+        let mut conversation = Conversation::default();
+        conversation.settle_on(&Frame::from(r#"{"agent":{}}"#));
+        let call = |id: &str, response: &str| json!({"id": id, "name": "f", "client_side": true, "arguments": "{}", "response": response});
+        conversation.said("user", "One.");
+        conversation.called(&[call("1", ""), call("2", "")]);
+        conversation.called(&[call("3", "")]);
+        conversation.said_before_calls("Two.");
+        conversation.responded("2", "yes");
+        conversation.responded("4", "nobody's");
+        conversation.cancelled("3");
+        let history =
+            json!({"type": "History", "function_calls": [call("1", "no"), call("5", "5")]});
+        conversation.recounted(&history);
+        let settings = conversation.resumed(&[]).unwrap();
+        let value: Value = serde_json::from_slice(settings.bytes()).unwrap();
+        let entries = json!([
+            {"type": "History", "role": "user", "content": "One."},
+            {"type": "History", "role": "user", "content": "Two."},
+            {"type": "History", "function_calls": [call("1", "no"), call("2", "yes")]},
+            {"type": "History", "function_calls": [call("5", "5")]},
+        ]);
+        assert_eq!(value["agent"]["context"]["messages"], entries);
+    }
+
+    #[test]
+    fn responses_are_bounded_with_the_rest() {
+        let mut conversation = Conversation::default();
+        conversation.settle_on(&Frame::from(r#"{"agent":{}}"#));
+        for id in 0..12 {
+            let call = json!({"id": id.to_string(), "response": ""});
+            conversation.called(&[call]);
+            conversation.responded(&id.to_string(), &"x".repeat(100_000));
+        }
+        assert!(conversation.resumed(&[]).unwrap().len() < MAX_HISTORY);
     }
 
     #[test]

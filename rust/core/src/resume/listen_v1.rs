@@ -93,6 +93,24 @@ impl ListenV1 {
         }
     }
 
+    /// A control message is not sent again.
+    pub fn forget(&mut self, number: u64) {
+        self.finalizes.remove(number);
+        self.configures.remove(number);
+    }
+
+    /// The accepted Configures, where a leg was told of them and has not replied.
+    #[must_use]
+    pub fn told(&self, leg: &LegView) -> Option<Frame> {
+        self.configures.merged().filter(|_| leg.replies_to_drop > 0)
+    }
+
+    /// They are not in force any more: no leg is told of them.
+    pub fn forget_told(&mut self, leg: &mut LegView) {
+        leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+        self.configures.retract();
+    }
+
     /// All audio before a position is finalised. Audio without a clock never is, for certain.
     #[must_use]
     pub fn all_acked(&self, byte: u64) -> bool {
@@ -527,11 +545,17 @@ impl ListenV1 {
         frame: &Frame,
         inbox: &mut Inbox,
     ) {
-        if leg.replies_to_drop > 0 {
+        let accepted = !kind.contains("Fail") && !kind.contains("Error");
+        if leg.replies_to_drop > 0 && accepted {
             leg.replies_to_drop -= 1;
             return;
         }
-        let accepted = !kind.contains("Fail") && !kind.contains("Error");
+        if leg.replies_to_drop > 0 {
+            // What was granted once is refused now: that is news.
+            self.forget_told(leg);
+            inbox.push(frame.clone());
+            return;
+        }
         if let Some(number) = self.configures.reply(leg.number, accepted) {
             journal.settle(number);
         }

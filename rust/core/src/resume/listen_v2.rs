@@ -104,6 +104,24 @@ impl ListenV2 {
         }
     }
 
+    /// A control message is not sent again.
+    pub fn forget(&mut self, number: u64) {
+        self.forced.retain(|forced| forced.number != number);
+        self.configures.remove(number);
+    }
+
+    /// The accepted Configures, where a leg was told of them and has not replied.
+    #[must_use]
+    pub fn told(&self, leg: &LegView) -> Option<Frame> {
+        self.configures.merged().filter(|_| leg.replies_to_drop > 0)
+    }
+
+    /// They are not in force any more: no leg is told of them.
+    pub fn forget_told(&mut self, leg: &mut LegView) {
+        leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+        self.configures.retract();
+    }
+
     /// Nothing before a position is open: turns have ended, and what follows has no words. Of audio
     /// without a clock nobody knows.
     #[must_use]
@@ -251,13 +269,14 @@ impl ListenV2 {
                     self.deliver(leg, root, Edits::default(), &frame, inbox);
                 }
             }
-            "Error" => {
-                leg.hold(frame);
-                self.number_held(leg);
-            }
+            "Error" => leg.hold(frame),
             _ if kind.starts_with("Configure") => {
-                if leg.replies_to_drop > 0 {
+                if leg.replies_to_drop > 0 && kind == "ConfigureSuccess" {
                     leg.replies_to_drop -= 1;
+                } else if leg.replies_to_drop > 0 {
+                    // What was granted once is refused now: that is news.
+                    self.forget_told(leg);
+                    self.deliver(leg, root, Edits::default(), &frame, inbox);
                 } else {
                     if let Some(number) = self
                         .configures
@@ -330,7 +349,7 @@ impl ListenV2 {
     /// Gives a message its number in the session, and hands it over.
     fn deliver(
         &mut self,
-        leg: &mut LegView,
+        leg: &LegView,
         root: Node<'_>,
         mut edits: Edits,
         frame: &Frame,
@@ -340,35 +359,21 @@ impl ListenV2 {
         if let Some((node, own)) = node.and_then(|node| Some((node, node.integer()?)))
             && COUNTS.contains(&own)
         {
-            // The first leg's numbers are the session's, but for what is held back.
-            let number = if leg.number == 0 && leg.held.is_empty() {
-                own
-            } else {
-                self.sequence
-            };
+            // The first leg's numbers are the session's.
+            let number = if leg.number == 0 { own } else { self.sequence };
             if number != own {
                 edits.replace(node.span(), number.to_string());
             }
             self.sequence = number + 1;
         }
         inbox.push(edits.apply_to(frame));
-        self.number_held(leg);
     }
 
-    /// What is held back comes after everything so far, if it comes.
-    fn number_held(&self, leg: &mut LegView) {
-        for (held, number) in leg.held.iter_mut().zip(self.sequence..) {
-            let Some(node) = held.as_str().and_then(Node::root) else {
-                continue;
-            };
-            let Some(node) = node.get("sequence_id") else {
-                continue;
-            };
-            if node.integer() != Some(number) {
-                let mut edits = Edits::default();
-                edits.replace(node.span(), number.to_string());
-                *held = edits.apply_to(held);
-            }
+    /// Hands over what was held back.
+    pub fn say(&mut self, leg: &LegView, frame: &Frame, inbox: &mut Inbox) {
+        match frame.as_str().and_then(Node::root) {
+            Some(root) => self.deliver(leg, root, Edits::default(), frame, inbox),
+            None => inbox.push(frame.clone()),
         }
     }
 

@@ -4,14 +4,17 @@
 //! listen_v1   Nova: what acknowledges, what moves, what is not said twice
 //!   audio       the audio's own clock          results     one result, shifted and clipped
 //!   utterance   what a new leg cannot know     controls    Finalize and Configure
+//!   segments    what points at words and times
 //! listen_v2   Flux: the same
 //!   turns       which event is news, and as what   turn_info   one message in the session's words
 //! agent_v1    the voice agent: the same
 //!   conversation   what a new leg is told of what was said
+//!   calls          functions that it had called
 //! speak_v1, speak_v2   Aura and Flux: what is said again is not heard again
 //!   speak       what was asked for             speech      one turn, over several syntheses
 //!   voice       what a sample is               join        from one synthesis to another
 //! scan, rewrite   JSON by spans                inbox       messages on their way
+//! vocabulary      what clients send, as text or as bytes
 //! ```
 //!
 //! [`Product`] is the one place where products differ for the session. A product that can go on
@@ -20,6 +23,7 @@
 
 pub mod agent_v1;
 pub mod audio;
+pub mod calls;
 pub mod controls;
 pub mod conversation;
 pub mod inbox;
@@ -30,6 +34,7 @@ pub mod query;
 pub mod results;
 pub mod rewrite;
 pub mod scan;
+pub mod segments;
 pub mod speak;
 pub mod speak_v1;
 pub mod speak_v2;
@@ -37,6 +42,7 @@ pub mod speech;
 pub mod turn_info;
 pub mod turns;
 pub mod utterance;
+pub mod vocabulary;
 pub mod voice;
 
 use std::collections::VecDeque;
@@ -53,6 +59,7 @@ use inbox::Inbox;
 use listen_v1::ListenV1;
 use listen_v2::ListenV2;
 use scan::Node;
+use speak::{Kind, type_of};
 use speak_v1::SpeakV1;
 use speak_v2::SpeakV2;
 use speech::Join;
@@ -90,8 +97,8 @@ pub struct LegView {
     metadata: bool,
     /// Flux: the end of the last window that the leg reported, in microseconds.
     reported: i64,
-    /// `Error` messages, kept until it is clear whether the application is to see them.
-    held: Vec<Frame>,
+    /// `Error` messages, kept until it is clear whether the leg ends over them; oldest first.
+    held: VecDeque<Frame>,
     /// Before it speaks for the session: what it has said of a channel, about a time, that may not
     /// have been delivered.
     overheard: VecDeque<(usize, i64, Frame)>,
@@ -99,6 +106,10 @@ pub struct LegView {
     turns: LegTurns,
     /// The voice agent: what the leg hears again.
     agent: LegAgent,
+    /// What the session answers by itself.
+    replies: Vec<Frame>,
+    /// The agent has had the service call a function a second time.
+    called_again: bool,
 }
 
 impl LegView {
@@ -135,16 +146,37 @@ impl LegView {
         overheard.into_iter().map(|(.., frame)| frame).collect()
     }
 
-    /// Keeps an `Error` message until it is clear whether the application is to see it.
+    /// Keeps an `Error` message until it is clear whether the leg ends over it.
     fn hold(&mut self, frame: Frame) {
-        if self.held.len() < MAX_HELD {
-            self.held.push(frame);
-        }
+        self.held.push_back(frame);
     }
 
-    /// `Error` messages, for the application if the session ends here.
-    pub fn take_held(&mut self) -> Vec<Frame> {
+    /// `Error` messages that the leg may end over, oldest first.
+    #[must_use]
+    pub const fn held(&self) -> &VecDeque<Frame> {
+        &self.held
+    }
+
+    /// The oldest of more than are kept: the leg has lived on for many more.
+    pub fn take_outlived(&mut self) -> Option<Frame> {
+        (self.held.len() > MAX_HELD)
+            .then(|| self.held.pop_front())
+            .flatten()
+    }
+
+    /// Those that are kept: it is clear now.
+    pub fn take_held(&mut self) -> VecDeque<Frame> {
         std::mem::take(&mut self.held)
+    }
+
+    /// What the session answers by itself to what the leg said.
+    pub fn take_replies(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// Whether the service was made to call a function a second time, since the last call.
+    pub const fn take_called_again(&mut self) -> bool {
+        std::mem::replace(&mut self.called_again, false)
     }
 }
 
@@ -184,7 +216,7 @@ pub enum Handover {
     Never,
 }
 
-/// So many `Error` messages are kept of one leg.
+/// So many `Error` messages in a row may be what a leg ends over.
 const MAX_HELD: usize = 8;
 
 /// What a message did.
@@ -317,6 +349,19 @@ impl Product {
         }
     }
 
+    /// The types of the messages that its clients send.
+    #[must_use]
+    pub const fn vocabulary(&self) -> &'static [&'static str] {
+        match self {
+            Self::ListenV1(_) => vocabulary::LISTEN_V1,
+            Self::ListenV2(_) => vocabulary::LISTEN_V2,
+            Self::AgentV1(_) => vocabulary::AGENT_V1,
+            Self::SpeakV1(_) => vocabulary::SPEAK_V1,
+            Self::SpeakV2(_) => vocabulary::SPEAK_V2,
+            Self::Passthrough => &[],
+        }
+    }
+
     /// What an application's frame is.
     #[must_use]
     pub fn classify(&self, frame: &Frame) -> Input {
@@ -412,15 +457,108 @@ impl Product {
         }
     }
 
-    /// The application sends a control message: the journal's next one.
-    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+    /// The application sends a control message: the journal's next one, unless this says that it
+    /// is not to be sent.
+    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
         match self {
             Self::ListenV1(listen) => listen.ask(kind, journal, frame),
             Self::ListenV2(listen) => listen.ask(kind, journal, frame),
-            Self::AgentV1(agent) => agent.ask(kind, journal, frame),
+            Self::AgentV1(agent) => return agent.ask(kind, journal, frame),
             Self::SpeakV1(speak) => speak.ask(kind, journal, frame),
             Self::SpeakV2(speak) => speak.ask(kind, journal, frame),
             Self::Passthrough => {}
+        }
+        true
+    }
+
+    /// Whether a session can do without a control message: what was sent is answered all the same.
+    #[must_use]
+    pub fn is_optional(&self, kind: Control, frame: &Frame) -> bool {
+        if matches!(kind, Control::KeepAlive | Control::Close) {
+            return false;
+        }
+        match self {
+            Self::ListenV1(_) | Self::ListenV2(_) => true,
+            Self::AgentV1(_) => type_of(frame) != Some("Settings"),
+            Self::SpeakV1(_) | Self::SpeakV2(_) => {
+                !matches!(Kind::of(frame), Kind::Text | Kind::Flush)
+            }
+            Self::Passthrough => false,
+        }
+    }
+
+    /// Whether a leg has come so far that it reads what is optional.
+    #[must_use]
+    pub const fn reads(&self, leg: &LegView) -> bool {
+        match self {
+            Self::AgentV1(_) => leg.agent.has_settings(),
+            Self::ListenV1(_)
+            | Self::ListenV2(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => true,
+        }
+    }
+
+    /// A control message is not sent again, and no answer to it is waited for.
+    pub fn forget(&mut self, journal: &mut Journal, number: u64) {
+        match self {
+            Self::ListenV1(listen) => listen.forget(number),
+            Self::ListenV2(listen) => listen.forget(number),
+            Self::AgentV1(agent) => agent.forget(number),
+            Self::SpeakV1(speak) => speak.forget(journal, number),
+            Self::SpeakV2(speak) => speak.forget(journal, number),
+            Self::Passthrough => {}
+        }
+        journal.settle(number);
+    }
+
+    /// What a leg was told at its start, beyond what it cannot do without, and has not answered.
+    #[must_use]
+    pub fn told(&self, leg: &LegView) -> Option<Frame> {
+        match self {
+            Self::ListenV1(listen) => listen.told(leg),
+            Self::ListenV2(listen) => listen.told(leg),
+            Self::AgentV1(agent) => agent.told(leg),
+            Self::SpeakV2(speak) => speak.told(leg),
+            Self::SpeakV1(_) | Self::Passthrough => None,
+        }
+    }
+
+    /// No leg is told that again.
+    pub fn forget_told(&mut self, leg: &mut LegView) {
+        match self {
+            Self::ListenV1(listen) => listen.forget_told(leg),
+            Self::ListenV2(listen) => listen.forget_told(leg),
+            Self::AgentV1(agent) => agent.forget_told(leg),
+            Self::SpeakV2(speak) => speak.forget_told(leg),
+            Self::SpeakV1(_) | Self::Passthrough => {}
+        }
+    }
+
+    /// Whether a message may be among a leg's last words, so that the leg need not have outlived
+    /// what it called an error before.
+    #[must_use]
+    pub fn may_be_last(&self, leg: &LegView, frame: &Frame) -> bool {
+        match (self, type_of(frame)) {
+            (_, Some("Error")) => true,
+            // Before the end was asked for, it announces the leg's.
+            (Self::ListenV1(_), Some("Metadata")) | (Self::SpeakV2(_), Some("SessionMetadata")) => {
+                !leg.close_sent
+            }
+            _ => false,
+        }
+    }
+
+    /// An `Error` message that was kept reaches the application.
+    pub fn say(&mut self, leg: &LegView, frame: Frame, inbox: &mut Inbox) {
+        match self {
+            Self::ListenV2(listen) => listen.say(leg, &frame, inbox),
+            Self::ListenV1(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => inbox.push(frame),
         }
     }
 
@@ -507,7 +645,7 @@ impl Product {
         match self {
             Self::ListenV1(listen) => listen.sent(leg, kind, number),
             Self::ListenV2(listen) => listen.sent(leg, kind, number),
-            Self::AgentV1(agent) => agent.sent(leg, number),
+            Self::AgentV1(agent) => return agent.send(leg, number, frame),
             Self::SpeakV1(speak) => speak.sent(number),
             Self::SpeakV2(speak) => return speak.send(leg, number, frame),
             Self::Passthrough => {}

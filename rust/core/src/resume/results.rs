@@ -2,6 +2,7 @@
 
 use super::rewrite::{Edits, seconds};
 use super::scan::{Node, to_micros};
+use super::segments::{Clip, Dropped, is_list};
 use super::utterance::Spoken;
 
 /// More channels than any audio has: what announces more is not believed.
@@ -61,6 +62,8 @@ struct Nodes<'a> {
     duration: Node<'a>,
     speech_final: Option<Node<'a>>,
     channel: Option<Node<'a>>,
+    /// Lists that point at words or times.
+    lists: Vec<(&'a str, Node<'a>)>,
 }
 
 /// A word's times, on the clock that the reader asks for.
@@ -93,6 +96,7 @@ impl<'a> Results<'a> {
         let (mut start, mut duration, mut is_final) = (None, None, None);
         let (mut speech_final, mut from_finalize) = (None, None);
         let (mut channel, mut channel_index) = (None, None);
+        let mut pointers = Vec::new();
         for (key, value) in root.members() {
             match key {
                 "start" => start = Some(value),
@@ -102,6 +106,7 @@ impl<'a> Results<'a> {
                 "from_finalize" => from_finalize = value.bool(),
                 "channel" => channel = Some(value),
                 "channel_index" => channel_index = Some(value),
+                _ if is_list(key) => pointers.push((key, value)),
                 _ => {}
             }
         }
@@ -125,6 +130,7 @@ impl<'a> Results<'a> {
                 duration,
                 speech_final,
                 channel,
+                lists: pointers,
             },
         })
     }
@@ -204,13 +210,26 @@ impl<'a> Results<'a> {
             );
         }
         let mut first = None;
+        let mut clip = Clip {
+            offset,
+            from,
+            dropped: None,
+        };
         for (at, alternative) in self.alternatives().enumerate() {
             let at_most = self.cut;
-            let spoken = place_alternative(&alternative, (offset, at_most), from, &mut edits);
+            let (spoken, dropped) =
+                place_alternative(&alternative, (offset, at_most), from, &mut edits);
+            let own = Clip { dropped, ..clip };
+            place_lists(alternative.members(), &own, &mut edits);
             if at == 0 {
                 first = spoken;
+                clip = own;
             }
         }
+        // What belongs to no alternative is about the first one's words.
+        let channel = self.nodes.channel.into_iter();
+        place_lists(channel.flat_map(|node| node.members()), &clip, &mut edits);
+        place_lists(self.nodes.lists.iter().copied(), &clip, &mut edits);
         Placed {
             start: placed_start,
             end: placed_end,
@@ -274,14 +293,30 @@ fn spoken<'a>(words: impl Iterator<Item = Word<'a>>) -> Option<Spoken> {
     })
 }
 
+/// Puts what points at words and times into the session's words.
+fn place_lists<'a>(
+    members: impl Iterator<Item = (&'a str, Node<'a>)>,
+    clip: &Clip,
+    edits: &mut Edits,
+) {
+    if clip.offset == 0 && clip.dropped.is_none() {
+        return;
+    }
+    for (key, list) in members.filter(|(key, _)| is_list(key)) {
+        clip.place(key, list, edits);
+    }
+}
+
 /// Shifts an alternative's words, and drops those that are not new together with their text.
 fn place_alternative(
     alternative: &Node<'_>,
     (offset, at_most): (i64, Option<i64>),
     from: i64,
     edits: &mut Edits,
-) -> Option<Spoken> {
-    let list = alternative.get("words")?;
+) -> (Option<Spoken>, Option<Dropped>) {
+    let Some(list) = alternative.get("words") else {
+        return (None, None);
+    };
     let words: Vec<Word<'_>> = list
         .elements()
         .filter_map(|node| Word::read(node, offset, at_most))
@@ -297,7 +332,7 @@ fn place_alternative(
                 word.shift(edits);
             }
         }
-        return spoken(words.into_iter());
+        return (spoken(words.into_iter()), None);
     }
     let texts: Vec<String> = kept
         .iter()
@@ -311,11 +346,37 @@ fn place_alternative(
         })
         .collect();
     edits.replace(list.span(), format!("[{}]", texts.join(",")));
-    if let Some(transcript) = alternative.get("transcript") {
-        let written: Vec<&str> = kept.iter().map(Word::written).collect();
-        edits.replace(transcript.span(), format!("\"{}\"", written.join(" ")));
+    let written: Vec<&str> = kept.iter().map(Word::written).collect();
+    let transcript = written.join(" ");
+    if let Some(node) = alternative.get("transcript") {
+        edits.replace(node.span(), format!("\"{transcript}\""));
     }
-    spoken(kept.into_iter())
+    if let Some(languages) = alternative.get("languages") {
+        place_languages(languages, &kept, edits);
+    }
+    let mut next = 0..;
+    let places = list
+        .elements()
+        .map(|node| Word::read(node, offset).filter(|word| word.is_new(from)))
+        .map(|word| word.and_then(|_| next.next()))
+        .collect();
+    let dropped = Dropped { places, transcript };
+    (spoken(kept.into_iter()), Some(dropped))
+}
+
+/// Languages that no word speaks any more go, where words say which they speak.
+fn place_languages(languages: Node<'_>, kept: &[Word<'_>], edits: &mut Edits) {
+    let still: Option<Vec<&str>> = kept
+        .iter()
+        .map(|word| Some(word.node.get("language")?.text()))
+        .collect();
+    let Some(still) = still else { return };
+    let spoken: Vec<&str> = languages
+        .elements()
+        .map(|language| language.text())
+        .filter(|language| still.contains(language))
+        .collect();
+    edits.replace(languages.span(), format!("[{}]", spoken.join(",")));
 }
 
 #[cfg(test)]
@@ -397,6 +458,50 @@ mod tests {
         assert_eq!(placed.spoken, None);
         assert!(
             text.contains(r#""transcript":"","#) && text.contains(r#""words":[]"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_points_at_words_points_at_those_that_remain() {
+        let message = MESSAGE
+            .replace(
+                r#""new":[1e-7]"#,
+                r#""entities":[{"value":"Say","start_word":0,"end_word":1},{"value":"now","start_word":2,"end_word":3}]"#,
+            )
+            .replace(
+                r#""confidence":0.99,"#,
+                r#""confidence":0.99,"entities":[{"start_word":1,"end_word":3}],"languages":["en","de"],"#,
+            )
+            .replace(r#""word":"say","#, r#""word":"say","language":"de","#)
+            .replace(r#""word":"\"hi\"","#, r#""word":"\"hi\"","language":"en","#)
+            .replace(r#""word":"now","#, r#""word":"now","language":"en","#)
+            .replace(
+                r#"{"alternatives""#,
+                r#"{"search":[{"query":"now","hits":[{"start":2.5,"end":2.75}]}],"alternatives""#,
+            );
+        let results = Results::read(Node::root(&message).unwrap()).unwrap();
+        let text = results.place(1_000_000, 3_000_000).edits.apply(&message);
+        for (part, there) in [
+            (
+                r#""entities":[{"value":"now","start_word":1,"end_word":2}]"#,
+                true,
+            ),
+            (r#""entities":[{"start_word":0,"end_word":2}]"#, true),
+            (r#""languages":["en"]"#, true),
+            (r#""hits":[{"start":3.5,"end":3.75}]"#, true),
+            (r#""value":"Say""#, false),
+        ] {
+            assert_eq!(text.contains(part), there, "{part} in {text}");
+        }
+        // Unclipped, indices stay what they are.
+        let text = results.place(1_000_000, 2_000_000).edits.apply(&message);
+        assert!(
+            text.contains(r#"{"value":"Say","start_word":0,"end_word":1}"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#""hits":[{"start":3.5,"end":3.75}]"#),
             "{text}"
         );
     }

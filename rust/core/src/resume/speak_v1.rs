@@ -75,6 +75,12 @@ impl SpeakV1 {
         }
     }
 
+    /// A message is not sent again.
+    pub fn forget(&mut self, journal: &mut Journal, number: u64) {
+        self.requests
+            .settle(journal, |request| request.number == number);
+    }
+
     /// What went out.
     pub fn sent(&mut self, number: u64) {
         self.requests.sent(number);

@@ -187,6 +187,28 @@ impl SpeakV2 {
         }
     }
 
+    /// A message is not sent again.
+    pub fn forget(&mut self, journal: &mut Journal, number: u64) {
+        self.interrupts
+            .retain(|interrupt| interrupt.number != number);
+        self.settings.retain(|setting| setting.number != number);
+        self.requests
+            .settle(journal, |request| request.number == number);
+        self.merge(journal);
+    }
+
+    /// The accepted Configures, where a leg was told of them and has not replied.
+    #[must_use]
+    pub fn told(&self, leg: &LegView) -> Option<Frame> {
+        self.merged.merged().filter(|_| leg.replies_to_drop > 0)
+    }
+
+    /// They are not in force any more: no leg is told of them.
+    pub fn forget_told(&mut self, leg: &mut LegView) {
+        leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+        self.merged.retract();
+    }
+
     /// Where the next leg starts: with the settings that were accepted, and the first turn that is
     /// not acknowledged.
     pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
@@ -575,7 +597,13 @@ impl SpeakV2 {
         inbox: &mut Inbox,
     ) {
         if leg.replies_to_drop > 0 {
-            leg.replies_to_drop -= 1;
+            if accepted {
+                leg.replies_to_drop -= 1;
+            } else {
+                // What was granted once is refused now: that is news.
+                self.forget_told(leg);
+                inbox.push(frame);
+            }
             return;
         }
         let Some(index) = self.settings.iter().position(|setting| setting.asked) else {

@@ -75,9 +75,11 @@ impl Session {
     fn tick_current(&mut self, now: Duration, index: usize) {
         if self.settled_at(index).is_some_and(|at| now >= at) {
             self.attempts.progress();
+            self.on_board.clear();
         }
         if self.ended_at(index).is_some_and(|at| now >= at) {
             // Everything is there; only the end of the stream is missing, so it is made here.
+            self.say_held(index);
             self.legs[index].role = Role::Ended(Rest::End);
             self.conclude();
         } else if self.stalled_at(index).is_some_and(|at| now >= at) {

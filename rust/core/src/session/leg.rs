@@ -104,6 +104,8 @@ pub(super) struct Leg {
     pub(super) spoken: bool,
     /// The service was asked for what it owes of the audio before this position.
     pub(super) asked_at: Option<u64>,
+    /// It lived on after what it called an error, and the log has that.
+    pub(super) complained: bool,
 }
 
 impl Leg {
@@ -128,6 +130,7 @@ impl Leg {
             has_audio: false,
             spoken: false,
             asked_at: None,
+            complained: false,
         }
     }
 

@@ -259,6 +259,7 @@ impl Session {
 
     /// Makes a leg speak for the session, from where the service has finalised everything.
     fn begin(&mut self, now: Duration, index: usize, paced: bool) {
+        self.last_words.clear();
         let number = self.legs[index].id.number();
         let start = self.product.begin_leg(number, &mut self.journal);
         if let Some(gap) = start.gap {
@@ -357,6 +358,7 @@ impl Session {
 
     /// A message came on the leg that speaks for the session.
     fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
+        self.outlive(index, &frame);
         let leg = &mut self.legs[index];
         // One that was sent nothing yet may say what it can know from another.
         leg.view.was_sent(if leg.has_audio {
@@ -367,13 +369,19 @@ impl Session {
         let effect = self
             .product
             .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
+        leg.head.extend(leg.view.take_replies());
+        if leg.view.take_called_again() {
+            self.notices.push_back(Notice::CalledAgain { leg: leg.id });
+        }
+        self.outlive_oldest(index);
         if effect.result && self.stats.time_to_first_result.is_none() {
             self.stats.time_to_first_result =
                 self.first_audio.map(|first| now.saturating_sub(first));
         }
         if effect.advanced {
-            leg.progressed = true;
+            self.legs[index].progressed = true;
             self.attempts.progress();
+            self.on_board.clear();
         }
         if let Some(beyond) = effect.beyond
             && !std::mem::replace(&mut self.beyond_said, true)
@@ -446,6 +454,7 @@ impl Session {
 
     fn retire_current(&mut self, now: Duration) {
         if let Some(index) = self.with_role(Role::Current) {
+            self.lives_on(index);
             let leg = &mut self.legs[index];
             leg.role = Role::Retiring {
                 by: now + RETIREMENT,
@@ -546,12 +555,19 @@ impl Session {
             silent: self.is_silent(now),
         };
         let ending = classify(&end, seen);
+        let ending = self.spare(index, &end, ending);
         if ending != Ending::Finished && ending != Ending::Dormant {
             self.stats.last_error = Some(end.to_string());
         }
         match ending {
-            Ending::Finished => self.conclude(),
-            Ending::Dormant => self.go_dormant(now),
+            Ending::Finished => {
+                self.say_held(index);
+                self.conclude();
+            }
+            Ending::Dormant => {
+                self.say_held(index);
+                self.go_dormant(now);
+            }
             Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
             Ending::Reset { limit } => self.reset(now, index, end, limit),
         }
@@ -583,7 +599,12 @@ impl Session {
             self.leg_failed(now, index, FailureCause::NotResumable(end));
             return;
         }
-        let Verdict::Retry(after) = self.count_failure(now, limit) else {
+        let mut verdict = self.count_failure(now, limit);
+        self.count_on_board(index);
+        if verdict == Verdict::GiveUp && self.reprieve(index) {
+            verdict = self.count_failure(now, limit);
+        }
+        let Verdict::Retry(after) = verdict else {
             if self.closing && self.inbox.pushed() > 0 && self.misses_nothing() {
                 // Only a leg's last word is missing, such as Metadata.
                 self.say_held(index);
@@ -593,6 +614,7 @@ impl Session {
             }
             return;
         };
+        self.last_words = self.legs[index].view.take_held();
         *self.stats.resets.entry(end.reason()).or_default() += 1;
         self.notices.push_back(Notice::Reset {
             leg: self.legs[index].id,
@@ -622,12 +644,5 @@ impl Session {
     fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
         self.say_held(index);
         self.fail(now, cause);
-    }
-
-    /// The session ends with this leg: what it had to say for itself is the application's.
-    fn say_held(&mut self, index: usize) {
-        for frame in self.legs[index].view.take_held() {
-            self.inbox.push(frame);
-        }
     }
 }

@@ -14,9 +14,11 @@
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     words of the drivers' side
 //! clock    what is due by itself                     settings, stats, notice   plain data
+//! complaints   what the service calls an error
 //! ```
 
 mod clock;
+mod complaints;
 mod ending;
 mod leg;
 mod legs;
@@ -41,7 +43,9 @@ use crate::backoff::Attempts;
 use crate::frame::Frame;
 use crate::journal::{Control, Journal};
 use crate::resume::inbox::Inbox;
+use crate::resume::vocabulary::recognised;
 use crate::resume::{Input, Product, as_seconds};
+use complaints::OnBoard;
 use leg::{Leg, Rest, Role};
 
 /// Where a session stands.
@@ -116,6 +120,9 @@ pub struct Session {
     /// When the driver was told to ask again.
     told: Option<Duration>,
     attempts: Attempts,
+    on_board: OnBoard,
+    /// What the leg that failed last called errors, until another one is up.
+    last_words: VecDeque<Frame>,
     inbox: Inbox,
     /// The application's inbox is full: the service waits.
     blocked: bool,
@@ -165,6 +172,8 @@ impl Session {
             standby: Standby::None,
             told: None,
             attempts: Attempts::default(),
+            on_board: OnBoard::default(),
+            last_words: VecDeque::new(),
             inbox: Inbox::default(),
             blocked: false,
             unread_said: false,
@@ -203,6 +212,7 @@ impl Session {
             | Phase::Waiting { .. }
             | Phase::Dormant { .. } => {}
         }
+        let frame = recognised(frame, self.product.vocabulary());
         let input = self.product.classify(&frame);
         if input == Input::Nothing {
             // It is not sent, so it needs no room and changes nothing.
@@ -234,8 +244,9 @@ impl Session {
                 if self.closing {
                     self.flowing_since = now;
                 }
-                self.product.ask(kind, &self.journal, &frame);
-                self.journal.push_control(kind, frame);
+                if self.product.ask(kind, &self.journal, &frame) {
+                    self.journal.push_control(kind, frame);
+                }
             }
         }
         self.last_push = now;
@@ -396,6 +407,9 @@ impl Session {
 
     /// The end, in order. Legs that still work are stopped; those that ended end their input.
     fn conclude(&mut self) {
+        if let Some(index) = self.with_role(Role::Current) {
+            self.say_held(index);
+        }
         self.product.conclude(&mut self.inbox);
         self.phase = Phase::Finished;
         self.stop_legs();
@@ -414,6 +428,9 @@ impl Session {
     }
 
     fn fail(&mut self, now: Duration, cause: FailureCause) {
+        for frame in std::mem::take(&mut self.last_words) {
+            self.inbox.push(frame);
+        }
         self.phase = Phase::Failed(Box::new(SessionFailure {
             cause,
             silent: self.is_silent(now),

@@ -58,6 +58,24 @@ pub enum Notice {
         /// What the journal may hold.
         limit: usize,
     },
+    /// The service called something an error, and the leg lived on: the application has what it
+    /// said.
+    Complaint {
+        /// The leg; each says so once.
+        leg: LegId,
+    },
+    /// The service did not take a message, which is not sent again.
+    LeftOut {
+        /// The leg that was sent it last.
+        leg: LegId,
+        /// The message's type, where the product knows it.
+        kind: Option<&'static str>,
+    },
+    /// The agent had the service call a function that it had called before, over another leg.
+    CalledAgain {
+        /// The leg.
+        leg: LegId,
+    },
     /// The application does not read: the service has to wait.
     Unread {
         /// Bytes that wait for the application.
@@ -86,6 +104,9 @@ impl Notice {
             Self::Gap { .. }
             | Self::Joined { .. }
             | Self::NotResumable { .. }
+            | Self::Complaint { .. }
+            | Self::LeftOut { .. }
+            | Self::CalledAgain { .. }
             | Self::Unread { .. }
             | Self::Beyond { .. }
             | Self::CloseTimedOut { .. } => Level::Warning,
@@ -133,6 +154,23 @@ impl fmt::Display for Notice {
                 out,
                 "the audio's rate is unknown and the audio has outgrown {limit} bytes \
                  (max_replay_buffer_bytes): this session cannot be resumed any more"
+            ),
+            Self::Complaint { leg } => write!(
+                out,
+                "leg {leg}: the service sent an Error message and went on; it is delivered"
+            ),
+            Self::LeftOut { leg, kind } => write!(
+                out,
+                "leg {leg}: the service does not take {}: the session goes on without it",
+                kind.map_or_else(
+                    || "a message of unknown type".to_owned(),
+                    |kind| format!("a {kind} message")
+                )
+            ),
+            Self::CalledAgain { leg } => write!(
+                out,
+                "leg {leg}: the service called a function again that was called over an earlier \
+                 leg and had not been answered there"
             ),
             Self::Unread { bytes } => write!(
                 out,
