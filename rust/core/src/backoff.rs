@@ -71,6 +71,8 @@ pub struct Attempts {
     /// Those of them that are retried less often.
     limited: u32,
     first: Option<Duration>,
+    /// Fresh keys were looked up.
+    renewed: bool,
 }
 
 impl Attempts {
@@ -99,6 +101,17 @@ impl Attempts {
         }
         // The last try of a budget comes at its end, not after it.
         Verdict::Retry(schedule.delay(self.failures, random).min(left))
+    }
+
+    /// Whether keys that ran out may be replaced: once without progress.
+    #[must_use]
+    pub const fn may_renew(&self) -> bool {
+        !self.renewed
+    }
+
+    /// Keys that ran out are replaced.
+    pub const fn renew(&mut self) {
+        self.renewed = true;
     }
 
     /// How many failures in a row.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
 use super::leg::{Leg, Pace, Rest, Role};
-use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, OpenFailure, Step};
+use super::reason::{Reason, verdict};
+use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, Step};
 use super::{Notice, Phase, Session, Standby};
 use crate::backoff::{Patience, Schedule, Verdict};
 use crate::frame::Frame;
@@ -57,13 +58,23 @@ impl Session {
             Phase::Idle | Phase::Waiting { .. } => {
                 self.phase = Phase::Opening;
                 self.stats.attempts += 1;
-                Step::Open { standby: false }
+                let renew = std::mem::take(&mut self.renew);
+                if renew {
+                    self.attempts.renew();
+                }
+                Step::Open {
+                    standby: false,
+                    renew,
+                }
             }
             Phase::Live => {
                 let failures = self.standby_wanted().map_or(0, |(_, failures)| failures);
                 self.standby = Standby::Opening { failures };
                 self.stats.attempts += 1;
-                Step::Open { standby: true }
+                Step::Open {
+                    standby: true,
+                    renew: false,
+                }
             }
             Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
             Phase::Finished => Step::Finished,
@@ -198,20 +209,16 @@ impl Session {
         }
     }
 
-    /// The leg that [`Step::Open`] asked for could not be opened.
-    pub fn open_failed(&mut self, now: Duration, failure: OpenFailure) -> AfterOpenFailure {
-        let limit = match failure {
-            OpenFailure::Terminal => Some(0),
-            OpenFailure::Transient => None,
-            OpenFailure::Limited(limit) => Some(limit),
-        };
+    /// The leg that [`Step::Open`] asked for could not be opened, for this reason.
+    pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
+        let limit = verdict(reason).limit();
         match (&self.phase, self.standby) {
             (Phase::Opening, _) => match self.count_failure(now, limit) {
                 Verdict::Retry(after) => {
                     self.phase = Phase::Waiting { until: now + after };
                     return AfterOpenFailure::Retry { after };
                 }
-                Verdict::GiveUp => self.fail(now, FailureCause::Open),
+                Verdict::GiveUp => self.fail(now, FailureCause::Open(reason)),
             },
             // The current leg works: nothing is lost by trying for as long as it does.
             (Phase::Live, Standby::Opening { failures }) => {
@@ -492,14 +499,19 @@ impl Session {
         // Without a journal to go on from, what the leg said before it ended in order is all.
         let single = self.product.is_single();
         let asked = view.close_sent() || self.legs[index].input_ended;
+        // Where what is said is not understood, a leg that took everything and answered has done
+        // what it was for.
+        let served = single && self.journal.unsent() == 0 && self.inbox.pushed() > 0;
         let seen = Circumstances {
             close_sent: view.close_sent(),
             answered: (self.product.answered(view, &self.journal)
                 && (in_order(&end) || self.product.said_everything(&self.journal)))
-                || (asked && in_order(&end) && self.product.end_answers(view)),
+                || (asked && in_order(&end) && self.product.end_answers(view))
+                || (served && in_order(&end)),
             // The closing message itself is missing where it did not go out.
             unacked: single || self.closing || !self.nothing_unacked(),
             silent: self.is_silent(now),
+            renewable: self.attempts.may_renew(),
         };
         let ending = classify(&end, seen);
         if ending != Ending::Finished && ending != Ending::Dormant {
@@ -521,6 +533,7 @@ impl Session {
                 self.reset(now, index, end, None);
             }
             Ending::Reset { limit } => self.reset(now, index, end, limit),
+            Ending::Renewal => self.renewed(now, index, end),
         }
     }
 
@@ -554,6 +567,24 @@ impl Session {
             self.leg_failed(now, index, FailureCause::Leg(end));
             return;
         };
+        self.go_on_after(now, index, end, after);
+    }
+
+    /// The keys ran out in mid-stream. That is no failure of the service's: another leg follows at
+    /// once, with fresh keys, and the next such end without progress is terminal.
+    fn renewed(&mut self, now: Duration, index: usize, end: LegEnd) {
+        if self.outgrown || !self.product.is_resumable(&self.journal) {
+            self.leg_failed(now, index, FailureCause::NotResumable(end));
+            return;
+        }
+        // A standby was opened with the old keys. Where one takes over and is refused as well, it
+        // is still the fresh ones' turn.
+        self.renew = true;
+        self.go_on_after(now, index, end, Duration::ZERO);
+    }
+
+    /// Another leg follows one that ended.
+    fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
         *self.stats.resets.entry(end.reason()).or_default() += 1;
         self.notices.push_back(Notice::Reset {
             leg: self.legs[index].id,

@@ -10,7 +10,8 @@
 //! Every call takes `now`, the time since the session began; times never go back.
 //!
 //! ```text
-//! mod      the state, and the application's side     ending   what a leg's end means
+//! mod      the state, and the application's side     ending   what follows a leg's end
+//! reason   why legs fail, and what that deserves
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     words of the drivers' side
 //! clock    what is due by itself                     settings, stats, notice   plain data
@@ -21,6 +22,7 @@ mod ending;
 mod leg;
 mod legs;
 mod notice;
+mod reason;
 mod sending;
 mod settings;
 mod stats;
@@ -30,10 +32,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use notice::{Level, Notice};
+pub use reason::{RETRY_FEW, Reason, Verdict, verdict};
 pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
 pub use stats::Stats;
 pub use step::{
-    AfterOpenFailure, FailureCause, LegEnd, LegId, OpenFailure, Outcome, PushError, SendStep,
+    AfterOpenFailure, FailureCause, LegEnd, LegId, Outcome, PushError, Seen, SendStep,
     SessionFailure, Step,
 };
 
@@ -125,6 +128,8 @@ pub struct Session {
     outgrown: bool,
     /// A leg ended without answering the closing message, and nothing was heard since.
     unanswered: bool,
+    /// The keys ran out in mid-stream: the next leg is opened with fresh ones.
+    renew: bool,
     /// No more input: the closing message was pushed, or `finish` was called.
     closing: bool,
     /// When `finish` gives up waiting.
@@ -165,6 +170,7 @@ impl Session {
             resumed_said: false,
             outgrown: false,
             unanswered: false,
+            renew: false,
             closing: false,
             finish_by: None,
             keeping_alive: false,
@@ -389,6 +395,7 @@ impl Session {
         self.phase = Phase::Failed(Box::new(SessionFailure {
             cause,
             silent: self.is_silent(now),
+            closing: self.closing,
             attempts: self.attempts.failures(),
             elapsed: self.attempts.elapsed(now),
             unacked_bytes: self.journal.end() - self.journal.acked(),

@@ -96,7 +96,16 @@ fn a_session_without_a_leg_calls_its_driver_for_what_is_sent() {
     assert_eq!(count.0.load(Ordering::SeqCst), before + 1);
     assert_eq!(shared.take_happened(), interest::DRIVER);
     let step = shared.lock().step(shared.now());
-    assert!(matches!(step, Step::Open { standby: false }), "{step:?}");
+    assert!(
+        matches!(
+            step,
+            Step::Open {
+                standby: false,
+                renew: false
+            }
+        ),
+        "{step:?}"
+    );
     shared.lock().leg_opened(shared.now());
     shared.lock().step(shared.now());
     let before = count.0.load(Ordering::SeqCst);
@@ -143,8 +152,8 @@ async fn the_permit_is_the_sessions() {
 fn skipped_names_are_bounded() {
     let (shared, _) = session();
     for number in 0..1000 {
-        shared.skip(format!("Event{number}"));
-        shared.skip("Event0".to_owned());
+        shared.skip(&format!("Event{number}"));
+        shared.skip("Event0");
     }
     let skipped = shared.take_skipped();
     assert_eq!(skipped.len(), 16);
