@@ -100,8 +100,8 @@ _ACCESS: Final = (
 ROWS: Final[dict[str, Row]] = {
     # On the way to the service.
     "dns": Row(ConnectError,
-        "the host's name was not found: it is made from region ({region}), or comes from "
-        "endpoint_uri; a name that only a VPC knows resolves inside it alone."),
+        "the host's name was not found: check region ({region}), endpoint_uri and DNS; a name that "
+        "only a VPC knows resolves inside it alone."),
     "connect": Row(ConnectError,
         "no TCP connection came up: nothing listens at this address and port, or no route leads "
         "there. AWS listens on 8443, so firewalls and security groups have to let it out; "
@@ -152,10 +152,10 @@ ROWS: Final[dict[str, Row]] = {
         "private authority, or a proxy that opens TLS, set ca_bundle or AWS_CA_BUNDLE to a PEM "
         "file with the authority's certificate."),
     "tls_issuer_of_bundle": Row(TLSError,
-        "the server's certificate is of an authority that is not in the file that ca_bundle or "
-        "AWS_CA_BUNDLE names: add that authority's certificate (PEM) to it; `openssl s_client "
-        "-connect HOST:PORT -showcerts` shows which it is; one of the same name with another key "
-        "is another authority. The file replaces the system's authorities."),
+        "the server's certificate is of an authority that is not in the file that is trusted in "
+        "place of the system's: add that authority's certificate (PEM) to it, or set ca_bundle or "
+        "AWS_CA_BUNDLE to a file that has it. `openssl s_client -connect HOST:PORT -showcerts` "
+        "shows which it is; one of the same name with another key is another authority."),
     "tls_own_authority": Row(TLSError,
         "the server shows an authority's certificate (CA:TRUE, as `openssl req -x509` makes "
         "them) as its own, which is not accepted, trusted or not. Make it with `-addext "
@@ -165,9 +165,9 @@ ROWS: Final[dict[str, Row]] = {
         "the server's certificate is not valid at this time: it has expired, or begins later. "
         "Renew it, or set this machine's clock."),
     "tls_name": Row(TLSError,
-        "the server's certificate is for other names than the host that was asked for: use one "
-        "of its names in endpoint_uri, or have a certificate with this one (subjectAltName; for "
-        "an address, an IP entry)."),
+        "the server's certificate was not accepted: check that the host's name is the "
+        "certificate's. Use one of its names in endpoint_uri, or have a certificate with this one "
+        "(subjectAltName; for an address, an IP entry)."),
     "tls_certificate": Row(TLSError,
         "the server's certificate cannot be used as it is: `openssl s_client -connect HOST:PORT "
         "-showcerts` shows it; it has to be a server's (X.509 v3, serverAuth), with its chain."),
@@ -179,8 +179,8 @@ ROWS: Final[dict[str, Row]] = {
         "the server does not accept this TLS for HTTP/2 (INADEQUATE_SECURITY): have it allow TLS "
         "1.3."),
     "not_tls": Row(TLSError,
-        "what answered does not speak TLS: the port is a plain one; check endpoint_uri (AWS: "
-        "8443)."),
+        "the TLS handshake failed: does this port speak TLS? What answered did not; check the "
+        "port in endpoint_uri (8443 on AWS)."),
     "tls": Row(TLSError,
         "the TLS handshake failed: something on the way may change it (a firewall that opens "
         "TLS), or the server is faulty."),
@@ -197,7 +197,8 @@ ROWS: Final[dict[str, Row]] = {
     # Waiting.
     "acquire_timeout": Row(AcquireTimeoutError,
         "no stream came free within connection_acquire_timeout: close sessions that are done "
-        "with, or raise max_concurrency if the endpoint can carry more."),
+        "with, or raise max_concurrency if the endpoint can carry more; or, where the detail "
+        "names handshakes, open streams more slowly: connections are paced."),
     "subscription_timeout": Row(SubscriptionTimeoutError,
         "the service took the request and did not answer within subscription_timeout: the "
         "endpoint may be scaling, or its container hangs ({log}). A port that is not 8443 on "
@@ -206,22 +207,29 @@ ROWS: Final[dict[str, Row]] = {
         "nothing came from the service for stall_timeout, with audio waiting for its results: "
         "the container hangs or is overloaded ({log})."),
 
+    "close_timeout": Row(StalledError,
+        "the service did not answer everything within close_timeout: give it longer, or find out "
+        "why it is slow ({log})."),
+
     # How much is asked of the service.
     "throttled": Row(ThrottledError,
         "the service asks for fewer requests: slow down, or scale the endpoint out."),
     "calm": Row(ThrottledError,
         "the service asks for fewer requests (ENHANCE_YOUR_CALM): open streams more slowly."),
     "not_ready": Row(ServiceUnavailableError,
-        "endpoint {endpoint!r} is still getting ready."),
+        "endpoint {endpoint!r} is still getting ready: its model is being loaded; {log} says how "
+        "far that is."),
     "not_in_service": Row(ServiceUnavailableError,
         "endpoint {endpoint!r} is not in service: look at its state (aws sagemaker "
         "describe-endpoint --endpoint-name {endpoint} --region {region})."),
     "request_timeout": Row(ServiceUnavailableError,
         "the service gave up waiting for the request: the way to it is slow or loses packets."),
     "service_failed": Row(ServiceUnavailableError,
-        "the service failed, or has no room."),
+        "the service failed, or has no room: if it lasts, look at the endpoint's load and "
+        "instances, and at {log}."),
     "stream_failed": Row(ServiceUnavailableError,
-        "the service failed in mid-stream (InternalStreamFailure)."),
+        "the service failed in mid-stream (InternalStreamFailure): if it lasts, look at the "
+        "endpoint's load and instances, and at {log}."),
 
     # Who is asking.
     "no_credentials": Row(NoCredentialsError,
@@ -268,8 +276,8 @@ ROWS: Final[dict[str, Row]] = {
         "the service refused an event of the stream as invalid: what it names is wrong in what "
         "was sent."),
     "request_refused": Row(ValidationError,
-        "the service refused the request: with this status it does not look at it further; does "
-        "endpoint_uri lead to SageMaker, and is a proxy in between?"),
+        "the service refused the request, without a name for what is wrong: does endpoint_uri "
+        "lead to SageMaker, and does a proxy in between change the request?"),
     "not_sagemaker": Row(ProtocolError,
         "the answer is none that SageMaker gives: does endpoint_uri lead to SageMaker?"),
     "setting": Row(ValidationError,
@@ -322,14 +330,15 @@ ROWS: Final[dict[str, Row]] = {
         "the peer could not make sense of what it received: something on the way changes HTTP/2 "
         "(a proxy or firewall that opens TLS), or it is no SageMaker."),
     "goaway": Row(ConnectionLostError,
-        "the service closed the connection (GOAWAY), with the stream on it."),
+        "the service closed the connection (GOAWAY), with the stream on it: its hosts are being "
+        "replaced, or something in between limits connections."),
     "dropped": Row(ConnectionLostError,
         "the connection to the service was lost: the network, a firewall's idle limit, or the "
         "service's host."),
     "protocol": Row(ProtocolError,
-        "what came from the service is not its protocol: something on the way changes it (a proxy "
-        "or firewall that opens TLS), endpoint_uri leads to something else, or the service is "
-        "faulty."),
+        "what came from the service makes no sense: something on the way changes it (a proxy or "
+        "firewall that opens TLS), endpoint_uri leads to something else than SageMaker, or the "
+        "service is faulty."),
     "closed": Row(SessionClosedError,
         "closed from this side."),
     "unknown": Row(ProtocolError,

@@ -175,7 +175,7 @@ fn mask_word<'a>(word: &str, after: &'a str) -> (String, &'a str) {
     if SCHEMES.contains(&lower.as_str())
         && let Some(value) = after.strip_prefix(' ')
         // "Basic authentication" is a phrase, "Basic dTpw" is not.
-        && !is_plain_word(split_token(value).0)
+        && (lower == "bearer" || !is_plain_word(split_token(value).0))
     {
         return (format!("{word} {MASK}"), skip_value(value));
     }
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn what_follows_its_name_is_masked() {
         for (said, shown) in [
-            ("Bearer abcdef1 x", "Bearer *** x"),
+            ("Bearer abcdef x", "Bearer *** x"),
             ("Basic dTpw, x", "Basic ***, x"),
             ("token eyJhbGciOiJIUzI1NiIsInR5cCI6 x", "token *** x"),
             (

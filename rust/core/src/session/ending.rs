@@ -51,9 +51,10 @@ pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
     if in_order(end) {
         return clean(seen);
     }
+    // What an end in order is called is no matter here.
     let reason = end.why(Seen {
         silent: seen.silent,
-        closing: seen.close_sent,
+        closing: false,
     });
     if reason.is_expiry() && seen.renewable {
         return Ending::Renewal;

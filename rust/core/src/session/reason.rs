@@ -107,6 +107,8 @@ reasons! {
     SubscriptionTimeout "subscription_timeout" Often: "The service did not answer the request in time.",
     Stalled "stalled" Often: "The service said nothing while it owed an answer.",
 
+    CloseTimedOut "close_timeout" Never: "The application closed, and not everything was answered in time.",
+
     // How much is asked of the service.
     Throttled "throttled" Often: "Too many requests.",
     Calm "calm" Often: "HTTP/2's `ENHANCE_YOUR_CALM`.",

@@ -159,4 +159,12 @@ fn skipped_names_are_bounded() {
     assert_eq!(skipped.len(), 16);
     assert_eq!(skipped[0], "Event0");
     assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
+    // And they are the service's words.
+    shared.skip(&format!(
+        "\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}",
+        "x ".repeat(1 << 20)
+    ));
+    let skipped = shared.take_skipped().remove(0);
+    assert!(skipped.starts_with("\\u{1b}[2J *** x x"), "{skipped}");
+    assert_eq!(skipped.chars().count(), 100);
 }
