@@ -1,5 +1,6 @@
 """The native half: what `rust/python` registers. Not public."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -25,9 +26,12 @@ __all__ = [
     "Session",
     "SessionFailure",
     "Step",
+    "Told",
     "Turn",
     "Waker",
     "__version__",
+    "judge",
+    "reasons",
     "watermark",
 ]
 
@@ -156,7 +160,9 @@ class OpenFailure:
     """Why there is no stream, as data: the classifier's input."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """`http_status` where there was an answer, otherwise the reason's name."""
+
     @property
     def detail(self) -> str: ...
     @property
@@ -189,6 +195,10 @@ class SessionFailure:
         """The application had sent nothing for as long as the container waits."""
 
     @property
+    def closing(self) -> bool:
+        """The closing message was sent, or the application has closed."""
+
+    @property
     def resumable(self) -> bool:
         """False: what another leg would need is gone, or was never kept."""
 
@@ -212,10 +222,13 @@ class Step:
     class Open(Step):
         """Open a leg, then `attach` it or say `open_failed`."""
 
-        __match_args__ = ("standby",)
-        def __new__(cls, standby: bool) -> Step.Open: ...
+        __match_args__ = ("standby", "renew")
+        def __new__(cls, standby: bool, renew: bool) -> Step.Open: ...
         @property
         def standby(self) -> bool: ...
+        @property
+        def renew(self) -> bool:
+            """The keys ran out in mid-stream: fresh ones are to be looked up."""
 
     @final
     class Wait(Step):
@@ -280,7 +293,7 @@ class Session:
     def attach(self, leg: Leg) -> None:
         """The leg that the driver opened: its pump starts."""
 
-    def open_failed(self, *, retryable: bool, limit: int | None) -> None:
+    def open_failed(self, reason: str) -> None:
         """The leg that the session wanted could not be opened."""
 
     def stats(self) -> dict[str, Any]:
@@ -365,6 +378,55 @@ class LocalStream:
 
     def fail(self, code: str, message: str) -> None:
         """Ends the response with a `ModelStreamError`."""
+
+@final
+class Told:
+    """A failure, judged, and with the words of the other side fit to be quoted.
+
+    Each text is one printable line of at most 300 characters, without secrets.
+    """
+
+    @property
+    def reason(self) -> str:
+        """The reason's name: one of `reasons()`."""
+
+    @property
+    def said(self) -> str:
+        """What the other side, or the transport, says of it; empty where there is nothing."""
+
+    @property
+    def code(self) -> str | None: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def model_status(self) -> int | None: ...
+    @property
+    def model_code(self) -> str | None: ...
+    @property
+    def model_message(self) -> str | None: ...
+    @property
+    def log_stream(self) -> str | None: ...
+
+def judge(
+    kind: str,
+    *,
+    detail: str,
+    status: int | None,
+    headers: Mapping[str, str],
+    body: bytes,
+    code: str | None,
+    message: str | None,
+    h2_code: int | None,
+    silent: bool,
+    closing: bool,
+) -> Told:
+    """Judges a failure, by what was seen of it."""
+
+def reasons() -> dict[str, int | None]:
+    """Every reason, by name: retries that it is worth without progress.
+
+    None: as many as the settings allow.
+    """
 
 def watermark(number: int, size: int, channels: int, width: int) -> bytes:
     """A chunk that carries its number. `ValueError` when it does not fit."""

@@ -70,7 +70,8 @@ class SageMakerConfig:
         endpoint_uri: Where to connect instead of the region's own host, such as a PrivateLink
             name: `https://host[:port]`. AWS hosts given without a port get 8443.
         ca_bundle: A PEM file of certificate authorities to trust instead of the system's.
-        proxy: An HTTP proxy that is asked to CONNECT: `http[s]://[user:password@]host[:port]`.
+        proxy: An HTTP proxy that is asked to CONNECT: `http[s]://[user:password@]host[:port]`;
+            `https` for one that speaks TLS itself, whose certificate is checked like the service's.
             None: as `HTTPS_PROXY` and `NO_PROXY` say. An empty string: no proxy whatever they say.
         use_fips_endpoint: Whether to use the FIPS 140 host; None: as `AWS_USE_FIPS_ENDPOINT` says.
         use_dualstack_endpoint: Whether to use the IPv4 and IPv6 host; None: as
@@ -311,7 +312,10 @@ def parse_proxy(name: str, value: object) -> SplitResult:
     Raises:
         ValidationError: It is not `http[s]://[user:password@]host[:port]`.
     """
-    rule = "must be http://host:port, with user:password@ before the host where the proxy asks"
+    rule = (
+        "must be http://host:port, or https:// for a proxy that speaks TLS itself, with "
+        "user:password@ before the host where the proxy asks"
+    )
     parts = _split(name, value, rule)
     if (
         parts.scheme not in ("http", "https")

@@ -59,6 +59,7 @@ class _Facts(TypedDict, total=False):
     status: int | None
     code: str | None
     request_id: str | None
+    reason: str | None
     attempts: int
     retryable: bool | None
     retry_limit: int | None
@@ -73,6 +74,8 @@ class SageMakerError(Exception):
         code: The service's or the protocol's own name for the error, such as
             `AccessDeniedException`.
         request_id: The service's name for the request, to quote to its support.
+        reason: The package's own stable name for what went wrong, such as `throttled`, finer than
+            the class; None where the error was found before anything was asked for.
         attempts: How many times a leg was opened without progress, this time included.
         retryable: Whether the same again may work. Those that may have been tried again already,
             within `max_retries` and `retry_budget`.
@@ -89,6 +92,7 @@ class SageMakerError(Exception):
         status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        reason: str | None = None,
         attempts: int = 1,
         retryable: bool | None = None,
         retry_limit: int | None = None,
@@ -98,6 +102,7 @@ class SageMakerError(Exception):
         self.status = status
         self.code = code
         self.request_id = request_id
+        self.reason = reason
         self.attempts = attempts
         self.retryable = self.default_retryable if retryable is None else retryable
         self.retry_limit = retry_limit
@@ -289,7 +294,7 @@ class SessionLostError(SageMakerError):
 class RetriesExhaustedError(SageMakerError):
     """`max_retries` or `retry_budget` ran out; the last failure is the `__cause__`.
 
-    `status`, `code` and `request_id` are those of the last failure.
+    `status`, `code`, `request_id` and `reason` are those of the last failure.
 
     Attributes:
         elapsed: Seconds from the first failure after progress until giving up.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ._native import DRIVER, ENDED, FAILED, FULL, HELD, READABLE, WRITABLE, Session, Step
 from .aws.client import LegClient
-from .aws.failures import Failure, classify
+from .aws.failures import Failure, classify, reason_of
 from .credentials import CredentialSource
 from .errors import (
     AuthenticationError,
@@ -398,8 +398,10 @@ class _Driver:
             step = self.session.step()
             self._log()
             match step:
-                case Step.Open(standby=standby):
-                    self._opening = self._loop.create_task(self._opened(standby=standby))
+                case Step.Open(standby=standby, renew=renew):
+                    self._opening = self._loop.create_task(
+                        self._opened(standby=standby, renew=renew)
+                    )
                     self._opening.add_done_callback(lambda _: self._wake(DRIVER))
                 case Step.Wait(seconds=seconds):
                     if self._opening is not None and self._opening.done():
@@ -417,12 +419,12 @@ class _Driver:
             async with asyncio.timeout(seconds):
                 await self._change(DRIVER)
 
-    async def _opened(self, *, standby: bool) -> Leg:
-        identity = await self._services.credentials.identity()
+    async def _opened(self, *, standby: bool, renew: bool) -> Leg:
+        identity = await self._services.credentials.identity(refresh=renew)
         try:
             return await self._services.client.open(self._invocation, identity, standby=standby)
         except AuthenticationError as error:
-            if not error.expired:
+            if renew or not error.expired:
                 raise
         # Keys may be refreshed by somebody else before they run out here: once more, with new.
         identity = await self._services.credentials.identity(refresh=True)
@@ -434,10 +436,7 @@ class _Driver:
             self.session.attach(opening.result())
         except SageMakerError as error:
             self._open_error = error
-            self.session.open_failed(
-                retryable=error.retryable,
-                limit=error.retry_limit,
-            )
+            self.session.open_failed(reason_of(error))
 
     def _explained(self, failure: SessionFailure) -> SageMakerError:
         """The error for the application: the last one, in the light of what was tried."""
@@ -455,6 +454,7 @@ class _Driver:
             status=error.status,
             code=error.code,
             request_id=error.request_id,
+            reason=error.reason,
             attempts=failure.attempts,
         )
         exhausted.__cause__ = error
@@ -470,6 +470,7 @@ class _Driver:
                 message=failure.message,
                 h2_code=failure.h2_code,
                 silent=failure.silent,
+                closing=failure.closing,
             ),
             endpoint_name=config.endpoint_name,
             region=config.region,
@@ -477,11 +478,12 @@ class _Driver:
         )
         if failure.resumable:
             return error
+        missing = f": {_audio(failure)} were not acknowledged" if _is_missing(failure) else ""
         lost = SessionLostError(
-            f"{error.message} This session cannot go on over another stream: "
-            f"{_audio(failure)} were not acknowledged",
+            f"{error.message} This session cannot go on over another stream{missing}",
             seconds_unacknowledged=failure.unacknowledged_seconds,
             code=error.code,
+            reason=error.reason,
         )
         lost.__cause__ = error
         return lost
@@ -489,6 +491,10 @@ class _Driver:
     def _log(self) -> None:
         for level, line in self.session.take_notices():
             _logger.log(level, "%s: %s", self._invocation.path, line)
+
+
+def _is_missing(failure: SessionFailure) -> bool:
+    return failure.unacknowledged_bytes > 0 or failure.unacknowledged_seconds > 0
 
 
 def _audio(failure: SessionFailure) -> str:

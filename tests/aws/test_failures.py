@@ -1,13 +1,14 @@
-"""The classifier's table, a case or more for each of its rows."""
+"""What people are told: a case or more for each reason that the native side can give."""
 
+import dataclasses
 import json
 import pickle
 import re
 
 import pytest
 from deepgram_sagemaker import errors
-from deepgram_sagemaker.aws import failures
-from deepgram_sagemaker.aws.failures import RULES, Failure, classify
+from deepgram_sagemaker._native import judge
+from deepgram_sagemaker.aws.failures import REASONS, ROWS, Failure, classify, reason_of
 
 ACTION = "sagemaker:InvokeEndpointWithBidirectionalStream"
 WEBSOCKET = "Failed to establish WebSocket connection"
@@ -41,17 +42,37 @@ NEVER, FEW, MANY = "never", "few", "many"
 CASES = [
     # Before there is an answer.
     (Failure(kind="dns", detail="no such name"), "ConnectError", MANY, r"region \(us-east-1\)"),
-    (Failure(kind="connect", detail="refused"), "ConnectError", MANY, "refused"),
-    (Failure(kind="proxy", detail="407"), "ConnectError", MANY, "HTTPS_PROXY"),
+    (Failure(kind="connect", detail="refused"), "ConnectError", MANY, "8443.*refused"),
+    (Failure(kind="handshake_cut"), "ConnectError", MANY, "firewall"),
     (Failure(kind="connect_timeout"), "ConnectTimeoutError", MANY, "connection_timeout"),
-    (Failure(kind="tls_verify", detail="UnknownIssuer"), "TLSError", NEVER, "ca_bundle"),
-    (Failure(kind="tls", detail="not TLS"), "TLSError", FEW, "speak TLS"),
-    (Failure(kind="http2"), "ProtocolError", NEVER, "8443"),
+    (Failure(kind="proxy_unreachable", detail="refused"), "ConnectError", MANY, "HTTPS_PROXY"),
+    (Failure(kind="proxy_timeout"), "ConnectTimeoutError", MANY, "http://"),
+    (Failure(kind="proxy_failed", detail="502"), "ConnectError", MANY, "502"),
+    (Failure(kind="proxy_wants_password"), "ConnectError", NEVER, "user:password@"),
+    (Failure(kind="proxy_password"), "ConnectError", NEVER, "password.*percent-encoded"),
+    (Failure(kind="proxy_denied"), "ConnectError", NEVER, "allow CONNECT"),
+    (Failure(kind="proxy_refused"), "ConnectError", NEVER, "forward proxy"),
+    (Failure(kind="proxy_nonsense"), "ConnectError", FEW, "SOCKS"),
+    (Failure(kind="proxy_certificate"), "TLSError", NEVER, "proxy's own certificate.*ca_bundle"),
+    (Failure(kind="proxy_tls"), "TLSError", FEW, "http://"),
+    (Failure(kind="tls_issuer", detail="UnknownIssuer"), "TLSError", NEVER, "set ca_bundle"),
+    (Failure(kind="tls_issuer_of_bundle"), "TLSError", NEVER, "add that authority's"),
+    (Failure(kind="tls_own_authority"), "TLSError", NEVER, "CA:FALSE"),
+    (Failure(kind="tls_expired"), "TLSError", NEVER, "clock"),
+    (Failure(kind="tls_name"), "TLSError", NEVER, "subjectAltName"),
+    (Failure(kind="tls_certificate"), "TLSError", NEVER, "showcerts"),
+    (Failure(kind="tls_refused"), "TLSError", NEVER, "TLS 1.2 or 1.3"),
+    (Failure(kind="not_tls"), "TLSError", FEW, "speak TLS"),
+    (Failure(kind="tls", detail="odd"), "TLSError", FEW, "handshake failed.*odd"),
+    (Failure(kind="trust"), "TLSError", NEVER, "CERTIFICATE"),
+    (Failure(kind="no_http2"), "ProtocolError", NEVER, "8443"),
     (Failure(kind="acquire_timeout"), "AcquireTimeoutError", MANY, "max_concurrency"),
     (Failure(kind="subscription_timeout"), "SubscriptionTimeoutError", MANY, "did not answer"),
     (Failure(kind="stalled"), "StalledError", MANY, "stall_timeout"),
-    (Failure(kind="close_timeout"), "StalledError", MANY, "close_timeout"),
-    (Failure(kind="early_end"), "ConnectionLostError", MANY, "ended the stream early"),
+    (Failure(kind="close_timeout"), "StalledError", NEVER, "close_timeout"),
+    (Failure(kind="no_credentials"), "NoCredentialsError", NEVER, "credentials"),
+    (Failure(kind="credentials_unavailable"), "NoCredentialsError", MANY, "credentials"),
+    (Failure(kind="setting"), "ValidationError", NEVER, "rule"),
     # Throttling, in any dress.
     (answer(429), "ThrottledError", MANY, "slow down"),
     (answer(429, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
@@ -84,6 +105,13 @@ CASES = [
     (answer(403, "UnrecognizedClientException", "The security token is invalid"),
      "AuthenticationError", NEVER, "get-caller-identity"),
     (answer(403, "MissingAuthenticationTokenException"), "AuthenticationError", NEVER, "proxy"),
+    (answer(400, "RequestExpired"), "AuthenticationError", NEVER, "clock"),
+    (answer(403, None, "The security token included in the request is expired"),
+     "AuthenticationError", NEVER, "renew"),
+    (exception("InvalidAccessKeyId"), "AuthenticationError", NEVER, "get-caller-identity"),
+    (exception("com.amazonaws#expiredtoken:http://x"), "AuthenticationError", NEVER, "renew"),
+    (answer(400, "KMSAccessDeniedException"), "AuthenticationError", NEVER, "kms:Decrypt"),
+    (exception("KMSAccessDeniedException", "no"), "AuthenticationError", NEVER, "kms:Decrypt.*no"),
     # The endpoint and the request.
     (answer(400, "ValidationException", NOT_FOUND), "EndpointNotFoundError", NEVER,
      "no endpoint 'ep' in region us-east-1"),
@@ -106,6 +134,8 @@ CASES = [
     (answer(424), "ModelError", FEW, "model, keyterm"),
     # The container, in the open stream.
     (closed("1000"), "ModelError", MANY, "in order"),
+    (Failure(kind="early_end"), "ServiceUnavailableError", MANY, "ended the stream early"),
+    (Failure(kind="early_end", closing=True), "ServiceUnavailableError", MANY, "closing message"),
     (closed("1008", "policy"), "ModelError", NEVER, "policy"),
     (closed("1011", "DATA-0000: cannot decode"), "ModelError", NEVER, "sample_rate"),
     (closed("DATA-0001"), "ModelError", NEVER, "sample_rate"),
@@ -132,15 +162,17 @@ CASES = [
     (Failure(kind="goaway", h2_code=2), "ConnectionLostError", MANY, "GOAWAY"),
     (Failure(kind="goaway"), "ConnectionLostError", MANY, "GOAWAY"),
     (Failure(kind="goaway", h2_code=12), "TLSError", NEVER, "INADEQUATE_SECURITY"),
+    (Failure(kind="reset", h2_code=12), "TLSError", NEVER, "INADEQUATE_SECURITY"),
     (Failure(kind="goaway", h2_code=13), "ProtocolError", NEVER, "HTTP/1.1"),
-    (Failure(kind="goaway", h2_code=1), "ProtocolError", FEW, "sense"),
-    (Failure(kind="reset", h2_code=3), "ProtocolError", FEW, "sense"),
+    (Failure(kind="goaway", h2_code=1), "ProtocolError", FEW, "make sense"),
+    (Failure(kind="reset", h2_code=3), "ProtocolError", FEW, "make sense"),
     (Failure(kind="reset", h2_code=8, detail="by peer"), "StreamResetError", MANY, "by peer"),
     (Failure(kind="reset", h2_code=0x99), "StreamResetError", MANY, "reset"),
     (Failure(kind="refused_stream", h2_code=7), "StreamResetError", MANY, "REFUSED_STREAM"),
     (Failure(kind="dropped", detail="broken pipe"), "ConnectionLostError", MANY, "broken pipe"),
     (Failure(kind="protocol", detail="bad CRC"), "ProtocolError", FEW, "bad CRC"),
     (Failure(kind="closed"), "SessionClosedError", NEVER, "this side"),
+    (Failure(kind="unknown"), "ProtocolError", FEW, "report it"),
 ]  # fmt: skip
 
 
@@ -162,10 +194,39 @@ def test_each_failure_becomes_its_error(failure, name, retry, says):
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_there_is_a_case_for_every_row():
-    reached = {id(failures._matching(failure, failures._read(failure))) for failure, *_ in CASES}
-    unreached = [rule for rule in RULES if id(rule) not in reached]
-    assert unreached == []
+def judged(failure):
+    return judge(**{name: getattr(failure, name) for name in Failure.__slots__})
+
+
+def test_every_native_reason_has_its_row_and_every_row_a_reason():
+    assert set(ROWS) == set(REASONS)
+
+
+def test_there_is_a_case_for_every_reason():
+    assert {judged(failure).reason for failure, *_ in CASES} == set(REASONS)
+
+
+def test_an_error_tells_its_reason_and_the_native_verdict_on_it():
+    for failure, *_ in CASES:
+        error = classified(failure)
+        assert error.reason == judged(failure).reason == reason_of(error)
+        assert error.retryable is (REASONS[error.reason] != 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errors.NoCredentialsError("none"), "no_credentials"),
+        (errors.NoCredentialsError("late", retryable=True), "credentials_unavailable"),
+        (errors.TLSError("the CA bundle /x could not be read"), "trust"),
+        (errors.ValidationError("region"), "setting"),
+        (errors.ProtocolError("the SDK"), "unknown"),
+        (errors.SessionClosedError("over"), "closed"),
+    ],
+)
+def test_what_python_finds_out_itself_has_a_reason_too(error, reason):
+    assert reason_of(error) == reason
+    assert (REASONS[reason] != 0) is error.retryable
 
 
 def test_no_message_has_an_open_place():
@@ -255,7 +316,7 @@ def test_secrets_are_masked_wherever_they_come_from(secret):
     for failure in (
         answer(403, None, f"refused {secret} indeed"),
         closed("1011", f"refused {secret} indeed"),
-        Failure(kind="proxy", detail=f"refused {secret} indeed"),
+        Failure(kind="proxy_failed", detail=f"refused {secret} indeed"),
     ):
         shown = str(classified(failure))
         assert secret.split()[-1] not in shown
@@ -265,10 +326,49 @@ def test_secrets_are_masked_wherever_they_come_from(secret):
 
 def test_quotes_are_short_and_printable():
     shown = str(classified(closed("1011", "bell \a and escape \x1b[31m " + "x " * 500)))
-    assert "\a" not in shown
-    assert "\x1b" not in shown
+    assert r"bell \u{7} and escape \u{1b}[31m x" in shown
+    assert shown.isprintable()
     assert "…" in shown
-    assert len(shown) < 400
+    assert len(shown) < 600
+
+
+@pytest.mark.parametrize("failure", [
+    Failure(kind="http_status", status=424, headers={"x-amzn-errortype": "ModelError",
+            "x-amzn-requestid": "EVIL"}, body=b'{"message": "EVIL", "OriginalMessage": "EVIL",'
+            b' "LogStreamArn": "EVIL"}'),
+    Failure(kind="http_status", status=403, headers={"x-amzn-errortype": "EVIL"}, body=b"EVIL"),
+    Failure(kind="exception", code="EVIL", message="EVIL"),
+    Failure(kind="model_stream_error", code="EVIL", message="EVIL"),
+    Failure(kind="internal_stream_failure", message="EVIL"),
+    Failure(kind="dropped", detail="EVIL"),
+])  # fmt: skip
+def test_every_word_of_a_hostile_server_is_bounded_and_harmless(failure):
+    evil = (
+        "\x1b[2J\r\n\u202e AKIAIOSFODNN7EXAMPLE " + "ab" * 32 + " Basic c2VjcmV0 " + "x" * 2_000_000
+    )
+    quoted = json.dumps(evil)[1:-1]
+    change = {
+        "headers": {key: value.replace("EVIL", evil) for key, value in failure.headers.items()},
+        "body": failure.body.replace(b"EVIL", quoted.encode()),
+        "code": (failure.code or "").replace("EVIL", evil),
+        "message": (failure.message or "").replace("EVIL", evil),
+        "detail": failure.detail.replace("EVIL", evil),
+    }
+    error = classified(dataclasses.replace(failure, **change))
+    told = [value for value in vars(error).values() if isinstance(value, str)] + [str(error)]
+    assert len(told) > 2
+    for each in told:
+        assert len(each) < 1500
+        assert each.isprintable()
+        for secret in ("AKIA", "abab", "c2VjcmV0"):
+            assert secret not in each
+
+
+def test_the_containers_log_is_named():
+    for failure in (answer(424, "ModelError", WEBSOCKET), answer(424)):
+        assert "/aws/sagemaker/Endpoints/ep" in classified(failure).message
+    arn = "arn:aws:logs:us-east-1:1:log-group:/aws/sagemaker/Endpoints/ep:log-stream:AllTraffic/i-0"
+    assert arn in classified(answer(424, "ModelError", "closed", LogStreamArn=arn)).message
 
 
 def test_nothing_about_the_caller_is_needed():

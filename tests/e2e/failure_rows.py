@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from botocore.credentials import Credentials
@@ -296,16 +297,41 @@ async def plain_http(scene):
     return reach(endpoint, **QUICK, endpoint_uri=f"https://127.0.0.1:{port}")
 
 
-def proxied(reply):
+def proxied(reply, *, user="", scheme="http"):
+    """A proxy that answers everything so."""
+
     async def setup(scene):
         async def answer(reader, writer):
-            await reader.readuntil(b"\r\n\r\n")
+            await reader.read(1024)
             writer.write(reply)
             await writer.drain()
 
         endpoint = await scene.serve()
         port = await _listening(scene, answer)
-        return reach(endpoint, **QUICK, proxy=f"http://127.0.0.1:{port}")
+        return reach(endpoint, **QUICK, proxy=f"{scheme}://{user}127.0.0.1:{port}")
+
+    return setup
+
+
+def certificate(name):
+    """The path of a file with a certificate of a test's making and its key."""
+    return str(Path(__file__).parent / "certificates" / f"{name}.pem")
+
+
+def certified(name):
+    """A server with that certificate, which is also what is trusted."""
+
+    async def setup(scene):
+        async def answer(reader, _writer):
+            await reader.read(1024)
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate(name))
+        context.set_alpn_protocols(["h2"])
+        endpoint = await scene.serve()
+        port = await _listening(scene, answer, tls=context)
+        uri = f"https://127.0.0.1:{port}"
+        return reach(endpoint, **QUICK, endpoint_uri=uri, ca_bundle=certificate(name))
 
     return setup
 
@@ -319,6 +345,11 @@ async def another_authority(scene):
     other = await scene.stack.enter_async_context(LocalEndpoint())
     endpoint = await scene.serve()
     return reach(endpoint, **QUICK, ca_bundle=other.ca_bundle)
+
+
+async def the_systems_authorities(scene):
+    endpoint = await scene.serve()
+    return reach(endpoint, **QUICK, ca_bundle=None)
 
 
 async def no_ca_bundle(scene):
@@ -392,6 +423,8 @@ ROWS = [
         answered(403, "InvalidSignatureException", "Signature expired: 20200101T000000Z"),
     ),
     Row(HTTP, "403 `ExpiredTokenException`", answered(403, "ExpiredTokenException")),
+    Row(HTTP, "400 `KMSAccessDeniedException`", answered(400, "KMSAccessDeniedException")),
+    Row(HTTP, "400 `InvalidAccessKeyId`", answered(400, "InvalidAccessKeyId")),
     Row(HTTP, "403, a proxy's page", answered(403, body="<html><p>Blocked.</p></html>")),
     Row(HTTP, "404 without a word", answered(404, body="")),
     Row(HTTP, "408", answered(408)),
@@ -439,6 +472,22 @@ ROWS = [
     ),
     Row(BAND, "`AccessDeniedException`", each_time(InBandException("AccessDeniedException", "no"))),
     Row(BAND, "`ExpiredTokenException`", each_time(InBandException("ExpiredTokenException", "no"))),
+    Row(
+        BAND,
+        "`ExpiredTokenException`, once, and fresh keys",
+        once(InBandException("ExpiredTokenException", "no")),
+    ),
+    Row(BAND, "`InvalidAccessKeyId`", each_time(InBandException("InvalidAccessKeyId", "who"))),
+    Row(
+        BAND,
+        "`InvalidSignatureException`",
+        each_time(InBandException("InvalidSignatureException", "no")),
+    ),
+    Row(
+        BAND,
+        "`KMSAccessDeniedException`",
+        each_time(InBandException("KMSAccessDeniedException", "no")),
+    ),
     Row(BAND, "`ValidationException`", each_time(InBandException("ValidationException", "bad"))),
     Row(BAND, "an exception nobody knows", each_time(InBandException("NovelException", "new"))),
     Row(BREAK, "`RST_STREAM` `INTERNAL_ERROR`", each_time(Reset(2))),
@@ -465,6 +514,7 @@ ROWS = [
     Row(BREAK, "TCP reset", each_time(Drop())),
     Row(BREAK, "TCP reset, once", once(Drop())),
     Row(BREAK, "TCP closed without TLS's goodbye", each_time(Drop(rst=False))),
+    Row(BREAK, "the stream ends early", each_time(EndEarly())),
     Row(BREAK, "the stream ends early, once", once(EndEarly())),
     Row(BREAK, "the last results do not come, once", once(EndEarly(), OnMessage("CloseStream"))),
     Row(
@@ -495,10 +545,29 @@ ROWS = [
     Row(WAY, "connections are reset", on_connect(ResetTcp())),
     Row(WAY, "one connection is reset", on_connect(ResetTcp(), 1)),
     Row(WAY, "the port speaks plain HTTP", plain_http),
-    Row(WAY, "a certificate of another authority", another_authority),
+    Row(WAY, "a certificate of another authority than `ca_bundle`'s", another_authority),
+    Row(WAY, "a private authority, and no `ca_bundle`", the_systems_authorities),
+    Row(WAY, "a certificate that is its own authority", certified("own_authority")),
+    Row(WAY, "a certificate that has expired", certified("expired")),
+    Row(WAY, "a certificate of another host", certified("elsewhere")),
     Row(WAY, "`ca_bundle` that is not there", no_ca_bundle),
     Row(WAY, "a proxy that wants a password", proxied(b"HTTP/1.1 407 No\r\n\r\n")),
+    Row(
+        WAY,
+        "a proxy that wants another password",
+        proxied(b"HTTP/1.1 407 No\r\n\r\n", user="me:guessed@"),
+    ),
+    Row(WAY, "a proxy that says 401", proxied(b"HTTP/1.1 401 No\r\n\r\n")),
+    Row(WAY, "a proxy that forbids it", proxied(b"HTTP/1.1 403 No\r\n\r\n")),
+    Row(WAY, "a proxy that is none", proxied(b"HTTP/1.1 404 No\r\n\r\n")),
+    Row(WAY, "a proxy that does not speak HTTP", proxied(b"SSH-2.0-OpenSSH_9.2\r\n")),
+    Row(
+        WAY,
+        "`https://` before a proxy without TLS",
+        proxied(b"HTTP/1.1 400 No\r\n\r\n", scheme="https"),
+    ),
     Row(WAY, "a proxy that cannot connect", proxied(b"HTTP/1.1 502 No\r\n\r\n")),
+    Row(WAY, "a proxy that is overloaded", proxied(b"HTTP/1.1 503 No\r\n\r\n")),
     Row(CLOCK, "never TLS", on_connect(NeverTls(), connection_timeout=0.1, max_retries=1)),
     Row(CLOCK, "never HTTP/2", on_connect(NeverHttp2(), connection_timeout=0.3, max_retries=1)),
     Row(
@@ -633,7 +702,8 @@ without the option the same test checks that it still agrees in everything but t
 Every error is a `SageMakerError`, and comes once, through the SDK's ERROR event, followed by CLOSE;
 later calls of `send_media` raise it too. *Attempts* are `error.attempts`: streams asked for since
 the last progress; without an error, all that were asked for. *Requests* are those that the endpoint
-saw: none where no connection came up, and one more where the keys had expired, with fresh ones.
+saw: none where no connection came up, and one more where the keys had expired, with fresh ones, at
+an opening as in mid-stream.
 The transport's own details, which vary from run to run, are left out of the messages. Retries wait
 10 to 20 ms here, so *Time* is what the rest takes; with the default settings the waits are 0.1 s to
 5 s. `max_retries` is 5 as by default, except where a deadline is the point. What is thought not to

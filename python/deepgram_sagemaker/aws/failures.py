@@ -1,17 +1,15 @@
-"""What a failure means: one table, from what was seen on the wire to the error that is raised.
+"""What people are told about a failure: the error's class, and words that lead to the mend.
 
-Whoever sees a failure describes it neutrally, as a `Failure`. The first row of `RULES` that fits
-it says which error it becomes, whether the same again may work, and what to tell people.
+The native side says why something failed, and whether the same again may work: its reasons have a
+table of their own (`rust/core/src/session/reason.rs`). Here each of them has one row.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
+from deepgram_sagemaker._native import judge, reasons
 from deepgram_sagemaker.errors import (
     AcquireTimeoutError,
     AuthenticationError,
@@ -20,6 +18,7 @@ from deepgram_sagemaker.errors import (
     ConnectTimeoutError,
     EndpointNotFoundError,
     ModelError,
+    NoCredentialsError,
     ProtocolError,
     SageMakerError,
     ServiceUnavailableError,
@@ -35,18 +34,14 @@ from deepgram_sagemaker.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RULES", "Failure", "Retry", "Rule", "classify"]
+    from deepgram_sagemaker._native import Told
+
+__all__ = ["REASONS", "ROWS", "Failure", "Row", "classify", "reason_of"]
 
 IAM_ACTION: Final = "sagemaker:InvokeEndpointWithBidirectionalStream"
 
-RETRY_FEW: Final = 3
-"""Retries without progress of what is probably not going to pass."""
-
-_MAX_QUOTE: Final = 300
-"""Characters of somebody else's text that a message quotes."""
-
-_MAX_READ: Final = 4096
-"""Characters of it that are looked at: the rest could only cost time."""
+REASONS: Final[dict[str, int | None]] = reasons()
+"""Every reason by name: retries that it is worth without progress; None: as many as are set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +49,10 @@ class Failure:
     """What was seen, without a judgement.
 
     Attributes:
-        kind: Where it failed: `dns`, `connect`, `connect_timeout`, `tls`, `tls_verify`, `proxy`,
-            `http2`, `acquire_timeout`, `subscription_timeout`, `refused_stream`, `goaway`,
-            `reset`, `dropped`, `http_status`, `protocol`, `closed`, or, in an open stream,
-            `model_stream_error`, `internal_stream_failure`, `exception`, `stalled`,
-            `close_timeout`, `early_end`.
-        detail: What the transport has to say of it, for people; no secret and no payload.
+        kind: Where it failed: `http_status`, or, in an open stream, `model_stream_error`,
+            `internal_stream_failure`, `exception`, `early_end`, `reset`, `goaway`; or the name
+            of the reason itself.
+        detail: What the transport has to say of it, for people; no payload.
         status: The HTTP status, where there was an answer.
         headers: The answer's headers, by lower-case name.
         body: The answer's body, as far as it was kept.
@@ -67,6 +60,7 @@ class Failure:
         message: The message of an in-band error.
         h2_code: The HTTP/2 error code of a RST_STREAM or GOAWAY.
         silent: The application had sent nothing for as long as the container waits.
+        closing: The closing message was sent, or the application has closed.
     """
 
     kind: str
@@ -78,274 +72,283 @@ class Failure:
     message: str | None = None
     h2_code: int | None = None
     silent: bool = False
-
-
-class Retry(Enum):
-    """Whether the same again may work."""
-
-    NEVER = auto()
-    FEW = auto()  # at most RETRY_FEW times without progress
-    MANY = auto()  # as often as the settings allow
-
-
-NEVER, FEW, MANY = Retry
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One row: what it fits, and what then. An empty condition fits anything.
+class Row:
+    """What people are told about one reason.
 
     Attributes:
-        kinds: The failures' kinds, separated by spaces; `answer` is short for an HTTP answer or
-            an in-band exception, which name their errors alike.
         error: What it becomes.
-        retry: Whether the same again may work.
-        advice: What happened and what to do. May use `{endpoint}`, `{region}`, `{said}` (what the
-            other side or the transport said, cut short and without secrets) and `{parameters}`
-            (the query's names).
-        status: The HTTP statuses, first and last.
-        codes: The error codes.
-        says: A pattern that the code or the message must contain, whatever its case.
-        h2: The HTTP/2 error codes.
-        silent: Whether the application was silent.
+        advice: What happened and what to do. May use `{endpoint}`, `{region}`, `{parameters}`
+            (the query's names) and `{log}` (where the container's own words are).
         extra: More arguments for the error.
     """
 
-    kinds: str
     error: type[SageMakerError]
-    retry: Retry
     advice: str
-    status: tuple[int, int] | None = field(default=None, kw_only=True)
-    codes: tuple[str, ...] = field(default=(), kw_only=True)
-    says: str = field(default="", kw_only=True)
-    h2: tuple[int, ...] = field(default=(), kw_only=True)
-    silent: bool | None = field(default=None, kw_only=True)
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
 
-_THROTTLING = (
-    "ThrottlingException",
-    "Throttling",
-    "ThrottledException",
-    "TooManyRequestsException",
-    "TooManyRequests",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestLimitExceeded",
-    "LimitExceededException",
-    "BandwidthLimitExceeded",
-    "SlowDown",
+_ACCESS: Final = (
+    f"access denied: the caller needs the IAM action {IAM_ACTION} on endpoint {{endpoint!r}} in "
+    "{region}; sagemaker:InvokeEndpoint alone is not enough."
 )
-_EXPIRED = ("ExpiredTokenException", "ExpiredToken", "RequestExpired")
-_BAD_KEYS = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId")
-_BAD_SIGNATURE = ("InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature")
-_UNAVAILABLE = (
-    "ServiceUnavailable",
-    "ServiceUnavailableError",
-    "ServiceUnavailableException",
-    "InternalServerError",
-    "InternalServerException",
-    "InternalFailure",
-    "InternalDependencyException",
-    "ModelNotReadyException",
-)
-_INVALID = ("InputValidationError", "ValidationException", "ValidationError")
-_NO_ENDPOINT = r"endpoint .*(not found|does not exist)|could not find endpoint"
-_NOT_IN_SERVICE = r"not in ?service|is not (yet )?ready"
-
-# HTTP/2 error codes.
-_NO_ERROR, _REFUSED, _CALM, _WEAK_TLS, _USE_HTTP1 = 0, 7, 11, 12, 13
-_H2_NONSENSE = (1, 3, 6, 9)  # protocol, flow control, frame size, compression
 
 # fmt: off
-RULES: Final[tuple[Rule, ...]] = (
+ROWS: Final[dict[str, Row]] = {
     # On the way to the service.
-    Rule("dns", ConnectError, MANY,
-         "the host's name was not found: check region ({region}), endpoint_uri and DNS. {said}"),
-    Rule("connect", ConnectError, MANY,
-         "could not connect: is the host, with its port, reachable from here? {said}"),
-    Rule("proxy", ConnectError, MANY,
-         "the proxy did not make the connection: check proxy, HTTPS_PROXY and NO_PROXY. {said}"),
-    Rule("connect_timeout", ConnectTimeoutError, MANY,
-         "TCP, TLS and HTTP/2 did not come up within connection_timeout. {said}"),
-    Rule("tls_verify", TLSError, NEVER,
-         "the server's certificate was not accepted: for a private authority set ca_bundle or "
-         "AWS_CA_BUNDLE, and check that the host's name is the certificate's. {said}"),
-    Rule("tls", TLSError, FEW,
-         "the TLS handshake failed: does this port speak TLS? {said}"),
-    Rule("http2", ProtocolError, NEVER,
-         "the peer does not speak HTTP/2: check the host and its port, 8443 on AWS. {said}"),
+    "dns": Row(ConnectError,
+        "the host's name was not found: check region ({region}), endpoint_uri and DNS; a name that "
+        "only a VPC knows resolves inside it alone."),
+    "connect": Row(ConnectError,
+        "no TCP connection came up: nothing listens at this address and port, or no route leads "
+        "there. AWS listens on 8443, so firewalls and security groups have to let it out; "
+        "another address comes from endpoint_uri."),
+    "handshake_cut": Row(ConnectError,
+        "the connection was closed before TLS was agreed: a firewall that does not let TLS "
+        "through to this host, or a server that starts or is overloaded."),
+    "connect_timeout": Row(ConnectTimeoutError,
+        "TCP, TLS and HTTP/2 did not come up within connection_timeout: a firewall or security "
+        "group that drops packets (AWS listens on 8443) looks like this, and so does a port "
+        "that does not speak TLS."),
+    "proxy_unreachable": Row(ConnectError,
+        "the proxy itself could not be reached: is its address in proxy or HTTPS_PROXY right, "
+        "and does it run? Hosts to reach without it belong in NO_PROXY."),
+    "proxy_timeout": Row(ConnectTimeoutError,
+        "the proxy did not make the connection within connection_timeout: its log says whether "
+        "it got the request; https:// in proxy or HTTPS_PROXY is for proxies that speak TLS "
+        "themselves, most want http://."),
+    "proxy_failed": Row(ConnectError,
+        "the proxy could not connect to the service: it has to be able to reach the host on its "
+        "port, 8443 on AWS."),
+    "proxy_wants_password": Row(ConnectError,
+        "the proxy wants a user and a password: put them into proxy or HTTPS_PROXY, as "
+        "http://user:password@host:port."),
+    "proxy_password": Row(ConnectError,
+        "the proxy did not accept the user and password (credentials) in proxy or HTTPS_PROXY: "
+        "correct them, with each of : / @ % # in them percent-encoded; only the scheme Basic is "
+        "spoken."),
+    "proxy_denied": Row(ConnectError,
+        "the proxy forbids this connection: have it allow CONNECT to the host and its port "
+        "(8443 on AWS) for this user and password (credentials), or reach the host without it "
+        "(NO_PROXY)."),
+    "proxy_refused": Row(ConnectError,
+        "the proxy does not make this connection: it has to allow CONNECT to port 8443; is what "
+        "proxy or HTTPS_PROXY names a forward proxy?"),
+    "proxy_nonsense": Row(ConnectError,
+        "what proxy or HTTPS_PROXY names does not answer like an HTTP proxy: check its port; "
+        "SOCKS is not spoken."),
+    "proxy_certificate": Row(TLSError,
+        "the proxy's own certificate was not accepted: its authority has to be among those of "
+        "ca_bundle or AWS_CA_BUNDLE (without them, of the system), next to the service's, and "
+        "its name has to be the proxy's."),
+    "proxy_tls": Row(TLSError,
+        "no TLS with the proxy itself: https:// in proxy or HTTPS_PROXY is for proxies that speak "
+        "TLS, most want http://."),
+    "tls_issuer": Row(TLSError,
+        "the server's certificate is of an authority that this system does not trust: for a "
+        "private authority, or a proxy that opens TLS, set ca_bundle or AWS_CA_BUNDLE to a PEM "
+        "file with the authority's certificate."),
+    "tls_issuer_of_bundle": Row(TLSError,
+        "the server's certificate is of an authority that is not in the file that is trusted in "
+        "place of the system's: add that authority's certificate (PEM) to it, or set ca_bundle or "
+        "AWS_CA_BUNDLE to a file that has it. `openssl s_client -connect HOST:PORT -showcerts` "
+        "shows which it is; one of the same name with another key is another authority."),
+    "tls_own_authority": Row(TLSError,
+        "the server shows an authority's certificate (CA:TRUE, as `openssl req -x509` makes "
+        "them) as its own, which is not accepted, trusted or not. Make it with `-addext "
+        "basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:HOST`, or have the "
+        "authority sign one for the server, and let ca_bundle name what you made."),
+    "tls_expired": Row(TLSError,
+        "the server's certificate is not valid at this time: it has expired, or begins later. "
+        "Renew it, or set this machine's clock."),
+    "tls_name": Row(TLSError,
+        "the server's certificate was not accepted: check that the host's name is the "
+        "certificate's. Use one of its names in endpoint_uri, or have a certificate with this one "
+        "(subjectAltName; for an address, an IP entry)."),
+    "tls_certificate": Row(TLSError,
+        "the server's certificate cannot be used as it is: `openssl s_client -connect HOST:PORT "
+        "-showcerts` shows it; it has to be a server's (X.509 v3, serverAuth), with its chain."),
+    "tls_refused": Row(TLSError,
+        "the two sides have no way of TLS in common, or the server wants a client's certificate, "
+        "which is not supported: it has to offer TLS 1.2 or 1.3 with ECDHE and AES-GCM or "
+        "ChaCha20, and take clients without a certificate."),
+    "weak_tls": Row(TLSError,
+        "the server does not accept this TLS for HTTP/2 (INADEQUATE_SECURITY): have it allow TLS "
+        "1.3."),
+    "not_tls": Row(TLSError,
+        "the TLS handshake failed: does this port speak TLS? What answered did not; check the "
+        "port in endpoint_uri (8443 on AWS)."),
+    "tls": Row(TLSError,
+        "the TLS handshake failed: something on the way may change it (a firewall that opens "
+        "TLS), or the server is faulty."),
+    "trust": Row(TLSError,
+        "the certificates to trust cannot be used: ca_bundle or AWS_CA_BUNDLE has to name a PEM "
+        "file with CERTIFICATE blocks; without them the system has to have a store."),
+    "no_http2": Row(ProtocolError,
+        "the peer does not speak HTTP/2, which this API needs: the port has to be 8443 on AWS, "
+        "and a load balancer or a proxy that opens TLS has to pass ALPN h2."),
+    "http_1_1_required": Row(ProtocolError,
+        "the peer wants HTTP/1.1, which cannot carry this: a proxy or load balancer that opens "
+        "TLS is in between; go round it (NO_PROXY), or have it pass HTTP/2."),
 
     # Waiting.
-    Rule("acquire_timeout", AcquireTimeoutError, MANY,
-         "no stream came free within connection_acquire_timeout: close sessions, or raise "
-         "max_concurrency. {said}"),
-    Rule("subscription_timeout", SubscriptionTimeoutError, MANY,
-         "the service took the request and did not answer within subscription_timeout: the "
-         "endpoint may be scaling, or the port may be other than 8443. {said}"),
-    Rule("stalled", StalledError, MANY,
-         "nothing came from the service for stall_timeout, with audio waiting for its results. "
-         "{said}"),
-    Rule("close_timeout", StalledError, MANY,
-         "the service did not end the stream within close_timeout."),
-    Rule("early_end", ConnectionLostError, MANY,
-         "the service ended the stream early, in order, before everything that was sent had its "
-         "answer."),
+    "acquire_timeout": Row(AcquireTimeoutError,
+        "no stream came free within connection_acquire_timeout: close sessions that are done "
+        "with, or raise max_concurrency if the endpoint can carry more; or, where the detail "
+        "names handshakes, open streams more slowly: connections are paced."),
+    "subscription_timeout": Row(SubscriptionTimeoutError,
+        "the service took the request and did not answer within subscription_timeout: the "
+        "endpoint may be scaling, or its container hangs ({log}). A port that is not 8443 on "
+        "AWS answers nothing either."),
+    "stalled": Row(StalledError,
+        "nothing came from the service for stall_timeout, with audio waiting for its results: "
+        "the container hangs or is overloaded ({log})."),
 
-    # Throttling, in any dress.
-    Rule("answer", ServiceUnavailableError, MANY,
-         "endpoint {endpoint!r} is still getting ready. {said}",
-         codes=("ModelNotReadyException",)),
-    Rule("answer", ThrottledError, MANY,
-         "the service asks for fewer requests: slow down, or scale the endpoint out. {said}",
-         codes=_THROTTLING),
-    Rule("answer", ThrottledError, MANY,
-         "the service asks for fewer requests: slow down, or scale the endpoint out. {said}",
-         status=(429, 429)),
-    Rule("reset goaway", ThrottledError, MANY,
-         "the service asks for fewer requests (ENHANCE_YOUR_CALM): open streams more slowly. "
-         "{said}",
-         h2=(_CALM,)),
+    "close_timeout": Row(StalledError,
+        "the service did not answer everything within close_timeout: give it longer, or find out "
+        "why it is slow ({log})."),
+
+    # How much is asked of the service.
+    "throttled": Row(ThrottledError,
+        "the service asks for fewer requests: slow down, or scale the endpoint out."),
+    "calm": Row(ThrottledError,
+        "the service asks for fewer requests (ENHANCE_YOUR_CALM): open streams more slowly."),
+    "not_ready": Row(ServiceUnavailableError,
+        "endpoint {endpoint!r} is still getting ready: its model is being loaded; {log} says how "
+        "far that is."),
+    "not_in_service": Row(ServiceUnavailableError,
+        "endpoint {endpoint!r} is not in service: look at its state (aws sagemaker "
+        "describe-endpoint --endpoint-name {endpoint} --region {region})."),
+    "request_timeout": Row(ServiceUnavailableError,
+        "the service gave up waiting for the request: the way to it is slow or loses packets."),
+    "service_failed": Row(ServiceUnavailableError,
+        "the service failed, or has no room: if it lasts, look at the endpoint's load and "
+        "instances, and at {log}."),
+    "stream_failed": Row(ServiceUnavailableError,
+        "the service failed in mid-stream (InternalStreamFailure): if it lasts, look at the "
+        "endpoint's load and instances, and at {log}."),
 
     # Who is asking.
-    Rule("answer", AuthenticationError, NEVER,
-         "the credentials have expired: renew them (aws sso login, or a new assumed role). {said}",
-         codes=_EXPIRED, extra={"expired": True}),
-    Rule("answer", AuthenticationError, NEVER,
-         "the request counts as signed at another time: set this machine's clock. {said}",
-         codes=_BAD_SIGNATURE, says=r"expired|not yet current", status=(400, 403)),
-    Rule("answer", AuthenticationError, NEVER,
-         "the request was signed for {region}, and the endpoint is in another region: check region "
-         "and endpoint_uri. {said}",
-         codes=_BAD_SIGNATURE, says=r"valid region"),
-    Rule("answer", AuthenticationError, NEVER,
-         "the signature was not accepted: check the secret key, and that no proxy changes the "
-         "request. {said}",
-         codes=_BAD_SIGNATURE),
-    Rule("answer", AuthenticationError, NEVER,
-         "the access key is not known in region {region}: check which credentials are in use "
-         "(aws sts get-caller-identity). {said}",
-         codes=_BAD_KEYS),
-    Rule("answer", AuthenticationError, NEVER,
-         f"access denied: the caller needs the IAM action {IAM_ACTION} on endpoint "
-         "{endpoint!r} in {region}; sagemaker:InvokeEndpoint alone is not enough. {said}",
-         codes=("AccessDeniedException", "AccessDenied", "NotAuthorized")),
-    Rule("answer", AuthenticationError, NEVER,
-         "the service wants a signed request and saw none: is a proxy removing headers? {said}",
-         codes=("MissingAuthenticationTokenException", "MissingAuthenticationToken")),
+    "no_credentials": Row(NoCredentialsError,
+        "there are no credentials to sign with."),
+    "credentials_unavailable": Row(NoCredentialsError,
+        "what has the credentials could not be reached."),
+    "keys_expired": Row(AuthenticationError,
+        "the credentials have expired, and looking them up again brought none that are accepted: "
+        "renew them (aws sso login, or a new assumed role).",
+        extra={"expired": True}),
+    "request_expired": Row(AuthenticationError,
+        "the service counts the request as expired: the credentials have run out (renew them), "
+        "or this machine's clock is wrong (set it).",
+        extra={"expired": True}),
+    "clock_skew": Row(AuthenticationError,
+        "the request counts as signed at another time: set this machine's clock."),
+    "wrong_region": Row(AuthenticationError,
+        "the request was signed for {region}, and the endpoint is in another region: check region "
+        "and endpoint_uri."),
+    "bad_signature": Row(AuthenticationError,
+        "the signature was not accepted: check the secret key, and that no proxy changes the "
+        "request."),
+    "unknown_key": Row(AuthenticationError,
+        "the access key is not known in region {region}: check which credentials are in use "
+        "(aws sts get-caller-identity)."),
+    "unsigned": Row(AuthenticationError,
+        "the service wants a signed request and saw none: is a proxy removing headers?"),
+    "unauthorized": Row(AuthenticationError,
+        f"the service refused the caller: check the credentials, and the IAM action {IAM_ACTION} "
+        "on endpoint {endpoint!r} in {region}."),
+    "access_denied": Row(AuthenticationError, _ACCESS),
+    "encryption_key": Row(AuthenticationError,
+        "the KMS key of endpoint {endpoint!r} cannot be used: the endpoint's execution role, and "
+        "the key's policy, have to allow kms:Decrypt, and the key has to be enabled."),
 
-    # The endpoint and the request.
-    Rule("answer", EndpointNotFoundError, NEVER,
-         "no endpoint {endpoint!r} in region {region} of this account: check both, and the "
-         "account (aws sagemaker list-endpoints --region {region}). {said}",
-         codes=_INVALID, says=_NO_ENDPOINT),
-    Rule("answer", ServiceUnavailableError, MANY,
-         "endpoint {endpoint!r} is not in service: look at its state (aws sagemaker "
-         "describe-endpoint --endpoint-name {endpoint} --region {region}). {said}",
-         codes=_INVALID, says=_NOT_IN_SERVICE),
-    Rule("answer", ValidationError, NEVER,
-         "the service refused the request as invalid. {said}",
-         codes=_INVALID, status=(400, 400)),
-    Rule("exception", ValidationError, NEVER,
-         "the service refused an event of the stream as invalid. {said}",
-         codes=_INVALID),
+    # What is asked for.
+    "no_endpoint": Row(EndpointNotFoundError,
+        "no endpoint {endpoint!r} in region {region} of this account: check both, and the "
+        "account (aws sagemaker list-endpoints --region {region})."),
+    "invalid_request": Row(ValidationError,
+        "the service refused the request as invalid: what it names is wrong in the query "
+        "({parameters}), the path, endpoint_name or target_variant."),
+    "invalid_event": Row(ValidationError,
+        "the service refused an event of the stream as invalid: what it names is wrong in what "
+        "was sent."),
+    "request_refused": Row(ValidationError,
+        "the service refused the request, without a name for what is wrong: does endpoint_uri "
+        "lead to SageMaker, and does a proxy in between change the request?"),
+    "not_sagemaker": Row(ProtocolError,
+        "the answer is none that SageMaker gives: does endpoint_uri lead to SageMaker?"),
+    "setting": Row(ValidationError,
+        "a setting breaks a rule."),
 
-    # The container, before the stream is open. The first row is SageMaker's one sentence for two
-    # things: a container that is full, and one that refuses the query.
-    Rule("answer", ModelError, FEW,
-         "the container did not take the stream: it is overloaded, or refuses the query "
-         "({parameters}). {said}",
-         codes=("ModelError",), says="failed to establish websocket"),
-    Rule("answer", ModelError, FEW,
-         "the container refused the stream: check the query ({parameters}), the model and its "
-         "licence. {said}",
-         codes=("ModelError",)),
-    Rule("http_status", ModelError, FEW,
-         "the container refused the stream: check the query ({parameters}), the model and its "
-         "licence. {said}",
-         status=(424, 424)),
+    # The container. The first row is SageMaker's one sentence for two things: a container that is
+    # full, and one that refuses the query.
+    "container_unavailable": Row(ModelError,
+        "the container did not take the stream: it is overloaded, or refuses the query "
+        "({parameters}). Its own words are in {log}."),
+    "container_refused": Row(ModelError,
+        "the container refused the stream: check the query ({parameters}), the model and its "
+        "licence. Its own words are in {log}."),
+    "container_policy": Row(ModelError,
+        "the container refused what it was sent: check the query ({parameters}) and the "
+        "messages."),
+    "bad_audio": Row(ModelError,
+        "the container cannot read the audio: check encoding, sample_rate and channels against "
+        "what is sent."),
+    "silent_application": Row(ModelError,
+        "the container closed the stream: neither audio nor KeepAlive reached it for ten "
+        "seconds; set keepalive_interval, or send one of them in time."),
+    "nothing_heard": Row(ModelError,
+        "the container closed the stream: it says that no audio reached it, though audio was "
+        "sent: check that encoding is what is sent ({log})."),
+    "container_done": Row(ModelError,
+        "the container closed the stream in order (1000) before everything that was sent had its "
+        "results: it may be shutting down, or be overloaded ({log})."),
+    "container_closed": Row(ModelError,
+        "the container closed the stream: {log} says why."),
 
-    # The container, in the open stream.
-    Rule("model_stream_error", ModelError, MANY,
-         "the container ended the stream in order, before all input was answered. {said}",
-         codes=("1000",)),
-    Rule("model_stream_error", ModelError, NEVER,
-         "the container closed the stream: neither audio nor KeepAlive reached it for ten "
-         "seconds; set keepalive_interval. {said}",
-         says=r"\bNET-0001\b", silent=True),
-    Rule("model_stream_error", ModelError, FEW,
-         "the container closed the stream: it says that no audio reached it. {said}",
-         says=r"\bNET-0001\b"),
-    Rule("model_stream_error", ModelError, NEVER,
-         "the container cannot read the audio: check encoding, sample_rate and channels against "
-         "what is sent. {said}",
-         says=r"\bDATA-\d+\b"),
-    Rule("model_stream_error", ModelError, NEVER,
-         "the container refused what it was sent: check the query ({parameters}) and the "
-         "messages. {said}",
-         codes=("1008",)),
-    Rule("model_stream_error", ModelError, FEW,
-         "the container closed the stream. {said}"),
-    Rule("internal_stream_failure", ServiceUnavailableError, MANY,
-         "the service failed in mid-stream (InternalStreamFailure). {said}"),
-
-    # Any other answer, by its status.
-    Rule("answer", ServiceUnavailableError, MANY,
-         "the service failed, or has no room. {said}",
-         codes=_UNAVAILABLE),
-    Rule("http_status", AuthenticationError, NEVER,
-         f"the service refused the caller: check the credentials, and the IAM action {IAM_ACTION} "
-         "on endpoint {endpoint!r} in {region}. {said}",
-         status=(401, 401)),
-    Rule("http_status", AuthenticationError, NEVER,
-         f"access denied: the caller needs the IAM action {IAM_ACTION} on endpoint "
-         "{endpoint!r} in {region}; sagemaker:InvokeEndpoint alone is not enough. {said}",
-         status=(403, 403)),
-    Rule("http_status", EndpointNotFoundError, NEVER,
-         "no endpoint {endpoint!r} in region {region} of this account: check both, and the "
-         "account (aws sagemaker list-endpoints --region {region}). {said}",
-         status=(404, 404)),
-    Rule("http_status", ServiceUnavailableError, MANY,
-         "the service gave up waiting for the request. {said}",
-         status=(408, 408)),
-    Rule("http_status", ValidationError, NEVER,
-         "the service refused the request. {said}",
-         status=(400, 499)),
-    Rule("http_status", ServiceUnavailableError, MANY,
-         "the service failed, or has no room. {said}",
-         status=(500, 599)),
-    Rule("http_status", ProtocolError, NEVER,
-         "the answer is none that SageMaker gives: does endpoint_uri lead to SageMaker? {said}"),
-    Rule("exception", ServiceUnavailableError, FEW,
-         "the service ended the stream with an exception. {said}"),
-
-    # Streams and connections that break.
-    Rule("goaway", TLSError, NEVER,
-         "the server does not accept this TLS (INADEQUATE_SECURITY). {said}",
-         h2=(_WEAK_TLS,)),
-    Rule("reset goaway", ProtocolError, NEVER,
-         "the peer wants HTTP/1.1, which cannot carry this: is a proxy in between? {said}",
-         h2=(_USE_HTTP1,)),
-    Rule("reset goaway", ProtocolError, FEW,
-         "the peer could not make sense of what it received. {said}",
-         h2=_H2_NONSENSE),
-    Rule("goaway", ConnectionLostError, MANY,
-         "the service closed the connection (GOAWAY). {said}"),
-    Rule("dropped", ConnectionLostError, MANY,
-         "the connection to the service was lost. {said}"),
-    Rule("refused_stream", StreamResetError, MANY,
-         "the service refused the stream before looking at it (REFUSED_STREAM). {said}"),
-    Rule("reset", StreamResetError, MANY,
-         "the service reset the stream. {said}"),
-    Rule("protocol", ProtocolError, FEW,
-         "what came from the service makes no sense. {said}"),
-    Rule("closed", SessionClosedError, NEVER,
-         "closed from this side. {said}"),
-)
+    # Streams and connections that end.
+    "early_end": Row(ServiceUnavailableError,
+        "the service ended the stream early, in order, before everything that was sent had its "
+        "results: the endpoint may be scaling in or being updated; where this repeats from the "
+        "start, endpoint_uri may lead to something else than SageMaker."),
+    "unanswered": Row(ServiceUnavailableError,
+        "the service ended the stream early, without an answer to the closing message, and "
+        "results are missing: the endpoint may be scaling in or being updated ({log})."),
+    "unknown_exception": Row(ServiceUnavailableError,
+        "the service ended the stream with an exception that is not known here: its name and "
+        "words are the service's."),
+    "refused_stream": Row(StreamResetError,
+        "the service refused the stream before looking at it (REFUSED_STREAM): it has no room, "
+        "or is going away."),
+    "reset": Row(StreamResetError,
+        "the service reset the stream: a container or a host that went away looks like this "
+        "({log})."),
+    "peer_confused": Row(ProtocolError,
+        "the peer could not make sense of what it received: something on the way changes HTTP/2 "
+        "(a proxy or firewall that opens TLS), or it is no SageMaker."),
+    "goaway": Row(ConnectionLostError,
+        "the service closed the connection (GOAWAY), with the stream on it: its hosts are being "
+        "replaced, or something in between limits connections."),
+    "dropped": Row(ConnectionLostError,
+        "the connection to the service was lost: the network, a firewall's idle limit, or the "
+        "service's host."),
+    "protocol": Row(ProtocolError,
+        "what came from the service makes no sense: something on the way changes it (a proxy or "
+        "firewall that opens TLS), endpoint_uri leads to something else than SageMaker, or the "
+        "service is faulty."),
+    "closed": Row(SessionClosedError,
+        "closed from this side."),
+    "unknown": Row(ProtocolError,
+        "the transport failed in a way that has no name: please report it, with what follows."),
+}
 # fmt: on
 
-_ANSWERS: Final = ("http_status", "exception")
-_REMOTE: Final = (*_ANSWERS, "model_stream_error", "internal_stream_failure")
+_REMOTE: Final = frozenset(
+    ("http_status", "exception", "model_stream_error", "internal_stream_failure")
+)
 
 
 def classify(
@@ -362,197 +365,73 @@ def classify(
     Returns:
         The error, not raised. One whose kind is unknown is a `ProtocolError`.
     """
-    answer = _read(failure)
-    rule = _matching(failure, answer)
-    source = "It said" if failure.kind in _REMOTE else "Detail"
-    said = f"{source}: {answer.said}" if answer.said else ""
-    message = rule.advice.format(
+    told = judge(
+        failure.kind,
+        detail=failure.detail,
+        status=failure.status,
+        headers=failure.headers,
+        body=failure.body,
+        code=failure.code,
+        message=failure.message,
+        h2_code=failure.h2_code,
+        silent=failure.silent,
+        closing=failure.closing,
+    )
+    row = ROWS[told.reason]
+    message = row.advice.format(
         endpoint=endpoint_name,
         region=region or "unknown",
-        said=said,
         parameters=", ".join(_names(query)) or "it is empty",
-    ).strip()
-    facts: dict[str, Any] = dict(rule.extra)
-    if issubclass(rule.error, ModelError):
+        log=_log(told, endpoint_name),
+    )
+    if told.said:
+        source = "It said" if failure.kind in _REMOTE else "Detail"
+        message = f"{message} {source}: {told.said}"
+    facts: dict[str, Any] = dict(row.extra)
+    if issubclass(row.error, ModelError):
         facts.update(
-            model_status=answer.model_status,
-            model_code=answer.model_code,
-            model_message=answer.model_message,
+            model_status=told.model_status,
+            model_code=told.model_code,
+            model_message=told.model_message,
         )
-    if issubclass(rule.error, StreamResetError | ConnectionLostError | ProtocolError):
+    if issubclass(row.error, StreamResetError | ConnectionLostError | ProtocolError):
         facts["h2_code"] = failure.h2_code
-    return rule.error(
+    limit = REASONS[told.reason]
+    return row.error(
         message,
         status=failure.status,
-        code=answer.code,
-        request_id=answer.request_id,
-        retryable=rule.retry is not NEVER,
-        retry_limit=RETRY_FEW if rule.retry is FEW else None,
+        code=told.code,
+        request_id=told.request_id,
+        reason=told.reason,
+        retryable=limit != 0,
+        retry_limit=limit or None,
         **facts,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What the other side said, read out of headers, body or exception."""
+def reason_of(error: SageMakerError) -> str:
+    """The reason for which a leg did not open, also where no native failure stands behind it.
 
-    code: str | None = None
-    said: str = ""
-    request_id: str | None = None
-    model_status: int | None = None
-    model_code: str | None = None
-    model_message: str | None = None
-
-    @property
-    def heard(self) -> str:
-        """Code and message together: Deepgram's own codes turn up as either."""
-        return f"{self.code or ''} {self.said}"
-
-
-def _matching(failure: Failure, answer: _Answer) -> Rule:
-    return next((rule for rule in RULES if _fits(rule, failure, answer)), _UNKNOWN)
-
-
-_UNKNOWN: Final = Rule("", ProtocolError, FEW, "the transport failed in an unknown way. {said}")
-
-
-def _fits(rule: Rule, failure: Failure, answer: _Answer) -> bool:
-    kinds = rule.kinds.split()
-    return (
-        (failure.kind in kinds or ("answer" in kinds and failure.kind in _ANSWERS))
-        and (
-            rule.status is None
-            or (failure.status is not None and rule.status[0] <= failure.status <= rule.status[1])
-        )
-        and (not rule.codes or answer.code in rule.codes)
-        and (not rule.says or re.search(rule.says, answer.heard, re.IGNORECASE) is not None)
-        and (not rule.h2 or failure.h2_code in rule.h2)
-        and (rule.silent is None or rule.silent is failure.silent)
-    )
-
-
-def _read(failure: Failure) -> _Answer:
-    match failure.kind:
-        case "http_status":
-            return _read_http(failure)
-        case "model_stream_error":
-            said = _quote(failure.message or "")
-            own = re.match(r"[A-Z]+-\d+\b", said)
-            return _Answer(
-                # A close code is a code of the container's, and so is Deepgram's own.
-                code=failure.code,
-                model_code=own[0] if own else failure.code,
-                model_message=said or None,
-                said=said,
-            )
-        case "exception" | "internal_stream_failure":
-            return _Answer(
-                code=_bare(failure.code) or None, said=_quote(failure.message or failure.detail)
-            )
+    What is raised on the way to the native side has a class, and says whether it may pass.
+    """
+    if error.reason is not None:
+        return error.reason
+    match error:
+        case NoCredentialsError():
+            return "credentials_unavailable" if error.retryable else "no_credentials"
+        case TLSError():
+            return "trust"
+        case ValidationError():
+            return "setting"
         case _:
-            return _Answer(
-                code=_h2_name(failure.h2_code), said=_quote(failure.message or failure.detail)
-            )
+            return "unknown" if error.retryable else "closed"
 
 
-def _read_http(failure: Failure) -> _Answer:
-    """Reads an AWS error answer: JSON as a rule, but nothing at all, or a proxy's page, too."""
-    try:
-        parsed = json.loads(failure.body)
-    except (ValueError, RecursionError):
-        parsed = None
-    body: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
-    code = _bare(
-        failure.headers.get("x-amzn-errortype")
-        or _text(body, "__type")
-        or _text(body, "code")
-        or _text(body, "Code")
-    )
-    said = (
-        _text(body, "message") or _text(body, "Message") or _text(body, "errorMessage")
-        # Pages and plain text are worth quoting only where there is nothing better.
-        or ("" if parsed is not None else _plain(failure))
-    )  # fmt: skip
-    model_status = body.get("OriginalStatusCode")
-    original = _text(body, "OriginalMessage")
-    model_code, model_message = _deepgram_error(original)
-    return _Answer(
-        code=code or None,
-        said=_quote(" ".join(part for part in (said, model_message) if part)),
-        request_id=next(
-            (
-                failure.headers[name]
-                for name in ("x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id")
-                if failure.headers.get(name)
-            ),
-            None,
-        ),
-        model_status=model_status if isinstance(model_status, int) else None,
-        model_code=model_code,
-        model_message=_quote(model_message) or None,
-    )
-
-
-def _deepgram_error(original: str) -> tuple[str | None, str]:
-    """Code and message of the container's answer, which is JSON when it is Deepgram's own."""
-    try:
-        parsed = json.loads(original)
-    except (ValueError, RecursionError):
-        return None, original
-    if not isinstance(parsed, dict):
-        return None, original
-    code = _text(parsed, "err_code") or _text(parsed, "category") or None
-    message = _text(parsed, "err_msg") or _text(parsed, "message") or _text(parsed, "details")
-    return code, " ".join(part for part in (code, message) if part)
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    value = body.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _plain(failure: Failure) -> str:
-    text = failure.body[:_MAX_READ].decode("utf-8", "replace")
-    return re.sub(
-        r"<(style|script|title).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE
-    )
-
-
-def _bare(code: str | None) -> str:
-    """An error's name, out of `namespace#Name` or `Name:http://…`."""
-    return (code or "").partition(":")[0].rpartition("#")[2].strip()
+def _log(told: Told, endpoint_name: str) -> str:
+    """Where the container's own words are."""
+    group = f"the log group /aws/sagemaker/Endpoints/{endpoint_name or 'NAME'}"
+    return f"{group}, log stream {told.log_stream}" if told.log_stream else group
 
 
 def _names(query: str) -> list[str]:
     return list(dict.fromkeys(pair.partition("=")[0] for pair in query.split("&") if pair))
-
-
-_H2_NAMES: Final = (
-    "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
-    "STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR",
-    "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
-)  # fmt: skip
-
-
-def _h2_name(code: int | None) -> str | None:
-    if code is None:
-        return None
-    return _H2_NAMES[code] if 0 <= code < len(_H2_NAMES) else f"0x{code:x}"
-
-
-# Access keys, signatures and session tokens, as they turn up in the service's explanations of a
-# refused signature, which repeat the request.
-_SECRET: Final = re.compile(
-    r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b|\b[0-9a-fA-F]{64}\b|[A-Za-z0-9+/=_-]{100,}"
-    r"|(?<=[Tt]oken )\S{20,}|(?<=[Bb]earer )\S+"
-)
-
-
-def _quote(text: str) -> str:
-    """Somebody else's text, fit for a message: its first paragraph, short, without secrets."""
-    paragraph = re.split(r"\n\s*\n", text.strip()[:_MAX_READ], maxsplit=1)[0]
-    line = " ".join(_SECRET.sub("***", paragraph).split())
-    printable = "".join(
-        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line
-    )
-    return printable if len(printable) <= _MAX_QUOTE else printable[: _MAX_QUOTE - 1] + "…"

@@ -71,6 +71,8 @@ pub struct Attempts {
     /// Those of them that are retried less often.
     limited: u32,
     first: Option<Duration>,
+    /// Fresh keys were looked up.
+    renewed: bool,
 }
 
 impl Attempts {
@@ -99,6 +101,23 @@ impl Attempts {
         }
         // The last try of a budget comes at its end, not after it.
         Verdict::Retry(schedule.delay(self.failures, random).min(left))
+    }
+
+    /// Whether another failure with this limit would be the last, however soon it comes.
+    #[must_use]
+    pub fn is_last_retry(&self, max_retries: u32, limit: Option<u32>) -> bool {
+        self.failures >= max_retries || limit.is_some_and(|limit| self.limited >= limit)
+    }
+
+    /// Whether keys that ran out may be replaced: once without progress.
+    #[must_use]
+    pub const fn may_renew(&self) -> bool {
+        !self.renewed
+    }
+
+    /// Keys that ran out are replaced.
+    pub const fn renew(&mut self) {
+        self.renewed = true;
     }
 
     /// How many failures in a row.

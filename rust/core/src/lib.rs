@@ -6,6 +6,7 @@
 //! - [`signing`]: the signature chain over the events, and the server's check of the request's
 //!   signature.
 //! - [`payload_part`]: what the service's events mean, and how a frame becomes signed events.
+//! - [`refusals`]: what AWS's errors mean, and [`quote`]: what is shown of their words.
 //! - [`session`]: one conversation over any number of legs, with its [`journal`] of what was sent,
 //!   its [`backoff`], and what each product needs to [`resume`].
 
@@ -14,6 +15,8 @@ pub mod eventstream;
 pub mod frame;
 pub mod journal;
 pub mod payload_part;
+pub mod quote;
+pub mod refusals;
 pub mod resume;
 pub mod session;
 pub mod signing;

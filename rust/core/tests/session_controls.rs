@@ -283,7 +283,7 @@ fn what_a_leg_said_last_explains_why_no_other_could_be_opened() {
     stage.say(leg, ERROR);
     stage.end(leg, RESET);
     stage.step();
-    let terminal = dgsm_core::session::OpenFailure::Terminal;
+    let terminal = dgsm_core::session::Reason::AccessDenied;
     stage.session.open_failed(stage.now, terminal);
     assert_eq!(kinds(&mut stage), ["Error"]);
 }
@@ -488,13 +488,13 @@ fn a_message_that_kills_every_leg_without_a_word_is_left_out_in_the_end() {
         let leg = stage.open();
         legs += 1;
         let sent = stage.sent(leg);
-        assert_eq!(sent.len(), if legs <= 6 { 3 } else { 2 }, "{sent:?}");
+        assert_eq!(sent.len(), if legs <= 5 { 3 } else { 2 }, "{sent:?}");
         stage.end(leg, RESET);
         if stage.session.outcome() != Outcome::Open {
             break;
         }
     }
-    assert_eq!(legs, 11, "six with it, and five without");
+    assert_eq!(legs, 6, "five with it, and the last without");
     assert_eq!(warnings(&mut stage).len(), 1);
 }
 
@@ -652,4 +652,31 @@ fn messages_that_kill_legs_after_the_close_cost_no_audio() {
         leg = stage.open();
     }
     assert_eq!(stage.sent(leg), ["500", CLOSE]);
+}
+
+#[test]
+fn legs_are_not_opened_for_as_long_as_messages_are_sent_that_kill_them() {
+    for (code, message, most) in [
+        ("1008", "policy", 2),
+        ("1008", "UNPARSABLE_CLIENT_MESSAGE", 10),
+    ] {
+        let mut stage = Stage::new();
+        stage.audio(100);
+        let mut legs = 0;
+        while stage.session.outcome() == Outcome::Open {
+            stage.text(r#"{"type":"Configure"}"#);
+            let leg = stage.open();
+            legs += 1;
+            stage.sent(leg);
+            stage.end(
+                leg,
+                LegEnd::ModelStreamError {
+                    code: code.into(),
+                    message: message.into(),
+                },
+            );
+            assert!(legs <= most, "{code} {message}");
+        }
+        assert_eq!(legs, most, "{code} {message}");
+    }
 }

@@ -4,8 +4,8 @@
 mod stage;
 
 use dgsm_core::session::{
-    AfterOpenFailure, FailureCause, LegEnd, Level, Notice, OpenFailure, Outcome, PushError,
-    SendStep, SessionFailure, Settings, Step,
+    AfterOpenFailure, FailureCause, LegEnd, Level, Notice, Outcome, PushError, Reason, SendStep,
+    SessionFailure, Settings, Step,
 };
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, seconds, settings};
 
@@ -61,7 +61,13 @@ fn finishing_without_anything_sent_is_the_end() {
     assert_eq!(stage.step(), Step::Finished);
 
     let mut stage = Stage::new();
-    assert_eq!(stage.step(), Step::Open { standby: false });
+    assert_eq!(
+        stage.step(),
+        Step::Open {
+            standby: false,
+            renew: false
+        }
+    );
     stage.session.finish(stage.now);
     assert_eq!(stage.step(), Step::Finished);
     let late = stage.session.leg_opened(stage.now);
@@ -447,7 +453,7 @@ fn an_outage_longer_than_the_budget_is_an_error_that_says_so() {
             continue;
         }
         tries += 1;
-        match stage.session.open_failed(stage.now, OpenFailure::Transient) {
+        match stage.session.open_failed(stage.now, Reason::Connect) {
             AfterOpenFailure::Retry { .. } => {}
             AfterOpenFailure::GiveUp {
                 attempts,
@@ -465,14 +471,17 @@ fn an_outage_longer_than_the_budget_is_an_error_that_says_so() {
         "{elapsed:?}"
     );
     assert!((unacked - 0.7).abs() < 1e-9);
-    assert_eq!(failure(&mut stage).cause, FailureCause::Open);
+    assert_eq!(
+        failure(&mut stage).cause,
+        FailureCause::Open(Reason::Connect)
+    );
 }
 
 #[test]
 fn what_cannot_succeed_is_not_tried_again() {
     let mut stage = Stage::new();
     stage.step();
-    let after = stage.session.open_failed(stage.now, OpenFailure::Terminal);
+    let after = stage.session.open_failed(stage.now, Reason::AccessDenied);
     assert!(matches!(
         after,
         AfterOpenFailure::GiveUp { attempts: 1, .. }
@@ -896,7 +905,7 @@ fn a_standby_that_brings_nothing_is_not_opened_for_ever() {
         stage.sent(leg);
         stage.say(leg, &stage::results(0.0, 0.05, &[], false, ""));
         if stage.session.driver_wanted(stage.now)
-            && matches!(stage.step(), Step::Open { standby: true })
+            && matches!(stage.step(), Step::Open { standby: true, .. })
         {
             let standby = stage.session.leg_opened(stage.now);
             stage.end(standby, LegEnd::Clean);
@@ -918,7 +927,7 @@ fn connections_that_go_away_at_once_are_not_followed_at_once() {
     stage.session.leg_going_away(stage.now, leg);
     for _ in 0..1200 {
         if stage.session.driver_wanted(stage.now)
-            && matches!(stage.step(), Step::Open { standby: true })
+            && matches!(stage.step(), Step::Open { standby: true, .. })
         {
             // It takes over, and its connection is to be closed, too.
             let leg = stage.session.leg_opened(stage.now);
@@ -993,4 +1002,155 @@ fn a_frame_of_no_bytes_is_nothing() {
     stage.end(leg, RESET);
     let leg = stage.open();
     assert_eq!(stage.sent(leg), [KEEPALIVE]);
+}
+
+/// On a path that is not Deepgram's nobody knows what an answer is: a leg that took everything, said
+/// something and ended in order has answered.
+#[test]
+fn an_unknown_path_that_was_answered_ends_in_order() {
+    for end in [
+        LegEnd::Clean,
+        LegEnd::ModelStreamError {
+            code: "1000".into(),
+            message: String::new(),
+        },
+    ] {
+        let mut stage = Stage::at("v1/other", settings(), "model=x");
+        let leg = stage.open();
+        stage.audio(100);
+        stage.sent(leg);
+        stage.say(leg, "answer");
+        stage.end(leg, end.clone());
+        assert_eq!(stage.session.outcome(), Outcome::Clean);
+        assert_eq!(stage.try_audio(1), Err(PushError::Closed));
+    }
+    // What was not taken, or not answered, is missing.
+    for (taken, said) in [(false, true), (true, false)] {
+        let mut stage = Stage::at("v1/other", settings(), "model=x");
+        let leg = stage.open();
+        stage.audio(100);
+        if taken {
+            stage.sent(leg);
+        }
+        if said {
+            stage.say(leg, "answer");
+        }
+        stage.end(leg, LegEnd::Clean);
+        assert_eq!(
+            failure(&mut stage).cause,
+            FailureCause::NotResumable(LegEnd::Clean)
+        );
+    }
+}
+
+fn expired() -> LegEnd {
+    LegEnd::Exception {
+        kind: "ExpiredTokenException".into(),
+        message: "The security token included in the request is expired".into(),
+    }
+}
+
+/// The leg that the session asks for, and whether with fresh keys.
+fn asked(stage: &mut Stage) -> bool {
+    match stage.step() {
+        Step::Open { renew, .. } => renew,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn keys_that_run_out_in_mid_stream_are_looked_up_again() {
+    // Whatever the retries: it is no failure of the service's.
+    let settings = Settings {
+        max_retries: 0,
+        ..settings()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    assert!(!asked(&mut stage));
+    let leg = stage.session.leg_opened(stage.now);
+    stage.audio(500);
+    stage.sent(leg);
+    stage.end(leg, expired());
+    assert!(asked(&mut stage), "at once, with fresh keys");
+    let leg = stage.session.leg_opened(stage.now);
+    assert_eq!(stage.sent(leg), ["500"]);
+    stage.results(leg, 0.0, 0.5, &[]);
+    // Fresh keys that served run out in their turn.
+    stage.audio(500);
+    stage.sent(leg);
+    stage.end(leg, expired());
+    assert!(asked(&mut stage));
+    let leg = stage.session.leg_opened(stage.now);
+    // These did not.
+    stage.sent(leg);
+    stage.end(leg, expired());
+    let failure = failure(&mut stage);
+    assert_eq!(failure.cause, FailureCause::Leg(expired()));
+    assert!((failure.unacked_seconds - 0.5).abs() < 1e-9);
+}
+
+/// A standby was opened with the old keys: it is no proof that fresh ones are refused.
+#[test]
+fn a_standby_with_old_keys_does_not_use_up_the_renewal() {
+    let settings = Settings {
+        max_leg_age: Some(seconds(1.0)),
+        ..settings()
+    };
+    let mut stage = Stage::with(settings, QUERY);
+    let leg = stage.open();
+    stage.audio(500);
+    stage.sent(leg);
+    stage.pass(1.5);
+    assert!(!asked(&mut stage), "a standby");
+    let standby = stage.session.leg_opened(stage.now);
+    stage.end(leg, expired());
+    assert_eq!(stage.sent(standby).last().unwrap(), "500");
+    stage.end(standby, expired());
+    assert!(asked(&mut stage));
+    let leg = stage.session.leg_opened(stage.now);
+    stage.sent(leg);
+    stage.end(leg, expired());
+    assert_eq!(failure(&mut stage).cause, FailureCause::Leg(expired()));
+}
+
+/// What a hostile service says is bounded, printable and without secrets wherever it is told.
+#[test]
+fn the_service_s_words_are_quoted_in_the_log_and_in_the_figures() {
+    let evil = format!(
+        "\u{1b}[2Jline\r\nAKIAIOSFODNN7EXAMPLE Signature={}\u{7}{}",
+        "ab".repeat(32),
+        "x ".repeat(1 << 20)
+    );
+    for end in [
+        LegEnd::ModelStreamError {
+            code: evil.clone(),
+            message: evil.clone(),
+        },
+        LegEnd::InternalStreamFailure {
+            message: evil.clone(),
+        },
+        LegEnd::Exception {
+            kind: evil.clone(),
+            message: evil.clone(),
+        },
+        LegEnd::Dropped {
+            detail: evil.clone(),
+        },
+        LegEnd::Protocol {
+            detail: evil.clone(),
+        },
+    ] {
+        let mut stage = Stage::new();
+        let leg = stage.open();
+        stage.audio(500);
+        stage.sent(leg);
+        stage.end(leg, end);
+        let figure = stage.session.stats().last_error.unwrap();
+        let lines = std::iter::from_fn(|| stage.session.pop_notice());
+        for told in lines.map(|line| line.to_string()).chain([figure]) {
+            assert!(told.chars().count() < 700, "{told}");
+            assert!(!told.contains(char::is_control), "{told}");
+            assert!(!told.contains("AKIA") && !told.contains("abab"), "{told}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 mod stage;
 
 use dgsm_core::session::{
-    AfterOpenFailure, LegEnd, LegId, Notice, OpenFailure, Outcome, Settings, Step,
+    AfterOpenFailure, LegEnd, LegId, Notice, Outcome, Reason, Settings, Step,
 };
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, results, seconds, settings};
 
@@ -33,7 +33,13 @@ fn old() -> (Stage, LegId) {
 #[test]
 fn the_next_final_is_the_cut() {
     let (mut stage, old) = old();
-    assert_eq!(stage.step(), Step::Open { standby: true });
+    assert_eq!(
+        stage.step(),
+        Step::Open {
+            standby: true,
+            renew: false
+        }
+    );
     assert_eq!(stage.step(), Step::Wait { until: None }, "said once");
     let new = stage.session.leg_opened(stage.now);
     assert_eq!(stage.sent(new), [KEEPALIVE]);
@@ -138,8 +144,14 @@ fn a_standby_on_its_way_becomes_the_next_leg() {
 fn a_standby_that_fails_is_opened_again() {
     let (mut stage, old) = old();
     for _ in 0..20 {
-        assert_eq!(stage.step(), Step::Open { standby: true });
-        let after = stage.session.open_failed(stage.now, OpenFailure::Transient);
+        assert_eq!(
+            stage.step(),
+            Step::Open {
+                standby: true,
+                renew: false
+            }
+        );
+        let after = stage.session.open_failed(stage.now, Reason::Connect);
         assert!(
             matches!(after, AfterOpenFailure::Retry { .. }),
             "the old leg still works"
@@ -151,7 +163,13 @@ fn a_standby_that_fails_is_opened_again() {
     stage.end(new, RESET);
     assert_eq!(stage.session.outcome(), Outcome::Open);
     stage.pass(0.2);
-    assert_eq!(stage.step(), Step::Open { standby: true });
+    assert_eq!(
+        stage.step(),
+        Step::Open {
+            standby: true,
+            renew: false
+        }
+    );
     let new = stage.session.leg_opened(stage.now);
     stage.results(old, 0.0, 2.0, &[]);
     stage.audio(10);
@@ -162,7 +180,7 @@ fn a_standby_that_fails_is_opened_again() {
 fn without_a_standby_the_leg_is_left_before_the_service_ends_it() {
     let (mut stage, old) = old();
     stage.step();
-    stage.session.open_failed(stage.now, OpenFailure::Transient);
+    stage.session.open_failed(stage.now, Reason::Connect);
     stage.pass(131.0);
     assert_eq!(stage.sent(old), [CLOSE]);
     let new = stage.open();
@@ -184,7 +202,13 @@ fn a_connection_that_goes_away_is_followed_at_once() {
     stage.sent(old);
     assert!(!stage.session.driver_wanted(stage.now));
     stage.session.leg_going_away(stage.now, old);
-    assert_eq!(stage.step(), Step::Open { standby: true });
+    assert_eq!(
+        stage.step(),
+        Step::Open {
+            standby: true,
+            renew: false
+        }
+    );
     let new = stage.session.leg_opened(stage.now);
     stage.results(old, 0.0, 0.5, &[]);
     assert_eq!(stage.sent(new), ["500"]);
@@ -229,7 +253,13 @@ fn old_ogg(settings: &Settings) -> (Stage, LegId) {
 #[test]
 fn other_audio_is_heard_again_beside_the_old_leg() {
     let (mut stage, old) = old_ogg(&settings());
-    assert_eq!(stage.step(), Step::Open { standby: true });
+    assert_eq!(
+        stage.step(),
+        Step::Open {
+            standby: true,
+            renew: false
+        }
+    );
     let new = stage.session.leg_opened(stage.now);
     assert_eq!(stage.sent(new), [KEEPALIVE, "1000", "1000"]);
     stage.audio(500);
@@ -416,7 +446,13 @@ fn a_standby_that_breaks_is_not_sent_everything_again_at_once() {
     });
     let mut waits = Vec::new();
     for _ in 0..6 {
-        assert_eq!(stage.step(), Step::Open { standby: true });
+        assert_eq!(
+            stage.step(),
+            Step::Open {
+                standby: true,
+                renew: false
+            }
+        );
         let new = stage.session.leg_opened(stage.now);
         stage.end(new, RESET);
         let Step::Wait { until: Some(until) } = stage.step() else {

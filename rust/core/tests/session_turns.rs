@@ -374,7 +374,13 @@ fn a_standby_of_the_agent_is_told_nothing_before_the_settings() {
         &[APPLIED, r#"{"type":"UserStartedSpeaking"}"#],
     );
     stage.session.leg_going_away(stage.now, first);
-    assert_eq!(stage.step(), Step::Open { standby: true });
+    assert_eq!(
+        stage.step(),
+        Step::Open {
+            standby: true,
+            renew: false
+        }
+    );
     let standby = stage.session.leg_opened(stage.now);
     for _ in 0..5 {
         stage.pass(2.0);

@@ -7,13 +7,16 @@
 //! The request does not wait for the peer's first frame: that would cost a round trip. The
 //! deadline does, see [`Line::heard`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dgsm_core::session::Reason;
 use h2::client::{Builder, SendRequest};
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -45,6 +48,8 @@ pub struct Target {
     pub proxy: Option<Proxy>,
     /// Certificates and ALPN.
     pub tls: Arc<ClientConfig>,
+    /// The file that `tls` trusts in place of the system's store, for whoever explains a refusal.
+    pub bundle: Option<PathBuf>,
     /// How often a silent peer is pinged, and how long it has to answer.
     pub ping: Ping,
 }
@@ -81,6 +86,56 @@ pub struct Ping {
     pub within: Duration,
 }
 
+/// How far a dial has come, for whoever has to say why it took too long.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicU8);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Tcp,
+    ProxyTcp,
+    ProxyTls,
+    Connect,
+    Tls,
+}
+
+impl Stage {
+    pub(crate) fn at(&self, step: Step) {
+        self.0.store(step as u8, Ordering::Relaxed);
+    }
+
+    /// The failure of a dial that did not end within `limit`.
+    #[must_use]
+    pub fn too_late(&self, target: &Target, limit: Duration) -> Failure {
+        let Target { host, port, .. } = target;
+        let at = self.0.load(Ordering::Relaxed);
+        let is = |step: Step| at == step as u8;
+        let (reason, what) = if is(Step::ProxyTcp) {
+            (
+                Reason::ProxyTimeout,
+                "no connection to the proxy".to_owned(),
+            )
+        } else if is(Step::ProxyTls) {
+            let what = "the proxy does not take part in a TLS handshake, which https:// in its \
+                        URL asks for";
+            (Reason::ProxyTimeout, what.to_owned())
+        } else if is(Step::Connect) {
+            let what = format!("the proxy did not answer CONNECT {host}:{port}");
+            (Reason::ProxyTimeout, what)
+        } else if is(Step::Tls) {
+            let what = format!("TCP to {host}:{port} came up, TLS did not");
+            (Reason::ConnectTimeout, what)
+        } else {
+            (
+                Reason::ConnectTimeout,
+                format!("no connection to {host}:{port}"),
+            )
+        };
+        let detail = format!("{what} within connection_timeout ({limit:?})");
+        Failure::new(FailureKind::ConnectTimeout, detail).because(reason)
+    }
+}
+
 /// Dials, without a deadline: the caller has it. `streams` are to share the connection.
 ///
 /// # Errors
@@ -89,17 +144,21 @@ pub async fn dial(
     target: &Target,
     streams: usize,
     engine: &Arc<Engine>,
+    stage: &Stage,
 ) -> Result<Connection, Failure> {
     let dialled = Instant::now();
-    let tcp = match &target.proxy {
-        Some(proxy) => Tunnel::open(proxy, target).await?,
-        None => Tunnel::Direct(
+    let tcp = if let Some(proxy) = &target.proxy {
+        Tunnel::open(proxy, target, stage).await?
+    } else {
+        stage.at(Step::Tcp);
+        Tunnel::Direct(
             connect(&target.host, target.port)
                 .await
                 .map_err(|(kind, detail)| Failure::new(kind, detail))?,
-        ),
+        )
     };
-    let stream = tls(tcp, &target.tls, &target.host).await?;
+    stage.at(Step::Tls);
+    let stream = tls(tcp, target).await?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(Failure::new(
             FailureKind::Http2,
@@ -110,9 +169,14 @@ pub async fn dial(
         ));
     }
     let line = Arc::new(Line::default());
-    let (requests, connection) = http2(stream, streams, &line)
-        .await
-        .map_err(|error| Failure::new(FailureKind::Http2, error.to_string()))?;
+    let (requests, connection) =
+        http2(stream, streams, &line)
+            .await
+            .map_err(|error| match error.get_io() {
+                // It had agreed to HTTP/2 a moment ago.
+                Some(_) => Failure::from_h2(&error),
+                None => Failure::new(FailureKind::Http2, error.to_string()),
+            })?;
     Ok(Connection::spawn(
         requests,
         connection,
@@ -183,34 +247,94 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, (Failure
 
 async fn tls(
     stream: Tunnel,
-    config: &Arc<ClientConfig>,
-    host: &str,
+    target: &Target,
 ) -> Result<tokio_rustls::client::TlsStream<Tunnel>, Failure> {
-    let name = ServerName::try_from(host.to_owned())
+    let host = &target.host;
+    let name = ServerName::try_from(host.clone())
         .map_err(|_| Failure::new(FailureKind::Tls, format!("{host} is no host name")))?;
-    TlsConnector::from(Arc::clone(config))
+    TlsConnector::from(Arc::clone(&target.tls))
         .connect(name, stream)
         .await
-        .map_err(|error| Failure::new(verdict(&error), format!("{host}: {error}")))
+        .map_err(|error| refused(&error, target, host))
 }
 
-/// What an error of the TLS handshake means.
-fn verdict(error: &std::io::Error) -> FailureKind {
+/// The failure of a TLS handshake with `host`.
+fn refused(error: &std::io::Error, target: &Target, host: &str) -> Failure {
+    let (kind, reason) = verdict(error);
+    let mut detail = format!("{host}: {error}");
+    let mut reason = reason;
+    if let (Reason::TlsIssuer, Some(bundle)) = (reason, &target.bundle) {
+        reason = Reason::TlsIssuerOfBundle;
+        detail = format!("{detail}; trusted is {}", bundle.display());
+    }
+    Failure::new(kind, detail).because(reason)
+}
+
+/// What an error of a TLS handshake means.
+pub(crate) fn verdict(error: &std::io::Error) -> (FailureKind, Reason) {
     let Some(tls) = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
         // Nothing in TLS: TCP broke, or was closed.
-        return FailureKind::Connect;
+        return (FailureKind::Connect, Reason::HandshakeCut);
     };
     match tls {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            FailureKind::TlsVerify
-        }
+        rustls::Error::InvalidCertificate(error) => (FailureKind::TlsVerify, certificate(error)),
+        rustls::Error::NoCertificatesPresented => (FailureKind::TlsVerify, Reason::TlsCertificate),
         // The polite way to say that there is no HTTP/2 here.
-        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => FailureKind::Http2,
-        _ => FailureKind::Tls,
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            (FailureKind::Http2, Reason::NoHttp2)
+        }
+        rustls::Error::AlertReceived(alert) if is_final(*alert) => {
+            (FailureKind::Tls, Reason::TlsRefused)
+        }
+        rustls::Error::PeerIncompatible(_) => (FailureKind::Tls, Reason::TlsRefused),
+        rustls::Error::InvalidMessage(_) => (FailureKind::Tls, Reason::NotTls),
+        _ => (FailureKind::Tls, Reason::Tls),
     }
+}
+
+fn certificate(error: &CertificateError) -> Reason {
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Reason::TlsExpired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Reason::TlsName
+        }
+        // The signature is not that of the authority we know by this name: it is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Reason::TlsIssuer,
+        // webpki's own words: rustls has none for it.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            Reason::TlsOwnAuthority
+        }
+        _ => Reason::TlsCertificate,
+    }
+}
+
+/// Whether the other side would send the same alert again.
+const fn is_final(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::InappropriateFallback
+            | AlertDescription::MissingExtension
+            | AlertDescription::UnsupportedExtension
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::AccessDenied
+            | AlertDescription::UnknownCA
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+    )
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What can go wrong between a request and its stream, as data.
 //!
-//! Nothing is classified here: whether a failure is terminal, and what the application reads, is
-//! decided in one table on the Python side.
+//! What a failure deserves is decided by its reason, in the session's table.
 
 use bytes::Bytes;
+use dgsm_core::refusals::Told;
+use dgsm_core::session::Reason;
 
 /// Where a request, or a stream that it opened, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The name by which the classifier knows it.
+    /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,6 +66,28 @@ impl FailureKind {
             Self::Cancelled => "closed",
         }
     }
+
+    /// What it means where nothing more is known.
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Dns => Reason::Dns,
+            Self::Connect => Reason::Connect,
+            Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::Tls => Reason::Tls,
+            Self::TlsVerify => Reason::TlsCertificate,
+            Self::Proxy => Reason::ProxyUnreachable,
+            Self::Http2 => Reason::NoHttp2,
+            Self::AcquireTimeout => Reason::AcquireTimeout,
+            Self::SubscriptionTimeout => Reason::SubscriptionTimeout,
+            Self::RefusedStream => Reason::Refused,
+            Self::GoAway => Reason::GoAway,
+            Self::Reset => Reason::Reset,
+            Self::Dropped => Reason::Dropped,
+            Self::HttpStatus => Reason::NotSageMaker,
+            Self::Protocol => Reason::Protocol,
+            Self::Cancelled => Reason::Closed,
+        }
+    }
 }
 
 /// An answer that is not a stream, kept whole for whoever explains it.
@@ -84,6 +107,8 @@ pub struct Answer {
 pub struct Failure {
     /// Where it failed.
     pub kind: FailureKind,
+    /// Why, where the kind alone does not say it.
+    why: Option<Reason>,
     /// What a person would want to read; never a secret or a payload.
     pub detail: String,
     /// The HTTP/2 error code, when the peer gave one.
@@ -97,9 +122,43 @@ impl Failure {
     pub fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
+            why: None,
             detail: detail.into(),
             h2_code: None,
             answer: None,
+        }
+    }
+
+    /// The same, and why.
+    #[must_use]
+    pub fn because(self, why: Reason) -> Self {
+        Self {
+            why: Some(why),
+            ..self
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match (&self.answer, self.why) {
+            (Some(_), _) => self.told().reason,
+            (None, Some(why)) => why,
+            (None, None) => match self.kind {
+                FailureKind::Reset | FailureKind::RefusedStream | FailureKind::GoAway => {
+                    Reason::of_h2(self.h2_code, self.kind.reason())
+                }
+                kind => kind.reason(),
+            },
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        match &self.answer {
+            Some(answer) => Told::of_answer(answer.status, &answer.headers, &answer.body),
+            None => Told::new(self.reason(), &self.detail, self.h2_code),
         }
     }
 
@@ -109,6 +168,7 @@ impl Failure {
         let detail = format!("the service answered {}", answer.status);
         Self {
             kind: FailureKind::HttpStatus,
+            why: None,
             detail,
             h2_code: None,
             answer: Some(Box::new(answer)),
@@ -140,6 +200,7 @@ impl Failure {
         };
         Self {
             kind,
+            why: None,
             detail: error.to_string(),
             h2_code: reason.map(u32::from),
             answer: None,

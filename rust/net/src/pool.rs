@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::Wake;
 use crate::clock::later;
 use crate::connection::Connection;
-use crate::dial::{Target, dial};
+use crate::dial::{Stage, Target, dial};
 use crate::engine::Engine;
 use crate::exchange::{Deadlines, Exchange, exchange};
 use crate::failure::{Failure, FailureKind};
@@ -206,18 +206,12 @@ impl Pool {
     }
 
     async fn dialled(&self, engine: &Arc<Engine>) -> Result<Connection, Failure> {
-        let dial = dial(&self.target, self.limits.max_streams_per_connection, engine);
-        timeout(self.limits.connection_timeout, dial)
+        let limit = self.limits.connection_timeout;
+        let streams = self.limits.max_streams_per_connection;
+        let stage = Stage::default();
+        timeout(limit, dial(&self.target, streams, engine, &stage))
             .await
-            .unwrap_or_else(|_| {
-                Err(Failure::new(
-                    FailureKind::ConnectTimeout,
-                    format!(
-                        "no connection to {}:{} within connection_timeout ({:?})",
-                        self.target.host, self.target.port, self.limits.connection_timeout
-                    ),
-                ))
-            })
+            .unwrap_or_else(|_| Err(stage.too_late(&self.target, limit)))
     }
 
     async fn turn(

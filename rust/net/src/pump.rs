@@ -17,6 +17,8 @@ use bytes::{Bytes, BytesMut};
 use dgsm_core::eventstream::{Decoder, Limits};
 use dgsm_core::frame::Frame;
 use dgsm_core::payload_part::{Assembler, ServerEvent, encode_signed};
+use dgsm_core::quote::bounded;
+use dgsm_core::refusals::is_named;
 use dgsm_core::session::{LegEnd, LegId, SendStep};
 use dgsm_core::signing::{EventSigner, SigningError};
 use h2::{Reason, RecvStream, SendStream};
@@ -176,10 +178,10 @@ fn ended_by(failure: Failure) -> LegEnd {
             code: failure.h2_code,
         },
         FailureKind::Protocol => LegEnd::Protocol {
-            detail: failure.detail,
+            detail: bounded(failure.detail),
         },
         _ => LegEnd::Dropped {
-            detail: failure.detail,
+            detail: bounded(failure.detail),
         },
     }
 }
@@ -407,7 +409,7 @@ impl Inbound {
                     code,
                     message,
                 } => return Err(in_band(kind, code, message)),
-                ServerEvent::Unknown { event_type } => session.skip(event_type),
+                ServerEvent::Unknown { event_type } => session.skip(&event_type),
             }
         }
         Ok(())
@@ -425,18 +427,25 @@ impl Inbound {
 
 fn broken(error: impl std::fmt::Display) -> LegEnd {
     LegEnd::Protocol {
-        detail: error.to_string(),
+        detail: bounded(error.to_string()),
     }
 }
 
+/// What the service says is kept only as far as it is looked at.
 fn in_band(kind: String, code: Option<String>, message: String) -> LegEnd {
-    match kind.as_str() {
-        "ModelStreamError" => LegEnd::ModelStreamError {
-            code: code.unwrap_or_default(),
+    let message = bounded(message);
+    if is_named(&kind, "ModelStreamError") {
+        LegEnd::ModelStreamError {
+            code: bounded(code.unwrap_or_default()),
             message,
-        },
-        "InternalStreamFailure" => LegEnd::InternalStreamFailure { message },
-        _ => LegEnd::Exception { kind, message },
+        }
+    } else if is_named(&kind, "InternalStreamFailure") {
+        LegEnd::InternalStreamFailure { message }
+    } else {
+        LegEnd::Exception {
+            kind: bounded(kind),
+            message,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dgsm_core::frame::Frame;
+use dgsm_core::quote;
 use dgsm_core::session::{LegId, Outcome, PushError, Session};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -206,7 +207,8 @@ impl SharedSession {
     }
 
     /// Notes an event that this version does not know.
-    pub fn skip(&self, event_type: String) {
+    pub fn skip(&self, event_type: &str) {
+        let event_type = quote::name(event_type);
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         if skipped.len() < MAX_SKIPPED && !skipped.contains(&event_type) {
             skipped.push(event_type);

@@ -3,17 +3,25 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use dgsm_core::session::Reason;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::dial::{Proxy, Target, connect};
+use crate::dial::{Proxy, Stage, Step, Target, connect, verdict};
 use crate::failure::{Failure, FailureKind};
 
 /// A proxy's answer to CONNECT is a status line and a few headers.
 const MAX_PROXY_ANSWER: usize = 16 << 10;
+
+/// How every answer to CONNECT begins.
+const VERSION: &[u8] = b"HTTP/1.";
+/// How long something else may take to say more, for the message.
+const MORE: Duration = Duration::from_millis(100);
 
 /// A TCP connection to the target, straight or through a proxy.
 #[derive(Debug)]
@@ -24,36 +32,53 @@ pub(crate) enum Tunnel {
 
 impl Tunnel {
     /// Through `proxy`.
-    pub(crate) async fn open(proxy: &Proxy, target: &Target) -> Result<Self, Failure> {
-        let failed = |detail: String| {
+    pub(crate) async fn open(
+        proxy: &Proxy,
+        target: &Target,
+        stage: &Stage,
+    ) -> Result<Self, Failure> {
+        let failed = |(reason, detail): (Reason, String)| {
             Failure::new(
                 FailureKind::Proxy,
                 format!("proxy {}:{}: {detail}", proxy.host, proxy.port),
             )
+            .because(reason)
         };
+        stage.at(Step::ProxyTcp);
         let tcp = connect(&proxy.host, proxy.port)
             .await
-            .map_err(|(_, detail)| failed(detail))?;
+            .map_err(|(_, detail)| failed((Reason::ProxyUnreachable, detail)))?;
         let mut tunnel = if proxy.tls {
+            stage.at(Step::ProxyTls);
             let name = ServerName::try_from(proxy.host.clone())
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| failed((Reason::ProxyTls, error.to_string())))?;
             // A proxy is spoken to in HTTP/1.1; offering h2 would get us h2.
             let mut config = (*target.tls).clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             let stream = TlsConnector::from(Arc::new(config))
                 .connect(name, tcp)
                 .await
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| {
+                    let reason = match verdict(&error).0 {
+                        FailureKind::TlsVerify => Reason::ProxyCertificate,
+                        FailureKind::Connect => Reason::ProxyFailed,
+                        _ => Reason::ProxyTls,
+                    };
+                    failed((reason, error.to_string()))
+                })?;
             Self::ThroughTls(Box::new(stream))
         } else {
             Self::Direct(tcp)
         };
+        stage.at(Step::Connect);
         tunnel.ask(proxy, target).await.map_err(failed)?;
         Ok(tunnel)
     }
 
     /// Asks the proxy to connect, and reads its answer up to the empty line and no further.
-    async fn ask(&mut self, proxy: &Proxy, target: &Target) -> Result<(), String> {
+    async fn ask(&mut self, proxy: &Proxy, target: &Target) -> Result<(), (Reason, String)> {
+        // What breaks off may be different the next time.
+        let broken = |error: std::io::Error| (Reason::ProxyFailed, error.to_string());
         let host = if target.host.contains(':') {
             format!("[{}]", target.host)
         } else {
@@ -69,29 +94,76 @@ impl Tunnel {
             request.push_str("\r\n");
         }
         request.push_str("\r\n");
-        self.write_all(request.as_bytes())
-            .await
-            .map_err(|error| error.to_string())?;
-        self.flush().await.map_err(|error| error.to_string())?;
+        self.write_all(request.as_bytes()).await.map_err(broken)?;
+        self.flush().await.map_err(broken)?;
         let mut answer = Vec::with_capacity(256);
         // Byte by byte: what follows the empty line belongs to TLS.
         while !answer.ends_with(b"\r\n\r\n") {
             if answer.len() == MAX_PROXY_ANSWER {
-                return Err("its answer to CONNECT has no end".into());
+                let detail = "its answer to CONNECT has no end".to_owned();
+                return Err((Reason::ProxyNonsense, detail));
             }
-            answer.push(self.read_u8().await.map_err(|error| error.to_string())?);
+            answer.push(self.read_u8().await.map_err(broken)?);
+            let known = answer.len().min(VERSION.len());
+            if answer[..known] != VERSION[..known] {
+                // Not worth waiting for its end: there may be none.
+                let mut more = [0; 64];
+                let read = timeout(MORE, self.read(&mut more)).await;
+                answer.extend_from_slice(&more[..read.map_or(0, |read| read.unwrap_or(0))]);
+                let said = String::from_utf8_lossy(&answer);
+                return Err((Reason::ProxyNonsense, format!("it answered {said:?}")));
+            }
         }
-        let line = answer
-            .split(|byte| *byte == b'\r')
-            .next()
-            .unwrap_or_default();
-        let line = String::from_utf8_lossy(line);
-        let mut words = line.split_ascii_whitespace();
-        match (words.next(), words.next().map(str::as_bytes)) {
-            (Some(version), Some([b'2', _, _])) if version.starts_with("HTTP/1.") => Ok(()),
-            _ => Err(format!("it answered \"{line}\" to CONNECT")),
-        }
+        judge(&String::from_utf8_lossy(&answer), proxy)
     }
+}
+
+/// What a proxy's answer to CONNECT means.
+fn judge(answer: &str, proxy: &Proxy) -> Result<(), (Reason, String)> {
+    let mut lines = answer.split("\r\n");
+    let line = lines.next().unwrap_or_default();
+    let mut words = line.split_ascii_whitespace();
+    let status = words
+        .next()
+        .filter(|version| version.starts_with("HTTP/1."))
+        .and_then(|_| words.next())
+        .filter(|status| status.len() == 3)
+        .and_then(|status| status.parse::<u16>().ok());
+    let mut said = format!("it answered \"{line}\" to CONNECT");
+    let reason = match status {
+        Some(200..=299) => return Ok(()),
+        Some(401 | 407) => {
+            let schemes = schemes(lines);
+            if !schemes.is_empty() {
+                said = format!("{said}, and offers {}", schemes.join(", "));
+            }
+            if proxy.authorization.is_some() {
+                Reason::ProxyPassword
+            } else {
+                Reason::ProxyWantsPassword
+            }
+        }
+        Some(403) => Reason::ProxyDenied,
+        // Not now.
+        Some(408 | 425 | 429 | 500 | 502..=504 | 506..=599) => Reason::ProxyFailed,
+        // Not this, whenever it is asked; 501 and 505 are of this kind.
+        Some(100..=599) => Reason::ProxyRefused,
+        Some(_) | None => Reason::ProxyNonsense,
+    };
+    Err((reason, said))
+}
+
+/// The ways to authenticate that a proxy offers.
+fn schemes<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    headers
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| {
+            name.eq_ignore_ascii_case("proxy-authenticate")
+                || name.eq_ignore_ascii_case("www-authenticate")
+        })
+        .filter_map(|(_, value)| value.split_ascii_whitespace().next())
+        .take(4)
+        .collect()
 }
 
 impl AsyncRead for Tunnel {

@@ -5,6 +5,7 @@ mod local;
 mod outbox;
 mod pool;
 mod session;
+mod told;
 mod waker;
 
 use pyo3::prelude::*;
@@ -20,6 +21,8 @@ mod _native {
     use crate::pool::{Acquiring, Leg, OpenFailure, Opening, Pool, Turn};
     #[pymodule_export]
     use crate::session::{Session, SessionFailure, Step};
+    #[pymodule_export]
+    use crate::told::{Told, judge, reasons};
     #[pymodule_export]
     use crate::waker::Waker;
 

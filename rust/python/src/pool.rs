@@ -15,6 +15,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::told::ANSWER;
 use crate::waker::{Mailbox, Waker};
 
 /// The service's name in credential scopes.
@@ -88,6 +89,7 @@ impl Pool {
             port,
             proxy,
             tls,
+            bundle: ca_bundle,
             ping,
         };
         let limits = Limits {
@@ -292,9 +294,13 @@ pub(crate) struct OpenFailure {
 
 #[pymethods]
 impl OpenFailure {
+    /// `http_status` where there was an answer, otherwise the reason's name.
     #[getter]
     fn kind(&self) -> &'static str {
-        self.failure.kind.as_str()
+        match self.failure.answer {
+            Some(_) => ANSWER,
+            None => self.failure.reason().as_str(),
+        }
     }
 
     #[getter]

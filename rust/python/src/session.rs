@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dgsm_core::frame::Frame;
 use dgsm_core::session::{
-    FailureCause, LegEnd, Level, OpenFailure, PushError, Session as CoreSession, Settings, Target,
+    FailureCause, LegEnd, Level, PushError, Reason, Session as CoreSession, Settings, Target,
 };
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
@@ -69,7 +69,7 @@ impl Knobs {
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) enum Step {
     /// Open a leg, then `attach` it or say `open_failed`.
-    Open { standby: bool },
+    Open { standby: bool, renew: bool },
     /// Nothing, for so many seconds or until woken.
     Wait { seconds: Option<f64> },
     /// The session is over, in order.
@@ -91,6 +91,8 @@ pub(crate) struct SessionFailure {
     h2_code: Option<u32>,
     /// The application had sent nothing for as long as the container waits.
     silent: bool,
+    /// The closing message was sent, or the application has closed.
+    closing: bool,
     /// What another leg would need is there.
     resumable: bool,
     attempts: u32,
@@ -102,7 +104,7 @@ pub(crate) struct SessionFailure {
 impl SessionFailure {
     fn new(failure: &dgsm_core::session::SessionFailure) -> Self {
         let (end, resumable) = match &failure.cause {
-            FailureCause::Open | FailureCause::Silent => (None, true),
+            FailureCause::Open(_) | FailureCause::Silent => (None, true),
             FailureCause::Leg(end) => (Some(end), true),
             FailureCause::NotResumable(end) => (Some(end), false),
             // Nobody waits for another leg.
@@ -133,6 +135,7 @@ impl SessionFailure {
             message,
             h2_code,
             silent: failure.silent,
+            closing: failure.closing,
             resumable,
             attempts: failure.attempts,
             elapsed: failure.elapsed.as_secs_f64(),
@@ -222,7 +225,7 @@ impl Session {
         // What was due may concern any leg.
         self.shared.ring();
         Ok(match step {
-            CoreStep::Open { standby } => Step::Open { standby },
+            CoreStep::Open { standby, renew } => Step::Open { standby, renew },
             CoreStep::Wait { until } => {
                 let due = [until, deadline].into_iter().flatten().min();
                 Step::Wait {
@@ -247,17 +250,14 @@ impl Session {
         Ok(())
     }
 
-    /// The leg that the session wanted could not be opened.
-    #[pyo3(signature = (*, retryable, limit))]
-    fn open_failed(&self, retryable: bool, limit: Option<u32>) {
-        let failure = match (retryable, limit) {
-            (false, _) => OpenFailure::Terminal,
-            (true, None) => OpenFailure::Transient,
-            (true, Some(limit)) => OpenFailure::Limited(limit),
-        };
+    /// The leg that the session wanted could not be opened, for this reason.
+    fn open_failed(&self, reason: &str) -> PyResult<()> {
+        let reason = Reason::from_name(reason)
+            .ok_or_else(|| PyValueError::new_err(format!("no such reason: {reason}")))?;
         let now = self.shared.now();
         // What follows is asked for with `step`.
-        let _ = self.shared.lock().open_failed(now, failure);
+        let _ = self.shared.lock().open_failed(now, reason);
+        Ok(())
     }
 
     /// The session's figures, by the names of the Python class that shows them.
@@ -300,7 +300,7 @@ impl Session {
         let skipped = self.shared.take_skipped().into_iter().map(|event_type| {
             (
                 WARNING,
-                format!("skipped an event of the unknown type {event_type:?}"),
+                format!("skipped an event of the unknown type \"{event_type}\""),
             )
         });
         notices

@@ -357,7 +357,7 @@ fn place_alternative(
     let mut next = 0..;
     let places = list
         .elements()
-        .map(|node| Word::read(node, offset).filter(|word| word.is_new(from)))
+        .map(|node| Word::read(node, offset, at_most).filter(|word| word.is_new(from)))
         .map(|word| word.and_then(|_| next.next()))
         .collect();
     let dropped = Dropped { places, transcript };

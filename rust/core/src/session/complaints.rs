@@ -10,8 +10,8 @@
 //! ```
 //!
 //! What a session can do without is not worth its life. Where a service says that it cannot read a
-//! message, or a container closes over one, the message is not sent again. And where retries are
-//! used up, what every failed leg was sent is left out for a second round.
+//! message, or a container closes over one, the message is not sent again. And the last retry goes
+//! without what every failed leg was sent.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +39,9 @@ pub(super) struct OnBoard {
 
 /// So many legs in a row may die of a message each: after that one leg is sent none of them.
 const MAX_SPARED: u32 = 8;
+
+/// A message that fewer legs than this failed with is not suspected for that alone.
+const MIN_DEATHS: u32 = 2;
 
 impl OnBoard {
     /// Something went forward.
@@ -131,11 +134,11 @@ impl Session {
             return ending;
         }
         let says_so = unreadable.is_some() || said;
-        let suspects = if says_so && self.on_board.spared < MAX_SPARED {
-            self.died_of(index, &words).into_iter().collect()
-        } else {
+        let suspects = match (says_so, self.on_board.spared) {
+            (true, ..MAX_SPARED) => self.died_of(index, &words).into_iter().collect(),
             // A container that closes need not have meant a message: one more leg will show.
-            self.suspects(index)
+            (true, MAX_SPARED) | (false, 0) => self.suspects(index),
+            (true | false, _) => return ending,
         };
         if suspects.is_empty() {
             return ending;
@@ -144,8 +147,7 @@ impl Session {
             self.leave_out(index, suspect);
         }
         self.say_held(index);
-        self.unanswered = false;
-        // There are only so many messages to do without.
+        // It is not the audio's fault. At most MAX_SPARED + 1 legs in a row are forgiven so.
         self.attempts.progress();
         self.on_board.deaths.clear();
         self.on_board.spared += 1;
@@ -155,12 +157,12 @@ impl Session {
         }
     }
 
-    /// Retries are used up. Whether there is another round, without what every leg was sent.
-    pub(super) fn reprieve(&mut self, index: usize) -> bool {
-        if !self.may_go_on() {
-            return false;
-        }
+    /// One retry is left. It goes without what every failed leg was sent.
+    pub(super) fn lighten_the_last_try(&mut self, index: usize) {
         let failures = self.attempts.failures();
+        if failures < MIN_DEATHS || !self.may_go_on() {
+            return;
+        }
         let constant: Vec<Suspect> = self
             .suspects(index)
             .into_iter()
@@ -172,13 +174,10 @@ impl Session {
         for suspect in &constant {
             self.leave_out(index, suspect);
         }
-        if constant.is_empty() {
-            return false;
+        if !constant.is_empty() {
+            self.say_held(index);
+            self.on_board.clear();
         }
-        self.say_held(index);
-        self.attempts.progress();
-        self.on_board.clear();
-        true
     }
 
     /// A leg died: what it had been sent may be why.

@@ -1,6 +1,7 @@
-//! What a leg's end means.
+//! What follows a leg's end.
 
-use super::step::LegEnd;
+use super::reason::{Verdict, verdict};
+use super::step::{LegEnd, Seen};
 
 /// What is known when the leg that speaks for the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Circumstances {
     pub(super) progressed: bool,
     /// The application had sent nothing for so long that the service may have closed over it.
     pub(super) silent: bool,
+    /// Fresh keys were not looked up since the last progress.
+    pub(super) renewable: bool,
 }
 
 /// What follows.
@@ -26,105 +29,42 @@ pub(super) enum Ending {
     Dormant,
     /// Another leg goes on. At most so many times without progress, where there is a number.
     Reset { limit: Option<u32> },
+    /// The keys ran out: another leg goes on with fresh ones.
+    Renewal,
     /// The session has failed: another leg would fail the same way.
     Terminal,
 }
 
-/// What is probably not going to pass is retried so often without progress.
-const RETRY_FEW: Option<u32> = Some(3);
-
 /// ```text
-///                               closing message   application   otherwise
-///                               answered          silent
-///   clean, code 1000            Finished          —             Dormant with nothing unacked,
-///                                                               after progress; else Reset
-///   code 1008, DATA-…           Finished          Terminal      Terminal
-///   NET-0001                    Finished          Terminal      Reset, 3×
-///   other ModelStreamError      Finished          Reset, 3×     Reset, 3×
-///   exception about the request Finished          Terminal      Terminal
-///   exception about the load    Finished          Reset         Reset
-///   other exception             Finished          Reset, 3×     Reset, 3×
-///   HTTP/2: this peer will not  Finished          Terminal      Terminal
-///   HTTP/2: makes no sense      Finished          Reset, 3×     Reset, 3×
-///   broken protocol             Finished          Reset, 3×     Reset, 3×
-///   anything else               Finished          Reset         Reset
+///                                   closing message
+///                                   answered          otherwise
+///   in order: clean, or code 1000   Finished          see `clean`
+///   the keys ran out                Finished          Renewal, then Terminal
+///   anything else                   Finished          as the table of reasons says: Terminal,
+///                                                     Reset a few times, Reset
 /// ```
-///
-/// The driver's own table says the same of streams that never opened, and explains both.
 pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
-    const RESET: Ending = Ending::Reset { limit: None };
-    const FEW: Ending = Ending::Reset { limit: RETRY_FEW };
     if seen.answered {
         return Ending::Finished;
     }
-    match end {
-        LegEnd::Clean => clean(seen),
-        LegEnd::ModelStreamError { code, message } => {
-            let mentions = |word: &str| code.contains(word) || message.contains(word);
-            let out_of_silence = seen.silent && mentions("NET-0001");
-            if in_order(end) {
-                clean(seen)
-            } else if code == "1008" || mentions("DATA-") || out_of_silence {
-                Ending::Terminal
-            } else {
-                FEW
-            }
-        }
-        LegEnd::Exception { kind, .. } => {
-            let is_about = |words: &[&str]| words.iter().any(|word| kind.contains(word));
-            if is_about(&REQUEST) {
-                Ending::Terminal
-            } else if is_about(&LOAD) {
-                RESET
-            } else {
-                FEW
-            }
-        }
-        LegEnd::Reset { code } => match code {
-            Some(HTTP_1_1_REQUIRED) => Ending::Terminal,
-            Some(code) if NONSENSE.contains(code) => FEW,
-            Some(_) | None => RESET,
+    if in_order(end) {
+        return clean(seen);
+    }
+    // What an end in order is called is no matter here.
+    let reason = end.why(Seen {
+        silent: seen.silent,
+        closing: false,
+    });
+    if reason.is_expiry() && seen.renewable {
+        return Ending::Renewal;
+    }
+    match verdict(reason) {
+        Verdict::Never => Ending::Terminal,
+        often @ (Verdict::Few | Verdict::Often) => Ending::Reset {
+            limit: often.limit(),
         },
-        LegEnd::GoAway { code } => match code {
-            Some(HTTP_1_1_REQUIRED | INADEQUATE_SECURITY) => Ending::Terminal,
-            Some(code) if NONSENSE.contains(code) => FEW,
-            Some(_) | None => RESET,
-        },
-        LegEnd::Protocol { .. } => FEW,
-        LegEnd::InternalStreamFailure { .. } | LegEnd::Dropped { .. } | LegEnd::Stalled => RESET,
     }
 }
-
-/// Parts of the names of exceptions that are about what was asked, or by whom.
-const REQUEST: [&str; 8] = [
-    "Validation",
-    "AccessDenied",
-    "NotAuthorized",
-    "Unrecognized",
-    "InvalidClientToken",
-    "Expired",
-    "Signature",
-    "MissingAuthentication",
-];
-
-/// Parts of the names of exceptions that are about how much is asked of the service just now.
-const LOAD: [&str; 7] = [
-    "Thrott",
-    "TooManyRequests",
-    "LimitExceeded",
-    "SlowDown",
-    "Unavailable",
-    "Internal",
-    "NotReady",
-];
-
-/// HTTP/2: the other side could not make sense of what it got: protocol, flow control, frame size,
-/// compression.
-const NONSENSE: [u32; 4] = [1, 3, 6, 9];
-/// HTTP/2: the other side does not accept this TLS.
-const INADEQUATE_SECURITY: u32 = 12;
-/// HTTP/2: the other side wants something else.
-const HTTP_1_1_REQUIRED: u32 = 13;
 
 fn clean(seen: Circumstances) -> Ending {
     if seen.progressed && !seen.unacked {
@@ -159,6 +99,7 @@ mod tests {
         unacked: true,
         progressed: true,
         silent: false,
+        renewable: false,
     };
     const IDLE: Circumstances = Circumstances {
         unacked: false,
@@ -213,6 +154,9 @@ mod tests {
             (model("1011", "internal"), LIMITED, LIMITED, LIMITED),
             (exception("ValidationException"), END, END, END),
             (exception("AccessDeniedException"), END, END, END),
+            (exception("InvalidAccessKeyId"), END, END, END),
+            (exception("KMSAccessDeniedException"), END, END, END),
+            (exception("aws#ExpiredToken:http://x"), END, END, END),
             (exception("ThrottlingException"), RESET, RESET, RESET),
             (exception("ModelNotReadyException"), RESET, RESET, RESET),
             (exception("NovelException"), LIMITED, LIMITED, LIMITED),
@@ -220,6 +164,7 @@ mod tests {
             (LegEnd::Reset { code: Some(2) }, RESET, RESET, RESET),
             (LegEnd::Reset { code: Some(1) }, LIMITED, LIMITED, LIMITED),
             (LegEnd::Reset { code: Some(11) }, RESET, RESET, RESET),
+            (LegEnd::Reset { code: Some(12) }, END, END, END),
             (LegEnd::Reset { code: Some(13) }, END, END, END),
             (LegEnd::GoAway { code: None }, RESET, RESET, RESET),
             (LegEnd::GoAway { code: Some(0) }, RESET, RESET, RESET),
@@ -237,6 +182,19 @@ mod tests {
                 Ending::Finished,
                 "answered: {end}"
             );
+        }
+    }
+
+    #[test]
+    fn keys_that_ran_out_are_renewed_once() {
+        for kind in ["ExpiredTokenException", "ExpiredToken", "RequestExpired"] {
+            let end = exception(kind);
+            let first = Circumstances {
+                renewable: true,
+                ..LIVE
+            };
+            assert_eq!(classify(&end, first), Ending::Renewal, "{kind}");
+            assert_eq!(classify(&end, LIVE), Ending::Terminal, "{kind}");
         }
     }
 }

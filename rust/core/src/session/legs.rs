@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
 use super::leg::{Leg, Pace, Rest, Role};
-use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, OpenFailure, Step};
+use super::reason::{Reason, verdict};
+use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, Step};
 use super::{Notice, Phase, Session, Standby};
 use crate::backoff::{Patience, Schedule, Verdict};
 use crate::frame::Frame;
@@ -59,13 +60,23 @@ impl Session {
             Phase::Idle | Phase::Waiting { .. } => {
                 self.phase = Phase::Opening;
                 self.stats.attempts += 1;
-                Step::Open { standby: false }
+                let renew = std::mem::take(&mut self.renew);
+                if renew {
+                    self.attempts.renew();
+                }
+                Step::Open {
+                    standby: false,
+                    renew,
+                }
             }
             Phase::Live => {
                 let failures = self.standby_wanted().map_or(0, |(_, failures)| failures);
                 self.standby = Standby::Opening { failures };
                 self.stats.attempts += 1;
-                Step::Open { standby: true }
+                Step::Open {
+                    standby: true,
+                    renew: false,
+                }
             }
             Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
             Phase::Finished => Step::Finished,
@@ -200,20 +211,16 @@ impl Session {
         }
     }
 
-    /// The leg that [`Step::Open`] asked for could not be opened.
-    pub fn open_failed(&mut self, now: Duration, failure: OpenFailure) -> AfterOpenFailure {
-        let limit = match failure {
-            OpenFailure::Terminal => Some(0),
-            OpenFailure::Transient => None,
-            OpenFailure::Limited(limit) => Some(limit),
-        };
+    /// The leg that [`Step::Open`] asked for could not be opened, for this reason.
+    pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
+        let limit = verdict(reason).limit();
         match (&self.phase, self.standby) {
             (Phase::Opening, _) => match self.count_failure(now, limit) {
                 Verdict::Retry(after) => {
                     self.phase = Phase::Waiting { until: now + after };
                     return AfterOpenFailure::Retry { after };
                 }
-                Verdict::GiveUp => self.fail(now, FailureCause::Open),
+                Verdict::GiveUp => self.fail(now, FailureCause::Open(reason)),
             },
             // The current leg works: nothing is lost by trying for as long as it does.
             (Phase::Live, Standby::Opening { failures }) => {
@@ -544,8 +551,9 @@ impl Session {
                     || confirmed
                     || (asked && self.product.end_answers(view))
                     || (self.closing && self.asks_nothing())
-                    // Without a journal to go on from, what the leg said is all.
-                    || (single && leg.spoken)
+                    // Where what is said is not understood, a leg that took everything and answered
+                    // has done what it was for.
+                    || (single && leg.spoken && self.journal.unsent() == 0)
             } else {
                 answered && self.product.said_everything(&self.journal)
             },
@@ -553,6 +561,7 @@ impl Session {
             unacked: single || self.closing || !nothing_unacked,
             progressed: leg.progressed || (lasted && nothing_unacked),
             silent: self.is_silent(now),
+            renewable: self.attempts.may_renew(),
         };
         let ending = classify(&end, seen);
         let ending = self.spare(index, &end, ending);
@@ -570,6 +579,7 @@ impl Session {
             }
             Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
             Ending::Reset { limit } => self.reset(now, index, end, limit),
+            Ending::Renewal => self.renewed(now, index, end),
         }
     }
 
@@ -599,11 +609,8 @@ impl Session {
             self.leg_failed(now, index, FailureCause::NotResumable(end));
             return;
         }
-        let mut verdict = self.count_failure(now, limit);
+        let verdict = self.count_failure(now, limit);
         self.count_on_board(index);
-        if verdict == Verdict::GiveUp && self.reprieve(index) {
-            verdict = self.count_failure(now, limit);
-        }
         let Verdict::Retry(after) = verdict else {
             if self.closing && self.inbox.pushed() > 0 && self.misses_nothing() {
                 // Only a leg's last word is missing, such as Metadata.
@@ -614,6 +621,27 @@ impl Session {
             }
             return;
         };
+        if self.attempts.is_last_retry(self.settings.max_retries, limit) {
+            self.lighten_the_last_try(index);
+        }
+        self.go_on_after(now, index, end, after);
+    }
+
+    /// The keys ran out in mid-stream. That is no failure of the service's: another leg follows at
+    /// once, with fresh keys, and the next such end without progress is terminal.
+    fn renewed(&mut self, now: Duration, index: usize, end: LegEnd) {
+        if self.outgrown || !self.product.is_resumable(&self.journal) {
+            self.leg_failed(now, index, FailureCause::NotResumable(end));
+            return;
+        }
+        // A standby was opened with the old keys. Where one takes over and is refused as well, it
+        // is still the fresh ones' turn.
+        self.renew = true;
+        self.go_on_after(now, index, end, Duration::ZERO);
+    }
+
+    /// Another leg follows one that ended.
+    fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
         *self.stats.resets.entry(end.reason()).or_default() += 1;
         self.notices.push_back(Notice::Reset {

@@ -10,7 +10,8 @@
 //! Every call takes `now`, the time since the session began; times never go back.
 //!
 //! ```text
-//! mod      the state, and the application's side     ending   what a leg's end means
+//! mod      the state, and the application's side     ending   what follows a leg's end
+//! reason   why legs fail, and what that deserves
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     words of the drivers' side
 //! clock    what is due by itself                     settings, stats, notice   plain data
@@ -23,6 +24,7 @@ mod ending;
 mod leg;
 mod legs;
 mod notice;
+mod reason;
 mod sending;
 mod settings;
 mod stats;
@@ -32,10 +34,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use notice::{Level, Notice};
+pub use reason::{RETRY_FEW, Reason, Verdict, verdict};
 pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
 pub use stats::Stats;
 pub use step::{
-    AfterOpenFailure, FailureCause, LegEnd, LegId, OpenFailure, Outcome, PushError, SendStep,
+    AfterOpenFailure, FailureCause, LegEnd, LegId, Outcome, PushError, Seen, SendStep,
     SessionFailure, Step,
 };
 
@@ -136,6 +139,8 @@ pub struct Session {
     idle_stall: Option<u64>,
     /// Legs in a row that were told to go as soon as they were there.
     hasty: u32,
+    /// The keys ran out in mid-stream: the next leg is opened with fresh ones.
+    renew: bool,
     /// No more input: the closing message was pushed, or `finish` was called.
     closing: bool,
     /// When `finish` gives up waiting.
@@ -182,6 +187,7 @@ impl Session {
             beyond_said: false,
             idle_stall: None,
             hasty: 0,
+            renew: false,
             closing: false,
             finish_by: None,
             keeping_alive: false,
@@ -431,9 +437,13 @@ impl Session {
         for frame in std::mem::take(&mut self.last_words) {
             self.inbox.push(frame);
         }
+        if let Some(index) = self.with_role(Role::Current) {
+            self.say_held(index);
+        }
         self.phase = Phase::Failed(Box::new(SessionFailure {
             cause,
             silent: self.is_silent(now),
+            closing: self.closing,
             attempts: self.attempts.failures(),
             elapsed: self.attempts.elapsed(now),
             unacked_bytes: self.journal.end() - self.journal.acked(),

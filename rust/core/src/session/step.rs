@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::reason::Reason;
 use crate::frame::Frame;
+use crate::{quote, refusals};
 
 /// One leg of a session: one bidirectional stream. Numbers count up from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,8 @@ pub enum Step {
     Open {
         /// The current leg still works; this one needs no permit of its own.
         standby: bool,
+        /// The keys of the leg before ran out in mid-stream: fresh ones are to be looked up.
+        renew: bool,
     },
     /// Nothing, until this time or until `driver_wanted`.
     Wait {
@@ -106,7 +110,36 @@ pub enum LegEnd {
     Stalled,
 }
 
+/// What else was known as a leg ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The application had sent nothing for so long that the service may have closed over it.
+    pub silent: bool,
+    /// The closing message was sent, or the application has closed.
+    pub closing: bool,
+}
+
 impl LegEnd {
+    /// Why the leg ended.
+    #[must_use]
+    pub fn why(&self, seen: Seen) -> Reason {
+        match self {
+            Self::Clean if seen.closing => Reason::Unanswered,
+            Self::Clean => Reason::EarlyEnd,
+            Self::ModelStreamError { code, .. } if code == "1000" => Reason::ContainerDone,
+            Self::ModelStreamError { code, message } => {
+                refusals::of_close(code, message, seen.silent)
+            }
+            Self::InternalStreamFailure { .. } => Reason::StreamFailed,
+            Self::Exception { kind, message } => refusals::of_exception(kind, message),
+            Self::Reset { code } => Reason::of_h2(*code, Reason::Reset),
+            Self::GoAway { code } => Reason::of_h2(*code, Reason::GoAway),
+            Self::Dropped { .. } => Reason::Dropped,
+            Self::Protocol { .. } => Reason::Protocol,
+            Self::Stalled => Reason::Stalled,
+        }
+    }
+
     /// A name to count it by.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -129,12 +162,16 @@ impl fmt::Display for LegEnd {
         match self {
             Self::Clean => write!(out, "the service ended the stream early"),
             Self::ModelStreamError { code, message } => {
+                let (code, message) = (quote::name(code), quote::text(message));
                 write!(out, "the container ended the stream: {code} {message}")
             }
             Self::InternalStreamFailure { message } => {
+                let message = quote::text(message);
                 write!(out, "the service failed inside the stream: {message}")
             }
-            Self::Exception { kind, message } => write!(out, "{kind}: {message}"),
+            Self::Exception { kind, message } => {
+                write!(out, "{}: {}", quote::name(kind), quote::text(message))
+            }
             Self::Reset { code: Some(code) } => {
                 write!(out, "the stream was reset (HTTP/2 error {code})")
             }
@@ -148,22 +185,19 @@ impl fmt::Display for LegEnd {
                     "the service closed the connection (HTTP/2 error {code})"
                 )
             }
-            Self::Dropped { detail } => write!(out, "the connection broke: {detail}"),
-            Self::Protocol { detail } => write!(out, "the service broke the protocol: {detail}"),
+            Self::Dropped { detail } => {
+                write!(out, "the connection broke: {}", quote::text(detail))
+            }
+            Self::Protocol { detail } => {
+                write!(
+                    out,
+                    "the service broke the protocol: {}",
+                    quote::text(detail)
+                )
+            }
             Self::Stalled => write!(out, "the service stopped answering"),
         }
     }
-}
-
-/// Whether a leg that could not be opened may be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenFailure {
-    /// Never: the same request would fail the same way.
-    Terminal,
-    /// Yes, within the session's retries.
-    Transient,
-    /// Yes, but at most this often without progress.
-    Limited(u32),
 }
 
 /// What follows a leg that could not be opened.
@@ -189,8 +223,8 @@ pub enum AfterOpenFailure {
 /// Why a session failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FailureCause {
-    /// No leg could be opened; the driver knows the error.
-    Open,
+    /// No leg could be opened, the last time for this reason; the driver knows the error.
+    Open(Reason),
     /// A leg ended for good, or too often.
     Leg(LegEnd),
     /// A leg ended, and what it needed is not kept: this audio outgrew the journal, or this
@@ -209,6 +243,8 @@ pub struct SessionFailure {
     pub cause: FailureCause,
     /// The application had sent nothing for so long that the service may have closed over it.
     pub silent: bool,
+    /// The closing message was pushed, or the application has closed.
+    pub closing: bool,
     /// Failures in a row without progress.
     pub attempts: u32,
     /// Since the first of them.
@@ -222,7 +258,7 @@ pub struct SessionFailure {
 impl fmt::Display for SessionFailure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
-            FailureCause::Open => write!(out, "no stream could be opened")?,
+            FailureCause::Open(reason) => write!(out, "no stream could be opened ({reason})")?,
             FailureCause::Leg(end) => write!(out, "{end}")?,
             FailureCause::NotResumable(end) => {
                 write!(out, "{end}; this stream cannot be resumed")?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dgsm_core::frame::Frame;
 use dgsm_core::session::{
-    LegEnd, LegId, Notice, OpenFailure, Outcome, SendStep, Session, Settings, Stats, Step, Target,
+    LegEnd, LegId, Notice, Outcome, Reason, SendStep, Session, Settings, Stats, Step, Target,
 };
 
 /// The clock's grain.
@@ -206,7 +206,7 @@ impl<S: Server> World<'_, S> {
                 self.opening = None;
                 if self.open_failures > 0 {
                     self.open_failures -= 1;
-                    self.session.open_failed(self.now, OpenFailure::Transient);
+                    self.session.open_failed(self.now, Reason::Connect);
                     return;
                 }
                 let id = self.session.leg_opened(self.now);

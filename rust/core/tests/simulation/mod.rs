@@ -8,8 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dgsm_core::frame::Frame;
 use dgsm_core::session::{
-    LegEnd, LegId, Level, Notice, OpenFailure, Outcome, SendStep, Session, Settings, Stats, Step,
-    Target,
+    LegEnd, LegId, Level, Notice, Outcome, Reason, SendStep, Session, Settings, Stats, Step, Target,
 };
 use nova::{Habits, Leg, OGG_MAGIC, UTTERANCE_END_MS, Wrapping};
 use serde_json::Value;
@@ -337,7 +336,7 @@ impl World<'_> {
                 self.opening = None;
                 if self.open_failures > 0 {
                     self.open_failures -= 1;
-                    self.session.open_failed(self.now, OpenFailure::Transient);
+                    self.session.open_failed(self.now, Reason::Connect);
                 } else {
                     let id = self.session.leg_opened(self.now);
                     self.lines.push(Line {

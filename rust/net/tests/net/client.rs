@@ -151,7 +151,7 @@ impl Conversation {
     pub async fn go_on(&self, pool: &Arc<Pool>) {
         let now = self.shared.now();
         let step = self.shared.lock().step(now);
-        let Step::Open { standby } = step else {
+        let Step::Open { standby, .. } = step else {
             panic!("{step:?} in place of a leg");
         };
         let leg = begin(pool, !standby).outcome().await.expect("a leg");

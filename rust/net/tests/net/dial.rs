@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dgsm_core::session::Reason;
+use dgsm_net::dial::Target;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::pool::Pool;
 use h2::server::Builder;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{assert_on_time, failure, open};
-use crate::peer::{Authority, H2, Peer, limits, server_tls, silent};
+use crate::peer::{Authority, H2, Peer, limits, server_tls, silent, trusting};
 
 const SOON: Duration = Duration::from_millis(300);
 
@@ -66,6 +70,7 @@ async fn a_plain_http_port() {
     .await;
     let (failure, _) = failure(&peer.pool()).await;
     assert_eq!(failure.kind, FailureKind::Tls, "{failure}");
+    assert_eq!(failure.reason(), Reason::NotTls, "{failure}");
 }
 
 #[tokio::test]
@@ -80,6 +85,7 @@ async fn a_peer_that_hangs_up_during_the_handshake() {
         .await;
         let (failure, _) = failure(&peer.pool()).await;
         assert_eq!(failure.kind, FailureKind::Connect, "{failure}");
+        assert_eq!(failure.reason(), Reason::HandshakeCut, "{failure}");
     }
 }
 
@@ -87,8 +93,18 @@ async fn a_peer_that_hangs_up_during_the_handshake() {
 async fn a_certificate_of_another_authority() {
     let stranger = Authority::new("stranger");
     let peer = Peer::tls(stranger.server("127.0.0.1", H2), |_| async {}).await;
-    let (failure, _) = failure(&peer.pool()).await;
-    assert_eq!(failure.kind, FailureKind::TlsVerify, "{failure}");
+    let (refused, _) = failure(&peer.pool()).await;
+    assert_eq!(refused.kind, FailureKind::TlsVerify, "{refused}");
+    assert_eq!(refused.reason(), Reason::TlsIssuer, "{refused}");
+    // Who trusts a file of their own is told which.
+    let mut target = peer.target();
+    target.bundle = Some("/etc/ours.pem".into());
+    let (refused, _) = failure(&Pool::new(target, limits())).await;
+    assert_eq!(refused.reason(), Reason::TlsIssuerOfBundle, "{refused}");
+    assert!(
+        refused.detail.ends_with("trusted is /etc/ours.pem"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -97,6 +113,84 @@ async fn a_certificate_for_another_host() {
     let peer = Peer::tls(config, |_| async {}).await;
     let (failure, _) = failure(&peer.pool()).await;
     assert_eq!(failure.kind, FailureKind::TlsVerify, "{failure}");
+    assert_eq!(failure.reason(), Reason::TlsName, "{failure}");
+}
+
+/// As `openssl req -x509` makes them: OpenSSL takes it, we do not, and the way out works.
+#[tokio::test]
+async fn a_certificate_that_is_its_own_authority() {
+    for (is_ca, reason) in [
+        (
+            IsCa::Ca(BasicConstraints::Unconstrained),
+            Some(Reason::TlsOwnAuthority),
+        ),
+        (IsCa::ExplicitNoCa, None),
+        (IsCa::NoCa, None),
+    ] {
+        let (server, target) = self_made(is_ca, |_| {});
+        let peer = Peer::tls(server, |mut tls| async move {
+            let _ = tls.read(&mut [0; 1024]).await;
+        })
+        .await;
+        let (failure, _) = failure(&Pool::new(target(&peer), limits())).await;
+        match reason {
+            Some(reason) => assert_eq!(failure.reason(), reason, "{failure}"),
+            None => assert_eq!(failure.kind, FailureKind::Dropped, "TLS is up: {failure}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_out_of_its_time() {
+    for years in [(2001, 2002), (4000, 4001)] {
+        let (server, target) = self_made(IsCa::ExplicitNoCa, |params| {
+            params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+            params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        });
+        let peer = Peer::tls(server, |_| async {}).await;
+        let (failure, _) = failure(&Pool::new(target(&peer), limits())).await;
+        assert_eq!(failure.reason(), Reason::TlsExpired, "{failure}");
+    }
+}
+
+/// A server with a certificate of its own making, and who trusts just that.
+fn self_made(
+    is_ca: IsCa,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (Arc<ServerConfig>, impl Fn(&Peer) -> Target) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = is_ca;
+    change(&mut params);
+    let certificate = params.self_signed(&key).unwrap();
+    let (client, server) = trusting(&certificate, &key);
+    let target = move |peer: &Peer| Target {
+        tls: Arc::clone(&client),
+        ..peer.target()
+    };
+    (server, target)
+}
+
+/// A server that shares no version of TLS with us says so, and would again.
+#[tokio::test]
+async fn a_server_that_refuses_the_handshake() {
+    // Alerts of level fatal: handshake_failure, protocol_version, unknown_ca, internal_error.
+    for (alert, reason) in [
+        (40, Reason::TlsRefused),
+        (70, Reason::TlsRefused),
+        (48, Reason::TlsRefused),
+        (120, Reason::NoHttp2),
+        (80, Reason::Tls),
+    ] {
+        let peer = Peer::tcp(move |mut tcp| async move {
+            let _ = tcp.read(&mut [0; 4096]).await;
+            let _ = tcp.write_all(&[21, 3, 3, 0, 2, 2, alert]).await;
+            let _ = tcp.read(&mut [0; 16]).await;
+        })
+        .await;
+        let (failure, _) = failure(&peer.pool()).await;
+        assert_eq!(failure.reason(), reason, "{alert}: {failure}");
+    }
 }
 
 #[tokio::test]

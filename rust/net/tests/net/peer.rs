@@ -16,7 +16,7 @@ use dgsm_net::tls::client_config;
 use h2::server::{Builder, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -44,12 +44,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let pem = params.self_signed(&key).unwrap().pem();
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("{name}-{}.pem", std::process::id()));
-        std::fs::write(&path, pem).unwrap();
-        let client = client_config(Some(&path)).unwrap();
-        std::fs::remove_file(path).unwrap();
+        let client = trust(&params.self_signed(&key).unwrap(), name);
         Self {
             issuer: Issuer::new(params, key),
             client,
@@ -63,19 +58,43 @@ impl Authority {
             .unwrap()
             .signed_by(&key, &self.issuer)
             .unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        Arc::new(config)
+        serving(&certificate, &key, alpn)
     }
+}
+
+/// Who trusts this certificate and no other.
+fn trust(certificate: &Certificate, name: &str) -> Arc<ClientConfig> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{name}-{}-{count}.pem", std::process::id()));
+    std::fs::write(&path, certificate.pem()).unwrap();
+    let client = client_config(Some(&path)).unwrap();
+    std::fs::remove_file(path).unwrap();
+    client
+}
+
+fn serving(certificate: &Certificate, key: &KeyPair, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// A server with this certificate, and who trusts just that.
+pub fn trusting(
+    certificate: &Certificate,
+    key: &KeyPair,
+) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    (trust(certificate, "itself"), serving(certificate, key, H2))
 }
 
 /// The TLS of a peer that our clients trust.
@@ -199,6 +218,7 @@ impl Peer {
             port: self.port,
             proxy: None,
             tls: Arc::clone(&Authority::ours().client),
+            bundle: None,
             ping: Ping {
                 after: Duration::from_secs(30),
                 within: Duration::from_secs(30),

@@ -409,7 +409,12 @@ async fn a_leg_left_behind_does_not_wait_for_credit() {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let now = conversation.shared.now();
             let step = conversation.shared.lock().step(now);
-            if step == (Step::Open { standby: false }) {
+            if step
+                == (Step::Open {
+                    standby: false,
+                    renew: false,
+                })
+            {
                 break;
             }
         }
@@ -541,7 +546,11 @@ async fn a_leg_whose_connection_goes_away_is_followed() {
     conversation.send(vec![0; 640]).await;
     eventually("the wish for a second leg", || {
         let now = conversation.shared.now();
-        conversation.shared.lock().step(now) == Step::Open { standby: true }
+        conversation.shared.lock().step(now)
+            == Step::Open {
+                standby: true,
+                renew: false,
+            }
     })
     .await;
     assert!(conversation.message().await.is_some(), "it works on");

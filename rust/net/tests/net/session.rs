@@ -96,7 +96,16 @@ fn a_session_without_a_leg_calls_its_driver_for_what_is_sent() {
     assert_eq!(count.0.load(Ordering::SeqCst), before + 1);
     assert_eq!(shared.take_happened(), interest::DRIVER);
     let step = shared.lock().step(shared.now());
-    assert!(matches!(step, Step::Open { standby: false }), "{step:?}");
+    assert!(
+        matches!(
+            step,
+            Step::Open {
+                standby: false,
+                renew: false
+            }
+        ),
+        "{step:?}"
+    );
     shared.lock().leg_opened(shared.now());
     shared.lock().step(shared.now());
     let before = count.0.load(Ordering::SeqCst);
@@ -143,11 +152,19 @@ async fn the_permit_is_the_sessions() {
 fn skipped_names_are_bounded() {
     let (shared, _) = session();
     for number in 0..1000 {
-        shared.skip(format!("Event{number}"));
-        shared.skip("Event0".to_owned());
+        shared.skip(&format!("Event{number}"));
+        shared.skip("Event0");
     }
     let skipped = shared.take_skipped();
     assert_eq!(skipped.len(), 16);
     assert_eq!(skipped[0], "Event0");
     assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
+    // And they are the service's words.
+    shared.skip(&format!(
+        "\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}",
+        "x ".repeat(1 << 20)
+    ));
+    let skipped = shared.take_skipped().remove(0);
+    assert!(skipped.starts_with("\\u{1b}[2J *** x x"), "{skipped}");
+    assert_eq!(skipped.chars().count(), 100);
 }

@@ -1,0 +1,221 @@
+//! Every reason for which a leg does not open or does not last, and what it deserves: one table.
+//!
+//! Whoever sees a failure names it with a [`Reason`]; [`verdict`] is the only place that decides
+//! whether the same again may work. What people are told about each is Python's table, by name.
+
+use std::fmt;
+
+/// Whether the same again may work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would be the same again: tried once.
+    Never,
+    /// It is probably not going to pass: at most [`RETRY_FEW`] retries without progress.
+    Few,
+    /// As often as the settings allow.
+    Often,
+}
+
+/// Retries without progress of what is probably not going to pass.
+pub const RETRY_FEW: u32 = 3;
+
+impl Verdict {
+    /// How many retries without progress; `None`: as many as the settings allow.
+    #[must_use]
+    pub const fn limit(self) -> Option<u32> {
+        match self {
+            Self::Never => Some(0),
+            Self::Few => Some(RETRY_FEW),
+            Self::Often => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Few => "few",
+            Self::Often => "often",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident $text:literal $verdict:ident: $doc:literal,)*) => {
+        /// Why a leg did not open, or ended.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $doc] $name,)*
+        }
+
+        /// Whether what failed for this reason may be tried again.
+        #[must_use]
+        pub const fn verdict(reason: Reason) -> Verdict {
+            match reason {
+                $(Reason::$name => Verdict::$verdict,)*
+            }
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its stable name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // On the way to the service.
+    Dns "dns" Often: "The host's name did not resolve.",
+    Connect "connect" Often: "TCP was refused, or the host is unreachable.",
+    HandshakeCut "handshake_cut" Often: "The connection was closed before TLS was agreed.",
+    ConnectTimeout "connect_timeout" Often: "TCP, TLS and HTTP/2 took too long.",
+    ProxyUnreachable "proxy_unreachable" Often: "The proxy's name, or the proxy, was not reached.",
+    ProxyTimeout "proxy_timeout" Often: "The proxy was reached, and did not connect in time.",
+    ProxyFailed "proxy_failed" Often: "The proxy did not reach the service, or failed itself.",
+    ProxyWantsPassword "proxy_wants_password" Never: "The proxy wants a user and a password, and was given none.",
+    ProxyPassword "proxy_password" Never: "The proxy did not accept the user and password it was given.",
+    ProxyDenied "proxy_denied" Never: "The proxy forbids this connection.",
+    ProxyRefused "proxy_refused" Never: "The proxy does not connect, whoever asks.",
+    ProxyNonsense "proxy_nonsense" Few: "What should be a proxy does not answer in HTTP.",
+    ProxyCertificate "proxy_certificate" Never: "The proxy's own certificate was not accepted.",
+    ProxyTls "proxy_tls" Few: "No TLS with the proxy itself.",
+    TlsIssuer "tls_issuer" Never: "The certificate is of an authority that the system does not trust.",
+    TlsIssuerOfBundle "tls_issuer_of_bundle" Never: "The certificate is of an authority that is not in the bundle.",
+    TlsOwnAuthority "tls_own_authority" Never: "The server shows an authority's certificate as its own.",
+    TlsExpired "tls_expired" Never: "The certificate is not valid now.",
+    TlsName "tls_name" Never: "The certificate is another host's.",
+    TlsCertificate "tls_certificate" Never: "The certificate is unfit in another way.",
+    TlsRefused "tls_refused" Never: "The two sides have no TLS in common, or the server wants a certificate.",
+    WeakTls "weak_tls" Never: "HTTP/2's `INADEQUATE_SECURITY`.",
+    NotTls "not_tls" Few: "What answered was not TLS.",
+    Tls "tls" Few: "The handshake failed otherwise.",
+    Trust "trust" Never: "The certificates to trust cannot be used.",
+    NoHttp2 "no_http2" Never: "The peer does not offer HTTP/2.",
+    Http11Required "http_1_1_required" Never: "The peer wants HTTP/1.1.",
+
+    // Waiting.
+    AcquireTimeout "acquire_timeout" Often: "No stream came free in time.",
+    SubscriptionTimeout "subscription_timeout" Often: "The service did not answer the request in time.",
+    Stalled "stalled" Often: "The service said nothing while it owed an answer.",
+
+    CloseTimedOut "close_timeout" Never: "The application closed, and not everything was answered in time.",
+
+    // How much is asked of the service.
+    Throttled "throttled" Often: "Too many requests.",
+    Calm "calm" Often: "HTTP/2's `ENHANCE_YOUR_CALM`.",
+    NotReady "not_ready" Often: "The model is still being made ready.",
+    NotInService "not_in_service" Often: "The endpoint is not in service.",
+    RequestTimeout "request_timeout" Often: "The service waited too long for the request.",
+    ServiceFailed "service_failed" Often: "The service failed, or has no room.",
+    StreamFailed "stream_failed" Often: "`InternalStreamFailure`.",
+
+    // Who is asking.
+    NoCredentials "no_credentials" Never: "There is nothing to sign with.",
+    CredentialsUnavailable "credentials_unavailable" Often: "What has the credentials could not be reached.",
+    KeysExpired "keys_expired" Never: "The keys have run out; fresh ones are looked up once.",
+    RequestExpired "request_expired" Never: "The request counts as expired: the keys, or the clock.",
+    ClockSkew "clock_skew" Never: "The request counts as signed at another time.",
+    WrongRegion "wrong_region" Never: "The request was signed for another region.",
+    BadSignature "bad_signature" Never: "The signature was not accepted.",
+    UnknownKey "unknown_key" Never: "The access key is not known.",
+    Unsigned "unsigned" Never: "The request arrived without a signature.",
+    Unauthorized "unauthorized" Never: "401 without a word.",
+    AccessDenied "access_denied" Never: "The caller may not do this.",
+    EncryptionKey "encryption_key" Never: "The endpoint's encryption key cannot be used.",
+
+    // What is asked for.
+    NoEndpoint "no_endpoint" Never: "There is no such endpoint.",
+    InvalidRequest "invalid_request" Never: "The service refuses the request as invalid.",
+    InvalidEvent "invalid_event" Never: "The service refuses an event of the stream as invalid.",
+    RequestRefused "request_refused" Never: "Another status from 400 to 499.",
+    NotSageMaker "not_sagemaker" Never: "An answer that SageMaker does not give.",
+    Setting "setting" Never: "A setting breaks a rule.",
+
+    // The container.
+    ContainerUnavailable "container_unavailable" Few: "It is full, or refuses the query: the service does not say which.",
+    ContainerRefused "container_refused" Few: "It refused the stream.",
+    ContainerPolicy "container_policy" Never: "It closed with 1008.",
+    BadAudio "bad_audio" Never: "It cannot read the audio: DATA-….",
+    SilentApplication "silent_application" Never: "NET-0001, and the application was silent.",
+    NothingHeard "nothing_heard" Few: "NET-0001, although audio was sent.",
+    ContainerDone "container_done" Often: "It closed in order, with 1000, before everything was answered.",
+    ContainerClosed "container_closed" Few: "It closed with another code.",
+
+    // Streams and connections that end.
+    EarlyEnd "early_end" Often: "The stream ended in order before everything was answered.",
+    Unanswered "unanswered" Often: "The stream ended in order without an answer to the closing message.",
+    UnknownException "unknown_exception" Few: "An exception that this version does not know.",
+    Refused "refused_stream" Often: "`REFUSED_STREAM` for an answer.",
+    Reset "reset" Often: "`RST_STREAM`.",
+    PeerConfused "peer_confused" Few: "HTTP/2's codes for what makes no sense.",
+    GoAway "goaway" Often: "The service closed the connection with the stream on it.",
+    Dropped "dropped" Often: "The connection broke.",
+    Protocol "protocol" Few: "What came is not the protocol.",
+    Closed "closed" Never: "Closed from this side.",
+    Unknown "unknown" Few: "Whatever has no name here.",
+}
+
+impl Reason {
+    /// The reason of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.as_str() == name)
+    }
+
+    /// What the HTTP/2 code of a `RST_STREAM` or GOAWAY says; `otherwise`, if it says nothing in
+    /// particular.
+    #[must_use]
+    pub const fn of_h2(code: Option<u32>, otherwise: Self) -> Self {
+        match code {
+            // Protocol, flow control, frame size, compression.
+            Some(1 | 3 | 6 | 9) => Self::PeerConfused,
+            Some(11) => Self::Calm,
+            Some(12) => Self::WeakTls,
+            Some(13) => Self::Http11Required,
+            Some(_) | None => otherwise,
+        }
+    }
+
+    /// The keys ran out: whoever has fresh ones is to be asked, once.
+    #[must_use]
+    pub const fn is_expiry(self) -> bool {
+        matches!(self, Self::KeysExpired | Self::RequestExpired)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lead_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_name(reason.as_str()), Some(*reason));
+            assert!(
+                reason
+                    .as_str()
+                    .bytes()
+                    .all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == b'_')
+            );
+        }
+        assert_eq!(Reason::from_name("x"), None);
+    }
+}

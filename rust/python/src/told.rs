@@ -1,0 +1,103 @@
+//! `judge`, `Told`: what a failure means, for whoever explains it.
+
+use std::collections::HashMap;
+
+use dgsm_core::refusals::Told as CoreTold;
+use dgsm_core::session::{LegEnd, Reason, Seen, verdict};
+use pyo3::prelude::*;
+
+/// The kind of a failure that has an HTTP answer.
+pub(crate) const ANSWER: &str = "http_status";
+
+/// A failure, judged, and with the words of the other side fit to be quoted.
+#[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
+pub(crate) struct Told {
+    /// The reason's name.
+    reason: &'static str,
+    /// What the other side, or the transport, says of it; empty where there is nothing.
+    said: String,
+    code: Option<String>,
+    request_id: Option<String>,
+    model_status: Option<i64>,
+    model_code: Option<String>,
+    model_message: Option<String>,
+    log_stream: Option<String>,
+}
+
+impl From<CoreTold> for Told {
+    fn from(told: CoreTold) -> Self {
+        let CoreTold {
+            reason,
+            said,
+            code,
+            request_id,
+            model_status,
+            model_code,
+            model_message,
+            log_stream,
+        } = told;
+        Self {
+            reason: reason.as_str(),
+            said,
+            code,
+            request_id,
+            model_status,
+            model_code,
+            model_message,
+            log_stream,
+        }
+    }
+}
+
+/// Judges a failure, by what was seen of it.
+#[pyfunction]
+#[pyo3(signature = (
+    kind, *, detail, status, headers, body, code, message, h2_code, silent, closing
+))]
+#[expect(clippy::too_many_arguments, reason = "what was seen, by keyword")]
+pub(crate) fn judge(
+    kind: &str,
+    detail: &str,
+    status: Option<u16>,
+    headers: HashMap<String, String>,
+    body: &[u8],
+    code: Option<String>,
+    message: Option<String>,
+    h2_code: Option<u32>,
+    silent: bool,
+    closing: bool,
+) -> Told {
+    let code = code.unwrap_or_default();
+    let message = message.unwrap_or_default();
+    let seen = Seen { silent, closing };
+    let named = || Reason::from_name(kind).unwrap_or(Reason::Unknown);
+    let end = |end: LegEnd| CoreTold::of_end(&end, seen);
+    match kind {
+        ANSWER => {
+            let headers: Vec<_> = headers.into_iter().collect();
+            CoreTold::of_answer(status.unwrap_or_default(), &headers, body)
+        }
+        "model_stream_error" => end(LegEnd::ModelStreamError { code, message }),
+        "internal_stream_failure" => end(LegEnd::InternalStreamFailure { message }),
+        "exception" => end(LegEnd::Exception {
+            kind: code,
+            message,
+        }),
+        "early_end" => end(LegEnd::Clean),
+        "reset" | "goaway" | "refused_stream" => {
+            CoreTold::new(Reason::of_h2(h2_code, named()), detail, h2_code)
+        }
+        _ => CoreTold::new(named(), detail, h2_code),
+    }
+    .into()
+}
+
+/// Every reason, by name: how many retries it is worth without progress; `None`: as many as the
+/// settings allow.
+#[pyfunction]
+pub(crate) fn reasons() -> HashMap<&'static str, Option<u32>> {
+    Reason::ALL
+        .iter()
+        .map(|reason| (reason.as_str(), verdict(*reason).limit()))
+        .collect()
+}
