@@ -69,7 +69,7 @@ class Waker:
 
 @final
 class Pool:
-    """Connections to one endpoint, within limits. Times are seconds.
+    """Connections to one endpoint, within limits. Times are seconds; `inf`: without limit.
 
     Raises:
         OSError: The CA bundle cannot be used.
@@ -102,7 +102,7 @@ class Acquiring:
         """The outcome, once; None while there is none, and after `cancel`."""
 
     def cancel(self) -> None:
-        """Stops waiting; a turn that was not taken is given back."""
+        """Stops waiting, from any thread; a turn that was not taken is given back."""
 
 @final
 class Turn:
@@ -134,7 +134,7 @@ class Opening:
         """The outcome, once; None while there is none, and after `cancel`."""
 
     def cancel(self) -> None:
-        """Stops waiting; a stream that was not taken is closed."""
+        """Stops waiting, from any thread; a stream that was not taken is closed."""
 
 @final
 class Leg:
@@ -143,6 +143,9 @@ class Leg:
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The response's headers."""
+
+    def close(self) -> None:
+        """Closes the stream, unless a session has taken it over."""
 
     def begin_chain(self, *, secret_access_key: str, region: str, seed_signature: str) -> None:
         """Begins the chain of event signatures, with the key and signature of the request.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .config import SageMakerConfig
 from .invocation import parse_url
@@ -92,6 +92,10 @@ class SageMakerTransportFactory:
     def stats(self) -> Stats:
         """The sum over all sessions made here, those that have ended included."""
         return Stats() if self._services is None else self._services.stats
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, in this process or another, begins anew: sessions, connections and keys stay here.
+        return self.__dict__ | {"_services": None}
 
     def __call__(
         self,
