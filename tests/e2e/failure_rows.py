@@ -5,6 +5,7 @@ import contextlib
 import logging
 import re
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -272,6 +273,14 @@ def another_process_failed():
     return Keys(CredentialRetrievalError(provider="custom-process", error_msg="secret output"))
 
 
+def look_up_that_hangs():
+    class Hanging(Keys):
+        def get_credentials(self):
+            time.sleep(2)
+
+    return Hanging(None)
+
+
 async def _listening(scene, answer, *, tls=None):
     """A server that is no SageMaker; gives its port."""
 
@@ -515,6 +524,11 @@ ROWS = [
     Row(WHO, "half of them", with_keys(lambda _: keys("AKIDEXAMPLE", ""))),
     Row(WHO, "metadata server out of reach", with_keys(lambda _: unreachable_metadata())),
     Row(WHO, "a credential process fails", with_keys(lambda _: another_process_failed())),
+    Row(
+        WHO,
+        "a look-up that hangs",
+        with_keys(lambda _: look_up_that_hangs(), connection_timeout=0.1, max_retries=0),
+    ),
     Row(WHO, "an unknown key", with_keys(lambda _: keys("AKIDNOBODY", "guessed"))),
     Row(
         WHO,

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from deepgram_sagemaker.errors import SageMakerError
     from deepgram_sagemaker.invocation import Invocation
 
-__all__ = ["LegClient"]
+__all__ = ["LegClient", "Progress"]
 
 _HTTP_PORT: Final = 80
 _HTTPS_PORT: Final = 443
@@ -74,6 +74,32 @@ _PING_WITHIN: Final = 10.0
 """Seconds that the peer has to answer a ping before the connection counts as dead."""
 
 
+class Progress:
+    """How far a leg on its way has come, and what it holds of the engine meanwhile.
+
+    Args:
+        requested: Called on the loop once the request is the engine's, which needs the loop no
+            more until there is an answer.
+    """
+
+    def __init__(self, requested: Callable[[], None]) -> None:
+        self.requested = requested
+        self._held: list[Callable[[], None]] = []
+        self._is_over = False
+
+    def holds(self, let_go: Callable[[], None]) -> None:
+        """Notes how to let go of something, from any thread, more than once if need be."""
+        self._held.append(let_go)
+        if self._is_over:
+            let_go()
+
+    def let_go(self) -> None:
+        """Lets go of everything, now and from now on; from any thread."""
+        self._is_over = True
+        for let_go in self._held:
+            let_go()
+
+
 class LegClient:
     """Opens legs for every session of a factory: one pool, one SDK configuration.
 
@@ -87,7 +113,12 @@ class LegClient:
         self._operation: AsyncSageMakerRuntimeHTTP2Config | None = None
 
     async def open(
-        self, invocation: Invocation, identity: Identity, *, standby: bool = False
+        self,
+        invocation: Invocation,
+        identity: Identity,
+        *,
+        standby: bool = False,
+        progress: Progress,
     ) -> Leg:
         """Opens a leg.
 
@@ -95,6 +126,7 @@ class LegClient:
             invocation: What to invoke.
             identity: The keys that sign the request, and the leg's events to its end.
             standby: Whether this is a rollover's second leg, which needs no permit of its own.
+            progress: Is told how far it has come.
 
         Returns:
             The leg, accepted by the service, its signature chain begun.
@@ -105,16 +137,18 @@ class LegClient:
         operation = await self._configured()
         # Before the request is made: it is signed when it can be sent, and a burst's requests do
         # not all lie about at once.
-        turn = await self._turn(invocation, standby=standby)
+        turn = await self._turn(invocation, progress, standby=standby)
+        progress.holds(turn.release)
         try:
-            return await self._invoke(operation, invocation, identity, turn)
+            return await self._invoke(operation, invocation, identity, turn, progress)
         finally:
             turn.release()
 
-    async def _turn(self, invocation: Invocation, *, standby: bool) -> Turn:
+    async def _turn(self, invocation: Invocation, progress: Progress, *, standby: bool) -> Turn:
         pool = self._shared_pool()
         acquired: Turn | OpenFailure = await _outcome(
-            lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token)
+            progress,
+            lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token),
         )
         if isinstance(acquired, OpenFailure):
             raise self._explained(_described(acquired), invocation)
@@ -126,10 +160,11 @@ class LegClient:
         invocation: Invocation,
         identity: Identity,
         turn: Turn,
+        progress: Progress,
     ) -> Leg:
         leg_operation = copy.copy(operation)
         leg_operation.aws_credentials_identity_resolver = _FrozenIdentity(identity)
-        transport = _LegTransport(turn)
+        transport = _LegTransport(turn, progress)
         assert operation.protocol is not None  # noqa: S101 - the SDK resolves a default
         assert operation.endpoint_resolver is not None  # noqa: S101 - set by us
         assert operation.auth_scheme_resolver is not None  # noqa: S101 - the SDK's default
@@ -271,8 +306,9 @@ class _LegTransport:
     TIMEOUT_EXCEPTIONS: tuple[type[Exception], ...] = ()
     SUPPORTS_DUPLEX_STREAMING: ClassVar[Literal[True]] = True
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, progress: Progress) -> None:
         self._turn = turn
+        self._progress = progress
         self.leg: Leg | None = None
         self.failure: Failure | None = None
         self.seed_signature = ""
@@ -290,6 +326,7 @@ class _LegTransport:
         match opened:
             case Leg():
                 self.leg = opened
+                self._progress.holds(opened.close)
                 return HTTPResponse(status=200, fields=tuples_to_fields(opened.headers), body=b"")
             case OpenFailure():
                 self.failure = _described(opened)
@@ -300,11 +337,15 @@ class _LegTransport:
     async def _opened(self, destination: URI, headers: list[tuple[str, str]]) -> Leg | OpenFailure:
         # As it was signed: without a port that is the scheme's own.
         authority = destination.netloc.removesuffix(f":{_HTTPS_PORT}")
-        return await _outcome(
-            lambda waker, token: self._turn.open(
+
+        def begin(waker: Waker, token: int) -> _Pending[Leg | OpenFailure]:
+            opening = self._turn.open(
                 authority, destination.path or "/", headers, waker=waker, token=token
             )
-        )
+            self._progress.requested()
+            return opening
+
+        return await _outcome(self._progress, begin)
 
 
 class _Pending[T](Protocol):
@@ -315,13 +356,14 @@ class _Pending[T](Protocol):
     def cancel(self) -> None: ...
 
 
-async def _outcome[T](begin: Callable[[Waker, int], _Pending[T]]) -> T:
+async def _outcome[T](progress: Progress, begin: Callable[[Waker, int], _Pending[T]]) -> T:
     """Begins something and waits for what comes of it. Cancelling leaves nothing behind."""
     hub = Hub.running()
     done = asyncio.Event()
     token = hub.register(done.set)
     try:
         pending = begin(hub.waker, token)
+        progress.holds(pending.cancel)
         try:
             await done.wait()
             outcome = pending.take()
