@@ -193,8 +193,8 @@ class CredentialSource:
             credentials = session.get_credentials()
         if credentials is None and self._config.boto3_session is not None:
             raise NoCredentialsError(
-                "the boto3_session given has no credentials: make it with keys or with the name of "
-                "a profile that has some, or leave it out to have boto3's default chain gone through"
+                "the boto3_session given has no credentials: make it with keys, or with the name "
+                "of a profile that has some, or leave it out for boto3's default chain"
             )
         if credentials is None:
             raise NoCredentialsError(f"no AWS credentials were found: {_GUIDANCE}")
@@ -249,8 +249,10 @@ def _flaw(key: object) -> str | None:
         where = "at its beginning" if key != key.lstrip() else "at its end"
         what = "a line break" if key.strip("\r\n") != key else "white space"
         return f"has {what} {where}"
-    if not all(char.isprintable() for char in key):
-        return "has a line break or another control character in it"
+    if re.search(r"[\r\n]", key):
+        return "has a line break in it"
+    if re.search(r"[\0-\x1f\x7f]", key):
+        return "has a control character in it"
     return "has white space in it" if " " in key else "has characters in it that are not ASCII"
 
 

@@ -79,7 +79,9 @@ def read_profile(boto3_session: SupportsCredentials | None) -> Profile:
     else:
         return Profile(name, _texts(scoped, _SETTINGS), _services(sections))
     # Out of the handler: botocore's frames have whole files, keys and all.
-    raise ValidationError(f"the shared AWS files cannot be used: {problem}", parameter="AWS_PROFILE")
+    raise ValidationError(
+        f"the shared AWS files cannot be used: {problem}", parameter="AWS_PROFILE"
+    )
 
 
 def _botocore_session(given: object) -> Any:  # noqa: ANN401 - botocore's
