@@ -83,8 +83,10 @@ def test_what_botocore_accepts_is_accepted_and_counts(config_file, monkeypatch, 
 @pytest.mark.parametrize("case", ACCEPTED)
 async def test_a_session_opens_whatever_the_file_looks_like(config_file, monkeypatch, case):
     """Keys in the environment, everything else in code: the file does not even matter."""
-    _, text = ACCEPTED[case]
+    name, text = ACCEPTED[case]
     config_file(text)
+    if name != "default":
+        monkeypatch.setenv("AWS_PROFILE", name)
     async with LocalEndpoint() as endpoint:
         identity = endpoint.credentials
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity.access_key_id)

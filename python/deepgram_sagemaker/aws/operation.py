@@ -137,8 +137,7 @@ class Operation:
         else:
             if signature is not None:
                 return SignedRequest(
-                    # As it was signed: without a port that is the scheme's own.
-                    authority=signed.destination.netloc.removesuffix(f":{_HTTPS_PORT}"),
+                    authority=signed.destination.netloc,
                     path=signed.destination.path or "/",
                     headers=[(each.name.lower(), each.as_string()) for each in signed.fields],
                     seed_signature=signature[1],
@@ -168,7 +167,8 @@ class Operation:
         where = self._uri(
             scheme=parts.scheme,
             host=parts.hostname or "",
-            port=parts.port,
+            # The scheme's own is left out of what is signed, and the signer trips over it.
+            port=None if parts.port == _HTTPS_PORT else parts.port,
             path=parts.path or None,
         )
         return self._protocol.set_service_endpoint(
