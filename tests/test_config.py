@@ -5,8 +5,11 @@ import inspect
 import math
 import pathlib
 import re
+import types
+from unittest.mock import MagicMock
 
 import pytest
+from botocore.credentials import Credentials
 from deepgram_sagemaker.config import SageMakerConfig
 from deepgram_sagemaker.errors import SageMakerError, ValidationError
 
@@ -14,6 +17,13 @@ from deepgram_sagemaker.errors import SageMakerError, ValidationError
 class Session:
     def get_credentials(self):
         return None
+
+
+class AsynchronousSession:
+    """As aiobotocore's."""
+
+    async def get_credentials(self):
+        """Nobody awaits it."""
 
 
 SECONDS = (
@@ -268,6 +278,32 @@ def test_the_session_is_no_part_of_the_identity():
 def test_a_session_must_be_one(value):
     with pytest.raises(ValidationError, match=r"boto3\.Session, or None"):
         make(boto3_session=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (types.ModuleType("boto3"), r"this is a module: make one with boto3\.Session\(\)"),
+        (Session, "this is a class"),
+        (Credentials("a", "b"), "these are credentials"),
+        (types.SimpleNamespace(get_credentials="a key"), "or None$"),
+        (types.SimpleNamespace(get_credentials=lambda profile: profile), "wants arguments"),
+        (AsynchronousSession(), "asynchronous"),
+        (types.SimpleNamespace(get_credentials=print, _session=AsynchronousSession()), "aioboto3"),
+    ],
+)
+def test_why_something_is_no_session_is_said(value, reason):
+    with pytest.raises(ValidationError, match=rf"^boto3_session=.*{reason}") as caught:
+        make(boto3_session=value)
+    assert caught.value.parameter == "boto3_session"
+
+
+def test_sessions_of_every_honest_kind_are_taken():
+    import boto3
+    import botocore.session
+
+    for session in (boto3.Session(), botocore.session.get_session(), Session(), MagicMock()):
+        assert make(boto3_session=session).boto3_session is session
 
 
 def test_replace_checks_again():

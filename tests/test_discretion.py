@@ -143,6 +143,16 @@ OPENING = {
     ),
     "no bundle": ((), {"ca_bundle": "/nowhere.pem"}, ValidationError),
     "a bundle of nothing": ((), {"ca_bundle": __file__}, TLSError),
+    "a proxy that is not there": (
+        (),
+        {"proxy": f"http://user:{TOKEN[:40]}@127.0.0.1:1"},
+        ConnectError,
+    ),
+    "a bundle of nothing, and a proxy": (
+        (),
+        {"ca_bundle": __file__, "proxy": f"http://user:{TOKEN[:40]}@127.0.0.1:1"},
+        TLSError,
+    ),
     "authorities of others": ((), {"ca_bundle": None}, TLSError),
     "a reset": ((Fault(Reset(), when=AfterMessages(1), times=None),), {}, StreamResetError),
     "keys that run out meanwhile": (

@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    # Importing it imports the AWS SDK: half a second that nobody pays without a session.
+    # It brings all that a session needs, which nobody pays for without one.
     if name == "SageMakerTransport":
         from .transport import SageMakerTransport
 

@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
+from deepgram_sagemaker.discretion import without_frames
 from deepgram_sagemaker.errors import ConnectTimeoutError, SageMakerError
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _run[T](make: Callable[[], T], job: Future[T]) -> None:
 def _told(error: BaseException, what: str) -> SageMakerError:
     if isinstance(error, SageMakerError):
         told = copy.copy(error)
-        told.__cause__ = error.__cause__
+        if error.__cause__ is not None:
+            told.__cause__ = without_frames(error.__cause__)
         return told
     return SageMakerError(f"{what} failed ({type(error).__name__}: {error})")
