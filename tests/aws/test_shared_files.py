@@ -233,6 +233,23 @@ def test_which_authorities_count(config_file, tmp_path):
         bundle()
 
 
+@pytest.mark.parametrize("where", ["a file", "the environment", "both", "nowhere"])
+async def test_an_application_may_name_itself(config_file, monkeypatch, where):
+    async with LocalEndpoint() as endpoint:
+        config_file(f"[default]\nca_bundle = {endpoint.ca_bundle}\n")
+        if where in ("a file", "both"):
+            config_file(f"[default]\nca_bundle = {endpoint.ca_bundle}\nsdk_ua_app_id = filed\n")
+        if where in ("the environment", "both"):
+            monkeypatch.setenv("AWS_SDK_UA_APP_ID", "named\r\nx: y")
+        heard = await session(client_of(endpoint.config(ca_bundle=None)), 1)
+        assert heard.numbers == [0]
+        (leg,) = endpoint.legs
+        agent = leg.headers["user-agent"]
+        # As the SDK writes it: nothing of it can become a header of its own.
+        said = {"a file": ["app/filed"], "nowhere": []}.get(where, ["app/named--x--y"])
+        assert [part for part in agent.split() if part.startswith("app/")] == said
+
+
 # Whose profile.
 
 

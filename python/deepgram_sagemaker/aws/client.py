@@ -40,6 +40,10 @@ _HTTPS_PORT: Final = 443
 _MAX_HANDSHAKES: Final = 32
 """TLS handshakes under way at once. Bursts of 400 have been seen to knock endpoints over."""
 
+_READY_WITHIN: Final = 30.0
+"""Seconds for what an opening waits for before it connects: files to read, modules to load. Not
+`connection_timeout`, which may be short: a cold disk is no sign of a bad connection."""
+
 _PING_AFTER: Final = 20.0
 """Seconds of silence on a connection after which its peer is pinged."""
 
@@ -74,7 +78,7 @@ class LegClient:
         self._ready = Preparation(
             lambda: _made_ready(config),
             what="reading the shared AWS files and certificates, and loading the AWS SDK,",
-            within=config.connection_timeout,
+            within=_READY_WITHIN,
         )
 
     async def open(
@@ -175,7 +179,8 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
         )
     except OSError as error:
         raise TLSError(str(error)) from error
-    return _Ready(operation(), pool, uri)
+    app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
+    return _Ready(operation(app_id), pool, uri)
 
 
 def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:

@@ -70,11 +70,14 @@ class Operation:
     Making one imports the SDK: up to half a second, once a process, and not for an event loop's
     thread. One may be used from any number of threads.
 
+    Args:
+        app_id: The application's own part of the user agent, or None.
+
     Raises:
         SageMakerError: The installed SDK lacks something that is needed of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, app_id: str | None = None) -> None:
         version = "(unknown)"
         try:
             version = import_module(_PACKAGE).__version__
@@ -89,7 +92,7 @@ class Operation:
             self._endpoint = import_module("smithy_core.endpoints").Endpoint
             self._field = import_module("smithy_http").Field
             self._properties = import_module("smithy_core.types").TypedProperties
-            self._user_agent = _user_agent(version)
+            self._user_agent = _user_agent(version, app_id)
         except (ImportError, AttributeError, TypeError) as error:
             message = (
                 f"{DISTRIBUTION} {version} is not one that this package can work with ({error}): "
@@ -225,12 +228,12 @@ def _masked(identity: Any) -> Any:  # noqa: ANN401 - the SDK's
     return type("MaskedIdentity", (identity,), {"__repr__": __repr__, "__slots__": ()})
 
 
-def _user_agent(version: str) -> str:
+def _user_agent(version: str, app_id: str | None) -> str:
     """The User-Agent that the SDK's own client sends: the same for every request."""
     core = import_module("smithy_core.interceptors")
     general = import_module("smithy_http.interceptors.user_agent").UserAgentInterceptor()
     aws = import_module("smithy_aws_core.interceptors.user_agent").UserAgentInterceptor(
-        ua_suffix=None, ua_app_id=None, sdk_version=version, service_id="SageMaker_Runtime_HTTP2"
+        ua_suffix=None, ua_app_id=app_id, sdk_version=version, service_id="SageMaker_Runtime_HTTP2"
     )
     http = import_module("smithy_http")
     request = import_module("smithy_http.aio").HTTPRequest(
@@ -246,6 +249,6 @@ def _user_agent(version: str) -> str:
 
 
 @functools.cache
-def operation() -> Operation:
-    """The process's one. Imports the SDK at the first call."""
-    return Operation()
+def operation(app_id: str | None = None) -> Operation:
+    """The process's one of this application id. Imports the SDK at the first call."""
+    return Operation(app_id)

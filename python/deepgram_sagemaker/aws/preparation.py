@@ -108,8 +108,8 @@ class Preparation[T]:
                     return
         if not job.done():
             raise ConnectTimeoutError(
-                f"{self._what} took longer than connection_timeout ({self._within:g} s): is a "
-                "file system or the machine overloaded?"
+                f"{self._what} took longer than {self._within:g} s: does a file system not "
+                "answer, or is the machine overloaded?"
             )
 
 

@@ -24,6 +24,7 @@ _SETTINGS: Final = (
     "ca_bundle",
     "endpoint_url",
     "ignore_configured_endpoint_urls",
+    "sdk_ua_app_id",
     "services",
     "use_dualstack_endpoint",
     "use_fips_endpoint",
