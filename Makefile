@@ -54,8 +54,7 @@ test-python: build $(PEER)/.ready
 
 # What depends on the AWS SDK, with another version before the environment's own on the path.
 SDK := aws-sdk-sagemaker-runtime-http2
-SDK_QUICK := tests/aws/test_operation.py tests/e2e/test_first_session.py tests/test_discretion.py \
-	tests/e2e/test_failures.py
+SDK_QUICK := tests/aws/test_operation.py tests/e2e/test_first_session.py tests/test_discretion.py
 SDK_ALL := tests/aws tests/test_transport.py tests/test_discretion.py tests/test_package.py \
 	tests/e2e/test_first_session.py tests/e2e/test_failures.py tests/e2e/test_survival.py \
 	tests/e2e/test_rollover.py

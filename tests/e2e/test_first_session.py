@@ -77,7 +77,7 @@ def test_the_first_session_leaves_the_loop_its_time(served, monkeypatch, where):
         # botocore looks for it, in files too.
         monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
         bundle = ""
-    run = run_script(FIRST, served.uri, bundle)
+    run = run_script(FIRST, served.uri, bundle, timeout=50)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     # Loading the AWS SDK and boto3 is most of it all; what is left to the loop is our own modules.
