@@ -7,10 +7,13 @@ import math
 import pathlib
 import pickle
 import re
+import types
 from decimal import Decimal
 from fractions import Fraction
+from unittest.mock import MagicMock
 
 import pytest
+from botocore.credentials import Credentials
 from deepgram_sagemaker.config import SageMakerConfig
 from deepgram_sagemaker.errors import SageMakerError, ValidationError
 
@@ -18,6 +21,13 @@ from deepgram_sagemaker.errors import SageMakerError, ValidationError
 class Session:
     def get_credentials(self):
         return None
+
+
+class AsynchronousSession:
+    """As aiobotocore's."""
+
+    async def get_credentials(self):
+        """Nobody awaits it."""
 
 
 SECONDS = (
@@ -172,13 +182,13 @@ def test_numbers_of_numpy_are_numbers():
 def test_what_is_greatest_is_what_the_native_side_takes():
     """Each bound as it is: nothing of it overflows where it is used."""
     from deepgram_sagemaker._native import Session, Waker
-    from deepgram_sagemaker.aws.client import _make_pool
+    from deepgram_sagemaker.aws.client import _made_ready
 
     greatest = dict.fromkeys(COUNTS, 2**31 - 1) | dict.fromkeys(SECONDS, 1e9)
     greatest |= {"max_replay_buffer_bytes": 2**40, "stall_timeout": 1e9, "replay_speed": 1e6}
     greatest |= {"backoff_multiplier": 1e6, "max_leg_age": 1800, "keepalive_interval": 9.99}
     for config in (make(**greatest), make(**dict.fromkeys(ENDLESS, math.inf))):
-        _make_pool(config)
+        _made_ready(config)
         session = Session("v1/listen", "", config, seed=0, waker=Waker(), token=1)
         session.step()
         for _ in range(3):
@@ -340,6 +350,32 @@ def test_the_session_is_no_part_of_the_identity():
 def test_a_session_must_be_one(value):
     with pytest.raises(ValidationError, match=r"boto3\.Session, or None"):
         make(boto3_session=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (types.ModuleType("boto3"), r"this is a module: make one with boto3\.Session\(\)"),
+        (Session, "this is a class"),
+        (Credentials("a", "b"), "these are credentials"),
+        (types.SimpleNamespace(get_credentials="a key"), "or None$"),
+        (types.SimpleNamespace(get_credentials=lambda profile: profile), "wants arguments"),
+        (AsynchronousSession(), "asynchronous"),
+        (types.SimpleNamespace(get_credentials=print, _session=AsynchronousSession()), "aioboto3"),
+    ],
+)
+def test_why_something_is_no_session_is_said(value, reason):
+    with pytest.raises(ValidationError, match=rf"^boto3_session=.*{reason}") as caught:
+        make(boto3_session=value)
+    assert caught.value.parameter == "boto3_session"
+
+
+def test_sessions_of_every_honest_kind_are_taken():
+    import boto3
+    import botocore.session
+
+    for session in (boto3.Session(), botocore.session.get_session(), Session(), MagicMock()):
+        assert make(boto3_session=session).boto3_session is session
 
 
 def test_replace_checks_again():

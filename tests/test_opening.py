@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransport, SageMakerTransportFactory
@@ -398,3 +399,20 @@ async def test_a_first_message_tells_of_a_failure_no_sooner_than_later_ones():
     with pytest.raises(SageMakerError):
         await transport.recv()
     await transport.close()
+
+
+async def test_a_full_executor_does_not_hold_up_an_opening():
+    """The application's own jobs may fill the loop's executor for as long as they like."""
+    async with LocalEndpoint() as endpoint:
+        gate = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        job = loop.run_in_executor(None, gate.wait, 20)
+        try:
+            transport = transport_to(endpoint)
+            async with asyncio.timeout(10):
+                await transport.open()
+            await transport.close()
+        finally:
+            gate.set()
+            await job

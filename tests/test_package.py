@@ -92,6 +92,7 @@ def test_exports():
     [
         "config",
         "credentials",
+        "discretion",
         "errors",
         "factory",
         "invocation",
@@ -101,6 +102,9 @@ def test_exports():
         "aws.client",
         "aws.endpoints",
         "aws.failures",
+        "aws.operation",
+        "aws.preparation",
+        "aws.shared_files",
         "local",
         "local.endpoint",
         "local.faults",

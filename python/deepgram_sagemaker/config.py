@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import ipaddress
 import math
 import os
@@ -10,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Integral, Real
+from types import ModuleType
 from typing import Any, Final, NoReturn, Protocol, Self, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
 
@@ -220,15 +222,14 @@ class SageMakerConfig:
         self._check_endpoint_uri()
         self._check_ca_bundle()
         self._check_proxy()
-        if self.boto3_session is not None and (
-            isinstance(self.boto3_session, type)
-            or not isinstance(self.boto3_session, SupportsCredentials)
-        ):
-            _refuse(
-                "boto3_session",
-                type(self.boto3_session).__name__,
-                "must be a boto3.Session, or None",
-            )
+        if self.boto3_session is not None:
+            reason = _session_flaw(self.boto3_session)
+            if reason is not None:
+                _refuse(
+                    "boto3_session",
+                    type(self.boto3_session).__name__,
+                    f"must be a boto3.Session, or None{reason}",
+                )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Nothing in it changes, and a session for credentials can be shared but not copied.
@@ -336,6 +337,33 @@ class SageMakerConfig:
     def _check_proxy(self) -> None:
         if self.proxy is not None and self.proxy != "":
             parse_proxy("proxy", self.proxy)
+
+
+def _session_flaw(session: object) -> str | None:
+    """Why something cannot be asked for credentials, to go on a sentence with; None: it can be.
+
+    Asking it would tell more, and may block: that is left to the first look-up.
+    """
+    if isinstance(session, type):
+        return "; this is a class: make one of it"
+    if isinstance(session, ModuleType):
+        return "; this is a module: make one with boto3.Session()"
+    ask = getattr(session, "get_credentials", None)
+    if not callable(ask):
+        if hasattr(session, "get_frozen_credentials"):
+            return "; these are credentials: give the session that they come from"
+        return ""
+    # What boto3's own is made of; aioboto3 puts an asynchronous one there.
+    core = getattr(getattr(session, "_session", None), "get_credentials", None)
+    if inspect.iscoroutinefunction(ask) or inspect.iscoroutinefunction(core):
+        return "; this one is asynchronous (aioboto3, aiobotocore), and is asked from a thread"
+    try:
+        inspect.signature(ask).bind()
+    except TypeError:
+        return "; its get_credentials() wants arguments"
+    except ValueError:
+        pass  # It does not say.
+    return None
 
 
 def parse_endpoint_uri(name: str, value: object) -> SplitResult:

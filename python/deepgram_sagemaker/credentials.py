@@ -6,14 +6,18 @@ runs in a thread, and is waited for no longer than `connection_timeout`.
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from .aws.failures import _quote
+from .discretion import quiet_botocore, without_frames
 from .errands import Errand
-from .errors import CredentialsTimeoutError, NoCredentialsError
+from .errors import AuthenticationError, CredentialsTimeoutError, NoCredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +106,7 @@ class CredentialSource:
             NoCredentialsError: There are none, or the look-up failed; retryable where it failed
                 for want of a connection.
             CredentialsTimeoutError: It takes longer than `connection_timeout`, and a second.
+            AuthenticationError: There are some that nothing can be signed with.
         """
         if self._process != os.getpid():
             # A forked child has neither the thread that was looking, nor a lock to rely on.
@@ -168,7 +173,8 @@ class CredentialSource:
             import botocore.exceptions  # noqa: F401
 
             found = self._resolve() if credentials is None else credentials
-            identity = _frozen(found)
+            with quiet_botocore():
+                identity = _frozen(found)
         except BaseException:
             found = None
             raise
@@ -193,10 +199,30 @@ class CredentialSource:
             import boto3
 
             session = boto3.Session()
-        credentials = session.get_credentials()
+        with quiet_botocore():
+            credentials = session.get_credentials()
+        if credentials is None and self._config.boto3_session is not None:
+            raise NoCredentialsError(
+                "the boto3_session given has no credentials: make it with keys, or with the name "
+                "of a profile that has some, or leave it out for boto3's default chain"
+            )
         if credentials is None:
             raise NoCredentialsError(f"no AWS credentials were found: {_GUIDANCE}")
+        _refuse_foreign(credentials)
         return credentials
+
+
+def _refuse_foreign(credentials: Any) -> None:  # noqa: ANN401 - anybody's
+    """Refuses what a `boto3_session` gave that is not credentials as botocore has them."""
+    if inspect.iscoroutine(credentials):
+        # Nobody will await it, and Python would complain of that.
+        credentials.close()
+    ask = getattr(credentials, "get_frozen_credentials", None)
+    if not callable(ask) or inspect.iscoroutinefunction(ask):
+        raise NoCredentialsError(
+            f"the boto3_session's get_credentials() gave a {type(credentials).__name__}, and not "
+            "botocore's credentials: give a boto3.Session"
+        )
 
 
 def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
@@ -204,19 +230,57 @@ def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
     keys = credentials.get_frozen_credentials()
     if not keys.access_key or not keys.secret_key:
         raise NoCredentialsError(f"the AWS credentials found are incomplete: {_GUIDANCE}")
+    for name, key in (
+        ("access key id", keys.access_key),
+        ("secret access key", keys.secret_key),
+        ("session token", keys.token or ""),
+    ):
+        flaw = _flaw(key)
+        if flaw is not None:
+            raise AuthenticationError(
+                f"the AWS {name} found {flaw}, so nothing can be signed with it: look where it "
+                "comes from (an environment variable that was read from a file, line break and "
+                "all?)"
+            )
     return Identity(keys.access_key, keys.secret_key, keys.token or None)
 
 
+_KEY: Final = re.compile(r"[!-~]*")
+"""What keys and tokens are made of, and what a request's header can carry."""
+
+
+def _flaw(key: object) -> str | None:
+    """What is wrong with a key, without telling it; None: nothing."""
+    if not isinstance(key, str):
+        return f"is a {type(key).__name__}, not text"
+    if _KEY.fullmatch(key):
+        return None
+    if key != key.strip():
+        where = "at its beginning" if key != key.lstrip() else "at its end"
+        what = "a line break" if key.strip("\r\n") != key else "white space"
+        return f"has {what} {where}"
+    if re.search(r"[\r\n]", key):
+        return "has a line break in it"
+    if re.search(r"[\0-\x1f\x7f]", key):
+        return "has a control character in it"
+    return "has white space in it" if " " in key else "has characters in it that are not ASCII"
+
+
 def _showable(error: BaseException) -> BaseException | None:
-    """What may stand as the cause in a traceback: nothing that repeats a process's output."""
-    from botocore.exceptions import CredentialRetrievalError
+    """What may stand as the cause in a traceback: the error without its frames, which have keys.
 
-    return None if isinstance(error, CredentialRetrievalError) else error
+    Nothing that repeats a process's output, nor an answer that may repeat the request.
+    """
+    from botocore.exceptions import ClientError, CredentialRetrievalError
+
+    if isinstance(error, CredentialRetrievalError | ClientError):
+        return None
+    return without_frames(error)
 
 
-def _explained(error: BaseException) -> NoCredentialsError:
-    if isinstance(error, NoCredentialsError):
-        return NoCredentialsError(error.message)
+def _explained(error: BaseException) -> AuthenticationError:
+    if isinstance(error, AuthenticationError):
+        return type(error)(error.message)
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
@@ -232,7 +296,7 @@ def _explained(error: BaseException) -> NoCredentialsError:
     if isinstance(error, BotoCoreError | ClientError) and not isinstance(
         error, CredentialRetrievalError
     ):
-        what = f"{what}: {error}"
+        what = f"{what}: {_quote(str(error))}"
     return NoCredentialsError(
         f"looking up AWS credentials failed ({what}): {_GUIDANCE}",
         retryable=isinstance(error, UnreachableError | HTTPClientError),

@@ -121,7 +121,7 @@ class SageMakerTransportFactory:
         # A sync client in a running loop would never await what we return.
         if sdk is not None and getattr(sdk, "_active_sync_factory", None) is self:
             raise TypeError(_ASYNC_ONLY)
-        # Here and not above: the AWS SDK is half a second to import.
+        # Here and not above: importing the package brings only what settings need.
         from .transport import SageMakerTransport, Services
 
         if self._services is None:

@@ -522,6 +522,7 @@ ROWS = [
     ),
     Row(WHO, "none", with_keys(lambda _: Keys(None))),
     Row(WHO, "half of them", with_keys(lambda _: keys("AKIDEXAMPLE", ""))),
+    Row(WHO, "a line break in a key", with_keys(lambda _: keys("AKIDEXAMPLE", "guessed\n"))),
     Row(WHO, "metadata server out of reach", with_keys(lambda _: unreachable_metadata())),
     Row(WHO, "a credential process fails", with_keys(lambda _: another_process_failed())),
     Row(

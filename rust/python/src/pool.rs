@@ -58,6 +58,7 @@ impl Pool {
     ))]
     #[expect(clippy::too_many_arguments, reason = "one settings call, by keyword")]
     fn new(
+        py: Python<'_>,
         host: String,
         port: u16,
         ca_bundle: Option<PathBuf>,
@@ -71,7 +72,9 @@ impl Pool {
         ping_after: f64,
         ping_within: f64,
     ) -> PyResult<Self> {
-        let tls = tls::client_config(ca_bundle.as_deref())
+        // Files are read, from who knows where: Python must not have to wait for them.
+        let tls = py
+            .detach(|| tls::client_config(ca_bundle.as_deref()))
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
         let proxy = proxy.map(|(host, port, tls, authorization)| Proxy {
             host,
