@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-full bench lint format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full bench lint format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,7 +42,7 @@ $(BENCH)/.ready: pyproject.toml tools/find-python
 demo: build ## Transcribe real speech through the whole path, on the local endpoint.
 	$(BIN)/deepgram-sagemaker demo
 
-test: test-rust test-python ## Run every test.
+test: test-rust test-python test-sdk-oldest ## Run every test.
 
 # Generated cases are the same ones every time: a change that fails is to blame. A full run looks
 # for new ones, and more of them.
@@ -52,7 +52,33 @@ test-rust: setup
 test-python: build $(PEER)/.ready
 	$(BIN)/python -m pytest -q
 
-test-full: build $(PEER)/.ready ## Run every test: whole matrices, new generated cases.
+# What depends on the AWS SDK, with another version before the environment's own on the path.
+SDK := aws-sdk-sagemaker-runtime-http2
+SDK_QUICK := tests/aws/test_operation.py tests/e2e/test_first_session.py tests/test_discretion.py
+SDK_ALL := tests/aws tests/test_transport.py tests/test_discretion.py tests/test_package.py \
+	tests/e2e/test_first_session.py tests/e2e/test_failures.py tests/e2e/test_survival.py \
+	tests/e2e/test_rollover.py
+with_sdk = PYTHONPATH=$(CURDIR)/build/sdk-$(1) $(BIN)/python
+
+build/sdk-oldest/.ready: pyproject.toml $(VENV)/.ready
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --target $(@D) '$(SDK)==0.6.*'
+	touch $@
+
+test-sdk-oldest: build build/sdk-oldest/.ready
+	$(call with_sdk,oldest) -c 'from importlib.metadata import version as v; print("$(SDK)", v("$(SDK)"))'
+	$(call with_sdk,oldest) -m pytest -q $(SDK_QUICK)
+
+test-sdks: build build/sdk-oldest/.ready ## Run what depends on the AWS SDK with its oldest and newest version.
+	rm -rf build/sdk-newest
+	$(BIN)/python -m pip install --quiet --target build/sdk-newest '$(SDK)<1'
+	for which in oldest newest; do \
+		export PYTHONPATH=$(CURDIR)/build/sdk-$$which; \
+		$(BIN)/python -c 'from importlib.metadata import version as v; print("$(SDK)", v("$(SDK)"))' && \
+		$(BIN)/python -m pytest -q $(SDK_ALL) || exit 1; \
+	done
+
+test-full: build $(PEER)/.ready test-sdks ## Run every test: whole matrices, new generated cases.
 	PROPTEST_CASES=10000 cargo test --quiet --workspace
 	$(BIN)/python -m pytest -q --full
 

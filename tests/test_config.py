@@ -1,12 +1,19 @@
 """Every field of the settings: what it takes, and what the error says when it does not."""
 
+import copy
 import dataclasses
 import inspect
 import math
 import pathlib
+import pickle
 import re
+import types
+from decimal import Decimal
+from fractions import Fraction
+from unittest.mock import MagicMock
 
 import pytest
+from botocore.credentials import Credentials
 from deepgram_sagemaker.config import SageMakerConfig
 from deepgram_sagemaker.errors import SageMakerError, ValidationError
 
@@ -14,6 +21,13 @@ from deepgram_sagemaker.errors import SageMakerError, ValidationError
 class Session:
     def get_credentials(self):
         return None
+
+
+class AsynchronousSession:
+    """As aiobotocore's."""
+
+    async def get_credentials(self):
+        """Nobody awaits it."""
 
 
 SECONDS = (
@@ -26,6 +40,13 @@ SECONDS = (
     "close_timeout",
 )
 OPTIONAL = ("max_leg_age", "stall_timeout", "replay_speed", "keepalive_interval")
+ENDLESS = (
+    "connection_timeout",
+    "connection_acquire_timeout",
+    "subscription_timeout",
+    "max_backoff",
+    "retry_budget",
+)
 COUNTS = (
     "max_concurrency",
     "max_retries",
@@ -33,6 +54,11 @@ COUNTS = (
     "max_streams_per_connection",
 )
 NAMES = ("endpoint_name", "target_variant")
+
+
+def by_type(value):
+    """A test's name, where the value's own would be thousands of digits."""
+    return f"{type(value).__name__} {str(value)[:9] if not isinstance(value, int) else ''}"
 
 
 def make(**fields):
@@ -88,30 +114,86 @@ def test_whole_seconds_become_floats():
     assert isinstance(config.stall_timeout, float)
 
 
+# Fractions and Decimals too large for a float, and what is larger than any clock.
+TOO_MUCH = (10**400, 1e300, 1e10, Decimal("1e400"), Fraction(10**400))
+NO_NUMBERS = (math.nan, -math.inf, True, "1", b"1", 1j, Decimal("NaN"), Decimal("sNaN"), "9" * 400)
+
+
 @pytest.mark.parametrize("name", SECONDS)
-@pytest.mark.parametrize(
-    "value", [0, -1, math.nan, math.inf, -math.inf, True, "1", None, b"1", 1j, 10**400]
-)
-def test_seconds_are_finite_positive_numbers(name, value):
+@pytest.mark.parametrize("value", [0, -1, None, *TOO_MUCH, *NO_NUMBERS], ids=by_type)
+def test_seconds_are_positive_numbers_within_bounds(name, value):
     with pytest.raises(ValidationError) as caught:
         make(**{name: value})
     assert caught.value.parameter == name
     assert str(caught.value).startswith(f"{name}={value!r}: {name} must be a number of seconds")
 
 
+@pytest.mark.parametrize("name", ENDLESS)
+def test_some_times_may_be_endless(name):
+    for value in (math.inf, Decimal("inf")):
+        assert getattr(make(**{name: value}), name) == math.inf
+    assert make(backoff_multiplier=math.inf).backoff_multiplier == math.inf
+    for other in set(SECONDS) - set(ENDLESS):
+        with pytest.raises(ValidationError, match=f"^{other}=inf"):
+            make(**{other: math.inf})
+
+
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_optional_numbers(name):
     assert getattr(make(**{name: None}), name) is None
-    for value in (0, -1, math.nan, math.inf, False, "4"):
+    for value in (0, -1, math.nan, math.inf, False, "4", 1e300, 10**400):
         with pytest.raises(ValidationError, match=f"^{name}=.*: {name} must be .*, or None$"):
             make(**{name: value})
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("value", [-1, 1.0, 1.5, True, "1", None, math.nan])
-def test_counts_are_whole_numbers(name, value):
-    with pytest.raises(ValidationError, match=f"^{name}=.*: {name} must be a whole number"):
+@pytest.mark.parametrize(
+    "value",
+    [-1, 1.5, None, math.inf, Decimal("1.5"), 2**63, 2**64, 10**5000, *TOO_MUCH, *NO_NUMBERS],
+    ids=by_type,
+)
+def test_counts_are_whole_numbers_within_bounds(name, value):
+    if isinstance(value, float) and value == 1e10 and name == "max_replay_buffer_bytes":
+        pytest.skip("ten gigabytes are allowed")
+    with pytest.raises(
+        ValidationError, match=f"^{name}=.*: {name} must be a whole number"
+    ) as found:
         make(**{name: value})
+    assert found.value.parameter == name
+    assert len(str(found.value)) < 700
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [3, 3.0, Decimal(3), Decimal("3.00"), Fraction(6, 2)])
+def test_a_count_may_be_a_whole_number_of_any_type(name, value):
+    count = getattr(make(**{name: value}), name)
+    assert (count, type(count)) == (3, int)
+
+
+def test_numbers_of_numpy_are_numbers():
+    numpy = pytest.importorskip("numpy")
+    config = make(max_retries=numpy.int64(7), retry_budget=numpy.float32(1.5))
+    assert (config.max_retries, type(config.max_retries)) == (7, int)
+    assert (config.retry_budget, type(config.retry_budget)) == (1.5, float)
+    with pytest.raises(ValidationError, match="max_retries must be a whole number"):
+        make(max_retries=numpy.bool_(True))
+
+
+def test_what_is_greatest_is_what_the_native_side_takes():
+    """Each bound as it is: nothing of it overflows where it is used."""
+    from deepgram_sagemaker._native import Session, Waker
+    from deepgram_sagemaker.aws.client import _made_ready
+
+    greatest = dict.fromkeys(COUNTS, 2**31 - 1) | dict.fromkeys(SECONDS, 1e9)
+    greatest |= {"max_replay_buffer_bytes": 2**40, "stall_timeout": 1e9, "replay_speed": 1e6}
+    greatest |= {"backoff_multiplier": 1e6, "max_leg_age": 1800, "keepalive_interval": 9.99}
+    for config in (make(**greatest), make(**dict.fromkeys(ENDLESS, math.inf))):
+        _made_ready(config)
+        session = Session("v1/listen", "", config, seed=0, waker=Waker(), token=1)
+        session.step()
+        for _ in range(3):
+            session.open_failed(retryable=True, limit=None)
+            session.step()
 
 
 def test_zero_is_a_count_where_it_means_something():
@@ -270,6 +352,32 @@ def test_a_session_must_be_one(value):
         make(boto3_session=value)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (types.ModuleType("boto3"), r"this is a module: make one with boto3\.Session\(\)"),
+        (Session, "this is a class"),
+        (Credentials("a", "b"), "these are credentials"),
+        (types.SimpleNamespace(get_credentials="a key"), "or None$"),
+        (types.SimpleNamespace(get_credentials=lambda profile: profile), "wants arguments"),
+        (AsynchronousSession(), "asynchronous"),
+        (types.SimpleNamespace(get_credentials=print, _session=AsynchronousSession()), "aioboto3"),
+    ],
+)
+def test_why_something_is_no_session_is_said(value, reason):
+    with pytest.raises(ValidationError, match=rf"^boto3_session=.*{reason}") as caught:
+        make(boto3_session=value)
+    assert caught.value.parameter == "boto3_session"
+
+
+def test_sessions_of_every_honest_kind_are_taken():
+    import boto3
+    import botocore.session
+
+    for session in (boto3.Session(), botocore.session.get_session(), Session(), MagicMock()):
+        assert make(boto3_session=session).boto3_session is session
+
+
 def test_replace_checks_again():
     with pytest.raises(ValidationError):
         dataclasses.replace(make(), max_retries=-1)
@@ -280,3 +388,14 @@ def test_it_is_a_value_error_and_ours():
         make(max_retries=-1)
     with pytest.raises(SageMakerError):
         make(max_retries=-1)
+
+
+def test_a_copy_is_the_same_and_shares_what_cannot_be_copied():
+    import boto3
+
+    config = make(boto3_session=boto3.Session(), retry_budget=math.inf)
+    for made in (copy.copy(config), copy.deepcopy(config), copy.deepcopy([config])[0]):
+        assert made == config
+        assert made.boto3_session is config.boto3_session
+    config = make(ca_bundle="a.pem", proxy="http://u:p@proxy")
+    assert pickle.loads(pickle.dumps(config)) == config

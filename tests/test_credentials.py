@@ -1,9 +1,13 @@
 """Credentials through boto3's chain: where they come from, how often, and who waits for what."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
+import math
 import os
+import signal
+import socket
 import sys
 import threading
 import time
@@ -16,7 +20,8 @@ from typing import ClassVar
 import pytest
 from deepgram_sagemaker.config import SageMakerConfig
 from deepgram_sagemaker.credentials import CredentialSource, Identity
-from deepgram_sagemaker.errors import NoCredentialsError
+from deepgram_sagemaker.errors import CredentialsTimeoutError, NoCredentialsError
+from sessions import run_script
 
 THREAD = "deepgram-sagemaker-credentials"
 
@@ -514,3 +519,208 @@ def test_nothing_secret_is_shown():
         assert shown == "Identity(***)"
     with pytest.raises(AttributeError):
         identity.access_key_id = "other"
+
+
+# A look-up that takes its time.
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Not even the second that a look-up has in any case."""
+    monkeypatch.setattr("deepgram_sagemaker.credentials._LEAST_PATIENCE", 0.0)
+
+
+@pytest.fixture
+def hanging_process(tmp_path):
+    """A `credential_process` that sleeps; stopped with the test."""
+    script = tmp_path / "keys.py"
+    pids = tmp_path / "pids"
+    script.write_text(
+        f"import os, time\nopen({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\ntime.sleep(60)\n"
+    )
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {sys.executable} {script}\n")
+    yield pids
+    for pid in pids.read_text().split() if pids.exists() else []:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def settles():
+    """What was left hanging by a test has ended."""
+    deadline = time.monotonic() + 10
+    while looking() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert looking() == []
+
+
+def test_a_process_that_hangs_is_an_error_in_time(impatient, hanging_process, caplog):
+    credentials = source(connection_timeout=0.4)
+    started = time.monotonic()
+    with pytest.raises(
+        CredentialsTimeoutError, match=r"longer than 0\.4 s \(connection_timeout"
+    ) as caught:
+        look_up(credentials)
+    assert 0.4 <= time.monotonic() - started < 3
+    assert isinstance(caught.value, NoCredentialsError)
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.retryable is True
+    # Said while it lasted, once, where a session's log is heard.
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.name == "deepgram_sagemaker.transport"
+    assert "looking up AWS credentials" in record.getMessage()
+    assert "connection_timeout" in record.getMessage()
+    for _ in range(3):
+        with pytest.raises(CredentialsTimeoutError):
+            look_up(credentials)
+    # However often it is tried: one thread, one process.
+    assert len(looking()) == 1
+    (pid,) = hanging_process.read_text().split()
+    os.kill(int(pid), signal.SIGKILL)
+    settles()
+
+
+def test_sts_that_never_answers_is_an_error_in_time(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as sts:
+        (tmp_path / "token").write_text("token")
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{sts.getsockname()[1]}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        started = time.monotonic()
+        with pytest.raises(CredentialsTimeoutError):
+            look_up(source(connection_timeout=1.0))
+        assert time.monotonic() - started < 5
+        # It did get that far.
+        sts.settimeout(5)
+        connection, _ = sts.accept()
+        connection.close()
+    settles()
+
+
+async def test_whatever_hangs_is_one_thread_and_its_late_answer_is_used(impatient):
+    keys = Keys(gate=threading.Event())
+    credentials = source(boto3_session=keys, connection_timeout=0.1)
+    for _ in range(3):
+        raised = await asyncio.gather(
+            *(credentials.identity() for _ in range(50)), return_exceptions=True
+        )
+        assert {type(each) for each in raised} == {CredentialsTimeoutError}
+        assert len({id(each) for each in raised}) == 50
+    assert len(looking()) == 1
+    waiting = asyncio.create_task(credentials.identity())
+    await asyncio.sleep(0)
+    keys.gate.set()
+    assert (await waiting).access_key_id == "key1"
+    assert keys.asked == 1
+
+
+async def test_refused_tokens_add_one_thread_at_most_to_one_that_hangs(impatient):
+    keys = Keys(gate=threading.Event())
+    credentials = source(boto3_session=keys, connection_timeout=0.05)
+    for refresh in (False, True, True, False, True):
+        with pytest.raises(CredentialsTimeoutError):
+            await credentials.identity(refresh=refresh)
+    assert len(looking()) == 2
+    keys.gate.set()
+    await asyncio.to_thread(settles)
+
+
+async def test_a_refresh_whose_lock_another_thread_holds_is_an_error_in_time(impatient):
+    """botocore refreshes under a lock, and the application may share the session."""
+    import botocore.credentials
+
+    begun = threading.Event()
+    gate = threading.Event()
+
+    def refresh():
+        begun.set()
+        assert gate.wait(10)
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=6)
+        return {
+            "access_key": "new",
+            "secret_key": "secret",
+            "token": "token",
+            "expiry_time": until.isoformat(),
+        }
+
+    shared = botocore.credentials.RefreshableCredentials(
+        "old", "secret", "token", dt.datetime.now(dt.UTC), refresh, "test"
+    )
+
+    class Session:
+        def get_credentials(self):
+            return shared
+
+    other = threading.Thread(target=shared.get_frozen_credentials)
+    other.start()
+    begun.wait(5)
+    credentials = source(boto3_session=Session(), connection_timeout=0.2)
+    began = time.monotonic()
+    with pytest.raises(CredentialsTimeoutError):
+        await credentials.identity()
+    assert time.monotonic() - began < 2
+    gate.set()
+    assert (await credentials.identity()).access_key_id == "new"
+    other.join()
+
+
+async def test_a_full_executor_does_not_hold_it_up(monkeypatch):
+    """The application's own jobs may fill the loop's executor for as long as they like."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    gate = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    job = loop.run_in_executor(None, gate.wait, 10)
+    try:
+        async with asyncio.timeout(5):
+            assert (await source().identity()).access_key_id == "key"
+    finally:
+        gate.set()
+        await job
+
+
+async def test_an_endless_connection_timeout_waits_and_still_says_so(caplog, monkeypatch):
+    from deepgram_sagemaker import errands
+
+    monkeypatch.setattr(errands, "_SILENCE", 0.05)
+    keys = Keys(gate=threading.Event())
+    credentials = source(boto3_session=keys, connection_timeout=math.inf)
+    waiting = [asyncio.create_task(credentials.identity()) for _ in range(20)]
+    await asyncio.sleep(0.3)
+    # Once for all who wait.
+    assert len(caplog.records) == 1
+    assert "without limit" in caplog.text
+    keys.gate.set()
+    assert {(await each).access_key_id for each in waiting} == {"key1"}
+
+
+HANG = """
+import asyncio, sys, time
+from deepgram_sagemaker.config import SageMakerConfig
+from deepgram_sagemaker.credentials import CredentialSource
+from deepgram_sagemaker.errors import CredentialsTimeoutError
+
+async def main():
+    try:
+        await CredentialSource(SageMakerConfig("ep", connection_timeout=0.2)).identity()
+    except CredentialsTimeoutError:
+        print(time.time())
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_may_exit_while_a_look_up_hangs(hanging_process):
+    run = run_script(HANG)
+    assert run.returncode == 0, run.stderr
+    assert time.time() - float(run.stdout) < 3
+
+
+async def test_a_short_connection_timeout_leaves_a_look_up_its_second():
+    keys = Keys(gate=threading.Event())
+    waiting = asyncio.create_task(source(boto3_session=keys, connection_timeout=0.001).identity())
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    keys.gate.set()
+    assert (await waiting).access_key_id == "key1"

@@ -1,7 +1,9 @@
 """The factory: the ways to make one, what the SDK gets from it, and who may not use it."""
 
 import asyncio
+import copy
 import inspect
+import pickle
 
 import pytest
 from deepgram import AsyncDeepgramClient, DeepgramClient
@@ -190,3 +192,36 @@ async def test_one_connection_through_the_sdk_gives_every_kind_of_callback():
         ]
         assert heard.errors == []
         assert heard.closed == 1
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda factory: pickle.loads(pickle.dumps(factory))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+async def test_a_used_factory_is_copied_as_an_unused_one(monkeypatch, copied):
+    async with LocalEndpoint() as endpoint:
+        # A session of boto3's cannot be pickled, used or not.
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", endpoint.credentials.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", endpoint.credentials.secret_access_key)
+        factory = SageMakerTransportFactory(config=endpoint.config(boto3_session=None))
+        transport = factory(LISTEN_URL, {})
+        await transport.send({"type": "KeepAlive"})
+        other = copied(factory)
+        assert (other.config, other.stats.sessions) == (factory.config, 0)
+        assert factory.stats.sessions == 1
+        mine = other(LISTEN_URL, {})
+        await mine.send({"type": "CloseStream"})
+        assert "Metadata" in await mine.recv()
+        await mine.close()
+        await transport.close()
+        assert (other.stats.sessions, factory.stats.sessions) == (1, 1)
+
+
+async def test_a_transport_is_not_copied():
+    """It is one conversation: two that believed to own it would end each other's."""
+    transport = SageMakerTransportFactory("ep")(LISTEN_URL, {})
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="one conversation"):
+            copied(transport)
+    await transport.close()

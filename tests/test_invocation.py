@@ -158,9 +158,13 @@ def test_paths_have_the_services_length_and_letters():
             parse_url(f"wss://h/{path}")
 
 
-def test_a_fragment_would_be_lost():
-    with pytest.raises(ValidationError, match="%23"):
-        parse_url("wss://h/v1/listen?keyterm=C#&model=x")
+def test_a_fragment_is_left_out_and_said(caplog):
+    invocation = parse_url("wss://h/v1/listen?keyterm=C#&model=secret")
+    assert (invocation.path, invocation.query) == ("v1/listen", "keyterm=C")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "%23" in record.getMessage()
+    assert "secret" not in record.getMessage()
 
 
 @pytest.mark.parametrize("url", [b"wss://h/v1", None, 1])

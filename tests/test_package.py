@@ -92,6 +92,7 @@ def test_exports():
     [
         "config",
         "credentials",
+        "discretion",
         "errors",
         "factory",
         "invocation",
@@ -101,6 +102,9 @@ def test_exports():
         "aws.client",
         "aws.endpoints",
         "aws.failures",
+        "aws.operation",
+        "aws.preparation",
+        "aws.shared_files",
         "local",
         "local.endpoint",
         "local.faults",
@@ -164,3 +168,18 @@ def test_a_session_needs_no_awscrt():
     assert run.returncode == 0, run.stderr
     # botocore and the AWS SDK look whether it is there, for their user agent.
     assert run.stdout.strip() == "[]"
+
+
+def test_importing_the_package_loads_nothing_of_it():
+    """What its pytest plugin cannot do without; coverage of the rest begins with its first use."""
+    run = run_script(
+        "import sys, deepgram_sagemaker.local.pytest_plugin\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('deepgram')))\n"
+        "import deepgram_sagemaker\n"
+        "print(deepgram_sagemaker.errors.SageMakerError.__name__, deepgram_sagemaker.__version__)"
+    )
+    assert run.returncode == 0, run.stderr
+    loaded, used = run.stdout.splitlines()
+    plugin = "deepgram_sagemaker.local.pytest_plugin"
+    assert loaded.split() == ["deepgram_sagemaker", "deepgram_sagemaker.local", plugin]
+    assert used.split() == ["SageMakerError", deepgram_sagemaker.__version__]

@@ -8,19 +8,23 @@ factory = SageMakerTransportFactory("my-deepgram-endpoint", region="us-east-1")
 client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
 ```
 
-Importing this opens nothing and starts nothing; the AWS SDK is imported with the first session.
+Importing this opens nothing, starts nothing and loads nothing: each name is imported when it is
+asked for first, and the AWS SDK with the first session.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import errors
-from ._native import __version__
-from .config import SageMakerConfig
-from .factory import SageMakerTransportFactory
-
 if TYPE_CHECKING:
+    from . import config as config
+    from . import errors as errors
+    from . import factory as factory
+    from . import transport as transport
+    from ._native import __version__
+    from .config import SageMakerConfig
+    from .factory import SageMakerTransportFactory
     from .transport import SageMakerTransport
 
 __all__ = [
@@ -31,16 +35,27 @@ __all__ = [
     "errors",
 ]
 
+_HOMES = {
+    "SageMakerConfig": "config",
+    "SageMakerTransport": "transport",
+    "SageMakerTransportFactory": "factory",
+    "__version__": "_native",
+}
+_MODULES = {"config", "errors", "factory", "transport"}
+
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    # Importing it imports the AWS SDK: half a second that nobody pays without a session.
-    if name == "SageMakerTransport":
-        from .transport import SageMakerTransport
-
-        return SageMakerTransport
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    # pytest imports this package for its fixtures, in every run that has it installed.
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -31,6 +31,7 @@ __all__ = [
     "Waker",
     "__version__",
     "judge",
+    "quote",
     "reasons",
     "watermark",
 ]
@@ -73,7 +74,7 @@ class Waker:
 
 @final
 class Pool:
-    """Connections to one endpoint, within limits. Times are seconds.
+    """Connections to one endpoint, within limits. Times are seconds; `inf`: without limit.
 
     Raises:
         OSError: The CA bundle cannot be used.
@@ -106,7 +107,7 @@ class Acquiring:
         """The outcome, once; None while there is none, and after `cancel`."""
 
     def cancel(self) -> None:
-        """Stops waiting; a turn that was not taken is given back."""
+        """Stops waiting, from any thread; a turn that was not taken is given back."""
 
 @final
 class Turn:
@@ -138,7 +139,7 @@ class Opening:
         """The outcome, once; None while there is none, and after `cancel`."""
 
     def cancel(self) -> None:
-        """Stops waiting; a stream that was not taken is closed."""
+        """Stops waiting, from any thread; a stream that was not taken is closed."""
 
 @final
 class Leg:
@@ -147,6 +148,9 @@ class Leg:
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The response's headers."""
+
+    def close(self) -> None:
+        """Closes the stream, unless a session has taken it over."""
 
     def begin_chain(self, *, secret_access_key: str, region: str, seed_signature: str) -> None:
         """Begins the chain of event signatures, with the key and signature of the request.
@@ -406,6 +410,9 @@ class Told:
     def model_message(self) -> str | None: ...
     @property
     def log_stream(self) -> str | None: ...
+
+def quote(said: str) -> str:
+    """Somebody else's words as one printable line of at most 300 characters, without secrets."""
 
 def judge(
     kind: str,

@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import ipaddress
 import math
 import os
 import re
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol, runtime_checkable
+from decimal import Decimal
+from numbers import Integral, Real
+from types import ModuleType
+from typing import Any, Final, NoReturn, Protocol, Self, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ValidationError
 
 __all__ = [
+    "DEFAULT_BACKOFF_MULTIPLIER",
+    "DEFAULT_CONNECTION_ACQUIRE_TIMEOUT",
+    "DEFAULT_CONNECTION_TIMEOUT",
+    "DEFAULT_INITIAL_BACKOFF",
+    "DEFAULT_MAX_BACKOFF",
+    "DEFAULT_MAX_CONCURRENCY",
+    "DEFAULT_MAX_REPLAY_BUFFER_BYTES",
+    "DEFAULT_MAX_RETRIES",
+    "DEFAULT_RETRY_BUDGET",
+    "DEFAULT_SUBSCRIPTION_TIMEOUT",
     "SageMakerConfig",
     "SupportsCredentials",
     "mask_userinfo",
     "parse_endpoint_uri",
     "parse_proxy",
 ]
+
+# Seconds, but for counts, bytes and the multiplier.
+DEFAULT_CONNECTION_TIMEOUT: Final = 30.0
+DEFAULT_CONNECTION_ACQUIRE_TIMEOUT: Final = 60.0
+DEFAULT_SUBSCRIPTION_TIMEOUT: Final = 60.0
+DEFAULT_MAX_CONCURRENCY: Final = 500
+DEFAULT_MAX_RETRIES: Final = 5
+DEFAULT_INITIAL_BACKOFF: Final = 0.1
+DEFAULT_MAX_BACKOFF: Final = 5.0
+DEFAULT_BACKOFF_MULTIPLIER: Final = 2.0
+DEFAULT_RETRY_BUDGET: Final = 30.0
+DEFAULT_MAX_REPLAY_BUFFER_BYTES: Final = 8 * 1024 * 1024
+
+# What the native side's clocks and counters hold with room to spare.
+_MOST_SECONDS: Final = 1_000_000_000
+_MOST_TIMES: Final = 1_000_000
+_MOST: Final = 2**31 - 1
+_MOST_BYTES: Final = 2**40
+
+# A KeepAlive oftener than that would be a flood.
+_LEAST_KEEPALIVE: Final = 0.001
+
+# Characters of a refused value that a message repeats.
+_MAX_SHOWN: Final = 500
 
 # The service's own limits, from its API model.
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
@@ -47,7 +85,9 @@ class SageMakerConfig:
     """How to reach one SageMaker endpoint, and how hard to try.
 
     Every field is checked; one that breaks its rule is a `ValidationError` (also a `ValueError`)
-    that names the field, the value and the rule. Times are seconds.
+    that names the field, the value and the rule. Times are seconds, at most 1,000,000,000; where
+    it says so, `inf` means without limit. A number may be of any real type, and a count may be a
+    whole float; `int` and `float` are what is kept. Counts are at most 2,147,483,647.
 
     Attributes:
         endpoint_name: The SageMaker endpoint's name: letters, digits and inner hyphens, at most
@@ -56,17 +96,20 @@ class SageMakerConfig:
         content_type: The media type of what is sent. Accepted as earlier releases did; the
             streaming operation does not carry it.
         accept_type: The media type wanted back. Accepted likewise.
-        connection_timeout: Seconds for TCP, TLS and HTTP/2 together to come up.
+        connection_timeout: Seconds for TCP, TLS and HTTP/2 together to come up; or `inf`. Before
+            that as many, though at least one, for credentials to be looked up.
         connection_acquire_timeout: Seconds to wait for one of `max_concurrency` streams, or for
-            a connection of the pool.
-        subscription_timeout: Seconds from the request to its response headers.
+            a connection of the pool; or `inf`.
+        subscription_timeout: Seconds from the request to its response headers; or `inf`.
         max_concurrency: Streams open at once, over all sessions of one factory.
         max_retries: Retries of a transient failure since the last progress; 0: none.
         initial_backoff: Seconds, at most, before the first retry; the wait itself is random.
-        max_backoff: Seconds, at most, before any retry.
-        backoff_multiplier: By how much the bound grows from one retry to the next; at least 1.
-        retry_budget: Seconds from the first failure since progress to giving up.
-        max_replay_buffer_bytes: Bytes of sent, not yet finalised input kept for a replay; 0: none.
+        max_backoff: Seconds, at most, before any retry; or `inf`.
+        backoff_multiplier: By how much the bound grows from one retry to the next; from 1 to
+            1,000,000, or `inf`: to `max_backoff` at once.
+        retry_budget: Seconds from the first failure since progress to giving up; or `inf`.
+        max_replay_buffer_bytes: Bytes of sent, not yet finalised input kept for a replay, at most
+            2**40; 0: none.
         endpoint_uri: Where to connect instead of the region's own host, such as a PrivateLink
             name: `https://host[:port]`. AWS hosts given without a port get 8443.
         ca_bundle: A PEM file of certificate authorities to trust instead of the system's.
@@ -87,26 +130,26 @@ class SageMakerConfig:
             30 minutes are up; None: never.
         stall_timeout: Seconds without a message, while audio waits for its results, after which
             a stream counts as dead; None: never.
-        replay_speed: How fast audio is resent, times real time, though never below the
-            application's own pace; None: as fast as it goes.
+        replay_speed: How fast audio is resent, times real time, from 1 to 1,000,000, though never
+            below the application's own pace; None: as fast as it goes.
         keepalive_interval: Seconds without input after which a KeepAlive is sent for the
-            application; None: never.
+            application, from 0.001 to below 10; None: never.
     """
 
     endpoint_name: str
     region: str = "us-west-2"
     content_type: str = "application/octet-stream"
     accept_type: str = "application/json"
-    connection_timeout: float = 30.0
-    connection_acquire_timeout: float = 60.0
-    subscription_timeout: float = 60.0
-    max_concurrency: int = 500
-    max_retries: int = 5
-    initial_backoff: float = 0.1
-    max_backoff: float = 5.0
-    backoff_multiplier: float = 2.0
-    retry_budget: float = 30.0
-    max_replay_buffer_bytes: int = 8 * 1024 * 1024
+    connection_timeout: float = DEFAULT_CONNECTION_TIMEOUT
+    connection_acquire_timeout: float = DEFAULT_CONNECTION_ACQUIRE_TIMEOUT
+    subscription_timeout: float = DEFAULT_SUBSCRIPTION_TIMEOUT
+    max_concurrency: int = DEFAULT_MAX_CONCURRENCY
+    max_retries: int = DEFAULT_MAX_RETRIES
+    initial_backoff: float = DEFAULT_INITIAL_BACKOFF
+    max_backoff: float = DEFAULT_MAX_BACKOFF
+    backoff_multiplier: float = DEFAULT_BACKOFF_MULTIPLIER
+    retry_budget: float = DEFAULT_RETRY_BUDGET
+    max_replay_buffer_bytes: int = DEFAULT_MAX_REPLAY_BUFFER_BYTES
     endpoint_uri: str | None = field(default=None, kw_only=True)
     ca_bundle: str | os.PathLike[str] | None = field(default=None, kw_only=True)
     proxy: str | None = field(default=None, kw_only=True)
@@ -143,13 +186,13 @@ class SageMakerConfig:
             "connection_timeout",
             "connection_acquire_timeout",
             "subscription_timeout",
-            "initial_backoff",
             "max_backoff",
             "retry_budget",
-            "close_timeout",
         ):
-            self._check_number(name, above=0, unit="seconds")
-        self._check_number("backoff_multiplier", at_least=1)
+            self._check_number(name, above=0, at_most=_MOST_SECONDS, unit="seconds", endless=True)
+        for name in ("initial_backoff", "close_timeout"):
+            self._check_number(name, above=0, at_most=_MOST_SECONDS, unit="seconds")
+        self._check_number("backoff_multiplier", at_least=1, at_most=_MOST_TIMES, endless=True)
         if self.initial_backoff > self.max_backoff:
             _refuse(
                 "initial_backoff",
@@ -159,28 +202,39 @@ class SageMakerConfig:
         self._check_number(
             "max_leg_age", above=0, at_most=_SERVICE_STREAM_LIFETIME, unit="seconds", optional=True
         )
-        self._check_number("stall_timeout", above=0, unit="seconds", optional=True)
-        self._check_number("replay_speed", at_least=1, unit="times real time", optional=True)
         self._check_number(
-            "keepalive_interval", above=0, below=_NOVA_SILENCE, unit="seconds", optional=True
+            "stall_timeout", above=0, at_most=_MOST_SECONDS, unit="seconds", optional=True
         )
-        self._check_count("max_concurrency", at_least=1)
-        self._check_count("max_streams_per_connection", at_least=1)
-        self._check_count("max_retries", at_least=0)
-        self._check_count("max_replay_buffer_bytes", at_least=0)
+        self._check_number(
+            "replay_speed", at_least=1, at_most=_MOST_TIMES, unit="times real time", optional=True
+        )
+        self._check_number(
+            "keepalive_interval",
+            at_least=_LEAST_KEEPALIVE,
+            below=_NOVA_SILENCE,
+            unit="seconds",
+            optional=True,
+        )
+        self._check_count("max_concurrency", at_least=1, at_most=_MOST)
+        self._check_count("max_streams_per_connection", at_least=1, at_most=_MOST)
+        self._check_count("max_retries", at_least=0, at_most=_MOST)
+        self._check_count("max_replay_buffer_bytes", at_least=0, at_most=_MOST_BYTES)
 
         self._check_endpoint_uri()
         self._check_ca_bundle()
         self._check_proxy()
-        if self.boto3_session is not None and (
-            isinstance(self.boto3_session, type)
-            or not isinstance(self.boto3_session, SupportsCredentials)
-        ):
-            _refuse(
-                "boto3_session",
-                type(self.boto3_session).__name__,
-                "must be a boto3.Session, or None",
-            )
+        if self.boto3_session is not None:
+            reason = _session_flaw(self.boto3_session)
+            if reason is not None:
+                _refuse(
+                    "boto3_session",
+                    type(self.boto3_session).__name__,
+                    f"must be a boto3.Session, or None{reason}",
+                )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Nothing in it changes, and a session for credentials can be shared but not copied.
+        return self
 
     def __repr__(self) -> str:
         shown = (
@@ -211,8 +265,9 @@ class SageMakerConfig:
         below: float | None = None,
         unit: str = "",
         optional: bool = False,
+        endless: bool = False,
     ) -> None:
-        """Checks a field that is any finite number, and makes a float of it."""
+        """Checks a field that is any number, and makes a float of it."""
         value = getattr(self, name)
         if value is None and optional:
             return
@@ -228,28 +283,31 @@ class SageMakerConfig:
         ]
         number = f"a number of {unit}" if unit else "a number"
         rule = f"must be {number}, {' and '.join(bounds)}"
+        if endless:
+            rule += ", or inf"
         if optional:
             rule += ", or None"
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            _refuse(name, value, rule)
-        try:
-            number_value = float(value)
-        except OverflowError:
-            number_value = math.inf
+        number_value = _as_float(value)
         if (
-            not math.isfinite(number_value)
+            number_value is None
+            or not (math.isfinite(number_value) or (endless and number_value == math.inf))
             or (above is not None and number_value <= above)
             or (at_least is not None and number_value < at_least)
-            or (at_most is not None and number_value > at_most)
+            or (at_most is not None and number_value > at_most and number_value != math.inf)
             or (below is not None and number_value >= below)
         ):
             _refuse(name, value, rule)
         object.__setattr__(self, name, number_value)
 
-    def _check_count(self, name: str, *, at_least: int) -> None:
+    def _check_count(self, name: str, *, at_least: int, at_most: int) -> None:
+        """Checks a field that is a whole number of any type, and makes an int of it."""
         value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-            _refuse(name, value, f"must be a whole number, at least {at_least}")
+        count = _as_int(value)
+        if count is None or not at_least <= count <= at_most:
+            _refuse(
+                name, value, f"must be a whole number, at least {at_least} and at most {at_most}"
+            )
+        object.__setattr__(self, name, count)
 
     def _check_endpoint_uri(self) -> None:
         uri = self.endpoint_uri
@@ -280,6 +338,33 @@ class SageMakerConfig:
     def _check_proxy(self) -> None:
         if self.proxy is not None and self.proxy != "":
             parse_proxy("proxy", self.proxy)
+
+
+def _session_flaw(session: object) -> str | None:
+    """Why something cannot be asked for credentials, to go on a sentence with; None: it can be.
+
+    Asking it would tell more, and may block: that is left to the first look-up.
+    """
+    if isinstance(session, type):
+        return "; this is a class: make one of it"
+    if isinstance(session, ModuleType):
+        return "; this is a module: make one with boto3.Session()"
+    ask = getattr(session, "get_credentials", None)
+    if not callable(ask):
+        if hasattr(session, "get_frozen_credentials"):
+            return "; these are credentials: give the session that they come from"
+        return ""
+    # What boto3's own is made of; aioboto3 puts an asynchronous one there.
+    core = getattr(getattr(session, "_session", None), "get_credentials", None)
+    if inspect.iscoroutinefunction(ask) or inspect.iscoroutinefunction(core):
+        return "; this one is asynchronous (aioboto3, aiobotocore), and is asked from a thread"
+    try:
+        inspect.signature(ask).bind()
+    except TypeError:
+        return "; its get_credentials() wants arguments"
+    except ValueError:
+        pass  # It does not say.
+    return None
 
 
 def parse_endpoint_uri(name: str, value: object) -> SplitResult:
@@ -336,6 +421,30 @@ def mask_userinfo(value: object) -> str:
     return repr(value)
 
 
+def _as_float(value: object) -> float | None:
+    """A number of any type as a float; None: it is none, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        return None
+    try:
+        number = float(value)
+    except (OverflowError, TypeError, ValueError):
+        # The last of a signalling NaN.
+        return None
+    # A Decimal that is too large becomes infinite in silence.
+    return None if math.isinf(number) and value != number else number
+
+
+def _as_int(value: object) -> int | None:
+    """A whole number of any type as an int; None: it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Integral):
+        return int(value)
+    number = _as_float(value)
+    # A float holds every count that is allowed, to the last digit.
+    return int(number) if number is not None and number.is_integer() else None
+
+
 def _split(name: str, value: object, rule: str) -> SplitResult:
     """Splits a URL whose host and port must make sense."""
     if not isinstance(value, str):
@@ -366,4 +475,13 @@ def _is_host(host: str) -> bool:
 
 def _refuse(name: str, value: object, rule: str) -> NoReturn:
     # Userinfo is masked in every field: a URL may have been given to the wrong one.
-    raise ValidationError(f"{name}={mask_userinfo(value)}: {name} {rule}", parameter=name)
+    raise ValidationError(f"{name}={_shown(value)}: {name} {rule}", parameter=name)
+
+
+def _shown(value: object) -> str:
+    """What was given, cut short; an int of thousands of digits has no `repr` at all."""
+    try:
+        shown = mask_userinfo(value)
+    except ValueError:
+        shown = f"<{type(value).__name__}>"
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"

@@ -1,23 +1,23 @@
 """AWS credentials from boto3's chain, looked up off the event loop, once for everybody.
 
 The chain may read files, run processes and ask metadata servers or STS, all of it blocking, so it
-runs in a thread. That thread is a daemon of its own, not one of the loop's executor: an executor's
-threads are waited for when the loop ends, and a metadata server that never answers would hold up
-a cancelled program's exit.
+runs in a thread, and is waited for no longer than `connection_timeout`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import inspect
 import os
+import re
 import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import NoCredentialsError
+from ._native import quote
+from .discretion import quiet_botocore, without_frames
+from .errands import Errand
+from .errors import AuthenticationError, CredentialsTimeoutError, NoCredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,11 @@ _REFRESH_MARGIN: Final = 16 * 60
 
 _REFRESH_PAUSE: Final = 5.0
 """Seconds in which a forced refresh counts as done: a burst of refused tokens is one look-up."""
+
+
+_LEAST_PATIENCE: Final = 1.0
+"""Seconds that a look-up has in any case: a shorter `connection_timeout` is meant for the network,
+and a thread that imports botocore takes its part of that."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,7 +85,7 @@ class CredentialSource:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._credentials: Any = None
-        self._lookup: Future[Identity] | None = None
+        self._lookup: Errand[Identity] | None = None
         self._lookup_is_forced = False
         self._forced_at: float | None = None
 
@@ -89,7 +94,8 @@ class CredentialSource:
 
         Keys that need no refresh are returned at once. Otherwise all who ask meanwhile wait for
         one look-up. Cancelling stops the waiting, at once; the look-up itself cannot be
-        interrupted, and its answer is there for whoever asks next.
+        interrupted, and its answer is there for whoever asks next. One that hangs is not begun
+        again, but waited for again: it is one thread, however many attempts it outlasts.
 
         Args:
             refresh: The service called the keys expired: forget them and look again. With
@@ -99,6 +105,8 @@ class CredentialSource:
         Raises:
             NoCredentialsError: There are none, or the look-up failed; retryable where it failed
                 for want of a connection.
+            CredentialsTimeoutError: It takes longer than `connection_timeout`, and a second.
+            AuthenticationError: There are some that nothing can be signed with.
         """
         if self._process != os.getpid():
             # A forked child has neither the thread that was looking, nor a lock to rely on.
@@ -110,7 +118,14 @@ class CredentialSource:
             lookup = self._lookup
             if lookup is None or (force and not self._lookup_is_forced):
                 lookup = self._begin(forced=force)
-        await _settled(lookup)
+        within = max(self._config.connection_timeout, _LEAST_PATIENCE)
+        if not await lookup.settled(within):
+            raise CredentialsTimeoutError(
+                f"looking up AWS credentials takes longer than {within:g} s (connection_timeout, "
+                "though at least 1 s): a credential_process, an SSO or STS request, a metadata "
+                "server or a file of the profile hangs; the look-up goes on, and the next attempt "
+                "waits for it"
+            )
         error = lookup.exception()
         if error is not None:
             # Raised to each who waits: a new one, as each adds its own traceback and attempts.
@@ -135,38 +150,39 @@ class CredentialSource:
     def _was_just_forced(self) -> bool:
         return self._forced_at is not None and self._clock() - self._forced_at < _REFRESH_PAUSE
 
-    def _begin(self, *, forced: bool) -> Future[Identity]:
+    def _begin(self, *, forced: bool) -> Errand[Identity]:
         """Starts a look-up. The lock is held."""
-        lookup: Future[Identity] = Future()
-        thread = threading.Thread(
-            target=self._look_up,
-            args=(lookup, None if forced else self._credentials),
-            name="deepgram-sagemaker-credentials",
-            daemon=True,
+        credentials = None if forced else self._credentials
+        lookup: Errand[Identity] = Errand(
+            lambda: self._look_up(lookup, credentials),
+            what="looking up AWS credentials",
+            thread="deepgram-sagemaker-credentials",
         )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            lookup.set_exception(error)
-            return lookup
-        self._lookup = lookup
-        self._lookup_is_forced = forced
+        lookup.start()
+        if not lookup.is_over:
+            self._lookup = lookup
+            self._lookup_is_forced = forced
         return lookup
 
-    def _look_up(self, lookup: Future[Identity], credentials: Any) -> None:  # noqa: ANN401 - botocore's
+    def _look_up(self, lookup: Errand[Identity], credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
         """Runs in a thread: everything that may block."""
+        found = None
         try:
-            if credentials is None:
-                credentials = self._resolve()
-            identity = _frozen(credentials)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
-            self._end(lookup, None)
-            lookup.set_exception(error)
-        else:
-            self._end(lookup, credentials)
-            lookup.set_result(identity)
+            # What errors are told by is imported here too, and not on a loop.
+            import botocore.credentials
+            import botocore.exceptions  # noqa: F401
 
-    def _end(self, lookup: Future[Identity], credentials: Any) -> None:  # noqa: ANN401 - botocore's
+            found = self._resolve() if credentials is None else credentials
+            with quiet_botocore():
+                identity = _frozen(found)
+        except BaseException:
+            found = None
+            raise
+        finally:
+            self._end(lookup, found)
+        return identity
+
+    def _end(self, lookup: Errand[Identity], credentials: Any) -> None:  # noqa: ANN401 - botocore's
         with self._lock:
             # A look-up that a forced one has overtaken has nothing to say any more.
             if self._lookup is lookup:
@@ -183,10 +199,30 @@ class CredentialSource:
             import boto3
 
             session = boto3.Session()
-        credentials = session.get_credentials()
+        with quiet_botocore():
+            credentials = session.get_credentials()
+        if credentials is None and self._config.boto3_session is not None:
+            raise NoCredentialsError(
+                "the boto3_session given has no credentials: make it with keys, or with the name "
+                "of a profile that has some, or leave it out for boto3's default chain"
+            )
         if credentials is None:
             raise NoCredentialsError(f"no AWS credentials were found: {_GUIDANCE}")
+        _refuse_foreign(credentials)
         return credentials
+
+
+def _refuse_foreign(credentials: Any) -> None:  # noqa: ANN401 - anybody's
+    """Refuses what a `boto3_session` gave that is not credentials as botocore has them."""
+    if inspect.iscoroutine(credentials):
+        # Nobody will await it, and Python would complain of that.
+        credentials.close()
+    ask = getattr(credentials, "get_frozen_credentials", None)
+    if not callable(ask) or inspect.iscoroutinefunction(ask):
+        raise NoCredentialsError(
+            f"the boto3_session's get_credentials() gave a {type(credentials).__name__}, and not "
+            "botocore's credentials: give a boto3.Session"
+        )
 
 
 def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
@@ -194,33 +230,57 @@ def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
     keys = credentials.get_frozen_credentials()
     if not keys.access_key or not keys.secret_key:
         raise NoCredentialsError(f"the AWS credentials found are incomplete: {_GUIDANCE}")
+    for name, key in (
+        ("access key id", keys.access_key),
+        ("secret access key", keys.secret_key),
+        ("session token", keys.token or ""),
+    ):
+        flaw = _flaw(key)
+        if flaw is not None:
+            raise AuthenticationError(
+                f"the AWS {name} found {flaw}, so nothing can be signed with it: look where it "
+                "comes from (an environment variable that was read from a file, line break and "
+                "all?)"
+            )
     return Identity(keys.access_key, keys.secret_key, keys.token or None)
 
 
-async def _settled(lookup: Future[Identity]) -> None:
-    """Waits until a look-up is over, however it went."""
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
+_KEY: Final = re.compile(r"[!-~]*")
+"""What keys and tokens are made of, and what a request's header can carry."""
 
-    def wake(_: Future[Identity]) -> None:
-        # Whoever waited may be gone, and its loop closed.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(over.set)
 
-    lookup.add_done_callback(wake)
-    await over.wait()
+def _flaw(key: object) -> str | None:
+    """What is wrong with a key, without telling it; None: nothing."""
+    if not isinstance(key, str):
+        return f"is a {type(key).__name__}, not text"
+    if _KEY.fullmatch(key):
+        return None
+    if key != key.strip():
+        where = "at its beginning" if key != key.lstrip() else "at its end"
+        what = "a line break" if key.strip("\r\n") != key else "white space"
+        return f"has {what} {where}"
+    if re.search(r"[\r\n]", key):
+        return "has a line break in it"
+    if re.search(r"[\0-\x1f\x7f]", key):
+        return "has a control character in it"
+    return "has white space in it" if " " in key else "has characters in it that are not ASCII"
 
 
 def _showable(error: BaseException) -> BaseException | None:
-    """What may stand as the cause in a traceback: nothing that repeats a process's output."""
-    from botocore.exceptions import CredentialRetrievalError
+    """What may stand as the cause in a traceback: the error without its frames, which have keys.
 
-    return None if isinstance(error, CredentialRetrievalError) else error
+    Nothing that repeats a process's output, nor an answer that may repeat the request.
+    """
+    from botocore.exceptions import ClientError, CredentialRetrievalError
+
+    if isinstance(error, CredentialRetrievalError | ClientError):
+        return None
+    return without_frames(error)
 
 
-def _explained(error: BaseException) -> NoCredentialsError:
-    if isinstance(error, NoCredentialsError):
-        return NoCredentialsError(error.message)
+def _explained(error: BaseException) -> AuthenticationError:
+    if isinstance(error, AuthenticationError):
+        return type(error)(error.message)
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
@@ -236,7 +296,7 @@ def _explained(error: BaseException) -> NoCredentialsError:
     if isinstance(error, BotoCoreError | ClientError) and not isinstance(
         error, CredentialRetrievalError
     ):
-        what = f"{what}: {error}"
+        what = f"{what}: {quote(str(error))}"
     return NoCredentialsError(
         f"looking up AWS credentials failed ({what}): {_GUIDANCE}",
         retryable=isinstance(error, UnreachableError | HTTPClientError),

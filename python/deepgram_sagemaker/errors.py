@@ -1,12 +1,14 @@
 """What can go wrong, as one tree: `except SageMakerError` catches all of it.
 
 The classes follow what a caller may do about the failure. Time-outs are also the builtin
-`TimeoutError`, broken connections also `ConnectionError`, and bad input also `ValueError`.
+`TimeoutError`, broken connections also `ConnectionError`, bad input also `ValueError`, and use
+after the end also `RuntimeError`.
 
     SageMakerError
     ├── ValidationError            a setting, the URL or the request breaks a rule
     ├── AuthenticationError        the service does not accept the caller
     │   └── NoCredentialsError     there is nothing to sign with
+    │       └── CredentialsTimeoutError    looking it up took longer than `connection_timeout`
     ├── EndpointNotFoundError      no such endpoint in this account and region
     ├── ThrottledError             too many requests
     ├── ServiceUnavailableError    the service failed, or is not ready
@@ -35,6 +37,7 @@ __all__ = [
     "ConnectError",
     "ConnectTimeoutError",
     "ConnectionLostError",
+    "CredentialsTimeoutError",
     "EndpointNotFoundError",
     "ModelError",
     "NoCredentialsError",
@@ -158,6 +161,12 @@ class AuthenticationError(SageMakerError):
 
 class NoCredentialsError(AuthenticationError):
     """No AWS credentials were found, or looking them up failed."""
+
+
+class CredentialsTimeoutError(NoCredentialsError, TimeoutError):
+    """Looking up AWS credentials took longer than `connection_timeout`."""
+
+    default_retryable = True
 
 
 class EndpointNotFoundError(SageMakerError):
@@ -315,5 +324,8 @@ class RetriesExhaustedError(SageMakerError):
         self.seconds_unacknowledged = seconds_unacknowledged
 
 
-class SessionClosedError(SageMakerError):
-    """Something was sent on a session that is closed, or is being closed."""
+class SessionClosedError(SageMakerError, RuntimeError):
+    """Something was sent on a session that is closed, or is being closed.
+
+    Also a `RuntimeError`, as earlier releases raised.
+    """

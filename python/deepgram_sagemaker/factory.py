@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .config import SageMakerConfig
 from .invocation import parse_url
@@ -93,6 +93,10 @@ class SageMakerTransportFactory:
         """The sum over all sessions made here, those that have ended included."""
         return Stats() if self._services is None else self._services.stats
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, in this process or another, begins anew: sessions, connections and keys stay here.
+        return self.__dict__ | {"_services": None}
+
     def __call__(
         self,
         url: str,
@@ -117,7 +121,7 @@ class SageMakerTransportFactory:
         # A sync client in a running loop would never await what we return.
         if sdk is not None and getattr(sdk, "_active_sync_factory", None) is self:
             raise TypeError(_ASYNC_ONLY)
-        # Here and not above: the AWS SDK is half a second to import.
+        # Here and not above: importing the package brings only what settings need.
         from .transport import SageMakerTransport, Services
 
         if self._services is None:

@@ -59,10 +59,10 @@ def parse_url(url: str) -> Invocation:
 
     Args:
         url: Such as `wss://api.deepgram.com/v1/listen?model=nova-3`. Scheme and host are not
-            used: the endpoint stands for both.
+            used: the endpoint stands for both. Nor is a fragment: no server is ever sent one.
 
     Raises:
-        ValidationError: Path or query break the service's rules, or the URL has a fragment.
+        ValidationError: Path or query break the service's rules.
     """
     if not isinstance(url, str):
         raise ValidationError(f"the URL must be str, not {type(url).__name__}")
@@ -72,9 +72,9 @@ def parse_url(url: str) -> Invocation:
         # The URL itself stays out of the message: its query may hold what is nobody's business.
         raise ValidationError(f"the URL cannot be read: {error}") from None
     if "#" in url:
-        raise ValidationError(
-            "the URL has a '#', and what follows it would not reach the container: write it as "
-            "%23 in a parameter's value"
+        _logger.warning(
+            "the URL has a '#': what follows it is left out, and does not reach the container; in "
+            "a parameter's value it is written %23"
         )
     return Invocation(parts.path, parts.query)
 

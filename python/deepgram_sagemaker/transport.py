@@ -8,17 +8,19 @@ the payloads (`rust/net`), and Python opens legs and waits.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import json
 import logging
 import os
 import random
+import time
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from ._native import DRIVER, ENDED, FAILED, FULL, HELD, READABLE, WRITABLE, Session, Step
-from .aws.client import LegClient
+from .aws.client import LegClient, Progress
 from .aws.failures import Failure, classify, reason_of
 from .credentials import CredentialSource
 from .errors import (
@@ -28,6 +30,9 @@ from .errors import (
     SessionClosedError,
     SessionLostError,
 )
+
+# Not used here: earlier releases had it in this module.
+from .factory import SageMakerTransportFactory
 from .invocation import Invocation
 from .stats import Stats, add_up
 from .wakeups import Hub
@@ -38,9 +43,27 @@ if TYPE_CHECKING:
     from ._native import Leg, SessionFailure
     from .config import SageMakerConfig
 
-__all__ = ["SageMakerTransport", "Services"]
+__all__ = ["SageMakerTransport", "SageMakerTransportFactory", "Services"]
 
-_logger = logging.getLogger("deepgram_sagemaker")
+logger = logging.getLogger(__name__)
+
+# What is waited for besides what the native session tells of.
+_OPENED: Final = 8
+_REQUESTED: Final = 16
+
+_HEAD_START: Final = 0.5
+"""Seconds, at most, that the first messages wait until the engine has the first leg's request: from
+then on an application that blocks its loop does not hold up the opening."""
+
+_LONG: Final = 0.005
+"""Seconds after which a sender that has not let the loop go round does so."""
+
+_TURNS: Final = 5
+"""Iterations of the loop in which all that has come can take its course: an answer becomes a leg, a
+message wakes its reader."""
+
+_READ_ON: Final = 0.001
+"""Seconds after which a reader that always finds a message lets others run."""
 
 
 class Services:
@@ -125,8 +148,28 @@ class SageMakerTransport:
         """A snapshot of the session's figures; cheap."""
         return Stats() if self._driver is None else self._driver.stats
 
+    async def open(self) -> None:
+        """Connects now, and raises what would keep it from connecting.
+
+        Nobody needs it: the first message connects too. It is for those who must know before they
+        send. Returns once the session has had a stream, and at once from then on. Transient
+        failures are tried again as ever. Cancelling it stops the waiting, and nothing else: the
+        session goes on, until it is closed.
+
+        Raises:
+            SageMakerError: The session has failed; every later call raises the same.
+            SessionClosedError: The transport was closed, or the session has ended.
+        """
+        if self._closed:
+            raise SessionClosedError("the transport is closed: it cannot be opened any more")
+        await (self._driver or self._start()).opened()
+
     async def send(self, data: str | bytes | bytearray | memoryview | dict[str, Any]) -> None:
         """Sends one message; waits only while there is no room for it.
+
+        The first message waits, for half a second at most, until the first stream has been asked
+        for. A sender that goes on for milliseconds without letting the event loop run lets it run
+        here.
 
         Args:
             data: Text, audio, or a dict that becomes JSON text. Audio without a byte is nothing,
@@ -142,9 +185,9 @@ class SageMakerTransport:
         driver = self._driver or self._start()
         if isinstance(data, dict):
             data = json.dumps(data)
-        outcome = FULL if driver.senders else driver.session.send(data)
+        outcome = FULL if driver.must_send_in_turn() else driver.session.send(data)
         if outcome == HELD:
-            driver.flush_soon()
+            driver.hub.flush_soon()
         elif outcome:
             await driver.send_in_turn(data)
 
@@ -160,9 +203,14 @@ class SageMakerTransport:
         if self._closed:
             return None
         driver = self._driver or self._start()
+        if driver.has_found and time.monotonic() >= driver.read_until:
+            # Before a message is taken: whoever is cancelled here has not lost one.
+            await driver.let_others_run()
+            return await self.recv()
         message = driver.session.receive()
         if message is None:
             return await driver.receive_when_possible()
+        driver.has_found = True
         return message
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -182,6 +230,10 @@ class SageMakerTransport:
     def _start(self) -> _Driver:
         self._driver = _Driver(self._services, self._invocation)
         return self._driver
+
+    def __reduce__(self) -> NoReturn:
+        message = "a transport is one conversation, and cannot be copied or pickled"
+        raise TypeError(message)
 
     def __repr__(self) -> str:
         return (
@@ -210,30 +262,39 @@ class _Driver:
         self._invocation = invocation
         self.process = os.getpid()
         self._loop = asyncio.get_running_loop()
-        self._hub = Hub.running()
-        self._token = self._hub.register(self._woken)
+        self.hub = Hub.running()
+        self._token = self.hub.register(self._woken)
         self.session = Session(
             invocation.path,
             invocation.query,
             services.config,
             seed=random.getrandbits(64),
-            waker=self._hub.waker,
+            waker=self.hub.waker,
             token=self._token,
         )
         # Lists, because there is one waiter each, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
-            READABLE: [],
-            WRITABLE: [],
-            DRIVER: [],
+            interest: [] for interest in (READABLE, WRITABLE, DRIVER, _OPENED, _REQUESTED)
         }
         self._opening: asyncio.Task[Leg] | None = None
+        self._progress: Progress | None = None
+        self._has_opened = False
+        # Of the sender: until when the first message waits, and in which turn the last was sent.
+        self._head_start: float | None = time.monotonic() + _HEAD_START
+        self._sent_in = -1
+        # Of the reader: whether it found a message at once, and until when it may go on so.
+        self.has_found = False
+        self.read_until = 0.0
         self._open_error: SageMakerError | None = None
         self._error: SageMakerError | None = None
         self._turn = asyncio.Lock()
         self.senders = 0
         self.is_over = False
         self.is_cut = False
-        self._task = self._loop.create_task(self._drive(), name=f"deepgram {invocation.path}")
+        # In an empty context: it outlives the request that began it.
+        self._task = self._loop.create_task(
+            self._drive(), name=f"deepgram {invocation.path}", context=contextvars.Context()
+        )
         services.begun(self)
 
     @property
@@ -243,6 +304,20 @@ class _Driver:
 
     # The application's side.
 
+    def must_send_in_turn(self) -> bool:
+        """Whether a message may not go at once: others wait, or the loop has to go round."""
+        if self.senders or self._head_start is not None:
+            return True
+        turn = self.hub.turn
+        if self._sent_in == turn:
+            return self._has_kept_the_loop()
+        self._sent_in = turn
+        return False
+
+    def _has_kept_the_loop(self) -> bool:
+        """Whether its sender has not let the loop go round for long."""
+        return self._sent_in == self.hub.turn and time.monotonic() - self.hub.busy_since >= _LONG
+
     async def send_in_turn(self, data: str | bytes | bytearray | memoryview) -> None:
         """Sends once there is room and nobody waits who came first.
 
@@ -251,11 +326,22 @@ class _Driver:
         self.senders += 1
         try:
             async with self._turn:
+                # Before it is taken: whoever is cancelled here has sent nothing.
+                is_first = self._head_start is not None
+                if self._head_start is not None:
+                    await self._requested(self._head_start)
+                elif self._has_kept_the_loop():
+                    for _ in range(_TURNS):
+                        await asyncio.sleep(0)
+                self._sent_in = self.hub.turn
                 while (outcome := self.session.send(data)) == FULL:
                     await self._change(WRITABLE)
         finally:
             self.senders -= 1
         if outcome == FAILED:
+            if is_first:
+                # Where it had not waited it would have been taken, and lost: the next call says so.
+                return
             # A moment ago, perhaps: the driver is about to say why.
             await asyncio.wait({self._task})
         if outcome in (ENDED, FAILED):
@@ -265,14 +351,32 @@ class _Driver:
                 "message, or after the service has ended the session"
             )
         if outcome == HELD:
-            self.flush_soon()
+            self.hub.flush_soon()
 
-    def flush_soon(self) -> None:
-        """Has the loop tell the engine what was sent, when it has done what else is ready.
+    async def _requested(self, until: float) -> None:
+        """Waits until the first leg has been asked for, or has failed, or it takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(until - time.monotonic()):
+                while self._head_start is not None:
+                    await self._change(_REQUESTED)
+        self._head_start = None
 
-        With many sessions that is one system call for all that were sent to meanwhile.
-        """
-        self._loop.call_soon(self._hub.flush)
+    def _has_requested(self) -> None:
+        self._head_start = None
+        self._wake(_REQUESTED)
+
+    async def opened(self) -> None:
+        """Returns once the session has had a leg; raises why there is none, or none any more."""
+        while not (self._has_opened or self.is_over):
+            await self._change(_OPENED)
+        if self.is_over:
+            self._raise_error()
+            raise SessionClosedError("the session has ended: it cannot be opened any more")
+
+    async def let_others_run(self) -> None:
+        """Lets the loop go round once."""
+        await asyncio.sleep(0)
+        self.read_until = time.monotonic() + _READ_ON
 
     async def receive_when_possible(self) -> str | bytes | None:
         """The next message; None, or an error, once there will be no more."""
@@ -282,10 +386,12 @@ class _Driver:
             message = self.session.receive()
             if message is not None:
                 return message
+            self.has_found = False
             if over:
                 self._raise_error()
                 return None
             await self._change(READABLE)
+            self.read_until = time.monotonic() + _READ_ON
 
     async def close(self) -> None:
         """Ends the session in order, as far as the service lets it."""
@@ -302,8 +408,14 @@ class _Driver:
             raise
 
     def abandon(self) -> None:
-        """Ends it now, from any thread: the legs are reset, the task is cancelled."""
+        """Ends it now, from any thread: the legs are reset, the task is cancelled.
+
+        The loop may never go round again. What the engine does for a leg on its way ends all the
+        same.
+        """
         self.session.abort()
+        if self._progress is not None:
+            self._progress.let_go()
         self._services.ended(self)
         try:
             self._loop.call_soon_threadsafe(self._task.cancel)
@@ -364,9 +476,10 @@ class _Driver:
             self.is_over = True
             if self._is_ours:
                 self._log()
-                self._hub.unregister(self._token)
+                self.hub.unregister(self._token)
                 self._services.ended(self)
-                self._wake(READABLE | WRITABLE)
+                self._has_requested()
+                self._wake(READABLE | WRITABLE | _OPENED)
 
     @property
     def _is_ours(self) -> bool:
@@ -420,20 +533,29 @@ class _Driver:
                 await self._change(DRIVER)
 
     async def _opened(self, *, standby: bool, renew: bool) -> Leg:
+        self._progress = Progress(self._has_requested)
         identity = await self._services.credentials.identity(refresh=renew)
         try:
-            return await self._services.client.open(self._invocation, identity, standby=standby)
+            return await self._services.client.open(
+                self._invocation, identity, standby=standby, progress=self._progress
+            )
         except AuthenticationError as error:
             if renew or not error.expired:
                 raise
         # Keys may be refreshed by somebody else before they run out here: once more, with new.
         identity = await self._services.credentials.identity(refresh=True)
-        return await self._services.client.open(self._invocation, identity, standby=standby)
+        return await self._services.client.open(
+            self._invocation, identity, standby=standby, progress=self._progress
+        )
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
         """Tells the session what became of the leg it wanted."""
+        self._has_requested()
+        self._progress = None
         try:
             self.session.attach(opening.result())
+            self._has_opened = True
+            self._wake(_OPENED)
         except SageMakerError as error:
             self._open_error = error
             self.session.open_failed(reason_of(error))
@@ -490,7 +612,7 @@ class _Driver:
 
     def _log(self) -> None:
         for level, line in self.session.take_notices():
-            _logger.log(level, "%s: %s", self._invocation.path, line)
+            logger.log(level, "%s: %s", self._invocation.path, line)
 
 
 def _is_missing(failure: SessionFailure) -> bool:

@@ -8,9 +8,11 @@ take the GIL and never touch asyncio, and nothing is left on the loop when nobod
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import os
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,15 @@ _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakK
 class Hub:
     """The wake-ups of one event loop, shared by all that lives on it.
 
+    What it has the loop call runs in an empty context: it outlives the request that happens to be
+    the first, and must not keep what belongs to that.
+
+    Attributes:
+        waker: The native half.
+        turn: A number for the loop's iteration, as far as it can be told: it is another one once
+            the loop has come round after a send.
+        busy_since: When the first send of the iteration was noted, by the monotonic clock.
+
     Tokens are never used twice within a process, so a late wake-up for something that is gone
     finds no handler and is dropped.
     """
@@ -40,6 +51,8 @@ class Hub:
         self._process = os.getpid()
         self._handlers: dict[int, Callable[[], None]] = {}
         self.waker = Waker()
+        self.turn = 0
+        self.busy_since = 0.0
 
     @classmethod
     def running(cls) -> Hub:
@@ -56,7 +69,8 @@ class Hub:
         if not self._handlers:
             loop = self._loop()
             if loop is not None:
-                loop.add_reader(self.waker.fileno(), self._drain)
+                # It has no argument for that.
+                contextvars.Context().run(loop.add_reader, self.waker.fileno(), self._drain)
         self._handlers[token] = handler
         return token
 
@@ -70,8 +84,17 @@ class Hub:
             if loop is not None and not loop.is_closed() and self._process == os.getpid():
                 loop.remove_reader(self.waker.fileno())
 
+    def flush_soon(self) -> None:
+        """Has the loop tell the engine what was sent, when it has done what else is ready.
+
+        With many sessions that is one system call for all that were sent to meanwhile.
+        """
+        self.busy_since = time.monotonic()
+        asyncio.get_running_loop().call_soon(self.flush, context=contextvars.Context())
+
     def flush(self) -> None:
         """Tells the engine what was sent, and hands out what has come: that wakes no loop, then."""
+        self.turn += 1
         self._hand_out(self.waker.flush())
 
     def _drain(self) -> None:

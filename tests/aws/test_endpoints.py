@@ -1,11 +1,7 @@
 """Where the service is, for settings and an environment."""
 
-import asyncio
-import copy
-
 import pytest
 from deepgram_sagemaker.aws.endpoints import (
-    EndpointResolver,
     resolve_ca_bundle,
     resolve_endpoint_uri,
     resolve_proxy,
@@ -194,27 +190,6 @@ def test_a_bad_variable_is_named(variable, uri):
 def test_asking_for_fips_is_not_overridden_in_silence(flag):
     with pytest.raises(ValidationError, match=f"{flag}=True contradicts AWS_ENDPOINT_URL"):
         resolve_endpoint_uri(config(**{flag: True}), {"AWS_ENDPOINT_URL": "https://h"})
-
-
-def test_the_resolver_is_what_the_sdk_asks():
-    resolver = EndpointResolver(config(endpoint_uri="https://[::1]:9/a"), {})
-    uri = asyncio.run(resolver.resolve_endpoint(None)).uri
-    assert (uri.scheme, uri.host, uri.port, uri.path) == ("https", "::1", 9, "/a")
-    assert uri.netloc == "[::1]:9"
-
-
-def test_the_resolver_keeps_its_answer(monkeypatch):
-    monkeypatch.setenv(HTTP2, "https://first")
-    resolver = EndpointResolver(config())
-    first = asyncio.run(resolver.resolve_endpoint(None))
-    monkeypatch.setenv(HTTP2, "https://second")
-    assert asyncio.run(resolver.resolve_endpoint(None)) is first
-    assert first.uri.host == "first"
-
-
-def test_the_resolver_is_not_copied():
-    resolver = EndpointResolver(config(), {})
-    assert copy.deepcopy(resolver) is resolver
 
 
 def test_ca_bundles(tmp_path):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import re
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -271,6 +272,14 @@ def unreachable_metadata():
 
 def another_process_failed():
     return Keys(CredentialRetrievalError(provider="custom-process", error_msg="secret output"))
+
+
+def look_up_that_hangs():
+    class Hanging(Keys):
+        def get_credentials(self):
+            time.sleep(2)
+
+    return Hanging(None)
 
 
 async def _listening(scene, answer, *, tls=None):
@@ -591,8 +600,14 @@ ROWS = [
     ),
     Row(WHO, "none", with_keys(lambda _: Keys(None))),
     Row(WHO, "half of them", with_keys(lambda _: keys("AKIDEXAMPLE", ""))),
+    Row(WHO, "a line break in a key", with_keys(lambda _: keys("AKIDEXAMPLE", "guessed\n"))),
     Row(WHO, "metadata server out of reach", with_keys(lambda _: unreachable_metadata())),
     Row(WHO, "a credential process fails", with_keys(lambda _: another_process_failed())),
+    Row(
+        WHO,
+        "a look-up that hangs",
+        with_keys(lambda _: look_up_that_hangs(), connection_timeout=0.1, max_retries=0),
+    ),
     Row(WHO, "an unknown key", with_keys(lambda _: keys("AKIDNOBODY", "guessed"))),
     Row(
         WHO,

@@ -225,7 +225,9 @@ async def test_an_unknown_event_type_is_skipped_with_a_warning(caplog):
         assert heard.errors == []
         assert heard.numbers == list(range(40))
         assert endpoint.stats.accepted == 1
-    (record,) = (record for record in caplog.records if record.name == "deepgram_sagemaker")
+    (record,) = (
+        record for record in caplog.records if record.name == "deepgram_sagemaker.transport"
+    )
     assert record.levelno == logging.WARNING
     assert "unknown type" in record.getMessage()
     assert "Novelty" in record.getMessage()

@@ -50,8 +50,26 @@ def test_the_fixtures_work_without_any_async_plugin(tmp_path):
     assert "3 passed" in finished.stdout
 
 
-def test_loading_the_plugin_imports_nothing_that_a_run_may_not_need(tmp_path):
-    heavy = ["boto3", "botocore", "numpy", "deepgram", "deepgram_sagemaker.local.endpoint"]
-    code = f"import sys, {PLUGIN}; print([name for name in {heavy} if name in sys.modules])"
-    finished = run("-c", code, cwd=tmp_path)
-    assert finished.stdout.strip() == "[]", finished.stdout + finished.stderr
+UNUSED = """
+import sys
+
+PLUGIN = "deepgram_sagemaker.local.pytest_plugin"
+
+
+def test_nothing_of_the_package_is_loaded():
+    loaded = {name for name in sys.modules if name.startswith("deepgram_sagemaker")}
+    assert loaded == {"deepgram_sagemaker", "deepgram_sagemaker.local", PLUGIN}
+    assert not {"boto3", "botocore", "numpy", "deepgram"} & set(sys.modules)
+
+
+def test_until_a_fixture_is_asked_for(sagemaker_endpoint):
+    assert "deepgram_sagemaker.local.endpoint" in sys.modules
+"""
+
+
+def test_a_run_that_asks_for_no_fixture_loads_nothing(tmp_path):
+    tmp_path.joinpath("test_mine.py").write_text(UNUSED)
+    options = ["-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider", "-p", PLUGIN]
+    finished = run("-m", "pytest", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "2 passed" in finished.stdout

@@ -1,54 +1,28 @@
-"""The AWS SDK's operation over the native HTTP/2 transport: one leg an invocation.
+"""The service's legs: each a signed request over the native HTTP/2 transport.
 
-The SDK serialises and signs the request and knows the operation's model; its transport and
-endpoint resolver settings are where ours plug in. Two of its ways are left alone on purpose:
-
-* `duplex_stream` waits on a future that nobody sets when the identity or the endpoint fails
-  first, so the request pipeline itself is awaited: one coroutine, that raises and can be
-  cancelled.
-* Its event publisher looks the identity up for each event, and keys that change in mid-stream
-  break the signature chain. A leg's chain is native, with the keys that its request was signed
-  with, and no event passes through Python.
+The AWS SDK makes and signs the request (`operation`), and the native pool connects, sends it and
+carries the leg's events: their chain of signatures is native, with the keys that the request was
+signed with, and no event passes through Python.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import copy
 import os
-import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from aws_sdk_sagemaker_runtime_http2.config import AsyncSageMakerRuntimeHTTP2Config
-from aws_sdk_sagemaker_runtime_http2.models import (
-    INVOKE_ENDPOINT_WITH_BIDIRECTIONAL_STREAM,
-    InvokeEndpointWithBidirectionalStreamInput,
-)
-from aws_sdk_sagemaker_runtime_http2.user_agent import aws_user_agent_plugin
-from smithy_aws_core.identity import AWSCredentialsIdentity, AWSIdentityProperties
-from smithy_core.aio.client import ClientCall, RequestPipeline
-from smithy_core.aio.interfaces.identity import IdentityResolver
-from smithy_core.aio.retries import SimpleRetryStrategy
-from smithy_core.interceptors import InterceptorChain
-from smithy_core.types import TypedProperties
-from smithy_http import Fields, tuples_to_fields
-from smithy_http.aio import HTTPResponse
-from smithy_http.plugins import user_agent_plugin
-
 from deepgram_sagemaker._native import Leg, OpenFailure, Pool
-from deepgram_sagemaker.errors import ProtocolError, TLSError
+from deepgram_sagemaker.errors import TLSError
 from deepgram_sagemaker.wakeups import Hub
 
-from .endpoints import EndpointResolver, resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
 from .failures import Failure, classify
+from .preparation import Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from smithy_core.interfaces import URI
-    from smithy_http.aio.interfaces import HTTPRequest
 
     from deepgram_sagemaker._native import Turn, Waker
     from deepgram_sagemaker.config import SageMakerConfig
@@ -56,16 +30,19 @@ if TYPE_CHECKING:
     from deepgram_sagemaker.errors import SageMakerError
     from deepgram_sagemaker.invocation import Invocation
 
-__all__ = ["LegClient"]
+    from .operation import Operation
+
+__all__ = ["LegClient", "Progress"]
 
 _HTTP_PORT: Final = 80
 _HTTPS_PORT: Final = 443
 
-_SIGNATURE: Final = re.compile(r"Signature=([0-9a-f]{64})$")
-"""The request's signature, which the first event's chains from."""
-
 _MAX_HANDSHAKES: Final = 32
 """TLS handshakes under way at once. Bursts of 400 have been seen to knock endpoints over."""
+
+_READY_WITHIN: Final = 30.0
+"""Seconds for what an opening waits for before it connects: files to read, modules to load. Not
+`connection_timeout`, which may be short: a cold disk is no sign of a bad connection."""
 
 _PING_AFTER: Final = 20.0
 """Seconds of silence on a connection after which its peer is pinged."""
@@ -74,20 +51,69 @@ _PING_WITHIN: Final = 10.0
 """Seconds that the peer has to answer a ping before the connection counts as dead."""
 
 
-class LegClient:
-    """Opens legs for every session of a factory: one pool, one SDK configuration.
+@dataclass(frozen=True, slots=True, repr=False)
+class _Ready:
+    """What every leg of a factory needs, once it is there.
 
-    Nothing is resolved, read or connected before the first leg.
+    Attributes:
+        operation: The AWS SDK's part.
+        pool: The connections.
+        uri: Where they go.
+    """
+
+    operation: Operation
+    pool: Pool
+    uri: str
+
+
+class Progress:
+    """How far a leg on its way has come, and what it holds of the engine meanwhile.
+
+    Args:
+        requested: Called on the loop once the request is the engine's, which needs the loop no
+            more until there is an answer.
+    """
+
+    def __init__(self, requested: Callable[[], None]) -> None:
+        self.requested = requested
+        self._held: list[Callable[[], None]] = []
+        self._is_over = False
+
+    def holds(self, let_go: Callable[[], None]) -> None:
+        """Notes how to let go of something, from any thread, more than once if need be."""
+        self._held.append(let_go)
+        if self._is_over:
+            let_go()
+
+    def let_go(self) -> None:
+        """Lets go of everything, now and from now on; from any thread."""
+        self._is_over = True
+        for let_go in self._held:
+            let_go()
+
+
+class LegClient:
+    """Opens legs for every session of a factory: one pool, one place to connect to.
+
+    Nothing is imported, resolved, read or connected before the first leg, and what may block is
+    done in a thread.
     """
 
     def __init__(self, config: SageMakerConfig) -> None:
         self._config = config
-        self._process = os.getpid()
-        self._pool: Pool | None = None
-        self._operation: AsyncSageMakerRuntimeHTTP2Config | None = None
+        self._ready = Preparation(
+            lambda: _made_ready(config),
+            what="reading the shared AWS files and certificates, and loading the AWS SDK,",
+            within=_READY_WITHIN,
+        )
 
     async def open(
-        self, invocation: Invocation, identity: Identity, *, standby: bool = False
+        self,
+        invocation: Invocation,
+        identity: Identity,
+        *,
+        standby: bool = False,
+        progress: Progress,
     ) -> Leg:
         """Opens a leg.
 
@@ -95,6 +121,7 @@ class LegClient:
             invocation: What to invoke.
             identity: The keys that sign the request, and the leg's events to its end.
             standby: Whether this is a rollover's second leg, which needs no permit of its own.
+            progress: Is told how far it has come.
 
         Returns:
             The leg, accepted by the service, its signature chain begun.
@@ -102,19 +129,22 @@ class LegClient:
         Raises:
             SageMakerError: What the failure is classified as. Cancelling leaves nothing behind.
         """
-        operation = await self._configured()
+        ready = await self._ready.value()
         # Before the request is made: it is signed when it can be sent, and a burst's requests do
         # not all lie about at once.
-        turn = await self._turn(invocation, standby=standby)
+        turn = await self._turn(ready.pool, invocation, progress, standby=standby)
+        progress.holds(turn.release)
         try:
-            return await self._invoke(operation, invocation, identity, turn)
+            return await self._invoke(ready, invocation, identity, turn, progress)
         finally:
             turn.release()
 
-    async def _turn(self, invocation: Invocation, *, standby: bool) -> Turn:
-        pool = self._shared_pool()
+    async def _turn(
+        self, pool: Pool, invocation: Invocation, progress: Progress, *, standby: bool
+    ) -> Turn:
         acquired: Turn | OpenFailure = await _outcome(
-            lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token)
+            progress,
+            lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token),
         )
         if isinstance(acquired, OpenFailure):
             raise self._explained(_described(acquired), invocation)
@@ -122,52 +152,38 @@ class LegClient:
 
     async def _invoke(
         self,
-        operation: AsyncSageMakerRuntimeHTTP2Config,
+        ready: _Ready,
         invocation: Invocation,
         identity: Identity,
         turn: Turn,
+        progress: Progress,
     ) -> Leg:
-        leg_operation = copy.copy(operation)
-        leg_operation.aws_credentials_identity_resolver = _FrozenIdentity(identity)
-        transport = _LegTransport(turn)
-        assert operation.protocol is not None  # noqa: S101 - the SDK resolves a default
-        assert operation.endpoint_resolver is not None  # noqa: S101 - set by us
-        assert operation.auth_scheme_resolver is not None  # noqa: S101 - the SDK's default
-        call = ClientCall(
-            input=InvokeEndpointWithBidirectionalStreamInput(
-                endpoint_name=self._config.endpoint_name,
-                target_variant=self._config.target_variant,
-                model_invocation_path=invocation.path,
-                model_query_string=invocation.query or None,
-            ),
-            operation=INVOKE_ENDPOINT_WITH_BIDIRECTIONAL_STREAM,
-            context=TypedProperties({"config": leg_operation}),
-            interceptor=InterceptorChain(operation.interceptors),
-            auth_scheme_resolver=operation.auth_scheme_resolver,
-            supported_auth_schemes=operation.auth_schemes or {},
-            endpoint_resolver=operation.endpoint_resolver,
-            # Never asked: an operation with an event stream is not retried by the SDK, and its
-            # retries would compound with the session's.
-            retry_strategy=SimpleRetryStrategy(max_attempts=1),
+        request = await ready.operation.signed(
+            invocation,
+            identity,
+            endpoint_name=self._config.endpoint_name,
+            target_variant=self._config.target_variant,
+            region=self._config.region,
+            uri=ready.uri,
         )
-        try:
-            await RequestPipeline(operation.protocol, transport)(call)
-        except Exception as error:
-            # The SDK loses the status of what it has no model for; the transport has kept it.
-            if transport.failure is not None:
-                raise self._explained(transport.failure, invocation) from error
-            raise
-        if transport.failure is not None:
-            # To the SDK any 2xx is a success; only 200 is a stream.
-            raise self._explained(transport.failure, invocation)
-        if transport.leg is None:
-            raise ProtocolError("the AWS SDK ended the operation without sending its request")
-        transport.leg.begin_chain(
+
+        def begin(waker: Waker, token: int) -> _Pending[Leg | OpenFailure]:
+            opening = turn.open(
+                request.authority, request.path, request.headers, waker=waker, token=token
+            )
+            progress.requested()
+            return opening
+
+        opened: Leg | OpenFailure = await _outcome(progress, begin)
+        if isinstance(opened, OpenFailure):
+            raise self._explained(_described(opened), invocation)
+        progress.holds(opened.close)
+        opened.begin_chain(
             secret_access_key=identity.secret_access_key,
             region=self._config.region,
-            seed_signature=transport.seed_signature,
+            seed_signature=request.seed_signature,
         )
-        return transport.leg
+        return opened
 
     def _explained(self, failure: Failure, invocation: Invocation) -> SageMakerError:
         return classify(
@@ -177,37 +193,26 @@ class LegClient:
             query=invocation.query,
         )
 
-    async def _configured(self) -> AsyncSageMakerRuntimeHTTP2Config:
-        if self._operation is None:
-            operation = await AsyncSageMakerRuntimeHTTP2Config.resolve(
-                region=self._config.region,
-                endpoint_resolver=EndpointResolver(self._config),
-                transport=_NoTransport(),
-                retry_mode="standard",
-                max_attempts=1,
-            )
-            aws_user_agent_plugin(operation)
-            user_agent_plugin(operation)
-            self._operation = operation
-        return self._operation
 
-    def _shared_pool(self) -> Pool:
-        # A forked child has its parent's memory, but none of its connections.
-        if self._pool is None or self._process != os.getpid():
-            self._process = os.getpid()
-            self._pool = _make_pool(self._config)
-        return self._pool
+def _made_ready(config: SageMakerConfig) -> _Ready:
+    """Everything that may block, in a thread: what is imported here is not waited for on a loop."""
+    from .endpoints import resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
+    from .operation import operation
+    from .shared_files import NO_PROFILE, read_profile
 
-
-def _make_pool(config: SageMakerConfig) -> Pool:
-    uri = resolve_endpoint_uri(config, os.environ)
+    # Where code says everything the shared files are not looked at, nor botocore imported.
+    if config.endpoint_uri is not None and config.ca_bundle is not None:
+        profile = NO_PROFILE
+    else:
+        profile = read_profile(config.boto3_session)
+    uri = resolve_endpoint_uri(config, os.environ, profile)
     parts = urlsplit(uri)
     proxy = resolve_proxy(config, os.environ, uri)
     try:
-        return Pool(
+        pool = Pool(
             host=parts.hostname or "",
             port=parts.port or _HTTPS_PORT,
-            ca_bundle=resolve_ca_bundle(config, os.environ),
+            ca_bundle=resolve_ca_bundle(config, os.environ, profile),
             proxy=None if proxy is None else _proxy_parts(proxy),
             connection_timeout=config.connection_timeout,
             connection_acquire_timeout=config.connection_acquire_timeout,
@@ -220,6 +225,8 @@ def _make_pool(config: SageMakerConfig) -> Pool:
         )
     except OSError as error:
         raise TLSError(str(error)) from error
+    app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
+    return _Ready(operation(app_id), pool, uri)
 
 
 def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
@@ -234,79 +241,6 @@ def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
     return (parts.hostname or "", port, secure, authorization)
 
 
-class _FrozenIdentity(IdentityResolver[AWSCredentialsIdentity, AWSIdentityProperties]):
-    """The SDK's identity resolver for one leg: the keys it was given, and no look-up."""
-
-    def __init__(self, identity: Identity) -> None:
-        self._identity = AWSCredentialsIdentity(
-            access_key_id=identity.access_key_id,
-            secret_access_key=identity.secret_access_key,
-            session_token=identity.session_token,
-        )
-
-    async def get_identity(self, *, properties: AWSIdentityProperties) -> AWSCredentialsIdentity:
-        del properties
-        return self._identity
-
-
-class _NoTransport:
-    """Stands where the SDK would otherwise make an aiohttp client that nobody uses."""
-
-    TIMEOUT_EXCEPTIONS: tuple[type[Exception], ...] = ()
-
-    async def send(self, request: HTTPRequest) -> HTTPResponse:
-        message = "every leg brings its own transport"
-        raise RuntimeError(message)
-
-
-class _LegTransport:
-    """The SDK's transport for one request, whose turn it is.
-
-    Attributes:
-        leg: The accepted stream, once there is one.
-        failure: Why there is none, whole: status, headers and body of every other answer.
-        seed_signature: The request's signature, in hexadecimal.
-    """
-
-    TIMEOUT_EXCEPTIONS: tuple[type[Exception], ...] = ()
-    SUPPORTS_DUPLEX_STREAMING: ClassVar[Literal[True]] = True
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-        self.leg: Leg | None = None
-        self.failure: Failure | None = None
-        self.seed_signature = ""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    async def send(self, request: HTTPRequest) -> HTTPResponse:
-        signature = _SIGNATURE.search(request.fields["Authorization"].as_string())
-        if signature is None:
-            raise ProtocolError("the AWS SDK signed the request in a way that is not SigV4")
-        self.seed_signature = signature[1]
-        headers = [(field.name.lower(), field.as_string()) for field in request.fields]
-        opened = await self._opened(request.destination, headers)
-        match opened:
-            case Leg():
-                self.leg = opened
-                return HTTPResponse(status=200, fields=tuples_to_fields(opened.headers), body=b"")
-            case OpenFailure():
-                self.failure = _described(opened)
-                if opened.status is None:
-                    raise ConnectionError(opened.detail)
-                return HTTPResponse(status=opened.status, fields=Fields(), body=opened.body)
-
-    async def _opened(self, destination: URI, headers: list[tuple[str, str]]) -> Leg | OpenFailure:
-        # As it was signed: without a port that is the scheme's own.
-        authority = destination.netloc.removesuffix(f":{_HTTPS_PORT}")
-        return await _outcome(
-            lambda waker, token: self._turn.open(
-                authority, destination.path or "/", headers, waker=waker, token=token
-            )
-        )
-
-
 class _Pending[T](Protocol):
     """What the engine works on."""
 
@@ -315,13 +249,14 @@ class _Pending[T](Protocol):
     def cancel(self) -> None: ...
 
 
-async def _outcome[T](begin: Callable[[Waker, int], _Pending[T]]) -> T:
+async def _outcome[T](progress: Progress, begin: Callable[[Waker, int], _Pending[T]]) -> T:
     """Begins something and waits for what comes of it. Cancelling leaves nothing behind."""
     hub = Hub.running()
     done = asyncio.Event()
     token = hub.register(done.set)
     try:
         pending = begin(hub.waker, token)
+        progress.holds(pending.cancel)
         try:
             await done.wait()
             outcome = pending.take()

@@ -1,36 +1,38 @@
 """Where the service is: its URI, the authorities to trust and the proxy on the way.
 
-All of it follows from the settings and the environment, as the AWS tools read it, and nothing is
-looked up in the network. The functions are pure, so that what they say can be tested.
+All of it follows from the settings, the environment and the shared files, in this order, as the
+AWS tools read them, and nothing is looked up in the network. The functions take what they go by, so
+that what they say can be tested.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from deepgram_sagemaker.config import parse_endpoint_uri, parse_proxy
 from deepgram_sagemaker.errors import ValidationError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from urllib.parse import SplitResult
+from .shared_files import NO_PROFILE, SERVICE_ID
 
-    from smithy_core.endpoints import Endpoint, EndpointResolverParams
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from urllib.parse import SplitResult
 
     from deepgram_sagemaker.config import SageMakerConfig
 
-__all__ = ["EndpointResolver", "resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy"]
+    from .shared_files import Profile
+
+__all__ = ["resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy"]
 
 SERVICE_PORT: Final = 8443
 """The only port that speaks the streaming operation; on 443 a stream opens and then hangs."""
 
-_URL_VARIABLES: Final = ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2", "AWS_ENDPOINT_URL")
+_URL_VARIABLES: Final = (f"AWS_ENDPOINT_URL_{SERVICE_ID.upper()}", "AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,43 +68,51 @@ _AWS_SUFFIXES: Final = tuple(
 )
 
 
-def resolve_endpoint_uri(config: SageMakerConfig, environ: Mapping[str, str]) -> str:
+def resolve_endpoint_uri(
+    config: SageMakerConfig, environ: Mapping[str, str], profile: Profile = NO_PROFILE
+) -> str:
     """The URI to connect to.
 
-    In order: `config.endpoint_uri`; unless `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` is true,
-    `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2` and `AWS_ENDPOINT_URL`; the region's host, FIPS
-    or dual-stack as the settings or else the environment say.
+    In order: `config.endpoint_uri`; unless `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` or
+    `ignore_configured_endpoint_urls` is true, `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2`,
+    `AWS_ENDPOINT_URL`, the profile's `services` section's `endpoint_url` and its own; the region's
+    host, FIPS or dual-stack as the settings or else the environment or else the profile say.
 
     Args:
         config: The settings.
         environ: The environment's variables.
+        profile: What the shared files say.
 
     Returns:
         `https://host[:port][/path]`, without a slash at its end. AWS hosts have port 8443 unless
         another was given.
 
     Raises:
-        ValidationError: A variable holds no such URI, or one contradicts the settings.
+        ValidationError: What was found is no such URI, or contradicts the settings; or the profile
+            names a `services` section that is not there.
     """
     if config.endpoint_uri is not None:
         return _with_port(parse_endpoint_uri("endpoint_uri", config.endpoint_uri))
-    if not _is_true(environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")):
-        for variable in _URL_VARIABLES:
-            uri = environ.get(variable, "").strip()
+    if not _said("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", environ, profile):
+        for name, uri in _configured_urls(environ, profile):
             if uri:
-                _refuse_contradiction(config, variable)
-                return _with_port(parse_endpoint_uri(variable, uri))
-    return f"https://{_regional_host(config, environ)}:{SERVICE_PORT}"
+                _refuse_contradiction(config, name)
+                return _with_port(parse_endpoint_uri(name, uri))
+    return f"https://{_regional_host(config, environ, profile)}:{SERVICE_PORT}"
 
 
-def resolve_ca_bundle(config: SageMakerConfig, environ: Mapping[str, str]) -> str | None:
+def resolve_ca_bundle(
+    config: SageMakerConfig, environ: Mapping[str, str], profile: Profile = NO_PROFILE
+) -> str | None:
     """The PEM file of authorities to trust, or None for the system's.
 
-    In order: `config.ca_bundle`, `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, as boto3 does.
+    In order: `config.ca_bundle`, `AWS_CA_BUNDLE`, the profile's `ca_bundle`, `REQUESTS_CA_BUNDLE`,
+    as boto3 does.
 
     Args:
         config: The settings.
         environ: The environment's variables.
+        profile: What the shared files say.
 
     Raises:
         ValidationError: The path given does not name a file.
@@ -110,6 +120,7 @@ def resolve_ca_bundle(config: SageMakerConfig, environ: Mapping[str, str]) -> st
     for name, value in (
         ("ca_bundle", config.ca_bundle),
         ("AWS_CA_BUNDLE", environ.get("AWS_CA_BUNDLE")),
+        (profile.described("ca_bundle"), profile.get("ca_bundle")),
         ("REQUESTS_CA_BUNDLE", environ.get("REQUESTS_CA_BUNDLE")),
     ):
         if value:
@@ -156,65 +167,33 @@ def resolve_proxy(config: SageMakerConfig, environ: Mapping[str, str], uri: str)
     return proxy
 
 
-class EndpointResolver:
-    """The AWS SDK's endpoint resolver, in place of its own: port, partitions, FIPS, dual-stack.
-
-    The answer is found at the first request and kept, so that all requests of one client go
-    where its connections are.
-
-    Args:
-        config: The settings.
-        environ: The environment's variables; None: the process's, at the first request.
-    """
-
-    def __init__(self, config: SageMakerConfig, environ: Mapping[str, str] | None = None) -> None:
-        self._config = config
-        self._environ = environ
-        self._endpoint: Endpoint | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: the SDK copies its settings, and a session in ours may not be copied."""
-        return self
-
-    async def resolve_endpoint(self, params: EndpointResolverParams[Any]) -> Endpoint:
-        """The endpoint, the same for every operation.
-
-        Args:
-            params: The SDK's view of the call, of which nothing is needed.
-
-        Raises:
-            ValidationError: See `resolve_endpoint_uri`.
-        """
-        del params
-        if self._endpoint is None:
-            self._endpoint = _sdk_endpoint(self._config, self._environ)
-        return self._endpoint
+def _configured_urls(
+    environ: Mapping[str, str], profile: Profile
+) -> Iterator[tuple[str, str | None]]:
+    """Every place that a URL may be configured in, the first that has one counts."""
+    for variable in _URL_VARIABLES:
+        yield variable, environ.get(variable, "").strip()
+    section = profile.get("services")
+    if section is not None:
+        service = profile.services.get(section)
+        if service is None:
+            name = profile.described("services")
+            raise ValidationError(
+                f"{name}={section!r}: the shared AWS files have no section [services {section}]",
+                parameter=name,
+            )
+        yield f"endpoint_url of {SERVICE_ID} ([services {section}])", service.get("endpoint_url")
+    yield profile.described("endpoint_url"), profile.get("endpoint_url")
 
 
-def _sdk_endpoint(config: SageMakerConfig, environ: Mapping[str, str] | None) -> Endpoint:
-    # Imported late: who only makes a configuration needs no AWS SDK.
-    from smithy_core import URI
-    from smithy_core.endpoints import Endpoint
-
-    parts = urlsplit(resolve_endpoint_uri(config, os.environ if environ is None else environ))
-    return Endpoint(
-        uri=URI(
-            scheme=parts.scheme,
-            host=parts.hostname or "",
-            port=parts.port,
-            path=parts.path or None,
-        )
-    )
-
-
-def _regional_host(config: SageMakerConfig, environ: Mapping[str, str]) -> str:
+def _regional_host(config: SageMakerConfig, environ: Mapping[str, str], profile: Profile) -> str:
     partition = next(each for each in _PARTITIONS if each.regions.fullmatch(config.region))
     fips = config.use_fips_endpoint
     if fips is None:
-        fips = _is_true(environ.get("AWS_USE_FIPS_ENDPOINT"))
+        fips = _said("AWS_USE_FIPS_ENDPOINT", environ, profile)
     dualstack = config.use_dualstack_endpoint
     if dualstack is None:
-        dualstack = _is_true(environ.get("AWS_USE_DUALSTACK_ENDPOINT"))
+        dualstack = _said("AWS_USE_DUALSTACK_ENDPOINT", environ, profile)
     prefix = partition.fips_host if fips else "runtime.sagemaker"
     suffix = partition.dualstack_suffix if dualstack else partition.suffix
     return f"{prefix}.{config.region}.{suffix}"
@@ -230,18 +209,22 @@ def _with_port(parts: SplitResult) -> str:
     return f"https://{authority}{parts.path.rstrip('/')}"
 
 
-def _refuse_contradiction(config: SageMakerConfig, variable: str) -> None:
+def _refuse_contradiction(config: SageMakerConfig, source: str) -> None:
     # Only what the code asks for: the AWS tools let a URL outrank AWS_USE_FIPS_ENDPOINT.
     for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
         if getattr(config, name):
             raise ValidationError(
-                f"{name}=True contradicts {variable}: unset the variable, or set "
+                f"{name}=True contradicts {source}: take that away, or set "
                 "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true",
                 parameter=name,
             )
 
 
-def _is_true(value: str | None) -> bool:
+def _said(variable: str, environ: Mapping[str, str], profile: Profile) -> bool:
+    """What the environment says, or else, under the same name, the profile."""
+    value = environ.get(variable)
+    if value is None:
+        value = profile.get(variable.removeprefix("AWS_").lower())
     return value is not None and value.strip().lower() == "true"
 
 

@@ -22,7 +22,7 @@ mod _native {
     #[pymodule_export]
     use crate::session::{Session, SessionFailure, Step};
     #[pymodule_export]
-    use crate::told::{Told, judge, reasons};
+    use crate::told::{Told, judge, quote, reasons};
     #[pymodule_export]
     use crate::waker::Waker;
 

@@ -59,6 +59,7 @@ impl Pool {
     ))]
     #[expect(clippy::too_many_arguments, reason = "one settings call, by keyword")]
     fn new(
+        py: Python<'_>,
         host: String,
         port: u16,
         ca_bundle: Option<PathBuf>,
@@ -72,7 +73,9 @@ impl Pool {
         ping_after: f64,
         ping_within: f64,
     ) -> PyResult<Self> {
-        let tls = tls::client_config(ca_bundle.as_deref())
+        // Files are read, from who knows where: Python must not have to wait for them.
+        let tls = py
+            .detach(|| tls::client_config(ca_bundle.as_deref()))
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
         let proxy = proxy.map(|(host, port, tls, authorization)| Proxy {
             host,
@@ -110,9 +113,9 @@ impl Pool {
     fn acquire(&self, with_permit: bool, waker: &Waker, token: u64) -> PyResult<Acquiring> {
         let engine = Engine::shared()?;
         let ring = Ring::new(waker, token);
+        let acquiring = self.pool.acquire(&engine, with_permit, ring);
         Ok(Acquiring {
-            acquiring: Mutex::new(Some(self.pool.acquire(&engine, with_permit, ring))),
-            engine,
+            parts: Mutex::new(Some((acquiring, engine))),
         })
     }
 }
@@ -120,8 +123,7 @@ impl Pool {
 /// A turn on its way.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Acquiring {
-    acquiring: Mutex<Option<Pending<dgsm_net::pool::Turn>>>,
-    engine: Arc<Engine>,
+    parts: Mutex<Option<(Pending<dgsm_net::pool::Turn>, Arc<Engine>)>>,
 }
 
 /// What acquiring came to.
@@ -135,27 +137,26 @@ enum Acquired {
 impl Acquiring {
     /// The outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Acquired> {
-        let acquiring = locked(&self.acquiring);
-        Some(match acquiring.as_ref()?.take()? {
+        let parts = locked(&self.parts);
+        let (acquiring, engine) = parts.as_ref()?;
+        Some(match acquiring.take()? {
             Ok(turn) => Acquired::Turn(Turn {
-                turn: Mutex::new(Some(turn)),
-                engine: Arc::clone(&self.engine),
+                parts: Mutex::new(Some((turn, Arc::clone(engine)))),
             }),
             Err(failure) => Acquired::Failure(OpenFailure { failure }),
         })
     }
 
-    /// Stops waiting; a turn that was not taken is given back.
+    /// Stops waiting, from any thread; a turn that was not taken is given back.
     fn cancel(&self) {
-        drop(locked(&self.acquiring).take());
+        drop(locked(&self.parts).take());
     }
 }
 
 /// The right to open one stream.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Turn {
-    turn: Mutex<Option<dgsm_net::pool::Turn>>,
-    engine: Arc<Engine>,
+    parts: Mutex<Option<(dgsm_net::pool::Turn, Arc<Engine>)>>,
 }
 
 #[pymethods]
@@ -177,27 +178,25 @@ impl Turn {
         let request = request
             .body(())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let turn = locked(&self.turn)
+        let (turn, engine) = locked(&self.parts)
             .take()
             .ok_or_else(|| PyRuntimeError::new_err("a turn opens one stream"))?;
-        let opening = turn.open(&self.engine, request, Ring::new(waker, token));
+        let opening = turn.open(&engine, request, Ring::new(waker, token));
         Ok(Opening {
-            opening: Mutex::new(Some(opening)),
-            engine: Arc::clone(&self.engine),
+            parts: Mutex::new(Some((opening, engine))),
         })
     }
 
     /// Gives it back, if it has not opened a stream.
     fn release(&self) {
-        drop(locked(&self.turn).take());
+        drop(locked(&self.parts).take());
     }
 }
 
 /// A stream on its way.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Opening {
-    opening: Mutex<Option<Pending<OpenLeg>>>,
-    engine: Arc<Engine>,
+    parts: Mutex<Option<(Pending<OpenLeg>, Arc<Engine>)>>,
 }
 
 /// What an opening came to.
@@ -211,16 +210,17 @@ enum Opened {
 impl Opening {
     /// The outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Opened> {
-        let opening = locked(&self.opening);
-        Some(match opening.as_ref()?.take()? {
-            Ok(leg) => Opened::Leg(Leg::new(leg, Arc::clone(&self.engine))),
+        let parts = locked(&self.parts);
+        let (opening, engine) = parts.as_ref()?;
+        Some(match opening.take()? {
+            Ok(leg) => Opened::Leg(Leg::new(leg, Arc::clone(engine))),
             Err(failure) => Opened::Failure(OpenFailure { failure }),
         })
     }
 
-    /// Stops waiting; a stream that was not taken is closed.
+    /// Stops waiting, from any thread; a stream that was not taken is closed.
     fn cancel(&self) {
-        drop(locked(&self.opening).take());
+        drop(locked(&self.parts).take());
     }
 }
 
@@ -228,12 +228,11 @@ impl Opening {
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Leg {
     parts: Mutex<Parts>,
-    engine: Arc<Engine>,
     headers: Vec<(String, String)>,
 }
 
 struct Parts {
-    open: Option<Box<OpenLeg>>,
+    open: Option<(Box<OpenLeg>, Arc<Engine>)>,
     signer: Option<Box<EventSigner>>,
 }
 
@@ -243,10 +242,9 @@ impl Leg {
         let headers = headers.clone();
         Self {
             parts: Mutex::new(Parts {
-                open: Some(Box::new(leg)),
+                open: Some((Box::new(leg), engine)),
                 signer: None,
             }),
-            engine,
             headers,
         }
     }
@@ -255,7 +253,7 @@ impl Leg {
     pub(crate) fn take(&self) -> PyResult<(Arc<Engine>, OpenLeg, EventSigner)> {
         let mut parts = locked(&self.parts);
         match (parts.open.take(), parts.signer.take()) {
-            (Some(open), Some(signer)) => Ok((Arc::clone(&self.engine), *open, *signer)),
+            (Some((open, engine)), Some(signer)) => Ok((engine, *open, *signer)),
             _ => Err(PyRuntimeError::new_err(
                 "a leg is taken once, and after begin_chain()",
             )),
@@ -269,6 +267,11 @@ impl Leg {
     #[getter]
     fn headers(&self) -> Vec<(String, String)> {
         self.headers.clone()
+    }
+
+    /// Closes the stream, unless a session has taken it over.
+    fn close(&self) {
+        drop(locked(&self.parts).open.take());
     }
 
     /// Begins the chain of event signatures, with the key and signature of the leg's request.
@@ -341,7 +344,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What stands for "without limit": far beyond any session, and well within every clock.
+const ENDLESS: Duration = Duration::from_secs(1_000_000_000);
+
 /// Seconds as Python has them.
 pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
+    if value == f64::INFINITY {
+        return Ok(ENDLESS);
+    }
     Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()))
 }

@@ -186,8 +186,6 @@ impl Session {
 
     /// The next message for the application. None: not now; woken when there is one.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        // What the application does with a message takes its time.
-        self.outbox.flush_overdue();
         let mut session = self.shared.lock();
         let Some(frame) = session.pop() else {
             self.shared.arm(interest::READABLE);

@@ -49,6 +49,12 @@ impl From<CoreTold> for Told {
     }
 }
 
+/// Somebody else's words as one printable line of at most 300 characters, without secrets.
+#[pyfunction]
+pub(crate) fn quote(said: &str) -> String {
+    dgsm_core::quote::text(said)
+}
+
 /// Judges a failure, by what was seen of it.
 #[pyfunction]
 #[pyo3(signature = (

@@ -1,0 +1,111 @@
+"""What the shared AWS files say about where to connect and how, as botocore reads them.
+
+botocore reads `~/.aws/config` and `~/.aws/credentials`, and nothing else does: what boto3 and the
+AWS CLI accept is accepted here. Reading blocks, and importing botocore takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from deepgram_sagemaker.errors import ValidationError
+
+if TYPE_CHECKING:
+    from deepgram_sagemaker.config import SupportsCredentials
+
+__all__ = ["NO_PROFILE", "SERVICE_ID", "Profile", "read_profile"]
+
+SERVICE_ID: Final = "sagemaker_runtime_http2"
+"""The service's name in a `services` section, and, in capitals, in environment variables."""
+
+_SETTINGS: Final = (
+    "ca_bundle",
+    "endpoint_url",
+    "ignore_configured_endpoint_urls",
+    "sdk_ua_app_id",
+    "services",
+    "use_dualstack_endpoint",
+    "use_fips_endpoint",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile's settings about the connection. It holds no keys.
+
+    Attributes:
+        name: The profile's name.
+        settings: Its settings by name, as text; those that are not set are missing.
+        services: The names of the `services` sections there are, and what each has for our
+            service.
+    """
+
+    name: str = "default"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def get(self, setting: str) -> str | None:
+        """A setting's value, or None where the profile has none."""
+        return self.settings.get(setting)
+
+    def described(self, setting: str) -> str:
+        """What to call a setting in a message."""
+        return f"{setting} (profile {self.name!r})"
+
+
+NO_PROFILE: Final = Profile()
+"""What there is without any file."""
+
+
+def read_profile(boto3_session: SupportsCredentials | None) -> Profile:
+    """Reads the profile in use: that of the session given, or the one the environment names.
+
+    Args:
+        boto3_session: The setting of that name. What is not botocore's has no profile of its own.
+
+    Raises:
+        ValidationError: The files cannot be read, or have no such profile.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    session = _botocore_session(boto3_session)
+    try:
+        name = session.profile or "default"
+        scoped = session.get_scoped_config()
+        sections = session.full_config.get("services", {})
+    except BotoCoreError as error:
+        problem = str(error)
+    else:
+        return Profile(name, _texts(scoped, _SETTINGS), _services(sections))
+    # Out of the handler: botocore's frames have whole files, keys and all.
+    raise ValidationError(
+        f"the shared AWS files cannot be used: {problem}", parameter="AWS_PROFILE"
+    )
+
+
+def _botocore_session(given: object) -> Any:  # noqa: ANN401 - botocore's
+    import botocore.session
+
+    # boto3 has no public way to the session that its own is made of, profile and all.
+    for candidate in (given, getattr(given, "_session", None)):
+        if isinstance(candidate, botocore.session.Session):
+            return candidate
+    return botocore.session.Session()
+
+
+def _services(sections: object) -> dict[str, dict[str, str]]:
+    if not isinstance(sections, Mapping):
+        return {}
+    return {
+        str(name): _texts(section.get(SERVICE_ID), ("endpoint_url",))
+        for name, section in sections.items()
+        if isinstance(section, Mapping)
+    }
+
+
+def _texts(values: object, names: tuple[str, ...]) -> dict[str, str]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {name: values[name] for name in names if isinstance(values.get(name), str)}

@@ -1,0 +1,139 @@
+"""What may block, done in a thread of its own and waited for within a deadline.
+
+Files lie on servers, and keys come from processes and networks: any of it may hang. The thread is
+a daemon, and not one of the loop's executor: the application may have filled that, and an
+executor's threads are waited for when the loop ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Errand"]
+
+# One name for all that a session has to say, whichever module says it.
+_logger = logging.getLogger("deepgram_sagemaker.transport")
+
+_SILENCE: Final = 3.0
+"""Seconds after which the log says that something lasts; less where the deadline is near."""
+
+_REPEAT: Final = 10.0
+"""Seconds after which it is said again."""
+
+
+class Errand[T]:
+    """One piece of work that may block. It cannot be interrupted, only left alone.
+
+    Any number may wait for it, on any loops; however many give up, it is one thread.
+
+    Args:
+        work: What is done in the thread.
+        what: What it is, for the log: "looking up AWS credentials".
+        thread: The thread's name.
+    """
+
+    def __init__(self, work: Callable[[], T], *, what: str, thread: str) -> None:
+        self._work = work
+        self._what = what
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._began = time.monotonic()
+        self._said = self._began
+        self._outcome: Future[T] = Future()
+        self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; where there can be none, that is what comes of it."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._outcome.set_exception(error)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come to an end."""
+        return self._outcome.done()
+
+    def result(self) -> T:
+        """What came of it, once it is over; raises what the work raised."""
+        return self._outcome.result()
+
+    def exception(self) -> BaseException | None:
+        """What the work raised, once it is over."""
+        return self._outcome.exception()
+
+    async def settled(self, within: float) -> bool:
+        """Waits until it is over, and says in the log that it lasts.
+
+        Args:
+            within: Seconds to wait; may be `inf`.
+
+        Returns:
+            Whether it is over. Cancelling stops the waiting at once.
+        """
+        over = asyncio.Event()
+        with self._lock:
+            if self.is_over:
+                return True
+            self._waiting[over] = asyncio.get_running_loop()
+        until = time.monotonic() + within
+        patience = waited = min(_SILENCE, within / 2)
+        try:
+            while not over.is_set():
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, patience)):
+                        await over.wait()
+                        return True
+                self._say(waited, within)
+                patience = _REPEAT
+                waited += patience
+        finally:
+            with self._lock:
+                self._waiting.pop(over, None)
+        return True
+
+    def _say(self, waited: float, within: float) -> None:
+        """Says once for all who wait how long it lasts."""
+        now = time.monotonic()
+        with self._lock:
+            first = self._said == self._began
+            if self.is_over or not (first or now - self._said >= _REPEAT):
+                return
+            self._said = now
+        limit = f"{within:g} s at most" if within < math.inf else "without limit"
+        _logger.warning(
+            "%s takes more than %g s; it is waited for %s (connection_timeout)",
+            self._what,
+            waited,
+            limit,
+        )
+
+    def _run(self) -> None:
+        """Runs in the thread: everything that may block."""
+        try:
+            outcome = self._work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            with self._lock:
+                self._outcome.set_exception(error)
+        else:
+            with self._lock:
+                self._outcome.set_result(outcome)
+        with self._lock:
+            waiting = list(self._waiting.items())
+        for over, loop in waiting:
+            # Whoever waited may be gone, and its loop closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(over.set)
