@@ -356,18 +356,18 @@ fn a_file_waits_whatever_the_size_of_its_pieces() {
     ] {
         let mut stage = limited(limit);
         let leg = stage.open();
-        let (mut sent, mut final_until) = (0, 0);
+        let (mut sent, mut final_until) = (0_u32, 0_u32);
         for piece in &pieces {
             // Finals come two seconds behind what was sent; a file takes what time it takes.
             while !stage.session.is_writable(stage.now) {
                 assert!(final_until < sent, "it waits for nothing: {pieces:?}");
                 let until = (final_until + 1000).min(sent);
-                let (start, length) = (final_until as f64, (until - final_until) as f64);
-                stage.results(leg, start / 1e3, length / 1e3, &[]);
+                let time = |millis: u32| f64::from(millis) / 1e3;
+                stage.results(leg, time(final_until), time(until - final_until), &[]);
                 final_until = until;
                 stage.pass(0.01);
             }
-            stage.audio(*piece);
+            stage.audio(*piece as usize);
             sent += piece;
             stage.sent(leg);
             stage.pass(0.01);
@@ -376,9 +376,9 @@ fn a_file_waits_whatever_the_size_of_its_pieces() {
         stage.end(leg, RESET);
         let leg = stage.open();
         let again = stage.sent(leg);
-        let again: usize = again
+        let again: u32 = again
             .iter()
-            .map(|bytes| bytes.parse::<usize>().unwrap())
+            .map(|bytes| bytes.parse::<u32>().unwrap())
             .sum();
         assert_eq!(again, sent - final_until, "{pieces:?}");
         assert_eq!(stage.session.stats().bytes_lost, 0, "{pieces:?}");

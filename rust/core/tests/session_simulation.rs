@@ -500,3 +500,51 @@ fn speech_that_starts_while_another_leg_takes_over_starts_once() {
     plan.opening = 1;
     check(&plan);
 }
+
+#[test]
+fn a_false_claim_ends_with_its_last_word_rounded_or_not() {
+    let mut plan = plain();
+    plan.habits = Habits {
+        rate: 16000,
+        word: 161,
+        windows: vec![1, 2, 7],
+        lateness: [2, 0],
+        ..plan.habits
+    };
+    plan.words = 14;
+    plan.faults = [6, 0]
+        .map(|words| fault_after(FaultKind::Reset, words))
+        .into();
+    plan.close_faults = vec![CloseFault {
+        said: 2,
+        ..CUT_SHORT
+    }];
+    plan.lies = vec![5];
+    play(&plan).check_words(&plan);
+}
+
+#[test]
+fn what_a_header_does_not_declare_is_lost_as_well() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::EarlyWav;
+    plan.words = 17;
+    plan.chunks = vec![78];
+    plan.settings.max_replay_buffer_bytes = 0;
+    plan.faults = vec![fault_after(FaultKind::Mute, 0)];
+    check(&plan);
+}
+
+#[test]
+fn what_follows_a_loss_behind_a_declared_end_is_waited_for() {
+    let mut plan = plain();
+    plan.habits.wrapping = Wrapping::EarlyWav;
+    plan.habits.channels = 2;
+    plan.habits.windows = vec![2];
+    plan.habits.lateness = [1, 1];
+    plan.words = 2;
+    plan.rest = 34;
+    plan.opening = 4;
+    plan.settings.max_replay_buffer_bytes = 256;
+    plan.close_faults = vec![CUT_SHORT; 2];
+    check(&plan);
+}

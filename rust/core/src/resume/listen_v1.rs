@@ -167,6 +167,8 @@ impl ListenV1 {
             bytes: self.audio.position(start) - self.audio.position(cut),
         });
         if gap.is_some() {
+            // Nobody can say any more that what follows is no audio.
+            self.audio.reaches(leg.offset);
             self.base = self.base.max(leg.offset);
             for channel in &mut self.channels {
                 channel.end = channel.end.max(leg.offset);

@@ -163,6 +163,8 @@ impl ListenV2 {
                     bytes: self.audio.position(start) - self.audio.position(cut),
                 });
                 self.turns.skip_to(leg.offset);
+                // Nobody can say any more that what follows is no audio.
+                self.audio.reaches(leg.offset);
             }
             cursor = journal.cursor(self.audio.position(start));
             header = self.audio.header_from(start);

@@ -152,8 +152,8 @@ impl<'a> Results<'a> {
             .and_then(|first| first.get("words"));
         let ends = words.into_iter().flat_map(|words| words.elements());
         let ends = ends.filter_map(|word| word.get("end")?.micros());
-        let last = ends.filter(|end| *end <= sent).max();
-        self.end = last.map_or(self.start, |last| last.max(self.start));
+        let last = ends.filter(|end| *end <= sent + ROUNDING).max();
+        self.end = last.map_or(self.start, |last| last.min(sent).max(self.start));
         self.cut = Some(sent);
         true
     }

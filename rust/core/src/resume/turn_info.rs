@@ -1,7 +1,7 @@
 //! One `TurnInfo` message: read on the session's clock, and put into the session's words.
 
 use super::listen_v2::COUNTS;
-use super::results::SLACK;
+use super::results::{ROUNDING, SLACK};
 use super::rewrite::{Edits, seconds};
 use super::scan::Node;
 use super::turns::{Event, Heard, Said};
@@ -121,9 +121,10 @@ impl<'a> TurnInfo<'a> {
         let words = self.nodes.words.into_iter();
         let ends = words.flat_map(|words| words.elements());
         let ends = ends.filter_map(|word| times(&word, self.offset));
-        let last = ends.map(|(_, end)| end).filter(|end| *end <= sent).max();
+        let ends = ends.map(|(_, end)| end);
+        let last = ends.filter(|end| *end <= sent + ROUNDING).max();
         self.end = match last {
-            Some(last) => last.max(known).max(self.start),
+            Some(last) => last.min(sent).max(known).max(self.start),
             None if known > self.start => known,
             // Without a word that has a time, and without a window before it.
             None => sent,

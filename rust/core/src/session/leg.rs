@@ -70,6 +70,10 @@ impl Pace {
 
 /// A leg that was opened.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 pub(super) struct Leg {
     pub(super) id: LegId,
     pub(super) role: Role,

@@ -110,7 +110,9 @@ impl Session {
                 if !self.product.may_send(&leg.view, number) {
                     return SendStep::Wait { until: None };
                 }
-                let quiet = leg.heard.max(leg.sent) + QUIET;
+                // Well before silence is a failure.
+                let stall = self.settings.stall_timeout.unwrap_or(Duration::MAX);
+                let quiet = leg.heard.max(leg.sent) + QUIET.min(stall / 3);
                 if kind == Control::Close && now < quiet && self.product.closes_quietly() {
                     return SendStep::Wait { until: Some(quiet) };
                 }
