@@ -114,8 +114,8 @@ ROWS: Final[dict[str, Row]] = {
         "group that drops packets (AWS listens on 8443) looks like this, and so does a port "
         "that does not speak TLS."),
     "proxy_unreachable": Row(ConnectError,
-        "the proxy itself could not be reached: is its address in proxy or HTTPS_PROXY right, "
-        "and does it run? Hosts to reach without it belong in NO_PROXY."),
+        "the proxy itself could not be reached: check proxy, HTTPS_PROXY and NO_PROXY (hosts to "
+        "reach without it), and whether it runs."),
     "proxy_timeout": Row(ConnectTimeoutError,
         "the proxy did not make the connection within connection_timeout: its log says whether "
         "it got the request; https:// in proxy or HTTPS_PROXY is for proxies that speak TLS "
@@ -127,9 +127,9 @@ ROWS: Final[dict[str, Row]] = {
         "the proxy wants a user and a password: put them into proxy or HTTPS_PROXY, as "
         "http://user:password@host:port."),
     "proxy_password": Row(ConnectError,
-        "the proxy did not accept the user and password (credentials) in proxy or HTTPS_PROXY: "
-        "correct them, with each of : / @ % # in them percent-encoded; only the scheme Basic is "
-        "spoken."),
+        "the proxy did not accept the user and password (credentials) that it was given: check "
+        "proxy, HTTPS_PROXY and NO_PROXY. Each of : / @ % # in them has to be percent-encoded; "
+        "only the scheme Basic is spoken."),
     "proxy_denied": Row(ConnectError,
         "the proxy forbids this connection: have it allow CONNECT to the host and its port "
         "(8443 on AWS) for this user and password (credentials), or reach the host without it "

@@ -260,7 +260,7 @@ fn mask_parts(word: &str) -> String {
 
 /// How long the secret is that a text begins with; 0: it begins with none.
 fn secret_at(text: &str) -> usize {
-    let run = |fits: fn(&u8) -> bool| text.bytes().take_while(|each| fits(each)).count();
+    let run = |fits: fn(&u8) -> bool| text.bytes().take_while(fits).count();
     let hex = run(u8::is_ascii_hexdigit);
     if hex >= SIGNATURE {
         return hex;

@@ -1072,6 +1072,11 @@ fn keys_that_run_out_in_mid_stream_are_looked_up_again() {
     stage.sent(leg);
     stage.end(leg, expired());
     assert!(asked(&mut stage), "at once, with fresh keys");
+    assert_eq!(
+        stage.session.pop_notice().unwrap().to_string(),
+        "leg 0 ended: ExpiredTokenException: The security token included in the request is \
+         expired; opening another with fresh keys (0.500 s of audio to send again)"
+    );
     let leg = stage.session.leg_opened(stage.now);
     assert_eq!(stage.sent(leg), ["500"]);
     stage.results(leg, 0.0, 0.5, &[]);

@@ -22,7 +22,7 @@ pub enum Notice {
         leg: LegId,
         /// How.
         end: LegEnd,
-        /// Failures in a row without progress.
+        /// Failures in a row without progress; 0: only the keys ran out.
         attempts: u32,
         /// Audio that has to be sent again, in seconds.
         unacked_seconds: f64,
@@ -117,6 +117,16 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Reset {
+                leg,
+                end,
+                attempts: 0,
+                unacked_seconds,
+            } => write!(
+                out,
+                "leg {leg} ended: {end}; opening another with fresh keys ({unacked_seconds:.3} s of \
+                 audio to send again)"
+            ),
             Self::Reset {
                 leg,
                 end,
