@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 PATIENCE = 60
 """Seconds for one test: nothing hangs, tests that show it included."""
@@ -21,6 +21,36 @@ FOREIGN = (
     "ALL_PROXY",
     "NO_PROXY",
 )
+
+# What changes how Python behaves, how hypothesis draws, or how something is printed.
+MOODS = (
+    "PYTHON",
+    "HYPOTHESIS_",
+    "TTY_",
+    "JUPYTER_",
+    "TYPER_",
+    "_TYPER_",
+    "RICH_",
+    "CLICOLOR",
+)
+MOOD = {
+    *("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERMINAL_WIDTH"),
+    *("COLUMNS", "LINES", "UNICODE_VERSION", "CI", "GITHUB_ACTIONS"),
+}
+# Where modules are found, and where bytecode goes: whoever sets it may need it.
+KEPT = {"PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """No test, and no process that a test starts, is in anybody's mood.
+
+    For good, and before tests are collected: rich and typer read some of it once, as they are
+    imported. pytest has read by now what concerns itself.
+    """
+    for name in list(os.environ):
+        if (name in MOOD or name.startswith(MOODS)) and name not in KEPT:
+            del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +97,8 @@ def pytest_runtest_call(item):
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run whole matrices, not a selection")
     parser.addoption("--write-failures", action="store_true", help="make docs/failures.md anew")
+    parser.addoption("--schedules", type=int, help="how many random schedules of faults are run")
+    parser.addoption("--first", type=int, default=0, help="the seed of the first of them")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -79,9 +111,30 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
+TALLIES = pytest.StashKey[list]()
+"""What tests have counted, and give lines of at the end of a run."""
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for tally in config.stash[TALLIES]:
+        terminalreporter.section(tally.title)
+        for line in tally.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tallies(pytestconfig):
+    """Those that the end of the run tells of."""
+    return pytestconfig.stash[TALLIES]
+
+
 def pytest_configure(config):
+    config.stash[TALLIES] = []
     config.addinivalue_line("markers", "patience(seconds): how long a test may take")
     config.addinivalue_line("markers", "full: only in a full run (make test-full)")
-    # Generated cases are the same ones every time; a full run looks for new ones.
-    settings.register_profile("same", derandomize=True)
-    settings.load_profile("default" if config.getoption("--full") else "same")
+    # Generated cases are the same ones every time; a full run looks for new ones. Neither depends
+    # on how busy the machine is.
+    calm = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("same", derandomize=True, **calm)
+    settings.register_profile("new", derandomize=False, **calm)
+    settings.load_profile("new" if config.getoption("--full") else "same")

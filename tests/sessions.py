@@ -1,6 +1,7 @@
 """Sessions as an application holds them: through the real Deepgram SDK, on counted audio."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import subprocess
@@ -119,8 +120,12 @@ async def until(condition, *, within=5.0):
 
 def engine_threads():
     """How many engines run in this process: native threads that Python does not know."""
-    threads = Path("/proc/self/task").glob("*/comm")
-    return sum(thread.read_text().startswith("deepgram-engine") for thread in threads)
+    engines = 0
+    for thread in Path("/proc/self/task").iterdir():
+        # One may end while it is looked at.
+        with contextlib.suppress(OSError):
+            engines += (thread / "comm").read_text().startswith("deepgram-engine")
+    return engines
 
 
 def descriptors():
