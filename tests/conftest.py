@@ -1,10 +1,12 @@
 """What every test starts from: an environment in which there is nothing to find."""
 
+import itertools
 import os
 import signal
 import sys
 
 import pytest
+from engines import have_ended
 from hypothesis import HealthCheck, settings
 
 PATIENCE = 60
@@ -73,6 +75,14 @@ def unpatched_sdk():
         transport.restore_transport()
 
 
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """No test begins with the engine of the one before: it would count that one's sessions."""
+    yield
+    if not have_ended():
+        pytest.fail("left a session that goes on")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Fails a test that hangs, where there are alarms; a marker may allow it more."""
@@ -111,25 +121,24 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
-TALLIES = pytest.StashKey[list]()
-"""What tests have counted, and give lines of at the end of a run."""
+def pytest_terminal_summary(terminalreporter):
+    """What came of random schedules, all tests of a run together, wherever they ran."""
+    reports = itertools.chain.from_iterable(terminalreporter.stats.values())
+    tallies = [
+        tally
+        for report in reports
+        for name, tally in getattr(report, "user_properties", ())
+        if name == "schedules" and report.when == "call"
+    ]
+    if tallies:
+        from e2e.schedules import summary
 
-
-def pytest_terminal_summary(terminalreporter, config):
-    for tally in config.stash[TALLIES]:
-        terminalreporter.section(tally.title)
-        for line in tally.lines():
+        terminalreporter.section("random schedules")
+        for line in summary(tallies):
             terminalreporter.write_line(line)
 
 
-@pytest.fixture
-def tallies(pytestconfig):
-    """Those that the end of the run tells of."""
-    return pytestconfig.stash[TALLIES]
-
-
 def pytest_configure(config):
-    config.stash[TALLIES] = []
     config.addinivalue_line("markers", "patience(seconds): how long a test may take")
     config.addinivalue_line("markers", "full: only in a full run (make test-full)")
     # Generated cases are the same ones every time; a full run looks for new ones. Neither depends

@@ -512,30 +512,32 @@ async def run_all(seeds, at_once):
     return outcomes, failures
 
 
-class Tally:
-    """What came of schedules, in a few lines."""
+def tally(outcomes, failures):
+    """What came of schedules, as plain data."""
+    whole = [outcome for outcome in outcomes.values() if outcome.error is None]
+    return {
+        "whole": dict(Counter(outcome.product for outcome in whole)),
+        "resets": sum(outcome.resets for outcome in whole),
+        "rollovers": sum(outcome.rollovers for outcome in whole),
+        "errors": dict(Counter(outcome.error for outcome in outcomes.values() if outcome.error)),
+        "wrong": {
+            str(seed): f"{type(error).__name__} {error}".partition("\n")[0][:100]
+            for seed, error in sorted(failures.items())
+        },
+    }
 
-    title = "random schedules"
 
-    def __init__(self):
-        self.outcomes, self.failures = {}, {}
-
-    def add(self, outcomes, failures):
-        self.outcomes |= outcomes
-        self.failures |= failures
-
-    def lines(self):
-        whole = [outcome for outcome in self.outcomes.values() if outcome.error is None]
-        resets = sum(outcome.resets for outcome in whole)
-        rollovers = sum(outcome.rollovers for outcome in whole)
-        yield f"{len(whole)} whole, with {resets} resets and {rollovers} rollovers"
-        for name, count in sorted(Counter(outcome.product for outcome in whole).items()):
-            yield f"  {count} {name}"
-        errors = Counter(outcome.error for outcome in self.outcomes.values() if outcome.error)
-        yield f"{errors.total()} with an error"
-        for name, count in errors.most_common():
-            yield f"  {count} {name}"
-        yield f"{len(self.failures)} wrong"
-        for seed, error in sorted(self.failures.items()):
-            said = str(error).partition("\n")[0]
-            yield f"  --schedules 1 --first {seed}: {type(error).__name__} {said[:100]}"
+def summary(tallies):
+    """Several tallies together, in lines."""
+    whole, errors, wrong = Counter(), Counter(), {}
+    for each in tallies:
+        whole.update(each["whole"])
+        errors.update(each["errors"])
+        wrong |= each["wrong"]
+    resets, rollovers = (sum(each[name] for each in tallies) for name in ("resets", "rollovers"))
+    yield f"{whole.total()} whole, with {resets} resets and {rollovers} rollovers"
+    yield from (f"  {count} {name}" for name, count in sorted(whole.items()))
+    yield f"{errors.total()} with an error"
+    yield from (f"  {count} {name}" for name, count in errors.most_common())
+    yield f"{len(wrong)} wrong"
+    yield from (f"  --schedules 1 --first {seed}: {why}" for seed, why in wrong.items())

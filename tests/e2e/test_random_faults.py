@@ -28,7 +28,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
     Split,
 )
-from e2e.schedules import Tally, run_all
+from e2e.schedules import run_all, tally
 from e2e.survival import AUDIO, MICROSECOND, STEREO, assert_complete, converse
 
 SCHEDULES = 104
@@ -187,16 +187,11 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("seeds", batches, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 
 
-TALLY = Tally()
-
-
 @pytest.mark.patience(600)
-async def test_everything_comes_once_and_in_order_or_there_is_an_error(seeds, tallies):
+async def test_everything_comes_once_and_in_order_or_there_is_an_error(seeds, record_property):
     """Faults repeated up to eight times, on every product, before and after its closing message."""
     outcomes, failures = await run_all(seeds, AT_ONCE)
-    TALLY.add(outcomes, failures)
-    if TALLY not in tallies:
-        tallies.append(TALLY)
+    record_property("schedules", tally(outcomes, failures))
     if failures:
         raise BaseExceptionGroup("schedules under which something went wrong", [*failures.values()])
     if len(seeds) >= FEW:
