@@ -108,7 +108,7 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked
         await connection.send_settings(settings)
 
         async def silence_until(condition):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(100):
                 while not condition() and not talked.errors:
                     await connection.send_media(bytes(SIZE))
                     await asyncio.sleep(pace)

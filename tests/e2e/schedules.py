@@ -50,8 +50,10 @@ from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from e2e import agents, flux, survival, voices
 from e2e.survival import AUDIO, MICROSECOND, STEREO
 
-LIMIT = 60.0
+LIMIT = 150.0
 """Seconds until a session counts as one that hangs."""
+BUDGET = 90.0
+"""Seconds of failures in a row: not what ends a session here, unless retries have no end."""
 
 REPEATED = 8
 """How often one fault strikes at most."""
@@ -462,12 +464,14 @@ class Schedule:
         product = self.product
         async with LocalEndpoint(model=product.model, faults=self.faults) as endpoint:
             config = endpoint.config(
-                connection_timeout=0.5,
-                subscription_timeout=0.5,
+                connection_timeout=1.0,
+                subscription_timeout=1.0,
+                retry_budget=BUDGET,
                 initial_backoff=0.005,
                 max_backoff=0.02,
-                stall_timeout=0.5 if product.notices_silence else None,
-                close_timeout=10.0,
+                # All of them share one event loop with their models.
+                stall_timeout=1.0 if product.notices_silence else None,
+                close_timeout=30.0,
                 **self.settings,
             )
             raised = None

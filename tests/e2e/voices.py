@@ -98,7 +98,7 @@ async def speak(
 
     async def told(turns):
         end = "Flushed" if version == 1 else "SpeechMetadata"
-        async with asyncio.timeout(30), ended:
+        async with asyncio.timeout(100), ended:
             await ended.wait_for(lambda: len(said.of(end)) >= turns or said.errors)
 
     async def take(message):
