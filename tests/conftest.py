@@ -75,12 +75,33 @@ def unpatched_sdk():
         transport.restore_transport()
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture(autouse=True)
-def nothing_left():
+def nothing_left(request):
     """No test begins with the engine of the one before: it would count that one's sessions."""
     yield
-    if not have_ended():
+    if not request.node.stash.get(FAILED, False) and not have_ended():
         pytest.fail("left a session that goes on")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """One that failed has said why: no other fails for what its frames hold on to."""
+    result = yield
+    if item.stash.get(FAILED, False):
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            sys.__dict__.pop(name, None)
+        have_ended()
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
