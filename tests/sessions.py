@@ -1,8 +1,10 @@
 """Sessions as an application holds them: through the real Deepgram SDK, on counted audio."""
 
 import asyncio
+import errno
 import functools
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +121,12 @@ async def until(condition, *, within=20.0):
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
+
+
+def is_refused(port):
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def descriptors():

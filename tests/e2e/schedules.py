@@ -261,7 +261,7 @@ class Flux(Product):
             self.chunks,
             word_times=self.model.word_times,
             # What is too short for a window need not be told: nobody can know that it would be.
-            cut_off=any(isinstance(fault.action, EndEarly) for fault in faults),
+            cut_off=bool(faults),
         )
 
     def assert_once_and_in_order(self):
