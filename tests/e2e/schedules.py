@@ -121,7 +121,8 @@ class Product(ABC):
             AfterBytes(1 + self.draw.randrange(self.messages * 160)),
             AfterReplies(1 + self.draw.randrange(self.replies)),
             AfterTime(self.draw.random() * 0.3),
-            OnMessage(self.closing),
+            # Where an end in order would hide what is missing.
+            *[OnMessage(self.closing)] * 3,
             OnNextOpen(),
             *map(OnMessage, self.controls),
         ]
