@@ -70,9 +70,9 @@ test-full: build $(PEER)/.ready ## Run every test: whole matrices, new generated
 	$(RUST_TESTS)
 	$(PYTEST) --full
 
-schedules: build ## Run N=10000 random schedules of faults, the first with the seed FIRST=0.
+schedules: build ## Run N=10000 random schedules of faults, the first with the seed FIRST=200.
 	$(PYTEST) tests/e2e/test_random_faults.py -k everything \
-		--schedules $(or $(N),10000) --first $(or $(FIRST),0)
+		--schedules $(or $(N),10000) --first $(or $(FIRST),200)
 
 bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
 	rm -rf build/bench && mkdir -p build/bench
