@@ -1,11 +1,13 @@
 """What every test starts from: an environment in which there is nothing to find."""
 
+import itertools
 import os
 import signal
 import sys
 
 import pytest
-from hypothesis import settings
+from engines import have_ended
+from hypothesis import HealthCheck, settings
 
 PATIENCE = 60
 """Seconds for one test: nothing hangs, tests that show it included."""
@@ -21,6 +23,36 @@ FOREIGN = (
     "ALL_PROXY",
     "NO_PROXY",
 )
+
+# What changes how Python behaves, how hypothesis draws, or how something is printed.
+MOODS = (
+    "PYTHON",
+    "HYPOTHESIS_",
+    "TTY_",
+    "JUPYTER_",
+    "TYPER_",
+    "_TYPER_",
+    "RICH_",
+    "CLICOLOR",
+)
+MOOD = {
+    *("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERMINAL_WIDTH"),
+    *("COLUMNS", "LINES", "UNICODE_VERSION", "CI", "GITHUB_ACTIONS"),
+}
+# Where modules are found, and where bytecode goes: whoever sets it may need it.
+KEPT = {"PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """No test, and no process that a test starts, is in anybody's mood.
+
+    For good, and before tests are collected: rich and typer read some of it once, as they are
+    imported. pytest has read by now what concerns itself.
+    """
+    for name in list(os.environ):
+        if (name in MOOD or name.startswith(MOODS)) and name not in KEPT:
+            del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +73,35 @@ def unpatched_sdk():
     transport = sys.modules.get("deepgram.transport")
     if transport is not None:
         transport.restore_transport()
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request):
+    """No test begins with the engine of the one before: it would count that one's sessions."""
+    yield
+    if not request.node.stash.get(FAILED, False) and not have_ended():
+        pytest.fail("left a session that goes on")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """One that failed has said why: no other fails for what its frames hold on to."""
+    result = yield
+    if item.stash.get(FAILED, False):
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            sys.__dict__.pop(name, None)
+        have_ended()
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,6 +128,8 @@ def pytest_runtest_call(item):
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run whole matrices, not a selection")
     parser.addoption("--write-failures", action="store_true", help="make docs/failures.md anew")
+    parser.addoption("--schedules", type=int, help="how many random schedules of faults are run")
+    parser.addoption("--first", type=int, default=200, help="the seed of the first of them")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -79,9 +142,29 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What came of random schedules, all tests of a run together, wherever they ran."""
+    reports = itertools.chain.from_iterable(terminalreporter.stats.values())
+    tallies = [
+        tally
+        for report in reports
+        for name, tally in getattr(report, "user_properties", ())
+        if name == "schedules" and report.when == "call"
+    ]
+    if tallies:
+        from e2e.schedules import summary
+
+        terminalreporter.section("random schedules")
+        for line in summary(tallies):
+            terminalreporter.write_line(line)
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "patience(seconds): how long a test may take")
     config.addinivalue_line("markers", "full: only in a full run (make test-full)")
-    # Generated cases are the same ones every time; a full run looks for new ones.
-    settings.register_profile("same", derandomize=True)
-    settings.load_profile("default" if config.getoption("--full") else "same")
+    # Generated cases are the same ones every time; a full run looks for new ones. Neither depends
+    # on how busy the machine is.
+    calm = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("same", derandomize=True, **calm)
+    settings.register_profile("new", derandomize=False, **calm)
+    settings.load_profile("new" if config.getoption("--full") else "same")

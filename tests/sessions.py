@@ -1,8 +1,10 @@
 """Sessions as an application holds them: through the real Deepgram SDK, on counted audio."""
 
 import asyncio
+import errno
 import functools
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from deepgram import AsyncDeepgramClient
 from deepgram.core.events import EventType
 from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.local.watermark import chunk
+from engines import engine_threads as engine_threads
 
 CHUNK = 640
 """Bytes of 20 ms of 16 kHz linear16."""
@@ -83,7 +86,7 @@ def counted_chunk(number):
     return chunk(number, CHUNK)
 
 
-async def session(client, chunks=50, *, pace=None, heard=None, **options):
+async def session(client, chunks=50, *, pace=None, heard=None, gate=None, **options):
     """Streams counted chunks through one connection, closes it in order, and tells what came.
 
     Args:
@@ -91,6 +94,7 @@ async def session(client, chunks=50, *, pace=None, heard=None, **options):
         chunks: How many.
         pace: Seconds of wall clock for each chunk; None: as fast as `send` takes them.
         heard: What to tell it with; None: a `Heard`.
+        gate: What to await, with the stream opening, before the first chunk.
         options: Further query parameters.
     """
     heard = Heard() if heard is None else heard
@@ -98,6 +102,8 @@ async def session(client, chunks=50, *, pace=None, heard=None, **options):
         heard.attach(connection)
         listening = asyncio.create_task(connection.start_listening())
         loop = asyncio.get_running_loop()
+        if gate is not None:
+            await gate()
         began = loop.time()
         for number in range(chunks):
             await connection.send_media(counted_chunk(number))
@@ -110,17 +116,17 @@ async def session(client, chunks=50, *, pace=None, heard=None, **options):
     return heard
 
 
-async def until(condition, *, within=5.0):
+async def until(condition, *, within=20.0):
     """Waits for something that no event tells: another thread's or process's doing."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
 
 
-def engine_threads():
-    """How many engines run in this process: native threads that Python does not know."""
-    threads = Path("/proc/self/task").glob("*/comm")
-    return sum(thread.read_text().startswith("deepgram-engine") for thread in threads)
+def is_refused(port):
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def descriptors():
@@ -128,7 +134,7 @@ def descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def run_script(script, *arguments, timeout=30.0, strict=True):
+def run_script(script, *arguments, timeout=50.0, strict=True):
     """Runs a script in a fresh interpreter, with this one's environment.
 
     Args:

@@ -21,6 +21,7 @@ import pytest
 from deepgram_sagemaker.config import SageMakerConfig
 from deepgram_sagemaker.credentials import CredentialSource, Identity
 from deepgram_sagemaker.errors import CredentialsTimeoutError, NoCredentialsError
+from load import Stopwatch
 from sessions import run_script
 
 THREAD = "deepgram-sagemaker-credentials"
@@ -403,10 +404,10 @@ async def test_cancelling_does_not_wait_for_the_look_up():
     first, second = (asyncio.ensure_future(credentials.identity()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    started = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(asyncio.CancelledError):
         await first
-    assert time.monotonic() - started < 1
+    assert watch.seconds < 1
     assert not second.done()
     keys.gate.set()
     # Who was not cancelled is served by the same look-up.
@@ -422,10 +423,10 @@ def test_a_loop_that_ends_first_is_not_waited_for_and_not_written_to():
         async with asyncio.timeout(0.05):
             await credentials.identity()
 
-    started = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(TimeoutError):
         asyncio.run(give_up())
-    assert time.monotonic() - started < 2
+    assert watch.seconds < 2
     (thread,) = looking()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -24,16 +24,20 @@ from deepgram_sagemaker.local.faults import (
     NeverTls,
 )
 from deepgram_sagemaker.local.watermark import chunk
+from engines import engine_threads
+from load import Stopwatch, in_time
 from sessions import (
     CHUNK,
     LISTEN_URL,
     client_of,
     descriptors,
-    engine_threads,
     run_script,
     session,
     until,
 )
+
+SOON = 8
+"""Seconds: more than a busy machine needs, and far less than what would be waited for."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -75,6 +79,14 @@ def other_tasks():
         for task in asyncio.all_tasks()
         if task is not asyncio.current_task() and not task.get_name().startswith("model of leg")
     }
+
+
+async def heard_of(endpoint, leg=1):
+    """Waits until the service has heard something on that leg: the client has it, too, by then.
+
+    A stream that lives need not be the one that is meant: the last one may not have ended yet.
+    """
+    await until(lambda: len(endpoint.legs) >= leg and endpoint.legs[leg - 1].messages_in > 0)
 
 
 @pytest.fixture
@@ -263,7 +275,7 @@ async def test_send_waits_for_room_and_not_for_ever():
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON):
             closing = asyncio.create_task(transport.close())
             await asyncio.sleep(0)
             closing.cancel()
@@ -397,7 +409,7 @@ async def test_close_while_opening_ends_in_bounded_time(fault):
         transport = factory(LISTEN_URL, {})
         await transport.send(chunk(0, CHUNK))
         await until(lambda: endpoint.stats.connections == 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(SOON):
             await transport.close()
         assert other_tasks() == set()
         await until(lambda: endpoint.stats.live_connections == 0)
@@ -408,11 +420,12 @@ async def test_close_with_a_service_that_never_ends_takes_close_timeout(caplog):
         transport = transport_to(endpoint, close_timeout=0.3)
         await transport.send("hello")
         await until(lambda: endpoint.stats.live_streams == 1)
-        loop = asyncio.get_running_loop()
+        loop, watch = asyncio.get_running_loop(), Stopwatch()
         began = loop.time()
         with caplog.at_level(logging.WARNING, "deepgram_sagemaker"):
             await transport.close()
-        assert 0.25 <= loop.time() - began <= 0.8
+        assert loop.time() - began >= 0.25
+        assert watch.seconds <= 0.8
         assert "did not end the stream in time" in caplog.text
         assert other_tasks() == set()
         await until(lambda: endpoint.stats.live_connections == 0)
@@ -427,7 +440,7 @@ async def test_leaving_the_context_with_an_exception_is_bounded():
                 await connection.send_media(b"audio")
                 raise ZeroDivisionError
 
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(SOON):
             with pytest.raises(ZeroDivisionError):
                 await fail()
         assert other_tasks() == set()
@@ -483,7 +496,7 @@ async def test_cancelling_a_waiting_send_neither_sends_nor_blocks_the_next():
         await asyncio.gather(sending, *others, return_exceptions=True)
         assert all(each.cancelled() for each in (sending, *others))
         model.gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON):
             await last
             await transport.close()
         await until(lambda: len(model.heard) == sent + 1)
@@ -502,11 +515,11 @@ async def test_cancelling_close_ends_it_at_once(opened):
         closing = asyncio.create_task(transport.close())
         await asyncio.sleep(0.05)
         closing.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SOON):
             with pytest.raises(asyncio.CancelledError):
                 await closing
         # Another close has nothing left to wait for.
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SOON):
             await transport.close()
         assert other_tasks() == set()
         await until(lambda: endpoint.stats.live_connections == 0)
@@ -520,7 +533,7 @@ async def test_cancelling_one_close_does_not_raise_in_another():
         second = asyncio.create_task(transport.close())
         await asyncio.sleep(0.05)
         first.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SOON):
             with pytest.raises(asyncio.CancelledError):
                 await first
             await second
@@ -541,7 +554,7 @@ async def test_cancelled_while_opening_leaves_nothing(caplog):
             using = asyncio.create_task(use())
             await asyncio.sleep(0.003 * n)
             using.cancel()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(SOON):
                 with pytest.raises(asyncio.CancelledError):
                     await using
             assert other_tasks() == set()
@@ -584,11 +597,11 @@ async def test_a_forgotten_transport_warns_and_leaves_nothing(endpoint):
     before = descriptors()
     transports = [factory(LISTEN_URL, {})]
     await transports[0].send(chunk(0, CHUNK))
-    await until(lambda: endpoint.stats.live_streams == 1)
+    await heard_of(endpoint, leg=2)
     assert engine_threads() == 1
     with pytest.warns(ResourceWarning, match=r"SageMakerTransport local.*never closed"):
         transports.clear()
-    await until(lambda: other_tasks() == set(), within=0.1)
+    await until(lambda: other_tasks() == set(), within=1)
     await until(lambda: endpoint.stats.live_connections == 0)
     await until(lambda: engine_threads() == 0)
     gc.collect()
@@ -600,7 +613,7 @@ async def test_a_transport_collected_in_another_thread_leaves_nothing(endpoint):
     factory = SageMakerTransportFactory(config=endpoint.config())
     transports = [factory(LISTEN_URL, {})]
     await transports[0].send(chunk(0, CHUNK))
-    await until(lambda: endpoint.stats.live_streams == 1)
+    await heard_of(endpoint)
     # A loop in debug mode refuses to be touched from elsewhere.
     asyncio.get_running_loop().set_debug(True)
     caught = []
@@ -645,7 +658,7 @@ def test_a_loop_that_ends_first_takes_its_sessions_along():
             transport = factory(LISTEN_URL, {})
             kept.append(transport)
             await transport.send(chunk(0, CHUNK))
-            await until(lambda: endpoint.stats.live_streams == 1)
+            await heard_of(endpoint)
 
         asyncio.run(begin())
 
@@ -666,7 +679,7 @@ def test_a_loop_that_is_closed_without_a_word_leaves_nothing():
         async def begin():
             transport = factory(LISTEN_URL, {})
             await transport.send(chunk(0, CHUNK))
-            await until(lambda: endpoint.stats.live_streams == 1)
+            await heard_of(endpoint)
             kept.append(transport)
 
         kept = []
@@ -931,6 +944,7 @@ def test_interpreter_exit_with_live_sessions_is_clean_and_quick(monkeypatch, how
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", endpoint.credentials.secret_access_key)
         run = run_script(EXIT, endpoint.uri, endpoint.ca_bundle, how, strict=False)
         took = time.time() - float(run.stdout.split()[1])
+        assert in_time(took, 2)
         assert run.returncode == code, run.stderr
         if how == "exception inside":
             # The application's own, and nothing after it.
@@ -942,4 +956,3 @@ def test_interpreter_exit_with_live_sessions_is_clean_and_quick(monkeypatch, how
             assert all(line.startswith(complaint) for line in run.stderr.splitlines())
         else:
             assert run.stderr == ""
-        assert took < 2

@@ -87,7 +87,7 @@ class Talked:
         return [content for who, content in self.texts if who == role]
 
 
-async def converse(config, turns, *, pace=0.002, written=(), prompted=()):
+async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked=None):
     """A user who waits for each answer, at a microphone that never does.
 
     Args:
@@ -96,8 +96,9 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=()):
         pace: seconds between chunks.
         written: the turns that are written, not spoken.
         prompted: the turns before which the prompt is changed.
+        talked: what to tell it with, for whoever looks although `send` raises; None: a `Talked`.
     """
-    talked = Talked()
+    talked = Talked() if talked is None else talked
     client, factory = client_of(config)
     async with client.agent.v1.connect() as connection:
         connection.on(EventType.MESSAGE, talked.messages.append)
@@ -107,7 +108,7 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=()):
         await connection.send_settings(settings)
 
         async def silence_until(condition):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(100):
                 while not condition() and not talked.errors:
                     await connection.send_media(bytes(SIZE))
                     await asyncio.sleep(pace)

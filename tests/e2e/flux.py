@@ -54,7 +54,7 @@ AHEAD, MOMENT = 40, 0.02
 """An application waits so long, in seconds, where what was told is so many chunks behind."""
 
 
-async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, **query):
+async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, told=None, **query):
     """Streams a conversation to its end.
 
     Args:
@@ -65,9 +65,10 @@ async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, **qu
             away those on their way, so that resets faster than answers are no progress at all.
         wait: awaited instead, after each chunk, with the chunks sent so far and what was told.
         at: by a chunk's number, what is awaited with the connection before it is sent.
+        told: what to tell it with, for whoever looks although `send` raises; None: a `Told`.
         query: further parameters.
     """
-    told = Told()
+    told = Told() if told is None else told
     client, factory = client_of(config)
     # The SDK knows no number of channels.
     further = {"additional_query_parameters": audio.query | query}

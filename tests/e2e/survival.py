@@ -115,16 +115,26 @@ def client_of(config):
 
 
 async def converse(
-    config, audio, chunks, *, pace=None, wait=None, middle=None, interim=True, **query
+    config,
+    audio,
+    chunks,
+    *,
+    pace=None,
+    wait=None,
+    middle=None,
+    interim=True,
+    heard=None,
+    **query,
 ):
     """Streams a session to its end.
 
     `config` may be a factory, for sessions that share one. `pace` is seconds between chunks; None:
     as fast as `send` takes them. `wait` is awaited instead, after each chunk, with the factory and
-    the chunks sent so far. `middle` is awaited with the connection before the chunk half-way. Any
-    number of these may run at once.
+    the chunks sent so far. `middle` is awaited with the connection before the chunk half-way.
+    `heard` is what to tell it with, for whoever looks although `send` raises. Any number of these
+    may run at once.
     """
-    heard = Heard()
+    heard = Heard() if heard is None else heard
     client, factory = client_of(config)
     parameters = {"model": "nova-3", "interim_results": str(interim).lower()}
     parameters |= audio.query | query

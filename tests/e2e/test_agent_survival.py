@@ -69,7 +69,7 @@ def faults_for(name, pattern, place):
 
 @pytest.mark.patience(60)
 @pytest.mark.parametrize(
-    ("fault", "pattern", "place"), parameters(FAULTS, PATTERNS, PLACES, few=24)
+    ("fault", "pattern", "place"), parameters(FAULTS, PATTERNS, PLACES, few=14)
 )
 async def test_a_conversation_with_an_agent_survives(fault, pattern, place):
     agent = Overheard()

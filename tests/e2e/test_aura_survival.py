@@ -93,7 +93,7 @@ async def survive(version, fault, pattern, output, way, **settings):
 
 @pytest.mark.patience(60)
 @pytest.mark.parametrize(
-    ("fault", "pattern", "output", "way"), parameters(FAULTS, PATTERNS, OUTPUTS, WAYS, few=20)
+    ("fault", "pattern", "output", "way"), parameters(FAULTS, PATTERNS, OUTPUTS, WAYS, few=18)
 )
 async def test_aura_survives(fault, pattern, output, way):
     said, turns = await survive(1, fault, pattern, output, way)
@@ -109,7 +109,7 @@ async def test_aura_survives(fault, pattern, output, way):
         [output for output in OUTPUTS if output != WAV.name],
         WAYS,
         ("early", "late", "never"),
-        few=20,
+        few=18,
     ),
 )
 async def test_flux_survives(fault, pattern, output, way, flushed):

@@ -166,9 +166,8 @@ async def test_retry_budget(setting):
             assert error.attempts > 2
             opened = [leg.opened for leg in endpoint.legs[before:]]
             # Nothing is begun after it, and it is used up but for a wait that would not fit.
-            assert opened[-1] - opened[0] <= setting + slack(setting)
             assert error.elapsed >= setting - 0.04
-            late.append(error.elapsed - setting)
+            late.append(max(error.elapsed, opened[-1] - opened[0]) - setting)
             if late[-1] <= slack(setting):
                 return
         pytest.fail(f"set to {setting} s, late by {min(late):.3f} s at best")

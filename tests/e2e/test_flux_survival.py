@@ -48,7 +48,7 @@ def configure(threshold):
 
 @pytest.mark.patience(60)
 @pytest.mark.parametrize(
-    ("fault", "pattern", "kind", "model"), parameters(FAULTS, PATTERNS, KINDS, MODELS, few=34)
+    ("fault", "pattern", "kind", "model"), parameters(FAULTS, PATTERNS, KINDS, MODELS, few=18)
 )
 async def test_a_conversation_survives(fault, pattern, kind, model):
     audio = next(audio for audio in AUDIO if audio.name == kind)

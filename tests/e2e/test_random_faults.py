@@ -29,6 +29,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
     Split,
 )
+from e2e.schedules import run_all, tally
 from e2e.survival import AUDIO, MICROSECOND, OGG, STEREO, assert_complete, converse
 
 SCHEDULES = 104
@@ -178,3 +179,34 @@ async def test_nothing_is_lost_whatever_goes_wrong(first):
     assert sum(each.rollovers for each in stats) >= 20
     assert sum(len(heard.metadata) for _, heard in outcomes) >= SCHEDULES * 0.8
     assert sum(bool(heard.errors) for _, heard in outcomes) <= SCHEDULES * 0.1
+
+
+
+FEW, MANY, BATCH = 100, 10_000, 250
+"""Schedules of a run, of a full one, and of one test."""
+
+
+def pytest_generate_tests(metafunc):
+    """So many seeds as were asked for, in batches."""
+    if "seeds" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    count = config.getoption("--schedules") or (MANY if config.getoption("--full") else FEW)
+    first = config.getoption("--first")
+    ends = range(first, first + count)
+    batches = [ends[at : at + BATCH] for at in range(0, count, BATCH)]
+    metafunc.parametrize("seeds", batches, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+
+
+@pytest.mark.patience(600)
+async def test_everything_comes_once_and_in_order_or_there_is_an_error(seeds, record_property):
+    """Faults repeated up to eight times, on every product, before and after its closing message."""
+    outcomes, failures = await run_all(seeds, AT_ONCE)
+    record_property("schedules", tally(outcomes, failures))
+    if failures:
+        raise BaseExceptionGroup("schedules under which something went wrong", [*failures.values()])
+    if len(seeds) >= FEW:
+        struck = sum(outcome.struck > 0 for outcome in outcomes.values())
+        assert struck >= len(seeds) * 0.7
+        whole = sum(outcome.error is None for outcome in outcomes.values())
+        assert len(seeds) * 0.4 <= whole <= len(seeds) * 0.9

@@ -12,15 +12,17 @@ from e2e.survival import LINEAR16, assert_whole, converse
 SESSIONS = 8
 A_CONNECTION = 4
 CHUNKS = 60
+EVERY = 12
+"""Chunks from one fault to the next: the last of three is over before the sessions close."""
 
 LARGE = replace(LINEAR16, name="large", size=3200, seconds_a_chunk=0.1)
 """Too much to be copied together with others' frames."""
 
 FAULTS = {
     "none": [],
-    "reset": [Fault(Reset(), when=AfterNewChunks(20), times=3)],
-    "drop": [Fault(Drop(), when=AfterNewChunks(20), times=3)],
-    "goaway": [Fault(GoAway(), when=AfterNewChunks(20), times=3)],
+    "reset": [Fault(Reset(), when=AfterNewChunks(EVERY), times=3)],
+    "drop": [Fault(Drop(), when=AfterNewChunks(EVERY), times=3)],
+    "goaway": [Fault(GoAway(), when=AfterNewChunks(EVERY), times=3)],
 }
 
 

@@ -721,7 +721,7 @@ fn acts(turns: &[TurnPlan], cut: impl Fn(&mut Vec<Act>, usize)) -> (Vec<Act>, Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), max_shrink_iters: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn aura_says_every_word_once(
@@ -879,7 +879,7 @@ fn check_cleared(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), max_shrink_iters: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), max_shrink_iters: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn another_synthesis_loses_no_word(
