@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-full bench lint format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-full test-witness bench lint format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ test-python: build $(PEER)/.ready
 test-full: build $(PEER)/.ready ## Run every test: whole matrices, new generated cases.
 	PROPTEST_CASES=10000 cargo test --quiet --workspace
 	$(BIN)/python -m pytest -q --full
+
+test-witness: build ## Build and run clients of other SDKs against the local endpoint.
+	$(BIN)/python -m pytest -q --witness -m witness
 
 bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
 	rm -rf build/bench && mkdir -p build/bench

@@ -101,6 +101,14 @@ def local(
             metavar="RULE",
         ),
     ] = None,
+    lenient: Annotated[
+        bool,
+        typer.Option(
+            help="Take paths and parameters that Deepgram's containers refuse. Otherwise a bad "
+            "query is answered as the service does, with 424 and no reason; what the container "
+            "has against it is said here."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Say how to reach it in one line of JSON.")
     ] = False,
@@ -131,6 +139,7 @@ def local(
             region=region,
             max_stream_age=max_age,
             faults=faults,
+            lenient=lenient,
         )
     )
 

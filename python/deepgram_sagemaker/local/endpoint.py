@@ -20,6 +20,7 @@ from deepgram_sagemaker.wakeups import Hub
 from .counting import PATHS as COUNTED_PATHS
 from .counting import count
 from .faults import Action, Fault, Reset
+from .stream import DEEPGRAM_PATHS
 from .watermark import Watermark
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ _GOING_AWAY = "1001"
 _INTERNAL_ERROR = "1011"
 
 _RESET = Reset()
+# Seconds that the service takes to say that a container refuses a stream.
+_REFUSES_AFTER = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +138,8 @@ class LegRecord:
         end: how the response ended: `model`, `model_failed`, `fault`, `age`, `refused`,
             `bad_input`, `client_reset`, `gone`, `shutdown`; `open`.
         faults: names of the faults that struck.
+        refusal: what the container said as it refused path or query; the client is not told.
+            Empty: it did not refuse.
     """
 
     number: int
@@ -157,6 +162,7 @@ class LegRecord:
     input_end: str
     end: str
     faults: Sequence[str]
+    refusal: str
 
 
 class LocalEndpoint:
@@ -191,6 +197,9 @@ class LocalEndpoint:
             400 and 404.
         max_concurrent_streams: streams at once on one connection.
         record_arrivals: whether `legs` tells when each watermarked chunk arrived.
+        lenient: whether paths and queries are taken that Deepgram's containers refuse. Otherwise
+            they are answered as the service answers them, 424 without the reason; `legs` and the
+            log have the container's words. None: only a function of your own is lenient.
     """
 
     def __init__(
@@ -211,6 +220,7 @@ class LocalEndpoint:
         unknown_endpoint_status: Literal[400, 404] = 400,
         max_concurrent_streams: int = 1000,
         record_arrivals: bool = False,
+        lenient: bool | None = None,
     ) -> None:
         self.region = region
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
@@ -244,6 +254,7 @@ class LocalEndpoint:
             "faults": [fault.plain() for fault in faults if not fault.is_on_connection],
             "connection_faults": [fault.plain() for fault in faults if fault.is_on_connection],
             "record_arrivals": record_arrivals,
+            "container": _container(self._model, lenient),
         }
         self._running: _Running | None = None
         self._thread: _LoopThread | None = None
@@ -382,6 +393,17 @@ def _model(model: Literal["watermark", "speech"] | Watermark | Model) -> Waterma
     raise ValueError(f"model is 'watermark', 'speech' or a coroutine function, not {model!r}")
 
 
+def _container(model: Watermark | Model, lenient: bool | None) -> dict[str, Any] | None:
+    """The container that looks at paths and queries, None for one that takes them all."""
+    paths: Sequence[str] | None = getattr(model, "paths", None)
+    if lenient is None:
+        lenient = paths is None
+    if lenient:
+        return None
+    served = DEEPGRAM_PATHS if paths is None else paths
+    return {"paths": list(served), "refuses_after": _REFUSES_AFTER}
+
+
 def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str]:
     suffix = f"{region}.amazonaws.com"
     known = ["localhost", "127.0.0.1", "::1", host]
@@ -430,7 +452,9 @@ class _Running:
         return [_record(leg, self._began) for leg in self.native.legs()]
 
     def _news(self) -> None:
-        accepted, changed = self.native.news()
+        accepted, changed, refused = self.native.news()
+        for leg, words in refused:
+            _logger.warning("the container refused leg %d: %s", leg, words)
         for native in accepted:
             stream = self._streams[native.leg] = _Stream(native)
             task = asyncio.create_task(self._serve(stream), name=f"model of leg {native.leg}")
