@@ -74,7 +74,9 @@ def local(
         ),
     ] = Model.SPEECH,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8443,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8443,
     endpoint_name: Annotated[
         str, typer.Option(help="The SageMaker endpoint that this pretends to be.")
     ] = "local",

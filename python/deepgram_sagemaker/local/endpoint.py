@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from deepgram_sagemaker.wakeups import Hub
 
 from .counting import PATHS as COUNTED_PATHS
 from .counting import count
-from .faults import Action, Fault, Reset
+from .faults import Action, Fault, Reset, is_whole
 from .stream import DEEPGRAM_PATHS
 from .watermark import Watermark
 
@@ -43,6 +44,8 @@ _GOING_AWAY = "1001"
 _INTERNAL_ERROR = "1011"
 
 _RESET = Reset()
+_MOST_PORT = 2**16 - 1
+_MOST_STREAMS = 2**31 - 1
 # Seconds that the service takes to say that a container refuses a stream.
 _REFUSES_AFTER = 0.25
 
@@ -200,6 +203,9 @@ class LocalEndpoint:
         lenient: whether paths and queries are taken that Deepgram's containers refuse. Otherwise
             they are answered as the service answers them, 424 without the reason; `legs` and the
             log have the container's words. None: only a function of your own is lenient.
+
+    Raises:
+        ValueError: a value is not what it has to be; the message names both.
     """
 
     def __init__(
@@ -222,6 +228,19 @@ class LocalEndpoint:
         record_arrivals: bool = False,
         lenient: bool | None = None,
     ) -> None:
+        _check("port", port, is_whole(port, 0, _MOST_PORT), f"from 0 to {_MOST_PORT}")
+        _check(
+            "max_stream_age",
+            max_stream_age,
+            max_stream_age is None or 0 < max_stream_age < math.inf,
+            "a number of seconds above 0, or None",
+        )
+        _check(
+            "max_concurrent_streams",
+            max_concurrent_streams,
+            is_whole(max_concurrent_streams, 1, _MOST_STREAMS),
+            f"from 1 to {_MOST_STREAMS}",
+        )
         self.region = region
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
         if credentials is None:
@@ -391,6 +410,11 @@ def _model(model: Literal["watermark", "speech"] | Watermark | Model) -> Waterma
     if isinstance(model, Watermark) or callable(model):
         return model
     raise ValueError(f"model is 'watermark', 'speech' or a coroutine function, not {model!r}")
+
+
+def _check(name: str, value: object, fits: bool, rule: str) -> None:
+    if not fits:
+        raise ValueError(f"{name}={value!r}: must be {rule}")
 
 
 def _container(model: Watermark | Model, lenient: bool | None) -> dict[str, Any] | None:
