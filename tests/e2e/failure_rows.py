@@ -535,6 +535,12 @@ ROWS = [
     Row(SETTING, "`connection_timeout=0`", configured(connection_timeout=0)),
     Row(
         SETTING,
+        "a query that the container refuses",
+        meeting(),
+        query={"encoding": "linear17"},
+    ),
+    Row(
+        SETTING,
         "a query over the limit",
         meeting(),
         query={"keyterm": [f"word number {number}" for number in range(200)]},

@@ -267,7 +267,7 @@ impl Opening {
         refuse(shared, record, respond, refusal, request_id)
     }
 
-    /// Where CloudWatch would have the container's words.
+    /// The log that would have the container's words.
     fn log_stream(&self, shared: &Shared) -> String {
         format!(
             "arn:aws:logs:{}:000000000000:log-group:/aws/sagemaker/Endpoints/{}:log-stream:{}/local",
@@ -343,8 +343,8 @@ struct Leg {
     messages_in: u64,
     messages_out: u64,
 
-    /// Control messages are found in binary frames, too.
-    reads_control: bool,
+    /// What the container makes of a frame.
+    read: fn(Frame) -> Frame,
     container: Container,
     replies: Vec<Reply>,
     outbound: Outbound,
@@ -382,7 +382,11 @@ impl Leg {
         );
         let query = Query::parse(&invocation.query);
         let clock = Clock::new(&query);
-        let reads_control = container::is_known(&invocation.path);
+        let read = if container::is_known(&invocation.path) {
+            as_control
+        } else {
+            std::convert::identity
+        };
         let (container, watermarked) = match (&shared.settings.model, &shared.listener) {
             (
                 Model::Watermark {
@@ -431,7 +435,7 @@ impl Leg {
             bytes_in: 0,
             messages_in: 0,
             messages_out: 0,
-            reads_control,
+            read,
             container,
             replies: Vec::new(),
             outbound: Outbound::default(),
@@ -701,11 +705,7 @@ impl Leg {
 
     /// Takes one whole message.
     fn hear(&mut self, frame: Frame) {
-        let frame = if self.reads_control {
-            as_control(frame)
-        } else {
-            frame
-        };
+        let frame = (self.read)(frame);
         self.messages_in += 1;
         self.bytes_in += frame.len() as u64;
         count(&self.shared.counters.messages_in);

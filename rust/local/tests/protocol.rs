@@ -452,7 +452,7 @@ async fn control_messages_count_wherever_they_come() {
 async fn what_is_no_control_message_is_audio_whatever_it_begins_with() {
     let server = start(json!({}));
     let mut leg = listen(&server).await;
-    let mut bytes = 0;
+    let mut bytes = 0_u32;
     for audio in [
         &b"{\"type\":"[..],
         b"{\"type\":7}",
@@ -463,14 +463,14 @@ async fn what_is_no_control_message_is_audio_whatever_it_begins_with() {
         b"{",
         b"",
     ] {
-        bytes += audio.len();
+        bytes += u32::try_from(audio.len()).unwrap();
         leg.frame(&Frame::Binary(Bytes::from_static(audio))).await;
     }
     leg.control("CloseStream").await;
     leg.rest().await;
     let facts = facts(&server, 1, |facts| facts.end != LegEnd::Open).await;
     assert_eq!(facts.controls, ["CloseStream"]);
-    let seconds = (bytes / 2) as f64 / 16_000.0;
+    let seconds = f64::from(bytes / 2) / 16_000.0;
     assert!(
         (facts.audio_seconds - seconds).abs() < 1e-9,
         "{}",

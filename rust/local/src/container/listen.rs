@@ -193,7 +193,7 @@ fn is_uuid(model: &str) -> bool {
 
 fn is_language(language: &str) -> bool {
     let known = |known: &&str| known.eq_ignore_ascii_case(language);
-    LANGUAGES.iter().any(|language| known(language))
+    LANGUAGES.iter().any(known)
 }
 
 fn is_endpointing(value: &str) -> bool {
