@@ -164,12 +164,14 @@ async def run(row):
 
 @contextlib.contextmanager
 def _logged():
-    """What the package logs meanwhile, as a warning or worse."""
+    """What the transport logs meanwhile, as a warning or worse."""
     lines = []
 
     class Keep(logging.Handler):
         def emit(self, record):
-            lines.append(record.getMessage())
+            # The local endpoint's own log is not the application's.
+            if not record.name.startswith("deepgram_sagemaker.local"):
+                lines.append(record.getMessage())
 
     logger = logging.getLogger("deepgram_sagemaker")
     keep = Keep(logging.WARNING)

@@ -78,6 +78,8 @@ const NOVA_PARAMETERS: &[Parameter] = &[
 ];
 
 const FLUX_PARAMETERS: &[Parameter] = &[
+    // Not in the reference, nor seen to be refused: so is `multichannel`.
+    parameter("channels", Value::Whole(1, 20)),
     parameter("eager_eot_threshold", Value::Number(0.3, 0.9)),
     parameter(
         "encoding",
@@ -92,6 +94,7 @@ const FLUX_PARAMETERS: &[Parameter] = &[
     ),
     parameter("mip_opt_out", Value::Flag),
     parameter("model", Value::OneOf(&[ENGLISH, "flux-general-multi"])),
+    parameter("multichannel", Value::Flag),
     // Newer builds have it; the one on SageMaker does not.
     parameter(
         "numerals",

@@ -206,6 +206,7 @@ mod tests {
                 "model=flux-general-en&eot_timeout_ms=500&keyterm=a%20b&tag=x&mip_opt_out=true",
                 "model=flux-general-en&eot_timeout_ms=60000&profanity_filter=true&redact=numbers",
                 "model=flux-general-en&encoding=ogg-opus",
+                "model=flux-general-en&encoding=linear16&sample_rate=8000&channels=2&multichannel=true",
             ],
         );
         refuses(
