@@ -15,7 +15,7 @@ unexport $(filter PYTHON%,$(.VARIABLES))
 export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full schedules bench lint format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench lint format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -99,6 +99,9 @@ test-full: build $(PEER)/.ready test-sdks ## Run every test: whole matrices, new
 schedules: build ## Run N=10000 random schedules of faults, the first with the seed FIRST=200.
 	$(PYTEST) tests/e2e/test_random_faults.py -k everything \
 		--schedules $(or $(N),10000) --first $(or $(FIRST),200)
+
+test-witness: build ## Build and run clients of other SDKs against the local endpoint.
+	$(BIN)/python -m pytest -q --witness -m witness
 
 bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
 	rm -rf build/bench && mkdir -p build/bench

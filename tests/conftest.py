@@ -127,6 +127,7 @@ def pytest_runtest_call(item):
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run whole matrices, not a selection")
+    parser.addoption("--witness", action="store_true", help="also build and run other SDKs")
     parser.addoption("--write-failures", action="store_true", help="make docs/failures.md anew")
     parser.addoption("--schedules", type=int, help="how many random schedules of faults are run")
     parser.addoption("--first", type=int, default=200, help="the seed of the first of them")
@@ -134,12 +135,11 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """Leaves out what only a full run has; said by pytest as deselected."""
-    if config.getoption("--full"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("full")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    for marker in ("full", "witness"):
+        left_out = [item for item in items if item.get_closest_marker(marker)]
+        if left_out and not config.getoption(f"--{marker}"):
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -162,6 +162,7 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_configure(config):
     config.addinivalue_line("markers", "patience(seconds): how long a test may take")
     config.addinivalue_line("markers", "full: only in a full run (make test-full)")
+    config.addinivalue_line("markers", "witness: only where asked for (make test-witness)")
     # Generated cases are the same ones every time; a full run looks for new ones. Neither depends
     # on how busy the machine is.
     calm = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -327,8 +327,11 @@ class LocalServer:
     def ca_pem(self) -> str:
         """The certificate of its authority, PEM."""
 
-    def news(self) -> tuple[list[LocalStream], list[int]]:
-        """Streams accepted, and legs changed, since the last call."""
+    def news(self) -> tuple[list[LocalStream], list[int], list[tuple[int, str]]]:
+        """Streams accepted, legs changed, and legs refused by the container, with its words.
+
+        All since the last call.
+        """
 
     def counters(self) -> dict[str, int]:
         """Every counter by name."""

@@ -1,6 +1,7 @@
 """The commands from the outside, against a local endpoint where they need one."""
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
@@ -8,10 +9,11 @@ import wave
 
 import boto3
 import pytest
-from deepgram_sagemaker import __version__
+from deepgram_sagemaker import SageMakerTransport, __version__
 from deepgram_sagemaker.cli import main, serving
 from deepgram_sagemaker.cli.app import app
-from deepgram_sagemaker.cli.served import endpoint_process
+from deepgram_sagemaker.cli.served import Reachable, endpoint_process
+from deepgram_sagemaker.errors import ModelError
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.speech import SpeechModel
 from e2e import agents, flux, survival
@@ -132,7 +134,44 @@ def test_transcribe_says_why_the_service_refused(recording):
     with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
         result = transcribe(endpoint, recording, "-p", "endpointing=maybe")
     assert result.exit_code == 1
-    assert "endpointing=maybe: must be a whole number" in result.output
+    assert "Failed to establish WebSocket connection" in result.output
+    assert "endpointing" in result.output
+
+
+@pytest.mark.parametrize(("port", "rule"), [("99999", "65535"), ("-1", "0"), ("x", "integer")])
+def test_local_refuses_a_port_that_is_none(port, rule):
+    result = invoke("local", "--model", "watermark", "--port", port)
+    assert result.exit_code == 2
+    (line,) = [line for line in result.output.splitlines() if "--port" in line]
+    assert rule in line
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+async def test_local_says_what_the_container_has_against_a_query(lenient):
+    process = await asyncio.create_subprocess_exec(
+        *LOCAL,
+        *("--model", "watermark", "--json", "--stop-with-stdin"),
+        *(["--lenient"] if lenient else []),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    reachable = Reachable(**json.loads(await process.stdout.readline()))
+    config = dataclasses.replace(reachable.config(), max_retries=0)
+    transport = SageMakerTransport(config, "v1/listen", "model=nova-3&langauge=en")
+    try:
+        await transport.send(b"\0\0")
+        await transport.send(json.dumps({"type": "CloseStream"}))
+        if lenient:
+            assert json.loads(await transport.recv())["type"] in ("Results", "Metadata")
+        else:
+            with pytest.raises(ModelError, match="Failed to establish WebSocket connection"):
+                await transport.recv()
+    finally:
+        await transport.close()
+    _, errors = await asyncio.wait_for(process.communicate(b""), 20)
+    told = "the container refused leg 1: INVALID_QUERY_PARAMETER: langauge: v1/listen has no such"
+    assert (told in errors.decode()) is not lenient
 
 
 def test_transcribe_refuses_what_it_cannot_stream(tmp_path):

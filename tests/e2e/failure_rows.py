@@ -166,12 +166,14 @@ async def run(row):
 
 @contextlib.contextmanager
 def _logged():
-    """What the package logs meanwhile, as a warning or worse."""
+    """What the transport logs meanwhile, as a warning or worse."""
     lines = []
 
     class Keep(logging.Handler):
         def emit(self, record):
-            lines.append(record.getMessage())
+            # The local endpoint's own log is not the application's.
+            if not record.name.startswith("deepgram_sagemaker.local"):
+                lines.append(record.getMessage())
 
     logger = logging.getLogger("deepgram_sagemaker")
     keep = Keep(logging.WARNING)
@@ -625,6 +627,12 @@ ROWS = [
     Row(SETTING, "a plain HTTP `endpoint_uri`", configured(endpoint_uri="http://127.0.0.1")),
     Row(SETTING, "`max_concurrency=0`", configured(max_concurrency=0)),
     Row(SETTING, "`connection_timeout=0`", configured(connection_timeout=0)),
+    Row(
+        SETTING,
+        "a query that the container refuses",
+        meeting(),
+        query={"encoding": "linear17"},
+    ),
     Row(
         SETTING,
         "a query over the limit",

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ PEER = ROOT / ".venv-peer" / "bin" / "python"
 NGHTTP = shutil.which("nghttp")
 NGHTTPX = shutil.which("nghttpx") or shutil.which("nghttpx", path="/usr/sbin:/usr/local/sbin")
 OPENSSL = shutil.which("openssl")
+H2SPEC = shutil.which("h2spec")
 
 needs_peer = pytest.mark.skipif(
     not PEER.exists(), reason=".venv-peer is missing: make .venv-peer/.ready"
@@ -40,7 +42,35 @@ needs_nghttpx = pytest.mark.skipif(
 )
 
 
+needs_h2spec = pytest.mark.skipif(
+    H2SPEC is None, reason="h2spec is missing: https://github.com/summerwind/h2spec/releases"
+)
+
+# Of h2spec's cases so many found what they look for when the tool was last at hand.
+H2SPEC_CASES, H2SPEC_PASSED = 147, 144
+
+
 # Others as the client.
+
+
+@needs_h2spec
+@pytest.mark.patience(180)
+def test_h2spec_finds_what_it_found_before():
+    with endpoint_elsewhere() as endpoint:
+        port = endpoint.uri.rpartition(":")[2]
+        run = subprocess.run(
+            [H2SPEC, "--host", "127.0.0.1", "--port", port, "--tls", "--insecure"],
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        connections = endpoint.stats.connections
+    counted = re.search(r"(\d+) tests, (\d+) passed", run.stdout)
+    assert counted, run.stdout + run.stderr
+    assert connections >= int(counted[1])
+    assert int(counted[1]) >= H2SPEC_CASES, run.stdout
+    assert int(counted[2]) >= H2SPEC_PASSED, run.stdout
 
 
 @needs_peer

@@ -13,7 +13,12 @@ import pytest
 from deepgram_sagemaker import SageMakerTransportFactory, errors
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import AfterMessages, ModelStreamError
+from deepgram_sagemaker.local.speech import SpeechModel
+from deepgram_sagemaker.local.stream import DEEPGRAM_PATHS
 from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.local.watermark_agent import WatermarkAgent
+from deepgram_sagemaker.local.watermark_aura import WatermarkAura
+from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from sessions import is_refused
 
 LISTEN = "wss://localhost/v1/listen?encoding=linear16&sample_rate=16000"
@@ -276,6 +281,111 @@ def test_what_keeps_it_from_starting_is_raised():
         LocalEndpoint(host="localhost").__enter__()
     with pytest.raises(ValueError, match="model is"):
         LocalEndpoint(model="nova")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"port": 99999}, "port=99999: must be from 0 to 65535"),
+        ({"port": -1}, "port=-1: must be"),
+        ({"port": "8443"}, "port='8443': must be"),
+        ({"max_stream_age": 0}, "max_stream_age=0: must be"),
+        ({"max_stream_age": float("nan")}, "max_stream_age=nan: must be"),
+        ({"max_concurrent_streams": 0}, "max_concurrent_streams=0: must be"),
+        ({"max_concurrent_streams": 2**32}, "max_concurrent_streams=4294967296: must be"),
+    ],
+)
+def test_settings_have_rules(wrong, rule):
+    with pytest.raises(ValueError, match=rule):
+        LocalEndpoint(**wrong)
+
+
+# What a container refuses, by the model that stands for it.
+REFUSED = [
+    ("watermark", "v1/listen?model=nova-3&langauge=en", "langauge: "),
+    ("watermark", "v1/listen?encoding=linear16", "sample_rate: "),
+    ("watermark", "v2/listen?model=flux-general-en&eot_threshold=0.2", "eot_threshold=0.2: "),
+    ("watermark", "v1/speak?model=aura-2-nobody-en", "model=aura-2-nobody-en: "),
+    ("watermark", "v2/speak?model=flux-haley-en&container=wav", "container=wav: "),
+    ("watermark", "v1/agent/converse?model=nova-3", "model: "),
+    ("watermark", "v9/nothing", "NOT_FOUND: no such path: v9/nothing"),
+    (SpeechModel(lambda samples: ""), "v1/listen?encoding=linear17", "encoding=linear17: "),
+    (SpeechModel(lambda samples: ""), "v9/nothing", "NOT_FOUND"),
+    (WatermarkFlux(), "v1/listen?model=nova-3", "this container serves v2/listen"),
+    (WatermarkAura(), "v1/listen?model=nova-3", "this container serves v1/speak, v2/speak"),
+    (WatermarkAgent(), "v2/listen?model=flux-general-en", "serves v1/agent/converse"),
+]
+
+
+@pytest.mark.parametrize(("model", "url", "words"), REFUSED)
+async def test_what_a_container_refuses_is_424_and_its_words_are_in_the_log(
+    caplog, model, url, words
+):
+    async with LocalEndpoint(model=model) as endpoint:
+        session = transport(endpoint, f"wss://localhost/{url}", max_retries=0)
+        began = time.monotonic()
+        with pytest.raises(errors.ModelError) as caught:
+            await asyncio.wait_for(session.recv(), PATIENCE)
+        took = time.monotonic() - began
+        await session.close()
+        (leg,) = endpoint.legs
+        assert endpoint.stats.accepted == 0
+    assert caught.value.status == 424
+    assert took > 0.2
+    assert (leg.status, leg.end) == (424, "refused")
+    assert words in leg.refusal
+    assert words not in str(caught.value)
+    assert any(leg.refusal in record.getMessage() for record in caplog.records)
+
+
+async def test_a_lenient_container_takes_what_its_model_takes(caplog):
+    async with LocalEndpoint(lenient=True) as endpoint:
+        session = transport(endpoint, "wss://localhost/v1/listen?langauge=en&encoding=linear17")
+        await session.send('{"type": "CloseStream"}')
+        assert json.loads(await asyncio.wait_for(session.recv(), PATIENCE))["type"] == "Metadata"
+        await session.close()
+        assert endpoint.legs[0].refusal == ""
+    async with LocalEndpoint(model=WatermarkFlux(), lenient=True) as endpoint:
+        session = transport(endpoint, "wss://localhost/v2/listen?eot_threshold=0.2", max_retries=0)
+        with pytest.raises(errors.ModelError, match=r"eot_threshold=0\.2: must be from"):
+            await asyncio.wait_for(session.recv(), PATIENCE)
+        await session.close()
+
+
+@pytest.mark.parametrize("lenient", [None, False])
+async def test_a_function_of_one_s_own_is_another_container_unless_it_is_said(lenient):
+    async def echo(stream):
+        async for message in stream:
+            await stream.send(message)
+
+    async with LocalEndpoint(model=echo, lenient=lenient) as endpoint:
+        for url in ("v1/other?x=1", "v1/listen?x=1"):
+            session = transport(endpoint, f"wss://localhost/{url}", max_retries=0)
+            await session.send("hello")
+            if lenient is None:
+                assert await asyncio.wait_for(session.recv(), PATIENCE) == "hello"
+            else:
+                with pytest.raises(errors.ModelError, match="424"):
+                    await asyncio.wait_for(session.recv(), PATIENCE)
+            await session.close()
+
+
+@pytest.mark.parametrize("path", DEEPGRAM_PATHS[:4])
+async def test_a_model_reads_control_from_a_binary_frame(path):
+    heard = []
+
+    async def listens(stream):
+        heard.extend([message async for message in stream])
+
+    async with LocalEndpoint(model=listens) as endpoint:
+        session = transport(endpoint, f"wss://localhost/{path}")
+        for message in (b'{"type":"KeepAlive"}', b"{audio"):
+            await session.send(message)
+        await until(lambda: endpoint.legs and endpoint.legs[0].messages_in == 2)
+        assert endpoint.legs[0].controls == ("KeepAlive",)
+        await session.close()
+        await until(lambda: heard)
+    assert heard[:2] == ['{"type":"KeepAlive"}', b"{audio"]
 
 
 async def test_a_native_server_that_stopped_says_so():

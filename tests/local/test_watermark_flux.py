@@ -1,16 +1,19 @@
 """Turns made of counted chunks, and the messages of `v2/listen`."""
 
 import random
+import time
 from itertools import pairwise
 
 import pytest
 from deepgram.listen.v2 import types
 from deepgram_sagemaker.local.flux import FluxTeller, Thresholds, ThresholdsError
 from deepgram_sagemaker.local.speak.voice import AudioOutput, wav_header
-from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.local.speech import SpeechModel
+from deepgram_sagemaker.local.watermark import Watermark, chunk
 from deepgram_sagemaker.local.watermark_flux import ChunkClock, ChunkTurns, WatermarkFlux
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local.speech.sounds import count_halves
 from local.streams import Pause, serve
 
 RAW = {"model": "flux-general-en", "encoding": "linear16", "sample_rate": "16000"}
@@ -244,6 +247,23 @@ async def test_silence_ends_the_stream():
     assert "NET-0001" in stream.failure[1]
 
 
+def test_flux_waits_longer_than_nova():
+    """A client that sends some audio every ten seconds lives."""
+    assert WatermarkFlux().silence_timeout == 12.0
+    assert Watermark().silence_timeout == 10.0
+
+
+@pytest.mark.full
+@pytest.mark.patience(60)
+@pytest.mark.parametrize("model", [WatermarkFlux(), SpeechModel(count_halves)])
+async def test_some_audio_now_and_then_keeps_flux_alive_and_silence_does_not(model):
+    began = time.monotonic()
+    stream = await serve(model, "v2/listen", [Pause(11), b"\0\0", Pause(20)], query=RAW)
+    assert 22.9 < time.monotonic() - began < 27
+    assert stream.failure[0] == "1011"
+    assert "NET-0001" in stream.failure[1]
+
+
 @pytest.mark.parametrize(
     ("path", "query", "reason"),
     [
@@ -263,7 +283,7 @@ async def test_what_is_not_served_is_refused(path, query, reason):
     ("given", "reason"),
     [
         ({"eager_eot_threshold": 0.8}, "must not be above eot_threshold=0.7"),
-        ({"eot_timeout_ms": 100}, "from 500 to 30000"),
+        ({"eot_timeout_ms": 100}, "from 500 to 60000"),
         ({"eot_threshold": True}, "must be a number"),
         ({"volume": 11}, "is no threshold"),
     ],

@@ -74,7 +74,9 @@ def local(
         ),
     ] = Model.SPEECH,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8443,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8443,
     endpoint_name: Annotated[
         str, typer.Option(help="The SageMaker endpoint that this pretends to be.")
     ] = "local",
@@ -108,6 +110,14 @@ def local(
             metavar="RULE",
         ),
     ] = None,
+    lenient: Annotated[
+        bool,
+        typer.Option(
+            help="Take paths and parameters that Deepgram's containers refuse. Otherwise a bad "
+            "query is answered as the service does, with 424 and no reason; what the container "
+            "has against it is said here."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Say how to reach it in one line of JSON.")
     ] = False,
@@ -139,6 +149,7 @@ def local(
             max_stream_age=max_age,
             faults=faults,
             strict_flux=strict_flux,
+            lenient=lenient,
         )
     )
 

@@ -19,7 +19,19 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from deepgram_sagemaker.local.faults import Action, ConnectionAction, Fault, Trigger
+from deepgram_sagemaker.local.faults import (
+    ANSWERS,
+    MOST,
+    Action,
+    AtOpen,
+    ConnectionAction,
+    Fault,
+    OnConnect,
+    Trigger,
+    is_path,
+    is_whole,
+    rule_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,72 +76,157 @@ def parse_fault(text: str) -> Fault:
         FaultRuleError: it is malformed, or its parts do not go together.
     """
     try:
-        kind, *rest = shlex.split(text)
+        written, *parts = shlex.split(text)
     except ValueError:
         raise FaultRuleError(
             f"{text!r} is no fault: write ACTION NAME=VALUE ..., such as 'reset after-audio=3.2'"
         ) from None
-    action_type = actions().get(_name(kind))
+    action_type = actions().get(_name(written))
     if action_type is None:
-        raise FaultRuleError(f"{kind!r} is no action: {_listed(actions())}")
-    own = {field.name: str(field.type) for field in _fields(action_type)}
+        raise FaultRuleError(f"{written!r} is no action: {_listed(actions())}")
+    try:
+        return _fault(action_type, parts)
+    except _WrongPartError as wrong:
+        raise FaultRuleError(f"{text!r} is no fault: {wrong}") from None
+
+
+class _WrongPartError(ValueError):
+    """A part of a rule is not what it has to be."""
+
+
+def _fault(action_type: type[Action | ConnectionAction], parts: list[str]) -> Fault:
+    kind = _shown(_typed(action_type.__name__))
+    own = _fields(action_type)
     given: dict[str, Any] = {}
     rule: dict[str, Any] = {}
-    for part in rest:
-        written, equals, value = part.partition("=")
+    triggered = ""
+    for part in parts:
+        written, equals, typed = part.partition("=")
+        value = typed if equals else None
         name = _name(written)
+        if name in given or name in rule or name == _name(triggered):
+            raise _WrongPartError(f"{written!r} is given twice")
         if name in own:
-            given[name] = _value(own[name], written, value)
+            given[name] = _value(action_type, own[name], written, value)
         elif name in _RULE:
             rule[name] = _checked(_RULE[name], written, value)
-        elif name in triggers() and "when" not in rule:
-            rule["when"] = _trigger(triggers()[name], written, value if equals else None)
+        elif name in triggers():
+            if triggered:
+                raise _WrongPartError(f"{written!r} is a second trigger, beside {triggered!r}")
+            triggered = written
+            rule["when"] = _trigger(triggers()[name], written, value)
         else:
             names = [*own, *triggers(), *_RULE]
-            raise FaultRuleError(f"{written!r} means nothing to {kind!r}: {_listed(names)}")
-    try:
-        return Fault(action_type(**given), **rule)
-    except (TypeError, ValueError) as error:
-        # A TypeError is a field of the action that was not given.
-        raise FaultRuleError(f"{text!r} is no fault: {error}") from None
+            raise _WrongPartError(f"{written!r} means nothing to {kind!r}: {_listed(names)}")
+    for name, field in own.items():
+        if name not in given and field.default is dataclasses.MISSING:
+            words = rule_of(action_type, name).words
+            raise _WrongPartError(f"{kind!r} needs {_shown(name)}=VALUE, {words}")
+    _check_together(kind, action_type, rule, triggered)
+    return Fault(action_type(**given), **rule)
+
+
+def _check_together(
+    kind: str,
+    action_type: type[Action | ConnectionAction],
+    rule: Mapping[str, Any],
+    triggered: str,
+) -> None:
+    """What an action and the rest of its rule have to do with each other."""
+    on_connections = issubclass(action_type, ConnectionAction)
+    if triggered and on_connections != isinstance(rule["when"], OnConnect):
+        what = "connections" if on_connections else "streams"
+        raise _WrongPartError(
+            f"{kind!r} strikes {what}, and {triggered!r} is about "
+            f"{'streams' if on_connections else 'connections'}: leave it out"
+        )
+    if triggered and issubclass(action_type, ANSWERS) and not isinstance(rule["when"], AtOpen):
+        raise _WrongPartError(
+            f"{kind!r} strikes when a stream opens (AtOpen), and {triggered!r} comes later: leave "
+            "it out"
+        )
+    for name in ("times", "scope", "path"):
+        if on_connections and name in rule:
+            raise _WrongPartError(
+                f"{kind!r} strikes connections, and {name!r} is about streams: say which "
+                "connections by legs=1-2"
+            )
 
 
 def _name(written: str) -> str:
     return written.replace("-", "_").lower()
 
 
+def _shown(name: str) -> str:
+    return name.replace("_", "-")
+
+
 def _listed(names: Mapping[str, Any] | list[str]) -> str:
-    return "one of " + ", ".join(sorted(name.replace("_", "-") for name in names))
+    return "one of " + ", ".join(sorted(_shown(name) for name in names))
 
 
-def _fields(part: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(part)
+def _fields(part: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(part)}
 
 
 def _trigger(trigger_type: type[Trigger], written: str, value: str | None) -> Trigger:
     fields = _fields(trigger_type)
-    if (value is not None) != bool(fields):
-        wanted = f"needs a value: {written}=VALUE" if fields else "takes no value"
-        raise FaultRuleError(f"{written!r} {wanted}")
-    if value is None:
+    if not fields:
+        if value is not None:
+            raise _WrongPartError(f"{written!r} takes no value")
         return trigger_type()
-    field = fields[0]
-    return trigger_type(**{field.name: _value(str(field.type), written, value)})
+    (field,) = fields.values()
+    return trigger_type(**{field.name: _value(trigger_type, field, written, value)})
+
+
+_WHOLE: Final = re.compile(r"-?[0-9]{1,30}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{0,30})?")
+
+
+def _int(value: str) -> int:
+    if not _WHOLE.fullmatch(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _float(value: str) -> float:
+    if not _NUMBER.fullmatch(value):
+        raise ValueError(value)
+    return float(value)
+
+
+def _ordinal(value: str) -> int:
+    number = _int(value)
+    if not is_whole(number, 1, MOST):
+        raise ValueError(value)
+    return number
 
 
 def _legs(value: str) -> tuple[int, int | None]:
-    first, dash, last = value.partition("-")
+    written_first, dash, written_last = value.partition("-")
+    first = _ordinal(written_first)
     if not dash:
-        return int(first), int(first)
-    return int(first), int(last) if last else None
+        return first, first
+    if not written_last:
+        return first, None
+    last = _ordinal(written_last)
+    if last < first:
+        raise ValueError(value)
+    return first, last
 
 
 def _times(value: str) -> int | None:
-    return None if value == "always" else int(value)
+    return None if value.lower() == "always" else _ordinal(value)
 
 
 def _scope(value: str) -> str:
     if value not in {"endpoint", "conversation"}:
+        raise ValueError(value)
+    return value
+
+
+def _path(value: str) -> str:
+    if not is_path(value):
         raise ValueError(value)
     return value
 
@@ -139,26 +236,38 @@ def _bool(value: str) -> bool:
 
 
 _RULE: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
-    "legs": (_legs, "a number, or a range such as 1-2 or 3-"),
-    "times": (_times, "a number, or always"),
+    "legs": (_legs, "a number, or a range such as 1-2 or 3-, and 1 is the first"),
+    "times": (_times, "a number, or always, and 1 is the least"),
     "scope": (_scope, "endpoint or conversation"),
-    "path": (str, "an invocation path"),
+    "path": (_path, "an invocation path such as v1/listen"),
 }
 
-_TYPES: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
-    "int": (int, "a whole number"),
-    "float": (float, "a number"),
-    "bool": (_bool, "true or false"),
+# By the fields' types; what is not here is text.
+_TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
+    "int": _int,
+    "float": _float,
+    "bool": _bool,
+    "_How": _name,
 }
 
 
-def _value(type_name: str, written: str, value: str) -> Any:  # noqa: ANN401 - of that type
-    return _checked(_TYPES.get(type_name, (str, "text")), written, value)
+def _value(part: type[Any], field: dataclasses.Field[Any], written: str, value: str | None) -> Any:  # noqa: ANN401 - of the field's type
+    rule = rule_of(part, field.name)
+
+    def read(value: str) -> Any:  # noqa: ANN401 - likewise
+        typed = _TYPES.get(str(field.type), str)(value)
+        if not rule.fits(typed):
+            raise ValueError(value)
+        return typed
+
+    return _checked((read, rule.words), written, value)
 
 
-def _checked(reader: tuple[Callable[[str], Any], str], written: str, value: str) -> Any:  # noqa: ANN401 - of the reader's type
-    read, rule = reader
+def _checked(reader: tuple[Callable[[str], Any], str], written: str, value: str | None) -> Any:  # noqa: ANN401 - of the reader's type
+    read, words = reader
+    if value is None:
+        raise _WrongPartError(f"{written!r} needs a value: {written}=VALUE, {words}")
     try:
         return read(value)
     except (ValueError, KeyError):
-        raise FaultRuleError(f"{written}={value}: must be {rule}") from None
+        raise _WrongPartError(f"{written}={value}: must be {words}") from None

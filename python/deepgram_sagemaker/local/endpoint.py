@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import tempfile
 import threading
 import time
@@ -19,7 +20,8 @@ from deepgram_sagemaker.wakeups import Hub
 
 from .counting import PATHS as COUNTED_PATHS
 from .counting import counting
-from .faults import Action, Fault, Reset
+from .faults import Action, Fault, Reset, is_whole
+from .stream import DEEPGRAM_PATHS
 from .watermark import Watermark
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ _GOING_AWAY = "1001"
 _INTERNAL_ERROR = "1011"
 
 _RESET = Reset()
+_MOST_PORT = 2**16 - 1
+_MOST_STREAMS = 2**31 - 1
+# Seconds that the service takes to say that a container refuses a stream.
+_REFUSES_AFTER = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +141,8 @@ class LegRecord:
         end: how the response ended: `model`, `model_failed`, `fault`, `age`, `refused`,
             `bad_input`, `client_reset`, `gone`, `shutdown`; `open`.
         faults: names of the faults that struck.
+        refusal: what the container said as it refused path or query; the client is not told.
+            Empty: it did not refuse.
     """
 
     number: int
@@ -157,6 +165,7 @@ class LegRecord:
     input_end: str
     end: str
     faults: Sequence[str]
+    refusal: str
 
 
 class LocalEndpoint:
@@ -194,9 +203,12 @@ class LocalEndpoint:
         strict_flux: whether `v2/listen` takes no message but `CloseStream`, as Flux containers in
             the field: it answers any other with an `Error` and ends the stream. For
             `"watermark"` and `"speech"`.
+        lenient: whether paths and queries are taken that Deepgram's containers refuse. Otherwise
+            they are answered as the service answers them, 424 without the reason; `legs` and the
+            log have the container's words. None: only a function of your own is lenient.
 
     Raises:
-        ValueError: `model` is none of these, or `strict_flux` is not for it.
+        ValueError: a value is not what it has to be; the message names both.
     """
 
     def __init__(
@@ -218,7 +230,21 @@ class LocalEndpoint:
         max_concurrent_streams: int = 1000,
         record_arrivals: bool = False,
         strict_flux: bool = False,
+        lenient: bool | None = None,
     ) -> None:
+        _check("port", port, is_whole(port, 0, _MOST_PORT), f"from 0 to {_MOST_PORT}")
+        _check(
+            "max_stream_age",
+            max_stream_age,
+            max_stream_age is None or 0 < max_stream_age < math.inf,
+            "a number of seconds above 0, or None",
+        )
+        _check(
+            "max_concurrent_streams",
+            max_concurrent_streams,
+            is_whole(max_concurrent_streams, 1, _MOST_STREAMS),
+            f"from 1 to {_MOST_STREAMS}",
+        )
         self.region = region
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
         if credentials is None:
@@ -252,6 +278,7 @@ class LocalEndpoint:
             "faults": [fault.plain() for fault in faults if not fault.is_on_connection],
             "connection_faults": [fault.plain() for fault in faults if fault.is_on_connection],
             "record_arrivals": record_arrivals,
+            "container": _container(self._model, lenient),
         }
         self._running: _Running | None = None
         self._thread: _LoopThread | None = None
@@ -396,6 +423,22 @@ def _model(
     raise ValueError(f"model is 'watermark', 'speech' or a coroutine function, not {model!r}")
 
 
+def _check(name: str, value: object, fits: bool, rule: str) -> None:
+    if not fits:
+        raise ValueError(f"{name}={value!r}: must be {rule}")
+
+
+def _container(model: Watermark | Model, lenient: bool | None) -> dict[str, Any] | None:
+    """The container that looks at paths and queries, None for one that takes them all."""
+    paths: Sequence[str] | None = getattr(model, "paths", None)
+    if lenient is None:
+        lenient = paths is None
+    if lenient:
+        return None
+    served = DEEPGRAM_PATHS if paths is None else paths
+    return {"paths": list(served), "refuses_after": _REFUSES_AFTER}
+
+
 def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str]:
     suffix = f"{region}.amazonaws.com"
     known = ["localhost", "127.0.0.1", "::1", host]
@@ -444,7 +487,9 @@ class _Running:
         return [_record(leg, self._began) for leg in self.native.legs()]
 
     def _news(self) -> None:
-        accepted, changed = self.native.news()
+        accepted, changed, refused = self.native.news()
+        for leg, words in refused:
+            _logger.warning("the container refused leg %d: %s", leg, words)
         for native in accepted:
             stream = self._streams[native.leg] = _Stream(native)
             task = asyncio.create_task(self._serve(stream), name=f"model of leg {native.leg}")

@@ -17,9 +17,12 @@ Several faults may strike one stream, in the order in which they are given.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
+from collections.abc import Callable  # noqa: TC003 - a dataclass's field
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 __all__ = [
     "Action",
@@ -60,10 +63,106 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What a value has to be.
+
+    Attributes:
+        fits: whether a value is that.
+        words: what it has to be, in words that go after "must be".
+    """
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def rule_of(part: type[Any], field: str) -> Rule:
+    """What a field of an action or a trigger has to be."""
+    rule: Rule = part.__dataclass_fields__[field].metadata["rule"]
+    return rule
+
+
+# The server counts in so many bits, and HTTP/2 writes error codes in so many.
+MOST: Final = 2**63 - 1
+_MOST_CODE: Final = 2**32 - 1
+_DAY: Final = 86_400
+# What one event carries at most.
+_MOST_PART: Final = 16 * 1024 * 1024 - 1024
+_MOST_HEADER: Final = 1024
+
+type _How = Literal[
+    "truncated", "oversized", "wrong_crc", "unknown_event", "not_utf8", "garbage", "mixed_types"
+]
+
+
+def is_whole(value: object, least: int, most: int) -> bool:
+    """Whether a value is a whole number from `least` to `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _whole(least: int, most: int, what: str = "") -> Rule:
+    upto = "on" if most == MOST else f"to {most}"
+    return Rule(
+        lambda value: is_whole(value, least, most), f"a whole number{what} from {least} {upto}"
+    )
+
+
+def _is_seconds(value: object, least: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and least <= value <= _DAY
+
+
+def _is_word(value: object) -> bool:
+    """Whether it can be the value of a header: printable, of one line."""
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+_SECONDS: Final = Rule(lambda value: _is_seconds(value, 0), f"a number of seconds from 0 to {_DAY}")
+_STEP_SECONDS: Final = Rule(
+    lambda value: _is_seconds(value, 0.001), f"a number of seconds from 0.001 to {_DAY}"
+)
+_COUNT: Final = _whole(0, MOST)
+_STEP: Final = _whole(1, MOST)
+_CODE: Final = _whole(0, _MOST_CODE)
+_STATUS: Final = Rule(lambda value: is_whole(value, 200, 599), "an HTTP status from 200 to 599")
+_SIZE: Final = _whole(1, _MOST_PART, " of bytes")
+_FLAG: Final = Rule(lambda value: isinstance(value, bool), "true or false")
+_TEXT: Final = Rule(lambda value: isinstance(value, str), "text")
+_BODY: Final = Rule(lambda value: value is None or isinstance(value, str), "text")
+_NAME: Final = Rule(
+    lambda value: _is_word(value) and 0 < len(value) <= _MOST_HEADER, "a name in ASCII"
+)
+_ERROR_TYPE: Final = Rule(
+    lambda value: _is_word(value) and len(value) <= _MOST_HEADER, "a name in ASCII, or nothing"
+)
+_HOW: Final = Rule(
+    lambda value: value in get_args(_How.__value__),
+    "one of " + ", ".join(sorted(how.replace("_", "-") for how in get_args(_How.__value__))),
+)
+
+
+def _ruled(rule: Rule, **field: Any) -> Any:  # noqa: ANN401 - a field, whatever its type
+    return dataclasses.field(metadata={"rule": rule}, **field)
+
+
 class _Plain:
     """Something the native server takes as plain data."""
 
     kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Checks every field by its rule.
+
+        Raises:
+            ValueError: a value breaks it; the message names both.
+        """
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is one
+            rule: Rule = field.metadata["rule"]
+            value = getattr(self, field.name)
+            if not rule.fits(value):
+                name = f"{type(self).__name__}({field.name}={value!r})"
+                raise ValueError(f"{name}: {field.name} must be {rule.words}")
 
     def plain(self) -> dict[str, Any]:
         """Its kind and fields, as the server reads them."""
@@ -86,7 +185,7 @@ class AtOpen(Trigger):
 class AfterAudio(Trigger):
     """After so many seconds of audio on this leg."""
 
-    seconds: float
+    seconds: float = _ruled(_SECONDS)
     kind: ClassVar[str] = "audio"
 
 
@@ -94,7 +193,7 @@ class AfterAudio(Trigger):
 class AfterBytes(Trigger):
     """After so many bytes of messages received."""
 
-    count: int
+    count: int = _ruled(_COUNT)
     kind: ClassVar[str] = "bytes"
 
 
@@ -105,7 +204,7 @@ class AfterMessages(Trigger):
     If the fault ends the stream, the model does not see the last one.
     """
 
-    count: int
+    count: int = _ruled(_COUNT)
     kind: ClassVar[str] = "messages"
 
 
@@ -113,7 +212,7 @@ class AfterMessages(Trigger):
 class AfterReplies(Trigger):
     """After so many messages sent."""
 
-    count: int
+    count: int = _ruled(_COUNT)
     kind: ClassVar[str] = "replies"
 
 
@@ -124,7 +223,7 @@ class OnMessage(Trigger):
     If the fault ends the stream, the model does not see the message.
     """
 
-    name: str
+    name: str = _ruled(_NAME)
     kind: ClassVar[str] = "control"
 
 
@@ -132,7 +231,7 @@ class OnMessage(Trigger):
 class AfterTime(Trigger):
     """So many seconds after the answer, on the wall clock."""
 
-    seconds: float
+    seconds: float = _ruled(_SECONDS)
     kind: ClassVar[str] = "elapsed"
 
 
@@ -140,7 +239,7 @@ class AfterTime(Trigger):
 class AfterChunks(Trigger):
     """After so many watermarked chunks on this leg."""
 
-    count: int
+    count: int = _ruled(_COUNT)
     kind: ClassVar[str] = "chunks"
 
 
@@ -151,7 +250,7 @@ class AfterNewChunks(Trigger):
     A conversation is all legs with the same path and query.
     """
 
-    count: int
+    count: int = _ruled(_STEP)
     kind: ClassVar[str] = "new_chunks"
 
 
@@ -163,7 +262,7 @@ class AfterNewAudio(Trigger):
     whose finalised channels are silenced in a replay is not found: count chunks there.
     """
 
-    seconds: float
+    seconds: float = _ruled(_STEP_SECONDS)
     kind: ClassVar[str] = "new_audio"
 
 
@@ -192,7 +291,7 @@ class Action(_Plain):
 class Reset(Action):
     """`RST_STREAM` with an HTTP/2 error code; 2 is `INTERNAL_ERROR`, 7 `REFUSED_STREAM`."""
 
-    code: int = 2
+    code: int = _ruled(_CODE, default=2)
     kind: ClassVar[str] = "reset"
 
 
@@ -200,7 +299,7 @@ class Reset(Action):
 class Drop(Action):
     """The whole connection goes away: with a TCP RST, or else a bare FIN."""
 
-    rst: bool = True
+    rst: bool = _ruled(_FLAG, default=True)
     kind: ClassVar[str] = "drop"
 
 
@@ -212,8 +311,8 @@ class GoAway(Action):
     otherwise the stream falls silent and the connection closes a tenth of a second later.
     """
 
-    code: int = 0
-    covers: bool = True
+    code: int = _ruled(_CODE, default=0)
+    covers: bool = _ruled(_FLAG, default=True)
     kind: ClassVar[str] = "go_away"
 
 
@@ -228,8 +327,8 @@ class EndEarly(Action):
 class ModelStreamError(Action):
     """In-band `ModelStreamError`: the container closed the WebSocket with a code."""
 
-    code: str = "1011"
-    message: str = "the container closed the connection"
+    code: str = _ruled(_TEXT, default="1011")
+    message: str = _ruled(_TEXT, default="the container closed the connection")
     kind: ClassVar[str] = "model_stream_error"
 
 
@@ -237,8 +336,8 @@ class ModelStreamError(Action):
 class InBandException(Action):
     """Any other in-band exception, by its name."""
 
-    name: str
-    message: str = ""
+    name: str = _ruled(_NAME)
+    message: str = _ruled(_TEXT, default="")
     kind: ClassVar[str] = "exception"
 
 
@@ -246,7 +345,7 @@ class InBandException(Action):
 class InternalStreamFailure(Action):
     """In-band `InternalStreamFailure`."""
 
-    message: str = "internal failure"
+    message: str = _ruled(_TEXT, default="internal failure")
     kind: ClassVar[str] = "exception"
 
     def plain(self) -> dict[str, Any]:
@@ -265,10 +364,10 @@ class Answer(Action):
         body: the whole body instead.
     """
 
-    status: int
-    error_type: str = ""
-    message: str = "the local endpoint was told to answer so"
-    body: str | None = None
+    status: int = _ruled(_STATUS)
+    error_type: str = _ruled(_ERROR_TYPE, default="")
+    message: str = _ruled(_TEXT, default="the local endpoint was told to answer so")
+    body: str | None = _ruled(_BODY, default=None)
     kind: ClassVar[str] = "answer"
 
 
@@ -283,7 +382,7 @@ class NeverAnswer(Action):
 class DelayAnswer(Action):
     """The answer's headers come so many seconds late."""
 
-    seconds: float
+    seconds: float = _ruled(_SECONDS)
     kind: ClassVar[str] = "delay_answer"
 
 
@@ -298,7 +397,7 @@ class GoSilent(Action):
 class Split(Action):
     """Messages travel in PARTIAL … COMPLETE parts of so many bytes from now on."""
 
-    size: int
+    size: int = _ruled(_SIZE)
     kind: ClassVar[str] = "split"
 
 
@@ -306,7 +405,7 @@ class Split(Action):
 class Late(Action):
     """Everything is sent so many seconds later from now on."""
 
-    seconds: float
+    seconds: float = _ruled(_SECONDS)
     kind: ClassVar[str] = "late"
 
 
@@ -318,15 +417,7 @@ class Malformed(Action):
     unknown type, the stream goes on; after the others a client can only give up.
     """
 
-    how: Literal[
-        "truncated",
-        "oversized",
-        "wrong_crc",
-        "unknown_event",
-        "not_utf8",
-        "garbage",
-        "mixed_types",
-    ]
+    how: _How = _ruled(_HOW)
     kind: ClassVar[str] = "malform"
 
 
@@ -334,7 +425,7 @@ class Malformed(Action):
 class Outage(Action):
     """Every connection is reset, and new ones are refused for so many seconds."""
 
-    seconds: float
+    seconds: float = _ruled(_SECONDS)
     kind: ClassVar[str] = "outage"
 
 
@@ -360,7 +451,7 @@ class NeverHttp2(ConnectionAction):
 class SlowTls(ConnectionAction):
     """The TLS handshake starts so many seconds late."""
 
-    seconds: float
+    seconds: float = _ruled(_SECONDS)
     kind: ClassVar[str] = "slow_tls"
 
 
@@ -369,6 +460,31 @@ class ResetTcp(ConnectionAction):
     """Accepted, and reset at once."""
 
     kind: ClassVar[str] = "reset_tcp"
+
+
+ANSWERS: Final = (Answer, NeverAnswer, DelayAnswer)
+"""What happens in place of the answer, or to it: when a stream opens."""
+
+type _Scope = Literal["endpoint", "conversation"]
+
+
+def is_path(value: object) -> bool:
+    """Whether it can be an invocation path: names with single slashes between them."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)*", value, re.ASCII))
+
+
+def _are_ordinals(legs: object) -> bool:
+    match legs:
+        case None:
+            return True
+        case range(start=first, stop=stop, step=step):
+            return is_whole(first, 1, MOST) and step >= 1 and first < stop <= MOST
+        case (first, None):
+            return is_whole(first, 1, MOST)
+        case (int(first), int(last)):
+            return is_whole(first, 1, MOST) and is_whole(last, first, MOST)
+        case only:
+            return is_whole(only, 1, MOST)
 
 
 @dataclass(frozen=True)
@@ -387,7 +503,8 @@ class Fault:
         path: only for this invocation path.
 
     Raises:
-        ValueError: action and trigger do not go together, or `legs` is empty.
+        ValueError: action and trigger do not go together, `legs` is empty, or another field is not
+            what it has to be.
     """
 
     action: Action | ConnectionAction
@@ -395,21 +512,32 @@ class Fault:
     _: dataclasses.KW_ONLY
     legs: int | range | tuple[int, int | None] | None = None
     times: int | EllipsisType | None = ...
-    scope: Literal["endpoint", "conversation"] = "endpoint"
+    scope: _Scope = "endpoint"
     path: str | None = None
 
     def __post_init__(self) -> None:
         """Checks that it makes sense."""
+        if not isinstance(self.action, Action | ConnectionAction):
+            raise ValueError(  # noqa: TRY004 - one class of error for all of them
+                f"action is one of this module's, not {self.action!r}"
+            )
+        if not isinstance(self.when, Trigger | None):
+            raise ValueError(  # noqa: TRY004 - one class of error for all of them
+                f"when is one of this module's triggers, not {self.when!r}"
+            )
         if self.is_on_connection != isinstance(self._trigger, OnConnect):
             raise ValueError(f"{self.action!r} can't happen at {self._trigger!r}")
-        is_answer = isinstance(self.action, Answer | NeverAnswer | DelayAnswer)
+        is_answer = isinstance(self.action, ANSWERS)
         if is_answer and not isinstance(self._trigger, AtOpen):
             raise ValueError(f"{self.action!r} happens at AtOpen(), not at {self.when!r}")
-        first, last, step = self._ordinals or (1, None, 1)
-        if first < 1 or step < 1 or (last is not None and last < first):
+        if not _are_ordinals(self.legs):
             raise ValueError(f"legs are some of 1, 2, 3 …, not {self.legs!r}")
-        if self._limit is not None and self._limit < 1:
+        if not (self._limit is None or is_whole(self._limit, 1, MOST)):
             raise ValueError(f"times is at least 1, or None for no limit, not {self.times!r}")
+        if self.scope not in get_args(_Scope.__value__):
+            raise ValueError(f"scope is 'endpoint' or 'conversation', not {self.scope!r}")
+        if not (self.path is None or is_path(self.path)):
+            raise ValueError(f"path is an invocation path such as 'v1/listen', not {self.path!r}")
 
     @property
     def _trigger(self) -> Trigger:

@@ -8,9 +8,12 @@ or events; the server deals with those.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Model", "ModelStream"]
+__all__ = ["DEEPGRAM_PATHS", "Model", "ModelStream"]
+
+DEEPGRAM_PATHS: Final = ("v1/listen", "v2/listen", "v1/speak", "v2/speak", "v1/agent/converse")
+"""The paths of Deepgram's products."""
 
 
 class ModelStream(Protocol):
@@ -49,4 +52,8 @@ class ModelStream(Protocol):
 
 
 type Model = Callable[[ModelStream], Awaitable[None]]
-"""Serves one stream; returning ends the response cleanly, raising fails it."""
+"""Serves one stream; returning ends the response cleanly, raising fails it.
+
+A model that has `paths` stands for a container of Deepgram's that serves these: the endpoint then
+refuses other paths, and queries that such a container refuses, before the model sees the stream.
+"""

@@ -19,8 +19,11 @@ Only a cell's first byte has its top bit set, so a reader may start at any sampl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from deepgram_sagemaker._native import watermark
+
+from .stream import DEEPGRAM_PATHS
 
 __all__ = ["Watermark", "chunk"]
 
@@ -76,3 +79,4 @@ class Watermark:
     silence_window: float = 3.0
     closing_time: float = 0.02
     silence_timeout: float | None = 10.0
+    paths: ClassVar[tuple[str, ...]] = DEEPGRAM_PATHS

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from .agent import AgentService, echo
+from .agent import PATH, AgentService, echo
 from .flux import FluxTeller, Thresholds
 from .watermark_aura import CountingVoice
 from .watermark_flux import ChunkClock, ChunkTurns, WatermarkFlux
@@ -42,6 +42,7 @@ class WatermarkAgent:
     pace: float | None = None
     reply: Reply = echo
     silence_timeout: float | None = 10.0
+    paths: ClassVar[tuple[str, ...]] = (PATH,)
     _service: AgentService = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,10 +12,10 @@ import random
 import re
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from .marks import read_marks
-from .speak import SpeakService
+from .speak import PATHS, SpeakService
 from .watermark import chunk
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class WatermarkAura:
     flushes: int = 20
     flushed: Flushed = "early"
     counted_together: bool = False
+    paths: ClassVar[tuple[str, ...]] = PATHS
     _service: SpeakService = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

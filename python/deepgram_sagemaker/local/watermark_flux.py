@@ -14,10 +14,10 @@ import struct
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from .controls import Refused, SchemaError, refusals, to_json
-from .flux import FluxTeller, Thresholds, ThresholdsError
+from .flux import SILENCE_LIMIT, FluxTeller, Thresholds, ThresholdsError
 from .marks import MarkReader
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class WatermarkFlux:
     word_times: bool = True
     strict: bool = False
     closing_time: float = 0.02
-    silence_timeout: float | None = 10.0
+    silence_timeout: float | None = SILENCE_LIMIT
+    paths: ClassVar[tuple[str, ...]] = (PATH,)
     _draws: random.Random = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

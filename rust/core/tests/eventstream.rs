@@ -1,11 +1,13 @@
 //! The event stream codec against the AWS crate's, over arbitrary messages, splits and damage.
 
+use std::collections::BTreeSet;
+
 use aws_smithy_eventstream::frame::{read_message_from, write_message_to};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::event_stream as aws;
 use bytes::{Bytes, BytesMut};
 use dgsm_core::eventstream::{
-    DecodeError, Decoder, Header, HeaderValue, Limits, Message, decode_exact, encode,
+    DecodeError, Decoder, Header, HeaderError, HeaderValue, Limits, Message, decode_exact, encode,
 };
 use proptest::prelude::*;
 
@@ -123,7 +125,9 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn parts() -> impl Strategy<Value = Parts> {
-    let headers = prop::collection::vec((".{1,40}", value()), 0..8);
+    // A name comes once in a message.
+    let headers = prop::collection::btree_map(".{1,40}", value(), 0..8);
+    let headers = headers.prop_map(|headers| headers.into_iter().collect());
     (headers, prop::collection::vec(any::<u8>(), 0..600))
 }
 
@@ -149,6 +153,17 @@ fn around(headers: &[u8], payload: &[u8]) -> Bytes {
     wire.extend_from_slice(payload);
     wire.extend_from_slice(&crc32fast::hash(&wire).to_be_bytes());
     wire.into()
+}
+
+const DUPLICATE: DecodeError = DecodeError::Header(HeaderError::Duplicate);
+
+fn comes_twice(message: &aws::Message) -> bool {
+    let names = message
+        .headers()
+        .iter()
+        .map(|header| header.name().as_str());
+    let different: BTreeSet<_> = names.collect();
+    different.len() < message.headers().len()
 }
 
 /// Many cases, for they are cheap; failures are printed, and kept nowhere.
@@ -224,7 +239,8 @@ proptest! {
     }
 
     /// Headers that checksums can't catch: whatever the bytes, both sides read the same or neither
-    /// reads anything.
+    /// reads anything. Only names that come twice are taken by the AWS crate alone: the AWS SDK for
+    /// Python refuses them, as we do.
     #[test]
     fn headers_are_read_as_the_aws_crate_reads_them(
         parts in parts(),
@@ -245,6 +261,7 @@ proptest! {
         let wire = around(&headers, &payload);
         let ours = decode_exact(wire.clone(), Limits::default());
         match read_message_from(wire) {
+            Ok(theirs) if comes_twice(&theirs) => prop_assert_eq!(ours, Err(DUPLICATE)),
             Ok(theirs) => prop_assert_eq!(decoded_by_us(&ours.unwrap()), decoded_by_them(&theirs)),
             Err(_) => prop_assert!(ours.is_err()),
         }
@@ -274,6 +291,19 @@ proptest! {
             prop_assert!(decoder.buffered() <= given);
         }
     }
+}
+
+#[test]
+fn a_header_that_comes_twice_is_no_message() {
+    let parts = (vec![("DataType".to_owned(), Value::Byte(1)); 2], Vec::new());
+    let wire = theirs(&parts);
+    assert_eq!(
+        decode_exact(wire.clone(), Limits::default()),
+        Err(DUPLICATE)
+    );
+    let mut decoder = Decoder::new(Limits::default());
+    decoder.push(wire);
+    assert_eq!(decoder.next(), Err(DUPLICATE));
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub trait Listener: Send + Sync + 'static {
     /// Something changed for the model of this stream: a message, the end of the input, the end of
     /// the stream, or room to send.
     fn changed(&self, leg: u64);
+    /// The container refused a stream. The client is told no more than that.
+    fn refused(&self, leg: u64, words: &str) {
+        let _ = (leg, words);
+    }
 }
 
 /// Both queues of one leg.

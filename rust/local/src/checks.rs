@@ -10,6 +10,8 @@ const SERVICE: &str = "sagemaker";
 const PREFIX: &str = "/endpoints/";
 const SUFFIX: &str = "/invocations-bidirectional-stream";
 const PAYLOAD_HASH: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
+/// Of an empty body. The AWS SDK for Rust signs it for this operation, and sends no header.
+const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const PATH_HEADER: &str = "x-amzn-sagemaker-model-invocation-path";
 const QUERY_HEADER: &str = "x-amzn-sagemaker-model-query-string";
 const VARIANT_HEADER: &str = "x-amzn-sagemaker-target-variant";
@@ -25,6 +27,8 @@ const QUERY_PATTERN: &str = r"satisfy regular expression pattern: ^[a-zA-Z0-9][A
 /// A request that passed.
 #[derive(Debug)]
 pub(crate) struct Invocation {
+    /// The endpoint's name.
+    pub(crate) endpoint: String,
     /// Without a leading slash; empty when the request names none.
     pub(crate) path: String,
     /// As it came.
@@ -90,6 +94,7 @@ pub(crate) fn check(
         .iter()
         .find(|known| known.access_key_id == signature.access_key);
     Ok(Invocation {
+        endpoint: name.to_owned(),
         path: path.to_owned(),
         query: query.to_owned(),
         variant: variant.to_owned(),
@@ -146,7 +151,7 @@ fn authenticate(
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or(""),
         headers: &headers,
-        payload_hash: header(parts, "x-amz-content-sha256").unwrap_or(""),
+        payload_hash: header(parts, "x-amz-content-sha256").unwrap_or(EMPTY_HASH),
     };
     let known = |access_key: &str| {
         credentials
@@ -180,7 +185,7 @@ fn authenticate(
             return Err(Refusal::new(403, "ExpiredTokenException", message));
         }
     }
-    if request.payload_hash != PAYLOAD_HASH {
+    if ![PAYLOAD_HASH, EMPTY_HASH].contains(&request.payload_hash) {
         return Err(Refusal::constraint(
             "x-amz-content-sha256",
             request.payload_hash,

@@ -20,6 +20,7 @@ use crate::bridge::Bridge;
 use crate::calendar::Moment;
 use crate::checks::{self, Invocation};
 use crate::connection::{Command, Connection};
+use crate::container;
 use crate::faults::{Action, Armed, Conversation, Progress};
 use crate::malformed;
 use crate::model::{Heard, Reply};
@@ -170,7 +171,8 @@ impl Opening {
                     message,
                     body,
                 } => {
-                    let mut refusal = Refusal::new(status, &error_type, message);
+                    let log = self.log_stream(shared);
+                    let mut refusal = Refusal::of_endpoint(status, &error_type, &message, &log);
                     refusal.body = body.unwrap_or(refusal.body);
                     refuse(shared, record, &mut respond, refusal, &request_id);
                     return LegEnd::Fault;
@@ -195,6 +197,11 @@ impl Opening {
                 }
                 other => later.push(other),
             }
+        }
+        if let Some(words) = self.refusal(shared) {
+            return self
+                .refuse(shared, record, &mut respond, words, &request_id)
+                .await;
         }
         let head = Response::builder()
             .status(200)
@@ -224,6 +231,48 @@ impl Opening {
             leg.apply(&action);
         }
         leg.run(body, send).await
+    }
+}
+
+impl Opening {
+    /// What the container says, where it does not take the stream.
+    fn refusal(&self, shared: &Shared) -> Option<String> {
+        let container = shared.settings.container.as_ref()?;
+        let query = Query::parse(&self.invocation.query);
+        container::refusal(&container.paths, &self.invocation.path, &query)
+    }
+
+    /// Answers as the service does: late, and without the container's words.
+    async fn refuse(
+        self,
+        shared: &Shared,
+        record: &LegRecord,
+        respond: &mut SendResponse<Bytes>,
+        words: String,
+        request_id: &str,
+    ) -> LegEnd {
+        if let Some(listener) = &shared.listener {
+            listener.refused(self.number, &words);
+        }
+        record.facts().refusal = words;
+        let after = shared.settings.container.as_ref();
+        let after = after.map_or(Duration::ZERO, |container| {
+            duration(container.refuses_after)
+        });
+        tokio::select! {
+            () = sleep(after) => {}
+            left = client_left(respond) => return left,
+        }
+        let refusal = Refusal::not_taken(&self.log_stream(shared));
+        refuse(shared, record, respond, refusal, request_id)
+    }
+
+    /// The log that would have the container's words.
+    fn log_stream(&self, shared: &Shared) -> String {
+        format!(
+            "arn:aws:logs:{}:000000000000:log-group:/aws/sagemaker/Endpoints/{}:log-stream:{}/local",
+            shared.settings.region, self.invocation.endpoint, self.invocation.variant
+        )
     }
 }
 
@@ -294,6 +343,8 @@ struct Leg {
     messages_in: u64,
     messages_out: u64,
 
+    /// What the container makes of a frame.
+    read: fn(Frame) -> Frame,
     container: Container,
     replies: Vec<Reply>,
     outbound: Outbound,
@@ -331,6 +382,11 @@ impl Leg {
         );
         let query = Query::parse(&invocation.query);
         let clock = Clock::new(&query);
+        let read = if container::is_known(&invocation.path) {
+            as_control
+        } else {
+            std::convert::identity
+        };
         let (container, watermarked) = match (&shared.settings.model, &shared.listener) {
             (
                 Model::Watermark {
@@ -379,6 +435,7 @@ impl Leg {
             bytes_in: 0,
             messages_in: 0,
             messages_out: 0,
+            read,
             container,
             replies: Vec::new(),
             outbound: Outbound::default(),
@@ -648,6 +705,7 @@ impl Leg {
 
     /// Takes one whole message.
     fn hear(&mut self, frame: Frame) {
+        let frame = (self.read)(frame);
         self.messages_in += 1;
         self.bytes_in += frame.len() as u64;
         count(&self.shared.counters.messages_in);
@@ -856,6 +914,21 @@ impl Drop for Leg {
 fn control_type(frame: &Frame) -> Option<String> {
     let message: serde_json::Value = serde_json::from_str(frame.as_str()?).ok()?;
     message.get("type")?.as_str().map(str::to_owned)
+}
+
+/// Deepgram's containers read a control message wherever it comes: one in a binary frame counts as
+/// text.
+fn as_control(frame: Frame) -> Frame {
+    let Frame::Binary(bytes) = &frame else {
+        return frame;
+    };
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return frame;
+    }
+    match Frame::text(bytes.clone()) {
+        Ok(text) if control_type(&text).is_some() => text,
+        _ => frame,
+    }
 }
 
 async fn changed(bridge: Option<&Bridge>) {

@@ -9,6 +9,7 @@ mod authority;
 mod calendar;
 mod checks;
 mod connection;
+mod container;
 mod leg;
 mod malformed;
 mod outbound;

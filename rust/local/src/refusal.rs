@@ -2,6 +2,25 @@
 
 use bytes::Bytes;
 use http::Response;
+use serde_json::json;
+
+/// The errors of the service's model. Their bodies have its members' names; those of all others come
+/// from the fronts of the service, which write `message`.
+const MODELLED: [&str; 4] = [
+    "InputValidationError",
+    MODEL_ERROR,
+    "InternalServerError",
+    "ServiceUnavailableError",
+];
+const MODEL_ERROR: &str = "ModelError";
+/// All that the service says about a container that did not take a stream.
+const NOT_TAKEN: &str = "Failed to establish WebSocket connection";
+
+/// An error's name, out of `namespace#Name` or `Name:http://…`.
+fn bare(error_type: &str) -> &str {
+    let name = error_type.split(':').next().unwrap_or_default();
+    name.rsplit('#').next().unwrap_or_default()
+}
 
 /// An HTTP error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,11 +33,44 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, error_type: &str, message: impl AsRef<str>) -> Self {
-        let body = serde_json::json!({"message": message.as_ref()}).to_string();
+        let member = if MODELLED.contains(&bare(error_type)) {
+            "Message"
+        } else {
+            "message"
+        };
         Self {
             status,
             error_type: error_type.to_owned(),
-            body,
+            body: json!({member: message.as_ref()}).to_string(),
+        }
+    }
+
+    /// The answer of an endpoint, which tells of the container's log where the container is to blame.
+    pub(crate) fn of_endpoint(
+        status: u16,
+        error_type: &str,
+        message: &str,
+        log_stream: &str,
+    ) -> Self {
+        let refusal = Self::new(status, error_type, message);
+        if bare(error_type) != MODEL_ERROR {
+            return refusal;
+        }
+        let body = json!({"Message": message, "LogStreamArn": log_stream}).to_string();
+        Self { body, ..refusal }
+    }
+
+    /// The container did not take the stream. Its own words stay behind.
+    pub(crate) fn not_taken(log_stream: &str) -> Self {
+        let body = json!({
+            "Message": NOT_TAKEN,
+            "OriginalStatusCode": 400,
+            "OriginalMessage": "",
+            "LogStreamArn": log_stream,
+        });
+        Self {
+            body: body.to_string(),
+            ..Self::new(424, MODEL_ERROR, NOT_TAKEN)
         }
     }
 

@@ -39,6 +39,19 @@ pub struct Settings {
     pub connection_faults: Vec<ConnectionFault>,
     /// Whether the arrival of each watermarked chunk is kept.
     pub record_arrivals: bool,
+    /// The container that refuses bad queries as Deepgram's do; `None`: every query is taken.
+    #[serde(default)]
+    pub container: Option<Container>,
+}
+
+/// A container of Deepgram's that looks at a stream's path and query before it takes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// The paths that it serves.
+    pub paths: Vec<String>,
+    /// How long the service takes to say that it refuses.
+    pub refuses_after: f64,
 }
 
 /// An identity whose signatures are accepted.

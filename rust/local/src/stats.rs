@@ -208,6 +208,8 @@ pub struct LegFacts {
     pub end: LegEnd,
     /// Names of the faults that struck.
     pub faults: Vec<&'static str>,
+    /// What the container said as it refused the stream; empty: it did not.
+    pub refusal: String,
 }
 
 impl LegFacts {

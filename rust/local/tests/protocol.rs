@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use common::{
-    Call, LINEAR16, Leg, PATIENCE, Said, chunk, connect, connect_with, counter, facts, open, start,
-    transcript,
+    Call, EMPTY_HASH, LINEAR16, Leg, PATIENCE, Said, chunk, connect, connect_with, counter, facts,
+    fault, open, start, transcript,
 };
 use dgsm_core::frame::Frame;
 use dgsm_core::payload_part::encode_signed;
@@ -78,10 +78,17 @@ async fn refused(server: &Server, cases: Vec<(Call, u16, &str)>) {
             panic!("{error_type} was accepted")
         };
         assert_eq!((answer.status, answer.error_type()), (status, error_type));
+        // The members of the service's model; everything else comes from its fronts.
+        let member = match error_type {
+            "InputValidationError" => "Message",
+            _ => "message",
+        };
         assert!(
-            answer.body["message"]
+            answer.body[member]
                 .as_str()
-                .is_some_and(|message| !message.is_empty())
+                .is_some_and(|message| !message.is_empty()),
+            "{error_type}: {:?}",
+            answer.body
         );
         assert_eq!(answer.headers["x-amzn-requestid"].len(), 36);
     }
@@ -202,7 +209,7 @@ async fn requests_beyond_the_service_s_patterns_and_limits() {
     let cases = vec![
         (
             Call {
-                payload_hash: "UNSIGNED-PAYLOAD",
+                payload_hash: Some("UNSIGNED-PAYLOAD"),
                 ..call()
             },
             400,
@@ -250,6 +257,225 @@ async fn requests_beyond_the_service_s_patterns_and_limits() {
     };
     let leg = open(&connect(&server).await, &full).await.unwrap();
     assert_eq!(leg.headers["x-amzn-invoked-production-variant"], "green");
+}
+
+/// The AWS SDK for Rust sends no `x-amz-content-sha256` for this operation.
+#[tokio::test]
+async fn a_request_may_be_signed_with_the_empty_body_s_hash() {
+    let server = start(json!({}));
+    let client = connect(&server).await;
+    for payload_hash in [None, Some(EMPTY_HASH)] {
+        let call = Call {
+            payload_hash,
+            ..call()
+        };
+        let mut leg = open(&client, &call).await.unwrap();
+        leg.audio(chunk(0)).await;
+        leg.control("CloseStream").await;
+        assert_eq!(transcript(&leg.rest().await), [0]);
+        leg.end().await;
+    }
+    for number in 1..=2 {
+        let facts = facts(&server, number, |facts| facts.input_end != InputEnd::Open).await;
+        assert_eq!(facts.input_end, InputEnd::Signed);
+    }
+    // The events are still signed one after the other.
+    let call = Call {
+        payload_hash: None,
+        ..call()
+    };
+    let mut leg = open(&client, &call).await.unwrap();
+    let mut lost = BytesMut::new();
+    let frame = Frame::Binary(chunk(0).into());
+    encode_signed(&mut leg.signer, common::now_ms(), &frame, 10_000, &mut lost).unwrap();
+    leg.audio(chunk(1)).await;
+    assert!(matches!(leg.next().await, Said::Exception { kind, .. } if kind.contains("Signature")));
+    // Neither is any other signature accepted without the header.
+    let call = Call {
+        secret: "wrong",
+        ..call
+    };
+    assert_eq!(open(&client, &call).await.err().unwrap().status, 403);
+}
+
+#[tokio::test]
+async fn errors_have_the_members_of_the_service_s_model() {
+    let cases = [
+        (400, "InputValidationError", "Message"),
+        (424, "ModelError", "Message"),
+        (500, "InternalServerError", "Message"),
+        (503, "ServiceUnavailableError", "Message"),
+        (
+            503,
+            "com.amazonaws.sagemakerruntimehttp2#ServiceUnavailableError:http://x",
+            "Message",
+        ),
+        (429, "ThrottlingException", "message"),
+        (403, "AccessDeniedException", "message"),
+        (502, "", "message"),
+    ];
+    for (status, error_type, member) in cases {
+        let action = json!({"kind": "answer", "status": status, "error_type": error_type,
+            "message": "so it is"});
+        let rule = fault(action, json!({"kind": "opening"}));
+        let server = start(json!({"faults": [rule]}));
+        let client = connect(&server).await;
+        let answer = open(&client, &call()).await.err().unwrap();
+        assert_eq!((answer.status, answer.error_type()), (status, error_type));
+        let body = answer.body.as_object().unwrap();
+        assert_eq!(body[member], "so it is", "{error_type}");
+        let log_group = "log-group:/aws/sagemaker/Endpoints/local:log-stream:blue";
+        let log_stream = body.get("LogStreamArn").map(|arn| arn.as_str().unwrap());
+        assert_eq!(
+            log_stream.is_some_and(|arn| arn.contains(log_group)),
+            status == 424
+        );
+    }
+}
+
+/// A container that serves `v1/listen` and `v2/listen`.
+fn strict() -> serde_json::Value {
+    json!({"container": {"paths": ["v1/listen", "v2/listen"], "refuses_after": 0.25}})
+}
+
+#[tokio::test]
+async fn a_bad_query_is_424_and_the_container_s_words_stay_behind() {
+    let server = start(strict());
+    let client = connect(&server).await;
+    let at = |path: &str, query: &str| Call {
+        path: (!path.is_empty()).then(|| path.to_owned()),
+        ..Call::listen(query)
+    };
+    let cases = [
+        (
+            at("v1/listen", "encoding=linear17"),
+            "INVALID_QUERY_PARAMETER: encoding=linear17",
+        ),
+        (
+            at("v1/listen", "encoding=linear16"),
+            "INVALID_QUERY_PARAMETER: sample_rate",
+        ),
+        (
+            at("v2/listen", "model=flux-general-en&numerals=true"),
+            "INVALID_QUERY_PARAMETER: numer",
+        ),
+        (at("v9/nothing", ""), "NOT_FOUND: no such path: v9/nothing"),
+        (at("v1/speak", ""), "NOT_FOUND: no such path: v1/speak"),
+        (at("", ""), "NOT_FOUND: no such path: "),
+    ];
+    for (number, (call, words)) in cases.into_iter().enumerate() {
+        let asked = tokio::time::Instant::now();
+        let answer = open(&client, &call).await.err().unwrap();
+        assert!(
+            asked.elapsed() >= Duration::from_millis(240),
+            "{:?}",
+            asked.elapsed()
+        );
+        assert_eq!((answer.status, answer.error_type()), (424, "ModelError"));
+        assert_eq!(
+            answer.body["Message"],
+            "Failed to establish WebSocket connection"
+        );
+        assert_eq!(answer.body["OriginalStatusCode"], 400);
+        assert_eq!(answer.body["OriginalMessage"], "");
+        assert!(!answer.body.to_string().contains("linear17"));
+        let facts = facts(&server, number + 1, |facts| facts.end != LegEnd::Open).await;
+        assert_eq!((facts.end, facts.status), (LegEnd::Refused, 424));
+        assert!(facts.refusal.starts_with(words), "{}", facts.refusal);
+    }
+    assert_eq!(
+        (counter(&server, "accepted"), counter(&server, "refused")),
+        (0, 6)
+    );
+    // A good one is taken at once.
+    let leg = open(&client, &call()).await;
+    assert!(leg.is_ok());
+    assert_eq!(
+        facts(&server, 7, |facts| facts.status == 200).await.refusal,
+        ""
+    );
+}
+
+#[tokio::test]
+async fn the_service_s_own_checks_come_before_the_container_s() {
+    let mut settings = strict();
+    let throttled = json!({"kind": "answer", "status": 429, "error_type": "ThrottlingException",
+        "message": "slow down"});
+    settings["faults"] = json!([fault(throttled, json!({"kind": "opening"}))]);
+    let server = start(settings);
+    let client = connect(&server).await;
+    let bad = Call::listen("encoding=linear17");
+    let unsigned = Call {
+        signed: false,
+        ..bad.clone()
+    };
+    assert_eq!(open(&client, &unsigned).await.err().unwrap().status, 403);
+    assert_eq!(open(&client, &bad).await.err().unwrap().status, 429);
+    assert_eq!(open(&client, &bad).await.err().unwrap().status, 424);
+}
+
+#[tokio::test]
+async fn a_client_need_not_wait_for_the_refusal() {
+    let server = start(json!({"container": {"paths": ["v1/listen"], "refuses_after": 30.0}}));
+    let client = connect(&server).await;
+    let (response, mut send, _) = common::begin(&client, &Call::listen("encoding=x")).await;
+    facts(&server, 1, |facts| !facts.refusal.is_empty()).await;
+    send.send_reset(h2::Reason::CANCEL);
+    drop(response);
+    let facts = facts(&server, 1, |facts| facts.end != LegEnd::Open).await;
+    assert_eq!((facts.end, facts.status), (LegEnd::ClientReset, 0));
+}
+
+#[tokio::test]
+async fn control_messages_count_wherever_they_come() {
+    let server = start(json!({}));
+    let mut leg = listen(&server).await;
+    leg.audio(chunk(0)).await;
+    for text in [
+        "{\"type\":\"KeepAlive\"}",
+        " \n{ \"type\" : \"KeepAlive\" }\n",
+    ] {
+        leg.frame(&Frame::Binary(text.into())).await;
+    }
+    leg.audio(chunk(1)).await;
+    leg.frame(&Frame::Binary("{\"type\":\"CloseStream\"}".into()))
+        .await;
+    let said = leg.rest().await;
+    assert_eq!(transcript(&said), [0, 1]);
+    assert_eq!(said[1]["duration"], 0.04);
+    let facts = facts(&server, 1, |facts| facts.end != LegEnd::Open).await;
+    assert_eq!(facts.controls, ["KeepAlive", "KeepAlive", "CloseStream"]);
+    assert!((facts.audio_seconds - 0.04).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn what_is_no_control_message_is_audio_whatever_it_begins_with() {
+    let server = start(json!({}));
+    let mut leg = listen(&server).await;
+    let mut bytes = 0_u32;
+    for audio in [
+        &b"{\"type\":"[..],
+        b"{\"type\":7}",
+        b"{\"kind\":\"KeepAlive\"}",
+        b"[{\"type\":\"KeepAlive\"}]",
+        b"{\"type\":\"KeepAlive\"}{",
+        b"{\xff\xfe",
+        b"{",
+        b"",
+    ] {
+        bytes += u32::try_from(audio.len()).unwrap();
+        leg.frame(&Frame::Binary(Bytes::from_static(audio))).await;
+    }
+    leg.control("CloseStream").await;
+    leg.rest().await;
+    let facts = facts(&server, 1, |facts| facts.end != LegEnd::Open).await;
+    assert_eq!(facts.controls, ["CloseStream"]);
+    let seconds = f64::from(bytes / 2) / 16_000.0;
+    assert!(
+        (facts.audio_seconds - seconds).abs() < 1e-9,
+        "{}",
+        facts.audio_seconds
+    );
 }
 
 #[tokio::test]

@@ -25,7 +25,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct News {
     accepted: Vec<Arc<Bridge>>,
     changed: Vec<u64>,
+    refused: Vec<Refused>,
 }
+
+/// A leg, and what its container said as it refused it.
+type Refused = (u64, String);
 
 /// Collects news and rings for the first of it.
 struct Ears {
@@ -37,7 +41,7 @@ struct Ears {
 impl Ears {
     fn tell(&self, add: impl FnOnce(&mut News)) {
         let mut news = lock(&self.news);
-        let first = news.accepted.is_empty() && news.changed.is_empty();
+        let first = news.accepted.is_empty() && news.changed.is_empty() && news.refused.is_empty();
         add(&mut news);
         drop(news);
         if first {
@@ -53,6 +57,10 @@ impl Listener for Ears {
 
     fn changed(&self, leg: u64) {
         self.tell(|news| news.changed.push(leg));
+    }
+
+    fn refused(&self, leg: u64, words: &str) {
+        self.tell(|news| news.refused.push((leg, words.to_owned())));
     }
 }
 
@@ -111,15 +119,21 @@ impl LocalServer {
         self.with(|server| server.ca_pem().to_owned())
     }
 
-    /// Streams accepted and legs changed since the last call.
-    fn news(&self) -> (Vec<LocalStream>, Vec<u64>) {
-        let News { accepted, changed } = std::mem::take(&mut *lock(&self.ears.news));
+    /// Streams accepted, legs changed and legs refused, with the container's words, since the last
+    /// call.
+    fn news(&self) -> (Vec<LocalStream>, Vec<u64>, Vec<Refused>) {
+        let News {
+            accepted,
+            changed,
+            refused,
+        } = std::mem::take(&mut *lock(&self.ears.news));
         (
             accepted
                 .into_iter()
                 .map(|bridge| LocalStream { bridge })
                 .collect(),
             changed,
+            refused,
         )
     }
 
@@ -192,6 +206,7 @@ fn facts<'py>(py: Python<'py>, facts: &LegFacts) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("input_end", facts.input_end.name())?;
     dict.set_item("end", facts.end.name())?;
     dict.set_item("faults", facts.faults.clone())?;
+    dict.set_item("refusal", &facts.refusal)?;
     Ok(dict)
 }
 

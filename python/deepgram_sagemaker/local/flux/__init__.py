@@ -1,6 +1,12 @@
 """What every `v2/listen` behind the local endpoint has in common: settings, and messages."""
 
+from typing import Final
+
 from .messages import FluxTeller, SpokenWord
 from .thresholds import Thresholds, ThresholdsError
 
-__all__ = ["FluxTeller", "SpokenWord", "Thresholds", "ThresholdsError"]
+__all__ = ["SILENCE_LIMIT", "FluxTeller", "SpokenWord", "Thresholds", "ThresholdsError"]
+
+SILENCE_LIMIT: Final = 12.0
+"""Seconds without audio after which Flux closes the stream; a client that sends some every 10 s
+lives."""

@@ -15,7 +15,7 @@ _FIELDS: Final = ("eager_eot_threshold", "eot_threshold", "eot_timeout_ms")
 _RANGES: Final = {
     "eager_eot_threshold": (0.3, 0.9),
     "eot_threshold": (0.5, 1.0),
-    "eot_timeout_ms": (500, 30_000),
+    "eot_timeout_ms": (500, 60_000),
 }
 
 

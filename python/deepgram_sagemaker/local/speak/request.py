@@ -23,7 +23,8 @@ _LINEAR_RATES: Final = {
 _LINEAR_RATE: Final = 24_000
 _TELEPHONE_RATE: Final = 8_000
 _MODELS: Final = {"v1": "aura-asteria-en", "v2": None}
-_SLOWEST, _FASTEST = 0.7, 1.5
+_SLOWEST: Final = {"v1": 0.7, "v2": 0.5}
+_FASTEST: Final = 1.5
 _SPEED_STEPS: Final = 20
 
 
@@ -49,7 +50,7 @@ class SpeakRequest:
 
     @classmethod
     def parse(cls, query: Query, version: str) -> SpeakRequest:
-        """Read a query; keys that are not known are ignored, as the service does.
+        """Read a query; keys that are not known are ignored.
 
         Args:
             query: the invocation's.
@@ -69,14 +70,15 @@ class SpeakRequest:
             factor = float(speed)
         except ValueError:
             raise RequestError(f"speed={speed}: must be a number") from None
-        if check_speed(factor) is not None:
-            raise RequestError(f"speed={speed}: must be from {_SLOWEST} to {_FASTEST} in 0.05s")
+        slowest = _SLOWEST[version]
+        if check_speed(factor, slowest) is not None:
+            raise RequestError(f"speed={speed}: must be from {slowest} to {_FASTEST} in 0.05s")
         return cls(model, _output(query, version), container, factor)
 
 
-def check_speed(speed: float) -> str | None:
+def check_speed(speed: float, slowest: float = _SLOWEST["v2"]) -> str | None:
     """The code of what is wrong with a speed, None if nothing is."""
-    if not _SLOWEST <= speed <= _FASTEST:
+    if not slowest <= speed <= _FASTEST:
         return "SPEED_OUT_OF_RANGE"
     if abs(speed * _SPEED_STEPS - round(speed * _SPEED_STEPS)) > 1e-6:
         return "SPEED_INCREMENT_INVALID"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from deepgram_sagemaker.local.agent import PATH as AGENT_PATH
 from deepgram_sagemaker.local.agent import AgentService
 from deepgram_sagemaker.local.controls import Refused, refusals
+from deepgram_sagemaker.local.flux import SILENCE_LIMIT as FLUX_SILENCE_LIMIT
 from deepgram_sagemaker.local.flux import Thresholds, ThresholdsError
 from deepgram_sagemaker.local.speak import PATHS as SPEAK_PATHS
 from deepgram_sagemaker.local.speak import SpeakService
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SpeechModel", "speech"]
 
-_LISTEN_PATHS: Final = ("v1/listen", "v2/listen")
+_FLUX_PATH: Final = "v2/listen"
+_LISTEN_PATHS: Final = ("v1/listen", _FLUX_PATH)
+_SILENCE_LIMIT: Final = 10.0
 
 
 class SpeechModel:
@@ -47,16 +50,19 @@ class SpeechModel:
 
     Args:
         recognise: another recogniser than the process's own.
-        silence_limit: seconds without audio or a KeepAlive after which a stream is closed.
+        silence_limit: seconds without audio or a KeepAlive after which a stream is closed. None: as
+            the products do, 10 and for Flux 12.
         voices: other voices than the machine's.
         strict_flux: whether clients of `v2/listen` may say nothing but `CloseStream`.
     """
+
+    paths: Final = (*_LISTEN_PATHS, *SPEAK_PATHS, AGENT_PATH)
 
     def __init__(
         self,
         recognise: Recognise | None = None,
         *,
-        silence_limit: float = 10.0,
+        silence_limit: float | None = None,
         voices: VoiceFactory | None = None,
         strict_flux: bool = False,
     ) -> None:
@@ -65,7 +71,9 @@ class SpeechModel:
         self._silence_limit = silence_limit
         voices = voices or speaking_voices()
         self._speak = SpeakService(voices, blocking=True)
-        self._converse = AgentService(self._ear, voices, blocking=True, silence_limit=silence_limit)
+        self._converse = AgentService(
+            self._ear, voices, blocking=True, silence_limit=silence_limit or _SILENCE_LIMIT
+        )
 
     async def prepare(self) -> None:
         """Load the recogniser now, so that the first stream does not wait for it.
@@ -85,7 +93,10 @@ class SpeechModel:
             await self._converse(stream)
             return
         async with refusals(stream):
-            await Conversation(stream, self._listener(stream), self._silence_limit).run()
+            limit = self._silence_limit
+            if limit is None:
+                limit = FLUX_SILENCE_LIMIT if stream.path == _FLUX_PATH else _SILENCE_LIMIT
+            await Conversation(stream, self._listener(stream), limit).run()
 
     def _listener(self, stream: ModelStream) -> Listening:
         request_id = str(uuid.uuid4())
@@ -106,7 +117,7 @@ class SpeechModel:
                     )
         except (RequestError, ThresholdsError) as error:
             raise Refused("1008", f"Bad request: {error}") from error
-        served = ", ".join((*_LISTEN_PATHS, *SPEAK_PATHS, AGENT_PATH))
+        served = ", ".join(self.paths)
         raise Refused("1008", f"the speech model serves {served}, not {stream.path or 'no path'}")
 
     def _ear(self, settings: AgentSettings) -> FluxListener:

@@ -60,7 +60,7 @@ class ListenRequest:
 
     @classmethod
     def parse(cls, query: Query) -> ListenRequest:
-        """Read a query; keys that are not known are ignored, as the service does.
+        """Read a query; keys that are not known are ignored.
 
         Raises:
             RequestError: a value is malformed or not supported; the message names both.

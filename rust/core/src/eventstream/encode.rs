@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::message::{Header, HeaderValue};
+use super::message::{Header, HeaderValue, Names};
 use super::{OVERHEAD, PRELUDE_LEN};
 
 /// The protocol gives lengths of names one byte.
@@ -22,20 +22,27 @@ pub enum EncodeError {
     /// The length of the message does not fit its 32-bit field.
     #[error("a message of {0} bytes does not fit its 32-bit length")]
     MessageTooLong(usize),
+    /// Two headers have the same name, which no decoder accepts.
+    #[error("two headers have the same name")]
+    DuplicateHeader,
 }
 
 /// Appends one message to `out`.
 ///
 /// # Errors
-/// [`EncodeError`] when a length does not fit the format; `out` is then as it was.
+/// [`EncodeError`] when a length does not fit the format, or a header comes twice; `out` is then as it was.
 pub fn encode(
     headers: &[Header<'_>],
     payload: &[u8],
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
     let mut headers_len = 0;
+    let mut names = Names::default();
     for header in headers {
         headers_len += header_len(header)?;
+        if !names.add(header.name.as_bytes()) {
+            return Err(EncodeError::DuplicateHeader);
+        }
     }
     let total = headers_len
         .saturating_add(payload.len())
@@ -171,6 +178,20 @@ mod tests {
         assert_eq!(
             encode(&[long_value], b"", &mut out),
             Err(EncodeError::ValueTooLong(32768))
+        );
+        let (twice, between) = (
+            Header {
+                name: "t",
+                value: HeaderValue::Bool(true),
+            },
+            Header {
+                name: "T",
+                value: HeaderValue::Bool(true),
+            },
+        );
+        assert_eq!(
+            encode(&[twice, between, twice], b"", &mut out),
+            Err(EncodeError::DuplicateHeader)
         );
         assert_eq!(&out[..], b"before");
     }

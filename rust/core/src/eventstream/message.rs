@@ -1,5 +1,7 @@
 //! A message and its headers, as views of the bytes they came in.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 /// One header: a name of up to 255 bytes and a typed value.
@@ -46,6 +48,9 @@ pub enum HeaderError {
     /// A name or a string value is not UTF-8.
     #[error("a header's name or text is not valid UTF-8")]
     NotUtf8,
+    /// A name that an earlier header of the message has.
+    #[error("two headers have the same name")]
+    Duplicate,
 }
 
 /// The headers of one message: checked once when decoded, then read in place.
@@ -67,9 +72,13 @@ impl Headers {
     /// Takes an encoded block of headers after checking every one of them.
     pub(crate) fn parse(block: Bytes) -> Result<Self, HeaderError> {
         let mut rest = &block[..];
+        let mut names = Names::default();
         while !rest.is_empty() {
             let (header, tail) = split_header(rest)?;
             header.read()?;
+            if !names.add(header.name) {
+                return Err(HeaderError::Duplicate);
+            }
             rest = tail;
         }
         Ok(Self { block })
@@ -80,7 +89,7 @@ impl Headers {
         self.encoded().filter_map(|header| header.read().ok())
     }
 
-    /// The first header called `name`.
+    /// The header called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<HeaderValue<'_>> {
         let found = self
@@ -101,8 +110,38 @@ impl Headers {
     }
 }
 
+/// The names of one message's headers. An event of the service has a handful; only a block with many
+/// takes memory of its own.
+#[derive(Default)]
+pub(super) struct Names<'a> {
+    few: [&'a [u8]; FEW],
+    count: usize,
+    many: HashSet<&'a [u8]>,
+}
+
+/// So many names are compared one by one.
+const FEW: usize = 16;
+
+impl<'a> Names<'a> {
+    /// Adds a name; says whether it is new.
+    pub(super) fn add(&mut self, name: &'a [u8]) -> bool {
+        let known = &self.few[..self.count];
+        if known.contains(&name) {
+            return false;
+        }
+        match self.few.get_mut(self.count) {
+            Some(place) => {
+                *place = name;
+                self.count += 1;
+                true
+            }
+            None => self.many.insert(name),
+        }
+    }
+}
+
 impl Message {
-    /// The first header called `name`.
+    /// The header called `name`.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<HeaderValue<'_>> {
         self.headers.get(name)
@@ -240,10 +279,36 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_wins() {
-        let headers = parse(b"\x01a\x00\x01a\x01").unwrap();
+    fn a_header_is_found_by_its_name() {
+        let headers = parse(b"\x01a\x00\x01A\x01").unwrap();
         assert_eq!(headers.get("a"), Some(HeaderValue::Bool(true)));
+        assert_eq!(headers.get("A"), Some(HeaderValue::Bool(false)));
         assert_eq!(headers.get("b"), None);
+    }
+
+    #[test]
+    fn a_name_comes_once() {
+        assert_eq!(parse(b"\x01a\x00\x01a\x01"), Err(HeaderError::Duplicate));
+        // Whatever the values' types are, and wherever the two stand.
+        assert_eq!(
+            parse(b"\x01a\x00\x01b\x00\x01a\x02\x07"),
+            Err(HeaderError::Duplicate)
+        );
+        for count in [1, FEW, FEW + 1, 200_usize] {
+            let names = (0..count).map(|n| n as u8);
+            let block = |names: &mut dyn Iterator<Item = u8>| {
+                names
+                    .flat_map(|n| [3, b'n', b'0' + n / 100, n % 100, 0])
+                    .collect::<Vec<_>>()
+            };
+            let once = block(&mut names.clone());
+            assert!(Headers::parse(once.into()).is_ok(), "{count}");
+            for again in [0, count / 2, count - 1] {
+                let twice = block(&mut names.clone().chain([again as u8]));
+                let parsed = Headers::parse(twice.into());
+                assert_eq!(parsed, Err(HeaderError::Duplicate), "{again} of {count}");
+            }
+        }
     }
 
     #[test]

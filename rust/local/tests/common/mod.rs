@@ -33,6 +33,7 @@ use tokio_rustls::TlsConnector;
 pub const KEY: &str = "AKIDTEST";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
 pub const REGION: &str = "eu-west-1";
+pub const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 pub const LINEAR16: &str = "encoding=linear16&sample_rate=16000";
 /// Nothing here takes as long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -182,7 +183,8 @@ pub struct Call {
     pub region: &'static str,
     pub service: &'static str,
     pub token: Option<&'static str>,
-    pub payload_hash: &'static str,
+    /// `x-amz-content-sha256`; `None`: no such header, and the empty body's is signed.
+    pub payload_hash: Option<&'static str>,
     /// The client's clock is so much ahead.
     pub skew_ms: i64,
     pub signed: bool,
@@ -201,7 +203,7 @@ impl Call {
             region: REGION,
             service: "sagemaker",
             token: None,
-            payload_hash: "STREAMING-AWS4-HMAC-SHA256-EVENTS",
+            payload_hash: Some("STREAMING-AWS4-HMAC-SHA256-EVENTS"),
             skew_ms: 0,
             signed: true,
         }
@@ -217,11 +219,11 @@ impl Call {
     /// The request, and its signature.
     pub fn request(&self, authority: &str) -> (Request<()>, String) {
         let date = amz_date(now_ms() + self.skew_ms);
-        let mut headers = vec![
-            ("host", authority.to_owned()),
-            ("x-amz-content-sha256", self.payload_hash.to_owned()),
-            ("x-amz-date", date.clone()),
-        ];
+        let mut headers = vec![("host", authority.to_owned())];
+        if let Some(payload_hash) = self.payload_hash {
+            headers.push(("x-amz-content-sha256", payload_hash.to_owned()));
+        }
+        headers.push(("x-amz-date", date.clone()));
         if let Some(token) = self.token {
             headers.push(("x-amz-security-token", token.to_owned()));
         }
@@ -243,7 +245,8 @@ impl Call {
         for (name, value) in &headers {
             writeln!(canonical, "{name}:{value}").unwrap();
         }
-        write!(canonical, "\n{names}\n{}", self.payload_hash).unwrap();
+        let payload_hash = self.payload_hash.unwrap_or(EMPTY_HASH);
+        write!(canonical, "\n{names}\n{payload_hash}").unwrap();
         let scope = Scope {
             date: &date[..8],
             region: self.region,
