@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import wave
@@ -12,7 +13,7 @@ from deepgram_sagemaker import __version__
 from deepgram_sagemaker.cli import main
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.served import endpoint_process
-from deepgram_sagemaker.local import LocalEndpoint
+from deepgram_sagemaker.local import Credentials, LocalEndpoint
 from deepgram_sagemaker.local.speech import SpeechModel
 from e2e import agents, flux, survival
 from e2e.survival import LINEAR16
@@ -174,6 +175,45 @@ async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():
         await writer.wait_closed()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--host", "0.0.0.0"], "needs keys of its own"),
+        (["--host", "::"], "needs keys of its own"),
+        (["--host", "0.0.0.0", "--access-key-id", "AKID"], "go together"),
+        (["--secret-access-key", "secret"], "go together"),
+        (
+            [
+                *("--host", "0.0.0.0", "--access-key-id", "AKID"),
+                *("--secret-access-key", Credentials().secret_access_key),
+            ],
+            "needs credentials of its own",
+        ),
+    ],
+)
+def test_local_refuses_keys_that_everybody_has(arguments, reason):
+    result = invoke("local", "--port", "0", "--model", "watermark", *arguments)
+    assert result.exit_code in (1, 2)
+    assert reason in " ".join(result.output.split())
+
+
+async def test_local_takes_keys_of_its_own():
+    process = await asyncio.create_subprocess_exec(
+        *(*LOCAL, "--model", "watermark", "--host", "0.0.0.0", "--json", "--stop-with-stdin"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ
+        | {"LOCAL_ACCESS_KEY_ID": "AKIDOWN", "LOCAL_SECRET_ACCESS_KEY": "its own secret"},
+    )
+    reachable = json.loads(await process.stdout.readline())
+    process.stdin.close()
+    await process.wait()
+    assert (reachable["access_key_id"], reachable["secret_access_key"]) == (
+        "AKIDOWN",
+        "its own secret",
+    )
 
 
 @pytest.mark.parametrize("model", ["speech", "watermark"])

@@ -25,8 +25,10 @@ pub mod interest {
     pub const DRIVER: u8 = 4;
 }
 
-/// Names of unknown events that are kept for the log: a service must not fill it.
+/// Names of unknown events that are said in the log: a service must not fill it.
 const MAX_SKIPPED: usize = 16;
+/// The most of such a name, in bytes.
+const MAX_NAME: usize = 64;
 
 /// A session with its clock, its pumps' bell and the application's waker.
 pub struct SharedSession {
@@ -37,13 +39,21 @@ pub struct SharedSession {
     /// Rung when the application has read, for pumps that hold back credit.
     read: Notify,
     legs: Mutex<Legs>,
-    /// Events of unknown types, by name: said in the log, and skipped.
-    skipped: Mutex<Vec<String>>,
+    /// Events of unknown types: said in the log, and skipped.
+    skipped: Mutex<Skipped>,
     /// What the application waits for.
     armed: AtomicU8,
     /// What has happened since it looked last.
     happened: AtomicU8,
     waiter: Arc<dyn Wake>,
+}
+
+/// Names of unknown events, each once.
+#[derive(Debug, Default)]
+struct Skipped {
+    names: Vec<String>,
+    /// So many of them were taken.
+    said: usize,
 }
 
 /// The legs that are up, and the session's permits. While one leg takes over from another the
@@ -134,7 +144,10 @@ impl SharedSession {
 
     /// Takes the names noted by [`SharedSession::skip`].
     pub fn take_skipped(&self) -> Vec<String> {
-        std::mem::take(&mut *self.skipped.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = skipped.names.len();
+        let said = std::mem::replace(&mut skipped.said, all);
+        skipped.names[said..].to_vec()
     }
 
     // The legs' side.
@@ -206,10 +219,11 @@ impl SharedSession {
     }
 
     /// Notes an event that this version does not know.
-    pub fn skip(&self, event_type: String) {
+    pub fn skip(&self, mut event_type: String) {
+        shorten(&mut event_type, MAX_NAME);
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-        if skipped.len() < MAX_SKIPPED && !skipped.contains(&event_type) {
-            skipped.push(event_type);
+        if skipped.names.len() < MAX_SKIPPED && !skipped.names.contains(&event_type) {
+            skipped.names.push(event_type);
         }
     }
 
@@ -227,6 +241,16 @@ impl SharedSession {
         let up = legs.up;
         legs.permits.truncate(up);
     }
+}
+
+/// Cuts a text, and gives back what it took.
+pub(crate) fn shorten(text: &mut String, most: usize) {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.shrink_to_fit();
 }
 
 /// What the session has for the application.

@@ -110,6 +110,10 @@ impl Conversation {
 
     /// A function was called, as the service's own history has it.
     pub fn called(&mut self, history: &str) {
+        // As a value it would take many times its room.
+        if history.len() > MAX_HISTORY {
+            return;
+        }
         if let Ok(entry) = serde_json::from_str(history) {
             self.remember(entry, history.len());
         }
