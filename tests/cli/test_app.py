@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import os
 import signal
 import sys
 import wave
@@ -14,7 +15,7 @@ from deepgram_sagemaker.cli import main, serving
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.served import Reachable, endpoint_process
 from deepgram_sagemaker.errors import ModelError
-from deepgram_sagemaker.local import LocalEndpoint
+from deepgram_sagemaker.local import Credentials, LocalEndpoint
 from deepgram_sagemaker.local.speech import SpeechModel
 from e2e import agents, flux, survival
 from e2e.survival import LINEAR16
@@ -225,6 +226,45 @@ async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():
         assert not is_refused(port)
     # Somebody else may have been given the port meanwhile; that ends, too.
     await until(lambda: is_refused(port))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--host", "0.0.0.0"], "needs keys of its own"),
+        (["--host", "::"], "needs keys of its own"),
+        (["--host", "0.0.0.0", "--access-key-id", "AKID"], "go together"),
+        (["--secret-access-key", "secret"], "go together"),
+        (
+            [
+                *("--host", "0.0.0.0", "--access-key-id", "AKID"),
+                *("--secret-access-key", Credentials().secret_access_key),
+            ],
+            "needs credentials of its own",
+        ),
+    ],
+)
+def test_local_refuses_keys_that_everybody_has(arguments, reason):
+    result = invoke("local", "--port", "0", "--model", "watermark", *arguments)
+    assert result.exit_code in (1, 2)
+    assert reason in " ".join(result.output.split())
+
+
+async def test_local_takes_keys_of_its_own():
+    process = await asyncio.create_subprocess_exec(
+        *(*LOCAL, "--model", "watermark", "--host", "0.0.0.0", "--json", "--stop-with-stdin"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ
+        | {"LOCAL_ACCESS_KEY_ID": "AKIDOWN", "LOCAL_SECRET_ACCESS_KEY": "its own secret"},
+    )
+    reachable = json.loads(await process.stdout.readline())
+    process.stdin.close()
+    await process.wait()
+    assert (reachable["access_key_id"], reachable["secret_access_key"]) == (
+        "AKIDOWN",
+        "its own secret",
+    )
 
 
 @pytest.mark.parametrize("model", ["speech", "watermark"])

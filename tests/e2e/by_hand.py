@@ -40,6 +40,11 @@ def _message(headers, payload):
     return body + struct.pack(">I", binascii.crc32(body))
 
 
+def encoded(headers, payload):
+    """An event: headers are names, types and values."""
+    return _message(b"".join(_header(*header) for header in headers), payload)
+
+
 def payload_part(data):
     """An event with one whole message: text if it is `str`, audio if it is `bytes`."""
     text = isinstance(data, str)
@@ -50,8 +55,8 @@ def payload_part(data):
         (b"DataType", b"UTF8" if text else b"BINARY"),
         (b"CompletionState", b"COMPLETE"),
     )
-    encoded = b"".join(_header(name, STRING, value) for name, value in headers)
-    return _message(encoded, data.encode() if text else data)
+    content = data.encode() if text else data
+    return encoded([(name, STRING, value) for name, value in headers], content)
 
 
 def signed_stream(messages, headers, *, secret_access_key, region):

@@ -23,7 +23,7 @@ from deepgram_sagemaker.errors import (
     TLSError,
     ValidationError,
 )
-from deepgram_sagemaker.local import Fault, LocalEndpoint
+from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import AfterMessages, Answer, Malformed
 from deepgram_sagemaker.local.watermark import chunk
 from sessions import CHUNK, LISTEN, Heard, client_of, session, until
@@ -129,7 +129,8 @@ async def test_a_certificate_of_an_unknown_authority(trust):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs all of 127.0.0.0/8")
 async def test_a_certificate_for_another_name():
-    async with LocalEndpoint(host="0.0.0.0") as endpoint:
+    keys = Credentials(access_key_id="AKIDOWN", secret_access_key="its own")
+    async with LocalEndpoint(host="0.0.0.0", credentials=keys) as endpoint:
         config = endpoint.config(endpoint_uri=f"https://127.0.0.2:{endpoint.port}")
         error, took = await failure(config)
         assert type(error) is TLSError

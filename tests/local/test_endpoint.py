@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import boto3
 import pytest
 from deepgram_sagemaker import SageMakerTransportFactory, errors
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint, Watermark
@@ -232,6 +233,51 @@ async def test_another_identity():
         assert endpoint.stats.request_signature_failures == 1
         keys = endpoint.boto3_session().get_credentials().get_frozen_credentials()
     assert (keys.access_key, keys.secret_key, keys.token) == ("AKIDNEW", "new", None)
+
+
+async def test_nothing_is_kept_of_what_nobody_known_has_signed():
+    async with LocalEndpoint() as endpoint:
+        stranger = endpoint.config(
+            max_retries=0,
+            boto3_session=boto3.Session(aws_access_key_id="AKID", aws_secret_access_key="guess"),
+        )
+        factory = SageMakerTransportFactory(config=stranger)
+        for number in range(20):
+            session = factory(f"{LISTEN}&tag={number}", {})
+            with pytest.raises(errors.AuthenticationError):
+                await session.recv()
+            await session.close()
+        assert endpoint.legs == []
+        stats = endpoint.stats
+        assert (stats.opens, stats.refused, stats.request_signature_failures) == (20, 20, 20)
+        assert await listen(endpoint, range(3)) == [0, 1, 2]
+        (leg,) = endpoint.legs
+        assert leg.number == 1
+
+
+OWN = Credentials(access_key_id="AKIDOWN", secret_access_key="its own")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"])
+def test_where_others_reach_it_an_endpoint_wants_keys_of_its_own(host):
+    everybody_s = Credentials(access_key_id="AKIDOTHER")
+    for keys in (None, Credentials(), everybody_s, [OWN, everybody_s], [Credentials(), OWN]):
+        with pytest.raises(ValueError, match="needs credentials of its own"):
+            LocalEndpoint(host=host, credentials=keys)
+    LocalEndpoint(host=host, credentials=OWN)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+def test_on_loopback_the_default_keys_will_do(host):
+    LocalEndpoint(host=host)
+
+
+async def test_the_default_keys_are_not_accepted_later_where_others_reach_it():
+    async with LocalEndpoint(host="0.0.0.0", credentials=OWN) as endpoint:
+        with pytest.raises(ValueError, match="needs credentials of its own"):
+            endpoint.accept(OWN, Credentials())
+        assert endpoint.credentials == OWN
+        assert await listen(endpoint, range(3)) == [0, 1, 2]
 
 
 async def test_an_endpoint_can_run_again_but_not_twice_at_once():

@@ -73,7 +73,13 @@ def local(
             "**watermark** counts marked chunks of audio, for tests of loss and order."
         ),
     ] = Model.SPEECH,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. On any but loopback, others reach the endpoint: give it "
+            "keys of its own."
+        ),
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8443,
@@ -83,6 +89,20 @@ def local(
     region: Annotated[
         str, typer.Option(help="The region that requests have to be signed for.")
     ] = "us-east-1",
+    access_key_id: Annotated[
+        str | None,
+        typer.Option(
+            help="The access key whose requests are accepted.", envvar="LOCAL_ACCESS_KEY_ID"
+        ),
+    ] = None,
+    secret_access_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Its secret. In the environment it is not seen in the list of processes.",
+            envvar="LOCAL_SECRET_ACCESS_KEY",
+            show_default=False,
+        ),
+    ] = None,
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -128,6 +148,9 @@ def local(
     HTTP/2 over TLS, requests and events verified, the service's limits enforced: what works here
     finds the same rules there. It prints what to set; Ctrl-C ends it.
     """
+    from deepgram_sagemaker.local import Credentials
+    from deepgram_sagemaker.local.endpoint import is_loopback
+
     from .fault_rules import FaultRuleError, parse_fault
     from .serving import serve
 
@@ -135,6 +158,21 @@ def local(
         faults = [parse_fault(rule) for rule in fault or []]
     except FaultRuleError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from None
+    if (access_key_id is None) != (secret_access_key is None):
+        raise typer.BadParameter(
+            "--access-key-id and --secret-access-key go together",
+            param_hint="--secret-access-key" if secret_access_key is None else "--access-key-id",
+        )
+    if secret_access_key is None and not is_loopback(host):
+        raise typer.BadParameter(
+            f"an endpoint on {host}, which others can reach, needs keys of its own: "
+            "--access-key-id and --secret-access-key, or LOCAL_ACCESS_KEY_ID and "
+            "LOCAL_SECRET_ACCESS_KEY in the environment",
+            param_hint="--host",
+        )
+    credentials = None
+    if access_key_id is not None and secret_access_key is not None:
+        credentials = Credentials(access_key_id=access_key_id, secret_access_key=secret_access_key)
     _run(
         serve(
             Console(),
@@ -143,6 +181,7 @@ def local(
             model=model.value,
             host=host,
             port=port,
+            credentials=credentials,
             ca_bundle=ca_file,
             endpoint_name=endpoint_name,
             region=region,

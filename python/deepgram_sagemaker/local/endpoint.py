@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import logging
 import math
@@ -119,14 +120,14 @@ class LegRecord:
     """What the endpoint knows about one stream. Times are on the clock of `time.monotonic()`.
 
     Attributes:
-        number: from 1, in the order of the requests.
+        number: from 1, in the order of the signed requests: nothing is kept of the others.
         connection: the number of its connection, from 1.
         opened: when the request arrived.
         closed: when the response ended; None: it has not.
         status: the status of the answer; 0: none so far.
         path: the invocation's path.
         query: the invocation's query, as it came.
-        access_key_id: who signed; empty if the signature was not accepted.
+        access_key_id: who signed.
         headers: headers that say something about the client, and nothing secret.
         messages_in: messages from the client.
         bytes_in: their bytes.
@@ -188,7 +189,8 @@ class LocalEndpoint:
             coroutine function that takes a `ModelStream`.
         faults: what goes wrong, and when.
         port: 0: any that is free.
-        host: the address to listen on.
+        host: the address to listen on. On any but loopback others reach the endpoint, and
+            `credentials` have to be given that are not the default ones.
         region: the region that requests have to be signed for.
         credentials: who may call; the first identity is that of `config()`. None: `Credentials()`.
         ca_bundle: where to write the authority's certificate (PEM). None: a temporary file.
@@ -250,9 +252,10 @@ class LocalEndpoint:
         if credentials is None:
             credentials = Credentials()
         self._credentials = [credentials] if isinstance(credentials, Credentials) else credentials
+        self._host = host
+        self._check(self._credentials)
         self._model = _model(model, strict_flux=strict_flux)
         self._strict_flux = strict_flux
-        self._host = host
         self._wanted_bundle = None if ca_bundle is None else Path(ca_bundle)
         faults = list(faults)
         watermark = self._model if isinstance(self._model, Watermark) else None
@@ -359,10 +362,27 @@ class LocalEndpoint:
         return self._credentials[0]
 
     def accept(self, *credentials: Credentials) -> None:
-        """Accepts these identities from now on, and no others. Streams under way go on."""
+        """Accepts these identities from now on, and no others. Streams under way go on.
+
+        Raises:
+            ValueError: They are everybody's, and the endpoint listens where others reach it.
+        """
+        self._check(credentials)
         identities = [dataclasses.asdict(identity) for identity in credentials]
         self._server().native.set_credentials(json.dumps(identities))
         self._credentials = credentials
+
+    def _check(self, credentials: Iterable[Credentials]) -> None:
+        """Refuses keys that are in this package, where others can use them."""
+        if not is_loopback(self._host) and any(
+            identity.secret_access_key == Credentials().secret_access_key
+            for identity in credentials
+        ):
+            raise ValueError(
+                f"an endpoint on {self._host}, which others can reach, needs credentials of its "
+                "own: pass credentials=Credentials(access_key_id=..., secret_access_key=...); "
+                "the default ones are for loopback (127.0.0.1, ::1)"
+            )
 
     def boto3_session(self) -> boto3.Session:
         """A boto3 session with `credentials` and nothing else."""
@@ -399,7 +419,11 @@ class LocalEndpoint:
 
     @property
     def legs(self) -> list[LegRecord]:
-        """The records of all streams so far, in the order of their requests."""
+        """The records of all streams so far, in the order of their requests.
+
+        A request whose signature, key or token was not accepted is counted in `stats`, and has no
+        record.
+        """
         return self._server().legs()
 
     def refuse_connections(self, seconds: float) -> None:
@@ -444,6 +468,17 @@ def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str
     known = ["localhost", "127.0.0.1", "::1", host]
     service = [f"runtime.sagemaker.{suffix}", f"runtime-fips.sagemaker.{suffix}"]
     return list(dict.fromkeys([*known, *service, f"runtime.sagemaker.{region}.api.aws", *names]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address; what is none is refused elsewhere."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
 
 
 class _Running:

@@ -65,6 +65,16 @@ impl Frame {
         self.bytes().len()
     }
 
+    /// The same, in a buffer that holds nothing else.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        let copy = Bytes::copy_from_slice(self.bytes());
+        match self {
+            Self::Text(_) => Self::Text(copy),
+            Self::Binary(_) => Self::Binary(copy),
+        }
+    }
+
     /// Whether the content is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -74,7 +84,8 @@ impl Frame {
 
 impl From<String> for Frame {
     fn from(text: String) -> Self {
-        Self::Text(text.into())
+        // Messages wait, and their spare room would wait with them.
+        Self::Text(text.into_boxed_str().into_boxed_bytes().into())
     }
 }
 
@@ -105,6 +116,19 @@ mod tests {
         assert_eq!(frame.as_str(), None);
         assert!(!frame.is_text());
         assert!(!frame.is_empty());
+    }
+
+    #[test]
+    fn alone_it_shares_nothing() {
+        let wire = Bytes::from_static(b"before, grapes, after");
+        for frame in [
+            Frame::Text(wire.slice(8..14)),
+            Frame::Binary(wire.slice(8..14)),
+        ] {
+            let alone = frame.alone();
+            assert_eq!(alone, frame);
+            assert!(!wire.as_ptr_range().contains(&alone.bytes().as_ptr()));
+        }
     }
 
     #[test]

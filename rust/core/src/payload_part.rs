@@ -7,6 +7,8 @@
 //! it; that of an exception is JSON.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::eventstream::{
@@ -117,12 +119,13 @@ pub enum AssemblyError {
     Unfinished(usize),
 }
 
-/// Joins parts to frames. A message of one part is passed on without a copy.
+/// Joins parts to frames. A message of one part is passed on without a copy; one of several is in a
+/// buffer of its own length.
 #[derive(Debug)]
 pub struct Assembler {
     limit: usize,
     /// Type and content so far of the message under way.
-    open: Option<(DataType, BytesMut)>,
+    open: Option<(DataType, Vec<u8>)>,
 }
 
 impl DataType {
@@ -252,7 +255,7 @@ impl Assembler {
             }
             None => (
                 part.data_type.unwrap_or(DataType::Binary),
-                BytesMut::from(part.data),
+                part.data.to_vec(),
             ),
             Some((data_type, _)) if part.data_type.is_some_and(|this| this != data_type) => {
                 return Err(AssemblyError::MixedTypes);
@@ -263,7 +266,7 @@ impl Assembler {
             }
         };
         match part.completion {
-            Completion::Complete => frame(data_type, data.freeze()).map(Some),
+            Completion::Complete => frame(data_type, data.into_boxed_slice().into()).map(Some),
             Completion::Partial => {
                 self.open = Some((data_type, data));
                 Ok(None)
@@ -453,16 +456,30 @@ fn parse_completion(message: &Message) -> Result<Completion, EventError> {
     }
 }
 
+/// What counts in an exception's body. The rest is passed over where it stands: as values it would
+/// take many times its room.
+#[derive(Deserialize)]
+struct ExceptionBody<'a> {
+    #[serde(borrow, rename = "ErrorCode")]
+    code: Option<&'a RawValue>,
+    #[serde(borrow, rename = "Message")]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, rename = "message")]
+    plain: Option<&'a RawValue>,
+}
+
 /// Code and message of an exception's body. A body that is not the expected JSON is the message
 /// itself: it is all that there is to tell.
 fn parse_exception(body: &[u8]) -> (Option<String>, String) {
-    match serde_json::from_slice::<Map<String, Value>>(body) {
+    match serde_json::from_slice::<ExceptionBody<'_>>(body) {
         Ok(fields) => {
-            let field = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+            let text = |field: &RawValue| serde_json::from_str(field.get()).ok();
             (
-                field("ErrorCode"),
-                field("Message")
-                    .or_else(|| field("message"))
+                fields.code.and_then(text),
+                fields
+                    .message
+                    .and_then(text)
+                    .or_else(|| fields.plain.and_then(text))
                     .unwrap_or_default(),
             )
         }

@@ -12,6 +12,7 @@ const SUFFIX: &str = "/invocations-bidirectional-stream";
 const PAYLOAD_HASH: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
 /// Of an empty body. The AWS SDK for Rust signs it for this operation, and sends no header.
 const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const HASH_HEADER: &str = "x-amz-content-sha256";
 const PATH_HEADER: &str = "x-amzn-sagemaker-model-invocation-path";
 const QUERY_HEADER: &str = "x-amzn-sagemaker-model-query-string";
 const VARIANT_HEADER: &str = "x-amzn-sagemaker-target-variant";
@@ -46,15 +47,35 @@ pub(crate) fn target(parts: &Parts) -> (&str, &str) {
     )
 }
 
-/// Checks everything in the order of the service: route, signature, constraints, endpoint.
-pub(crate) fn check(
-    parts: &Parts,
+/// The endpoint that a request names, and who signed it: what is checked before anything is kept of
+/// the request. Everything is checked in the order of the service: route, signature, constraints,
+/// endpoint.
+pub(crate) fn identify<'a>(
+    parts: &'a Parts,
     settings: &Settings,
     credentials: &[Credential],
     now_ms: i64,
-) -> Result<Invocation, Refusal> {
+) -> Result<(&'a str, RequestSignature), Refusal> {
     let name = route(parts)?;
-    let signature = authenticate(parts, settings, credentials, now_ms)?;
+    Ok((name, authenticate(parts, settings, credentials, now_ms)?))
+}
+
+/// Checks what a signed request asks for.
+pub(crate) fn check(
+    parts: &Parts,
+    name: &str,
+    signature: RequestSignature,
+    settings: &Settings,
+    credentials: &[Credential],
+) -> Result<Invocation, Refusal> {
+    let payload_hash = header(parts, HASH_HEADER).unwrap_or(EMPTY_HASH);
+    if ![PAYLOAD_HASH, EMPTY_HASH].contains(&payload_hash) {
+        return Err(Refusal::constraint(
+            HASH_HEADER,
+            payload_hash,
+            &format!("be {PAYLOAD_HASH}"),
+        ));
+    }
     let (path, query) = target(parts);
     let variant = header(parts, VARIANT_HEADER);
     constrain("endpointName", name, MAX_NAME, NAME_PATTERN, is_name)?;
@@ -151,7 +172,7 @@ fn authenticate(
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or(""),
         headers: &headers,
-        payload_hash: header(parts, "x-amz-content-sha256").unwrap_or(EMPTY_HASH),
+        payload_hash: header(parts, HASH_HEADER).unwrap_or(EMPTY_HASH),
     };
     let known = |access_key: &str| {
         credentials
@@ -184,13 +205,6 @@ fn authenticate(
             let message = "The security token included in the request is expired";
             return Err(Refusal::new(403, "ExpiredTokenException", message));
         }
-    }
-    if ![PAYLOAD_HASH, EMPTY_HASH].contains(&request.payload_hash) {
-        return Err(Refusal::constraint(
-            "x-amz-content-sha256",
-            request.payload_hash,
-            &format!("be {PAYLOAD_HASH}"),
-        ));
     }
     Ok(signature)
 }

@@ -20,6 +20,8 @@ use crate::tap::{Orders, Tap};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// After a `GOAWAY` that covers no stream of the connection.
 const FAREWELL: Duration = Duration::from_millis(100);
+/// The service's constraints fit in this several times.
+const MAX_HEADERS: u32 = 64 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// Load tests cancel hundreds of streams at once; that is no attack here.
@@ -119,6 +121,7 @@ async fn speak(
     let handshake = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADERS)
         .max_concurrent_streams(shared.settings.max_concurrent_streams)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)

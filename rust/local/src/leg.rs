@@ -56,6 +56,20 @@ pub(crate) async fn serve(
     mut respond: SendResponse<Bytes>,
 ) {
     let (parts, body) = request.into_parts();
+    let request_id = shared.uuid();
+    let credentials = shared.credentials();
+    // Nothing is kept of a request that nobody known has signed: anybody can send those.
+    let (name, signature) = match checks::identify(&parts, &shared.settings, &credentials, now_ms())
+    {
+        Ok(identified) => identified,
+        Err(refusal) => {
+            if refusal.status == 403 {
+                count(&shared.counters.request_signature_failures);
+            }
+            refuse(&shared, &mut respond, refusal, &request_id);
+            return;
+        }
+    };
     let (path, query) = checks::target(&parts);
     let kept = |name: &&str| {
         Some((
@@ -68,30 +82,19 @@ pub(crate) async fn serve(
         opened: shared.epoch.elapsed(),
         path: path.to_owned(),
         query: query.to_owned(),
+        access_key_id: signature.access_key.clone(),
         headers: KEPT_HEADERS.iter().filter_map(kept).collect(),
         ..LegFacts::default()
     });
-    let request_id = shared.uuid();
-    let checked = checks::check(&parts, &shared.settings, &shared.credentials(), now_ms());
-    let opening = match checked {
+    let checked = checks::check(&parts, name, signature, &shared.settings, &credentials);
+    let end = match checked {
         Err(refusal) => {
-            if refusal.status == 403 {
-                count(&shared.counters.request_signature_failures);
-            }
-            Err(refusal)
+            record.facts().status = refusal.status;
+            refuse(&shared, &mut respond, refusal, &request_id);
+            LegEnd::Refused
         }
         Ok(invocation) => {
-            record
-                .facts()
-                .access_key_id
-                .clone_from(&invocation.signature.access_key);
-            Ok(Opening::new(&shared, number, invocation))
-        }
-    };
-    let end = match opening {
-        Err(refusal) => refuse(&shared, &record, &mut respond, refusal, &request_id),
-        Ok(opening) => {
-            opening
+            Opening::new(&shared, number, invocation)
                 .run(&shared, &connection, &record, body, respond, request_id)
                 .await
         }
@@ -100,20 +103,12 @@ pub(crate) async fn serve(
 }
 
 /// Sends an error answer.
-fn refuse(
-    shared: &Shared,
-    record: &LegRecord,
-    respond: &mut SendResponse<Bytes>,
-    refusal: Refusal,
-    request_id: &str,
-) -> LegEnd {
+fn refuse(shared: &Shared, respond: &mut SendResponse<Bytes>, refusal: Refusal, request_id: &str) {
     count(&shared.counters.refused);
-    record.facts().status = refusal.status;
     // The client may have gone already: then nobody misses the answer.
     if let Ok(mut stream) = respond.send_response(refusal.head(request_id), false) {
         let _ = stream.send_data(refusal.into_body(), true);
     }
-    LegEnd::Refused
 }
 
 /// A request that passed the checks and has not been answered.
@@ -174,7 +169,8 @@ impl Opening {
                     let log = self.log_stream(shared);
                     let mut refusal = Refusal::of_endpoint(status, &error_type, &message, &log);
                     refusal.body = body.unwrap_or(refusal.body);
-                    refuse(shared, record, &mut respond, refusal, &request_id);
+                    record.facts().status = status;
+                    refuse(shared, &mut respond, refusal, &request_id);
                     return LegEnd::Fault;
                 }
                 Action::NeverAnswer => return client_left(&mut respond).await,
@@ -264,7 +260,9 @@ impl Opening {
             left = client_left(respond) => return left,
         }
         let refusal = Refusal::not_taken(&self.log_stream(shared));
-        refuse(shared, record, respond, refusal, request_id)
+        record.facts().status = refusal.status;
+        refuse(shared, respond, refusal, request_id);
+        LegEnd::Refused
     }
 
     /// The log that would have the container's words.

@@ -253,7 +253,8 @@ impl Server {
         &self.shared.counters
     }
 
-    /// The records of all legs so far, in the order of their requests.
+    /// The records of all legs so far, in the order of their requests. Those that nobody known has
+    /// signed have none.
     #[must_use]
     pub fn legs(&self) -> Vec<Arc<LegRecord>> {
         lock(&self.shared.records).clone()

@@ -168,7 +168,7 @@ impl LegEnd {
 /// What is known about one leg. Times are since the server's start.
 #[derive(Clone, Debug, Default)]
 pub struct LegFacts {
-    /// From 1, in the order of the requests.
+    /// From 1, in the order of the signed requests.
     pub number: u64,
     /// The connection's number, from 1.
     pub connection: u64,

@@ -186,6 +186,7 @@ async fn requests_that_are_not_signed_well() {
         ),
     ];
     refused(&server, cases).await;
+    assert!(server.legs().is_empty(), "anybody can send them");
     assert_eq!(counter(&server, "request_signature_failures"), 11);
     assert!(
         open(&connect(&server).await, &token("AKIDTOKEN", Some("good")))

@@ -34,6 +34,9 @@ const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// What h2 may hold of a stream's output while TCP does not take it. The journal is the queue: what
 /// is here counts as sent.
 const SEND_BUFFER: usize = 64 << 10;
+/// An answer's headers, or its trailers, may be so large, as HTTP/2 counts them. The service's take
+/// less than 2 KiB. What is larger is reset, what is four times as large ends the connection.
+pub const MAX_HEADERS: u32 = 64 << 10;
 /// How long an address may keep us before the next one is tried as well (RFC 8305).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
@@ -200,6 +203,7 @@ pub(crate) async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
         .initial_connection_window_size(u32::try_from(streams).map_or(MAX_WINDOW, |streams| {
             STREAM_WINDOW.saturating_mul(streams).min(MAX_WINDOW)
         }))
+        .max_header_list_size(MAX_HEADERS)
         .max_send_buffer_size(SEND_BUFFER)
         .handshake(Watched::new(stream, Arc::clone(line), streams > 1))
         .await

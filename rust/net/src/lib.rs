@@ -5,7 +5,7 @@
 //! tls       whom we trust
 //! dial      TCP, proxy, TLS, HTTP/2: makes a connection
 //! connection   one while it is up: driven, watched, pinged
-//! pool      permits, pacing, streams per connection
+//! pool      permits, streams per connection      handshakes   pacing, for each host
 //! exchange  one request, up to its response headers
 //! session   a core session, shared with the application's thread
 //! pump      one leg: what the session has to send, what the service answers
@@ -18,6 +18,7 @@ pub mod dial;
 pub mod engine;
 pub mod exchange;
 pub mod failure;
+mod handshakes;
 pub mod pool;
 pub mod pump;
 pub mod session;

@@ -7,7 +7,8 @@
 //!         └──────── connection_timeout ────────┘  └─ subscription_timeout ─┘
 //! ```
 //! Two steps, so that a burst's requests are made and signed when it is their turn: neither do the
-//! signatures grow old while they wait, nor do hundreds of requests lie about at once.
+//! signatures grow old while they wait, nor do hundreds of requests lie about at once. Permits are the
+//! pool's; turns are the host's, which all pools of the process share (see `handshakes`).
 //!
 //! A connection closes when its last stream ends. Idle ones are not kept: the service ends every
 //! connection after 30 minutes, so an old one would cost its next leg part of its life.
@@ -28,9 +29,13 @@ use crate::dial::{Stage, Target, dial};
 use crate::engine::Engine;
 use crate::exchange::{Deadlines, Exchange, exchange};
 use crate::failure::{Failure, FailureKind};
+use crate::handshakes;
 
 /// A connection older than this takes no further streams, so that its age cannot cut a leg short.
 const SHARED_FOR: Duration = Duration::from_secs(60);
+
+/// What a turn at the host's gate is called in an error.
+const HANDSHAKES: &str = "handshakes under way at the host";
 
 /// A pool's limits; all of them hold.
 #[derive(Clone, Debug)]
@@ -45,7 +50,8 @@ pub struct Limits {
     pub max_concurrency: usize,
     /// Streams that share one connection.
     pub max_streams_per_connection: usize,
-    /// Handshakes under way at the same time.
+    /// Handshakes under way at the host at the same time, those of other pools included. Pools that
+    /// are used together agree about it: the first one's is what counts.
     pub max_handshakes: usize,
 }
 
@@ -55,7 +61,6 @@ pub struct Pool {
     target: Target,
     limits: Limits,
     permits: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
     /// Connections that may have room. Empty when each stream has its own.
     shared: Mutex<Vec<Arc<Slot>>>,
 }
@@ -100,8 +105,9 @@ pub struct Permit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 pub struct Turn {
     pool: Arc<Pool>,
     permit: Option<Permit>,
+    gate: Arc<Semaphore>,
     /// One of `max_handshakes`, until the connection is there.
-    handshake: OwnedSemaphorePermit,
+    handshake: handshakes::Turn,
 }
 
 impl Drop for Lease {
@@ -138,7 +144,6 @@ impl Pool {
             permits: Arc::new(Semaphore::new(
                 limits.max_concurrency.min(Semaphore::MAX_PERMITS),
             )),
-            handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
             shared: Mutex::default(),
             target,
             limits,
@@ -154,14 +159,18 @@ impl Pool {
         waiter: Arc<dyn Wake>,
     ) -> Pending<Turn> {
         let pool = Arc::clone(self);
-        Pending::spawn(
-            engine,
-            waiter,
-            async move { pool.acquired(with_permit).await },
-        )
+        // On the caller's thread: the engine's may be in the middle of it when the process forks.
+        let gate = handshakes::gate(&self.target, self.limits.max_handshakes);
+        Pending::spawn(engine, waiter, async move {
+            pool.acquired(with_permit, gate).await
+        })
     }
 
-    async fn acquired(self: Arc<Self>, with_permit: bool) -> Result<Turn, Failure> {
+    async fn acquired(
+        self: Arc<Self>,
+        with_permit: bool,
+        gate: Arc<Semaphore>,
+    ) -> Result<Turn, Failure> {
         let by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
             let permit = self.turn(&self.permits, by, "max_concurrency").await?;
@@ -169,13 +178,12 @@ impl Pool {
         } else {
             None
         };
-        let handshake = self
-            .turn(&self.handshakes, by, "handshakes under way")
-            .await?;
+        let handshake = self.turn(&gate, by, HANDSHAKES).await?;
         Ok(Turn {
             pool: self,
             permit,
-            handshake,
+            gate,
+            handshake: handshakes::Turn::new(handshake),
         })
     }
 
@@ -255,8 +263,15 @@ impl Turn {
         let Self {
             pool,
             permit,
+            gate,
             handshake,
         } = self;
+        let handshake = if let Some(handshake) = handshake.claim() {
+            handshake
+        } else {
+            let by = later(Instant::now(), pool.limits.acquire_timeout);
+            pool.turn(&gate, by, HANDSHAKES).await?
+        };
         let lease = pool.lease();
         let dial = || pool.dialled(engine);
         let connection = lease.slot.connection.get_or_init(dial).await;

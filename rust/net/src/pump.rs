@@ -7,6 +7,7 @@
 //! The pump decides nothing: it carries frames, keeps flow control both ways and the session's
 //! clock, and reports how the leg ended.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::eventstream::{Decoder, Limits};
+use dgsm_core::eventstream::{Decoder, Limits as EventLimits};
 use dgsm_core::frame::Frame;
 use dgsm_core::payload_part::{Assembler, ServerEvent, encode_signed};
 use dgsm_core::quote::bounded;
@@ -42,6 +43,17 @@ const BUFFER: usize = 1 << 10;
 const FRAMES: usize = 2;
 /// A message of the service, joined from its parts, may be so large.
 const MAX_MESSAGE: usize = 16 << 20;
+/// A message that is shorter is copied out of the frame it came in: a frame has up to 16 KiB, and a
+/// message that waits would keep all of it. What is longer has come in several, and is in a buffer
+/// of its own.
+const LARGE: usize = 16 << 10;
+/// Messages are given to the session so many at a time, so that few are beyond its limit.
+const BATCH: usize = 64;
+/// So many events in a row may come without a whole message: parts of one, or unknown ones.
+const MAX_FRUITLESS: usize = 1 << 16;
+/// What comes while the application does not read is kept in pieces of this size, so that a message
+/// keeps no more.
+const PIECE: usize = 16 << 10;
 /// How long a part may be on the way out: the service's frames are WebSocket frames at the
 /// container.
 pub const MAX_PART: usize = 128 << 10;
@@ -353,38 +365,109 @@ async fn write(
 /// Takes what the service sends until it ends.
 async fn receive(session: &SharedSession, id: LegId, recv: &mut RecvStream, line: &Line) -> LegEnd {
     let mut inbound = Inbound {
-        decoder: Decoder::new(Limits::default()),
+        decoder: Decoder::new(EventLimits::SERVICE),
         assembler: Assembler::new(MAX_MESSAGE),
         frames: Vec::new(),
+        fruitless: 0,
     };
+    let mut ahead = Ahead::default();
     loop {
-        let data = match recv.data().await {
-            Some(Ok(data)) => data,
-            Some(Err(error)) => return ended_by(line.explain(Failure::from_h2(&error))),
-            None => return inbound.end(),
+        let data = match ahead.next(recv).await {
+            Ok(Some(data)) => data,
+            Ok(None) => return inbound.end(),
+            Err(error) => return ended_by(line.explain(Failure::from_h2(&error))),
         };
         let length = data.len();
-        let read = inbound.read(session, data);
-        if !inbound.frames.is_empty() {
-            let wants = session.update(|session, now| {
-                for frame in inbound.frames.drain(..) {
-                    session.receive(now, id, frame);
+        inbound.decoder.push(data);
+        loop {
+            let read = inbound.read(session);
+            if !inbound.frames.is_empty() {
+                let wants = session.update(|session, now| {
+                    for frame in inbound.frames.drain(..) {
+                        session.receive(now, id, frame);
+                    }
+                    session.wants_messages()
+                });
+                // A message may be what a leg waits for, this one or its successor.
+                session.ring();
+                if let (Ok(_), false) = (&read, wants) {
+                    // Credit is given back when the application has room for what it would bring.
+                    ahead.wait(session, recv).await;
                 }
-                session.wants_messages()
-            });
-            // A message may be what a leg waits for, this one or its successor.
-            session.ring();
-            if let (Ok(()), false) = (&read, wants) {
-                // Credit is given back when the application has room for what it would bring.
-                session.wants_messages().await;
             }
-        }
-        if let Err(end) = read {
-            return end;
+            match read {
+                Ok(Read::More) => {}
+                Ok(Read::All) => break,
+                Err(end) => return end,
+            }
         }
         // It fails when the stream has ended; how, comes next.
         let _ = recv.flow_control().release_capacity(length);
     }
+}
+
+/// What has come while the application did not read: at most the stream's window, for it is given no
+/// credit.
+///
+/// It is not left to HTTP/2, where each frame, however small, keeps the buffer it was read in, and
+/// where many small ones end the connection.
+#[derive(Default)]
+struct Ahead {
+    pieces: VecDeque<BytesMut>,
+    /// How the stream ended behind them.
+    end: Option<Result<(), h2::Error>>,
+}
+
+impl Ahead {
+    /// The next piece of the service's output; `None` at its end.
+    async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Ok(Some(piece.freeze()));
+        }
+        match self.end.take() {
+            Some(end) => end.map(|()| None),
+            None => recv.data().await.transpose(),
+        }
+    }
+
+    /// Returns when the session takes messages again.
+    async fn wait(&mut self, session: &SharedSession, recv: &mut RecvStream) {
+        let mut wanted = pin!(session.wants_messages());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut wanted => return,
+                data = recv.data(), if self.end.is_none() => match data {
+                    Some(Ok(data)) => self.keep(&data),
+                    Some(Err(error)) => self.end = Some(Err(error)),
+                    None => self.end = Some(Ok(())),
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let room = self.pieces.back().map_or(0, |piece| PIECE - piece.len());
+            if room == 0 {
+                self.pieces.push_back(BytesMut::new());
+                continue;
+            }
+            let (now, later) = data.split_at(data.len().min(room));
+            if let Some(piece) = self.pieces.back_mut() {
+                piece.extend_from_slice(now);
+            }
+            data = later;
+        }
+    }
+}
+
+/// How much of the input was read.
+enum Read {
+    /// There may be more messages in it.
+    More,
+    /// All of it.
+    All,
 }
 
 struct Inbound {
@@ -392,17 +475,25 @@ struct Inbound {
     assembler: Assembler,
     /// Whole, not yet given to the session.
     frames: Vec<Frame>,
+    /// Events since the last whole message.
+    fruitless: usize,
 }
 
 impl Inbound {
-    /// Takes from `data` the frames that it makes whole; those before an error too.
-    fn read(&mut self, session: &SharedSession, data: Bytes) -> Result<(), LegEnd> {
-        self.decoder.push(data);
-        while let Some(message) = self.decoder.next().map_err(broken)? {
+    /// Reads events until there is a batch of messages; those before an error are there too.
+    fn read(&mut self, session: &SharedSession) -> Result<Read, LegEnd> {
+        while self.frames.len() < BATCH {
+            let Some(message) = self.decoder.next().map_err(broken)? else {
+                return Ok(Read::All);
+            };
+            self.fruitless += 1;
             match ServerEvent::parse(message).map_err(broken)? {
                 ServerEvent::Part(part) => {
-                    self.frames
-                        .extend(self.assembler.push(part).map_err(broken)?);
+                    if let Some(frame) = self.assembler.push(part).map_err(broken)? {
+                        self.fruitless = 0;
+                        let small = frame.len() < LARGE;
+                        self.frames.push(if small { frame.alone() } else { frame });
+                    }
                 }
                 ServerEvent::Exception {
                     kind,
@@ -411,8 +502,13 @@ impl Inbound {
                 } => return Err(in_band(kind, code, message)),
                 ServerEvent::Unknown { event_type } => session.skip(&event_type),
             }
+            if self.fruitless == MAX_FRUITLESS {
+                return Err(broken(format_args!(
+                    "{MAX_FRUITLESS} events in a row brought no message"
+                )));
+            }
         }
-        Ok(())
+        Ok(Read::More)
     }
 
     /// The service has ended its side, between two messages if it has kept the protocol.

@@ -26,7 +26,7 @@ pub mod interest {
     pub const DRIVER: u8 = 4;
 }
 
-/// Names of unknown events that are kept for the log: a service must not fill it.
+/// Names of unknown events that are said in the log: a service must not fill it.
 const MAX_SKIPPED: usize = 16;
 
 /// A session with its clock, its pumps' bell and the application's waker.
@@ -38,13 +38,21 @@ pub struct SharedSession {
     /// Rung when the application has read, for pumps that hold back credit.
     read: Notify,
     legs: Mutex<Legs>,
-    /// Events of unknown types, by name: said in the log, and skipped.
-    skipped: Mutex<Vec<String>>,
+    /// Events of unknown types: said in the log, and skipped.
+    skipped: Mutex<Skipped>,
     /// What the application waits for.
     armed: AtomicU8,
     /// What has happened since it looked last.
     happened: AtomicU8,
     waiter: Arc<dyn Wake>,
+}
+
+/// Names of unknown events, each once.
+#[derive(Debug, Default)]
+struct Skipped {
+    names: Vec<String>,
+    /// So many of them were taken.
+    said: usize,
 }
 
 /// The legs that are up, and the session's permits. While one leg takes over from another the
@@ -135,7 +143,10 @@ impl SharedSession {
 
     /// Takes the names noted by [`SharedSession::skip`].
     pub fn take_skipped(&self) -> Vec<String> {
-        std::mem::take(&mut *self.skipped.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = skipped.names.len();
+        let said = std::mem::replace(&mut skipped.said, all);
+        skipped.names[said..].to_vec()
     }
 
     // The legs' side.
@@ -210,8 +221,8 @@ impl SharedSession {
     pub fn skip(&self, event_type: &str) {
         let event_type = quote::name(event_type);
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-        if skipped.len() < MAX_SKIPPED && !skipped.contains(&event_type) {
-            skipped.push(event_type);
+        if skipped.names.len() < MAX_SKIPPED && !skipped.names.contains(&event_type) {
+            skipped.names.push(event_type);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading messages from input that arrives in pieces.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::message::{HeaderError, Headers, Message};
 use super::{OVERHEAD, PRELUDE_LEN, TRAILER_LEN};
@@ -74,13 +74,13 @@ pub enum DecodeError {
 
 /// Incremental decoder: bytes in, in pieces of any size; messages out.
 ///
-/// A message that lies within one piece is returned as slices of it; only what straddles pieces is
-/// copied, once.
+/// A message that lies within one piece is returned as slices of it, and keeps the piece. One that
+/// straddles pieces is copied, once, into a buffer of its own that is as long as the message.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
     /// The start of a message whose end has not arrived. Comes before `piece`.
-    partial: BytesMut,
+    partial: Vec<u8>,
     /// The unread rest of the latest piece.
     piece: Bytes,
     /// The checked prelude of the message under way.
@@ -100,6 +100,13 @@ impl Limits {
         max_message: 16 * 1024 * 1024 + 128 * 1024 + OVERHEAD,
         max_headers: 128 * 1024,
     };
+
+    /// For what a service sends: 16 MiB of payload, 16 KiB of headers. Those that it is known to
+    /// send take some 150 bytes, the rest is room for padding.
+    pub const SERVICE: Self = Self {
+        max_message: 16 * 1024 * 1024 + 16 * 1024 + OVERHEAD,
+        max_headers: 16 * 1024,
+    };
 }
 
 impl Default for Limits {
@@ -114,7 +121,7 @@ impl Decoder {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            partial: BytesMut::new(),
+            partial: Vec::new(),
             piece: Bytes::new(),
             prelude: None,
             failed: None,
@@ -145,7 +152,7 @@ impl Decoder {
         }
         self.advance().inspect_err(|error| {
             self.failed = Some(*error);
-            self.partial = BytesMut::new();
+            self.partial = Vec::new();
             self.piece = Bytes::new();
         })
     }
@@ -187,7 +194,7 @@ impl Decoder {
         let message = if self.partial.is_empty() && self.piece.len() >= prelude.total {
             self.piece.split_to(prelude.total)
         } else if self.peek(prelude.total).is_some() {
-            self.partial.split_to(prelude.total).freeze()
+            self.take_partial(prelude.total)
         } else {
             return Ok(None);
         };
@@ -202,13 +209,28 @@ impl Decoder {
         if self.partial.is_empty() && self.piece.len() >= len {
             return Some(&self.piece[..len]);
         }
-        let wanted = len.saturating_sub(self.partial.len()).min(self.piece.len());
+        let held = self.partial.len();
+        let wanted = len.saturating_sub(held).min(self.piece.len());
+        if self.partial.capacity() - held < wanted {
+            // Doubled while it grows, and never larger than what is to be in it: a length that is
+            // claimed and does not come takes no memory.
+            let room = len.min((held + wanted).max(2 * held));
+            self.partial.reserve_exact(room - held);
+        }
         self.partial.extend_from_slice(&self.piece[..wanted]);
         self.piece.advance(wanted);
         if self.piece.is_empty() {
             self.piece = Bytes::new();
         }
         self.partial.get(..len)
+    }
+
+    /// The first `len` bytes of `partial`, in a buffer of that length.
+    fn take_partial(&mut self, len: usize) -> Bytes {
+        // Mostly nothing: `peek` moves no more than it is asked for.
+        let rest = self.partial.split_off(len);
+        let message = std::mem::replace(&mut self.partial, rest);
+        message.into_boxed_slice().into()
     }
 }
 
@@ -290,6 +312,7 @@ mod tests {
     use super::super::encode::encode;
     use super::super::message::{Header, HeaderValue};
     use super::*;
+    use bytes::BytesMut;
 
     fn message(payload: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();
@@ -340,6 +363,38 @@ mod tests {
         }
         assert_eq!(&decoder.next().unwrap().unwrap().payload[..], b"payload");
         assert_eq!(decoder.buffered(), 0);
+    }
+
+    #[test]
+    fn what_straddles_pieces_is_kept_alone() {
+        let mut wire = message(&[7; 5000]);
+        wire.extend_from_slice(&message(b"next"));
+        let mut decoder = Decoder::new(Limits::default());
+        let mut read = Vec::new();
+        for piece in wire.chunks(3000) {
+            decoder.push(Bytes::copy_from_slice(piece));
+            while let Some(message) = decoder.next().unwrap() {
+                read.push(message);
+            }
+            assert!(decoder.partial.capacity() <= 5100);
+        }
+        assert_eq!(read.len(), 2);
+        assert_eq!(
+            decoder.partial.capacity(),
+            0,
+            "the buffer went with its message"
+        );
+    }
+
+    #[test]
+    fn a_length_that_is_claimed_takes_no_memory() {
+        let wire = message(&vec![7; 10_000_000]);
+        let mut decoder = Decoder::new(Limits::default());
+        for piece in wire[..100_000].chunks(1000) {
+            decoder.push(Bytes::copy_from_slice(piece));
+            assert_eq!(decoder.next(), Ok(None));
+        }
+        assert!(decoder.partial.capacity() <= 200_000);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
+/// The most headers that a message may have. The service's have six at most.
+pub const MAX_HEADERS: usize = 128;
+
 /// One header: a name of up to 255 bytes and a typed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
@@ -51,6 +54,9 @@ pub enum HeaderError {
     /// A name that an earlier header of the message has.
     #[error("two headers have the same name")]
     Duplicate,
+    /// More headers than [`MAX_HEADERS`].
+    #[error("a message has more than {MAX_HEADERS} headers")]
+    TooMany,
 }
 
 /// The headers of one message: checked once when decoded, then read in place.
@@ -73,13 +79,18 @@ impl Headers {
     pub(crate) fn parse(block: Bytes) -> Result<Self, HeaderError> {
         let mut rest = &block[..];
         let mut names = Names::default();
+        let mut count = 0;
         while !rest.is_empty() {
+            if count == MAX_HEADERS {
+                return Err(HeaderError::TooMany);
+            }
             let (header, tail) = split_header(rest)?;
             header.read()?;
             if !names.add(header.name) {
                 return Err(HeaderError::Duplicate);
             }
             rest = tail;
+            count += 1;
         }
         Ok(Self { block })
     }
@@ -320,5 +331,12 @@ mod tests {
         assert_eq!(parse(b"\x01a\x0a"), Err(HeaderError::UnknownType(10)));
         assert_eq!(parse(b"\x01\xff\x00"), Err(HeaderError::NotUtf8));
         assert_eq!(parse(b"\x01a\x07\x00\x01\xff"), Err(HeaderError::NotUtf8));
+    }
+
+    #[test]
+    fn headers_are_counted() {
+        let headers = |count| Headers::parse(b"\x01a\x00".repeat(count).into());
+        assert_eq!(headers(MAX_HEADERS).unwrap().iter().count(), MAX_HEADERS);
+        assert_eq!(headers(MAX_HEADERS + 1), Err(HeaderError::TooMany));
     }
 }

@@ -21,7 +21,7 @@ mod message;
 pub use decode::{DecodeError, Decoder, Limits, decode_exact};
 pub use encode::{EncodeError, encode};
 pub(crate) use encode::{finish_message, start_message};
-pub use message::{Header, HeaderError, HeaderValue, Headers, Message};
+pub use message::{Header, HeaderError, HeaderValue, Headers, MAX_HEADERS, Message};
 
 /// Length of the two lengths and their CRC, in bytes.
 pub(crate) const PRELUDE_LEN: usize = 12;

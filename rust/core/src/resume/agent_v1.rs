@@ -40,6 +40,8 @@ use crate::journal::{Control, Journal};
 /// Turns in a row that the agent may leave without an answer; beyond it the oldest are not told
 /// from new ones.
 const MAX_TURNS: usize = 64;
+/// What is said at once is remembered up to so many bytes: nobody says more.
+const MAX_WORDS: usize = 64 << 10;
 
 /// While nobody speaks, so much audio may hold the start of a turn that is not reported yet.
 const UNREPORTED: i64 = 10_000_000;
@@ -470,6 +472,7 @@ impl AgentV1 {
     fn text(&mut self, leg: &mut LegView, journal: &mut Journal, root: Node<'_>) -> bool {
         let role = root.get("role").and_then(|role| role.raw_str());
         let content = root.get("content").and_then(string);
+        let content = content.filter(|words| words.len() <= MAX_WORDS);
         let (Some(role), Some(content)) = (role, content) else {
             return true;
         };

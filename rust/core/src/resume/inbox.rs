@@ -4,7 +4,13 @@ use std::collections::VecDeque;
 
 use crate::frame::Frame;
 
-/// A queue that knows its size in bytes.
+/// What a message takes beside its content: its place in the queue, which may have twice the room it
+/// needs and is copied when it grows, and the headers of its allocation.
+pub const MESSAGE_COST: usize = 256;
+/// A queue that has become empty keeps room for so many messages.
+const SPARE: usize = 64;
+
+/// A queue that knows how much memory it takes.
 #[derive(Debug, Default)]
 pub struct Inbox {
     frames: VecDeque<Frame>,
@@ -15,7 +21,7 @@ pub struct Inbox {
 impl Inbox {
     /// Adds a message.
     pub fn push(&mut self, frame: Frame) {
-        self.bytes += frame.len();
+        self.bytes += cost(&frame);
         self.pushed += 1;
         self.frames.push_back(frame);
     }
@@ -23,13 +29,17 @@ impl Inbox {
     /// Takes the oldest message.
     pub fn pop(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len();
+        self.bytes -= cost(&frame);
+        if self.frames.is_empty() {
+            self.frames.shrink_to(SPARE);
+        }
         Some(frame)
     }
 
     /// Drops everything.
     pub fn clear(&mut self) {
         self.frames.clear();
+        self.frames.shrink_to(SPARE);
         self.bytes = 0;
     }
 
@@ -39,7 +49,7 @@ impl Inbox {
         self.frames.is_empty()
     }
 
-    /// What waits, in bytes.
+    /// What the waiting messages take, in bytes: their contents, and [`MESSAGE_COST`] for each.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -49,5 +59,27 @@ impl Inbox {
     #[must_use]
     pub const fn pushed(&self) -> u64 {
         self.pushed
+    }
+}
+
+fn cost(frame: &Frame) -> usize {
+    frame.len() + MESSAGE_COST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_without_content_count() {
+        let mut inbox = Inbox::default();
+        for _ in 0..1000 {
+            inbox.push(Frame::from(""));
+        }
+        inbox.push(Frame::from("words"));
+        assert_eq!(inbox.bytes(), 1001 * MESSAGE_COST + 5);
+        while inbox.pop().is_some() {}
+        assert_eq!((inbox.bytes(), inbox.pushed()), (0, 1001));
+        assert!(inbox.frames.capacity() <= 2 * SPARE, "room is given back");
     }
 }

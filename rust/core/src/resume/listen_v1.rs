@@ -15,8 +15,6 @@ use crate::journal::{Control, Journal};
 
 /// Pauses within an utterance are at least so long, in microseconds.
 const SHORT_PAUSE: i64 = 300_000;
-/// What a leg has said of utterances before it speaks for the session.
-const MAX_OVERHEARD: usize = 64;
 /// Where neither the query nor a header says how many channels there are: more are not believed.
 const MAX_CHANNELS: usize = 32;
 /// So much audio, in microseconds, may be too little for the service to say anything of it.
@@ -243,11 +241,7 @@ impl ListenV1 {
                 let (channel, _) = channel_of(root.get("channel"));
                 let at = ["timestamp", "last_word_end"].map(|key| root.get(key));
                 let at = at.into_iter().flatten().find_map(|node| node.micros());
-                if leg.overheard.len() == MAX_OVERHEARD {
-                    leg.overheard.pop_front();
-                }
-                leg.overheard
-                    .push_back((channel, at.unwrap_or(0) + leg.offset, frame.clone()));
+                leg.overhear(channel, at.unwrap_or(0) + leg.offset, frame.clone());
                 false
             }
             Some(kind) if kind.starts_with("Configure") => {

@@ -159,9 +159,27 @@ impl LegView {
 
     /// The oldest of more than are kept: the leg has lived on for many more.
     pub fn take_outlived(&mut self) -> Option<Frame> {
-        (self.held.len() > MAX_HELD)
+        let bytes: usize = self.held.iter().map(Frame::len).sum();
+        (self.held.len() > MAX_HELD || bytes > MAX_KEPT_BYTES)
             .then(|| self.held.pop_front())
             .flatten()
+    }
+
+    /// Keeps what a leg says that does not speak for the session yet: the latest of it.
+    fn overhear(&mut self, channel: usize, at: i64, frame: Frame) {
+        if frame.len() > MAX_KEPT_BYTES {
+            return;
+        }
+        let kept = |leg: &Self| {
+            leg.overheard
+                .iter()
+                .map(|(.., frame)| frame.len())
+                .sum::<usize>()
+        };
+        while self.overheard.len() == MAX_OVERHEARD || kept(self) + frame.len() > MAX_KEPT_BYTES {
+            self.overheard.pop_front();
+        }
+        self.overheard.push_back((channel, at, frame));
     }
 
     /// Those that are kept: it is clear now.
@@ -218,6 +236,10 @@ pub enum Handover {
 
 /// So many `Error` messages in a row may be what a leg ends over.
 const MAX_HELD: usize = 8;
+/// So many messages are kept of a leg that does not speak for the session yet.
+const MAX_OVERHEARD: usize = 64;
+/// The most bytes of either. The service's own are some hundred bytes each.
+const MAX_KEPT_BYTES: usize = 256 << 10;
 
 /// What a message did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -860,4 +882,32 @@ fn unacked(audio: &Audio, journal: &Journal, finalised: i64) -> f64 {
 )]
 pub fn as_seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_leg_is_bounded() {
+        let mut leg = LegView::default();
+        let large = || Frame::Text(vec![b' '; MAX_KEPT_BYTES / 3].into());
+        for at in 0..1000 {
+            leg.hold(large());
+            leg.overhear(0, at, large());
+        }
+        assert_eq!((leg.held.len(), leg.overheard.len()), (3, 3));
+        assert_eq!(leg.overheard[2].1, 999, "the latest");
+        leg.overhear(0, 1000, Frame::Text(vec![b' '; MAX_KEPT_BYTES + 1].into()));
+        assert_eq!(leg.overheard[2].1, 999);
+        let mut leg = LegView::default();
+        for at in 0..1000 {
+            leg.hold(Frame::from("small"));
+            leg.overhear(0, at, Frame::from("small"));
+        }
+        assert_eq!(
+            (leg.held.len(), leg.overheard.len()),
+            (MAX_HELD, MAX_OVERHEARD)
+        );
+    }
 }

@@ -621,7 +621,10 @@ impl Session {
             }
             return;
         };
-        if self.attempts.is_last_retry(self.settings.max_retries, limit) {
+        if self
+            .attempts
+            .is_last_retry(self.settings.max_retries, limit)
+        {
             self.lighten_the_last_try(index);
         }
         self.go_on_after(now, index, end, after);

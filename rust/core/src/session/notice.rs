@@ -78,7 +78,7 @@ pub enum Notice {
     },
     /// The application does not read: the service has to wait.
     Unread {
-        /// Bytes that wait for the application.
+        /// What the messages take that wait for the application.
         bytes: usize,
     },
     /// The service reports on audio that nobody has sent.

@@ -31,7 +31,8 @@ pub struct Settings {
     pub backoff_multiplier: f64,
     /// How long failures in a row may go on, counted from the first.
     pub retry_budget: Duration,
-    /// Messages that the application has not read, in bytes; beyond it the service has to wait.
+    /// What messages that the application has not read take, in bytes, with a cost for each; beyond
+    /// it the service has to wait.
     pub max_unread_bytes: usize,
     /// How long `finish` waits for the service to end its side.
     pub close_timeout: Duration,

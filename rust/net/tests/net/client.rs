@@ -11,7 +11,7 @@ use dgsm_core::session::{
 use dgsm_net::Wake;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{OpenLeg, Pending, Pool};
+use dgsm_net::pool::{OpenLeg, Pending, Pool, Turn};
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
 use http::Request;
@@ -57,6 +57,20 @@ pub fn begin_with(pool: &Arc<Pool>, with_permit: bool, request: Request<()>) -> 
         let turn = taken(&acquiring, &bell).await?;
         Ok((turn.open(&engine, request, bell.clone()), bell))
     }))
+}
+
+/// A turn of a pool, unused.
+pub async fn turn(pool: &Arc<Pool>) -> Result<Turn, Failure> {
+    let bell = Arc::new(Bell::default());
+    let engine = Engine::shared().unwrap();
+    taken(&pool.acquire(&engine, true, bell.clone()), &bell).await
+}
+
+/// What opens with a turn.
+pub async fn open_turn(turn: Turn) -> Result<OpenLeg, Failure> {
+    let bell = Arc::new(Bell::default());
+    let engine = Engine::shared().unwrap();
+    taken(&turn.open(&engine, request(), bell.clone()), &bell).await
 }
 
 async fn taken<T: Send + 'static>(pending: &Pending<T>, bell: &Bell) -> Result<T, Failure> {

@@ -4,16 +4,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use dgsm_net::dial::Target;
 use dgsm_net::failure::FailureKind;
+use dgsm_net::pool::{Limits, Pool};
 use h2::Reason;
 use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::{
-    Conversation, assert_on_time, begin, begin_with, eventually, failure, open, soon,
+    Conversation, assert_on_time, begin, begin_with, eventually, failure, open, open_turn, soon,
+    turn,
 };
-use crate::peer::{Event, Events, H2, Peer, accept, server_tls, silent};
+use crate::peer::{Event, Events, H2, Peer, accept, limits, server_tls, silent};
 
 const SOON: Duration = Duration::from_millis(300);
 
@@ -233,35 +236,172 @@ async fn no_stream_on_a_connection_that_leaves() {
     assert_eq!(peer.accepted(), 2);
 }
 
+/// A peer that counts the handshakes under way: each takes a moment.
+struct Paced {
+    peer: Peer,
+    under_way: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Paced {
+    async fn new() -> Self {
+        let under_way = Arc::<AtomicUsize>::default();
+        let most = Arc::<AtomicUsize>::default();
+        let counts = (Arc::clone(&under_way), Arc::clone(&most));
+        let peer = Peer::tcp(move |tcp| {
+            let (under_way, most) = counts.clone();
+            async move {
+                let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                // Before the client can be done with it.
+                under_way.fetch_sub(1, Ordering::SeqCst);
+                let tls = TlsAcceptor::from(server_tls(H2)).accept(tcp).await.unwrap();
+                let mut connection = h2::server::handshake(tls).await.unwrap();
+                let mut held = Vec::new();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    held.push(accept(&mut respond));
+                }
+            }
+        })
+        .await;
+        Self {
+            peer,
+            under_way,
+            most,
+        }
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
 #[tokio::test]
 async fn handshakes_are_paced() {
-    let under_way = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(AtomicUsize::new(0));
-    let counts = (Arc::clone(&under_way), Arc::clone(&most));
-    let peer = Peer::tcp(move |tcp| {
-        let (under_way, most) = counts.clone();
-        async move {
-            let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
-            most.fetch_max(now, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            // Before the client can be done with it.
-            under_way.fetch_sub(1, Ordering::SeqCst);
-            let tls = TlsAcceptor::from(server_tls(H2)).accept(tcp).await.unwrap();
-            let mut connection = h2::server::handshake(tls).await.unwrap();
-            let mut held = Vec::new();
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                held.push(accept(&mut respond));
-            }
-        }
-    })
-    .await;
-    let pool = peer.pool_with(|limits| limits.max_handshakes = 3);
+    let paced = Paced::new().await;
+    let pool = paced.peer.pool_with(|limits| limits.max_handshakes = 3);
     let pending: Vec<_> = (0..20).map(|_| begin(&pool, true)).collect();
     for pending in pending {
         pending.outcome().await.unwrap();
     }
-    assert_eq!(most.load(Ordering::SeqCst), 3);
-    assert_eq!(peer.accepted(), 20);
+    assert_eq!(paced.most(), 3);
+    assert_eq!(paced.peer.accepted(), 20);
+}
+
+/// An application may make a pool a stream: the host sees the same storm.
+#[tokio::test]
+async fn handshakes_are_paced_across_the_pools_of_a_host() {
+    let paced = Paced::new().await;
+    let pending: Vec<_> = (0..20)
+        .map(|number| {
+            let pool = Pool::new(
+                Target {
+                    // A name is the same host however it is written.
+                    host: ["localhost", "LocalHost"][number % 2].into(),
+                    ..paced.peer.target()
+                },
+                Limits {
+                    max_handshakes: 3,
+                    ..limits()
+                },
+            );
+            begin(&pool, true)
+        })
+        .collect();
+    for pending in pending {
+        pending.outcome().await.unwrap();
+    }
+    assert_eq!(paced.most(), 3);
+    assert_eq!(paced.peer.accepted(), 20);
+}
+
+#[tokio::test]
+async fn hosts_do_not_wait_for_each_other() {
+    let hosts = [Paced::new().await, Paced::new().await];
+    // Each holds the one turn of its host, and neither is let in.
+    let stuck = stuck().await;
+    let held = stuck.pool_with(|limits| limits.max_handshakes = 1);
+    let _held = begin(&held, true);
+    eventually("the dial", || stuck.accepted() == 1).await;
+    for host in &hosts {
+        let pool = host.peer.pool_with(|limits| limits.max_handshakes = 1);
+        open(&pool).await.unwrap();
+    }
+}
+
+/// Whoever asked first is first, whichever pool they asked.
+#[tokio::test]
+async fn turns_are_given_in_order_across_pools() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&order);
+    let peer = Peer::h2(Builder::new(), move |request, mut respond| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let number = request.uri().query().unwrap().to_owned();
+            seen.lock().unwrap().push(number.parse::<usize>().unwrap());
+            accept(&mut respond);
+        }
+    })
+    .await;
+    let openings: Vec<_> = (0..20)
+        .map(|number| {
+            let pool = peer.pool_with(|limits| limits.max_handshakes = 1);
+            let request = http::Request::post(format!("https://127.0.0.1/?{number}"))
+                .body(())
+                .unwrap();
+            begin_with(&pool, true, request)
+        })
+        .collect();
+    for opening in openings {
+        opening.outcome().await.unwrap();
+    }
+    assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
+}
+
+/// A turn that nobody uses, as when its event loop is blocked, is not kept from the others: later
+/// it is waited for again.
+#[tokio::test]
+async fn a_turn_that_is_not_used_goes_to_the_next() {
+    let paced = Paced::new().await;
+    let pool = || paced.peer.pool_with(|limits| limits.max_handshakes = 1);
+    let idle = turn(&pool()).await.unwrap();
+    let began = Instant::now();
+    open(&pool()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let busy = turn(&pool()).await.unwrap();
+    let late = open_turn(idle).await;
+    let busy = open_turn(busy).await;
+    late.unwrap();
+    busy.unwrap();
+    assert_eq!(paced.most(), 1);
+    assert_eq!(paced.under_way.load(Ordering::SeqCst), 0);
+}
+
+/// A peer that takes TCP and says nothing.
+async fn stuck() -> Peer {
+    Peer::tcp(|tcp| async move {
+        let _held = tcp;
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+/// The wait for another pool's handshakes is the wait of `connection_acquire_timeout`.
+#[tokio::test]
+async fn a_turn_that_another_pool_has() {
+    let peer = stuck().await;
+    let pool = || {
+        peer.pool_with(|limits| {
+            limits.max_handshakes = 1;
+            limits.acquire_timeout = SOON;
+        })
+    };
+    let _first = begin(&pool(), true);
+    let (failure, took) = failure(&pool()).await;
+    assert_eq!(failure.kind, FailureKind::AcquireTimeout);
+    assert!(failure.detail.contains("handshakes"), "{failure}");
+    assert_on_time(took, SOON);
 }
 
 /// Waiting for a turn counts as acquiring.

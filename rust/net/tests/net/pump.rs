@@ -12,7 +12,11 @@ use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 
 use crate::client::{Conversation, eventually, open, soon};
-use crate::peer::{DATA, Event, Events, Peer, STREAM, accept, event, frame, goaway, text};
+use crate::peer::{
+    DATA, END_HEADERS, END_STREAM, Event, Events, HEADERS, Peer, STREAM, accept, accepted, event,
+    frame, goaway, reset, text,
+};
+use dgsm_net::failure::FailureKind;
 
 /// A peer that sends this, in these pieces, and ends.
 async fn says(pieces: Vec<Bytes>) -> Peer {
@@ -557,4 +561,273 @@ async fn a_leg_whose_connection_goes_away_is_followed() {
     assert_eq!(peer.accepted(), 1);
     conversation.abort();
     eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// Sends the same without end, as credit allows; tells how much was sent.
+async fn floods(message: Bytes, told: mpsc::UnboundedSender<usize>) -> Peer {
+    Peer::h2(Builder::new(), move |_request, mut respond| {
+        let (told, message) = (told.clone(), message.clone());
+        async move {
+            let mut send = accept(&mut respond);
+            let mut rest = Bytes::new();
+            let mut total = 0;
+            loop {
+                if rest.is_empty() {
+                    rest = message.clone();
+                }
+                send.reserve_capacity(rest.len());
+                let Some(Ok(room)) = std::future::poll_fn(|cx| send.poll_capacity(cx)).await else {
+                    return;
+                };
+                let part = rest.split_to(room.min(rest.len()));
+                total += part.len();
+                let _ = told.send(total);
+                if send.send_data(part, false).is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Messages take room beside their content: those without any count too.
+#[tokio::test]
+async fn messages_without_content_make_the_peer_wait() {
+    let (told, mut totals) = mpsc::unbounded_channel();
+    let peer = floods(text("").repeat(100).into(), told).await;
+    let settings = Settings {
+        max_unread_bytes: 100_000,
+        ..Settings::default()
+    };
+    let conversation = Conversation::with(settings, "v9/echo", "");
+    conversation.go_on(&peer.pool()).await;
+    let mut total = 0;
+    // Until it stalls.
+    while let Ok(Some(now)) = tokio::time::timeout(Duration::from_secs(1), totals.recv()).await {
+        total = now;
+    }
+    // Those that fit into the limit are less than 400, and a window lies before them.
+    assert!((1 << 20..1_300_000).contains(&total), "{total}");
+    for _ in 0..20_000 {
+        assert_eq!(conversation.message().await, Some(Frame::from("")));
+    }
+    conversation.abort();
+    eventually("the connection's end", || peer.live() == 0).await;
+}
+
+/// What comes while nobody reads is taken from HTTP/2: a service may cut it as it likes, and end.
+#[tokio::test]
+async fn small_pieces_that_nobody_reads_are_kept_in_order() {
+    let numbers = || (0..2000).map(|number| number.to_string());
+    let peer = Peer::h2(Builder::new(), move |_request, mut respond| async move {
+        let mut send = accept(&mut respond);
+        for (count, number) in numbers().enumerate() {
+            for piece in text(&number).chunks(20) {
+                send.send_data(Bytes::copy_from_slice(piece), false)
+                    .unwrap();
+            }
+            // HTTP/2 takes so many at once for an attack.
+            if count % 50 == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        send.send_data(Bytes::new(), true).unwrap();
+        let _ = std::future::poll_fn(|cx| send.poll_reset(cx)).await;
+    })
+    .await;
+    let settings = Settings {
+        max_unread_bytes: 1000,
+        ..Settings::default()
+    };
+    let conversation = Conversation::with(settings, "v9/echo", "");
+    conversation.go_on(&peer.pool()).await;
+    conversation.finish();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for number in numbers() {
+        assert_eq!(conversation.message().await, Some(Frame::from(number)));
+    }
+    assert_eq!(conversation.end().await, LegEnd::Clean);
+}
+
+fn unknown(name: &str) -> Bytes {
+    let headers = [(":message-type", "event"), (":event-type", name)].map(|(name, value)| {
+        dgsm_core::eventstream::Header {
+            name,
+            value: dgsm_core::eventstream::HeaderValue::String(value),
+        }
+    });
+    let mut out = BytesMut::new();
+    dgsm_core::eventstream::encode(&headers, b"", &mut out).unwrap();
+    out.freeze()
+}
+
+fn part_of_nothing() -> Bytes {
+    let part = PayloadPart {
+        data: Bytes::new(),
+        data_type: Some(DataType::Utf8),
+        completion: Completion::Partial,
+    };
+    let mut out = BytesMut::new();
+    part.encode(&mut out).unwrap();
+    out.freeze()
+}
+
+/// What brings no message has an end.
+#[tokio::test]
+async fn events_without_a_message_are_counted() {
+    for event in [unknown("Weather"), part_of_nothing()] {
+        let (told, _totals) = mpsc::unbounded_channel();
+        let peer = floods(event.repeat(100).into(), told).await;
+        let conversation = Conversation::over(&peer.pool()).await;
+        let detail = protocol(conversation.end().await);
+        assert!(detail.contains("brought no message"), "{detail}");
+    }
+    // A message in between is all that it takes.
+    let mut pieces = Vec::new();
+    for _ in 0..3 {
+        pieces.push(unknown("Weather").repeat(30_000).into());
+        pieces.push(text("news"));
+    }
+    let (messages, end) = heard(pieces).await;
+    assert_eq!((messages.len(), end), (3, LegEnd::Clean));
+}
+
+#[tokio::test]
+async fn events_have_limits() {
+    let padded = |names: usize, length: usize| {
+        let padding = "p".repeat(length);
+        let mut headers = vec![(":message-type", "event"), (":event-type", "PayloadPart")];
+        headers.extend(std::iter::repeat_n(("P", padding.as_str()), names));
+        let headers: Vec<_> = headers
+            .into_iter()
+            .map(|(name, value)| dgsm_core::eventstream::Header {
+                name,
+                value: dgsm_core::eventstream::HeaderValue::String(value),
+            })
+            .collect();
+        let mut out = BytesMut::new();
+        dgsm_core::eventstream::encode(&headers, b"x", &mut out).unwrap();
+        out.freeze()
+    };
+    let (messages, end) = heard(vec![padded(1, 16_000), padded(100, 10)]).await;
+    assert_eq!((messages.len(), end), (2, LegEnd::Clean));
+    for (event, says) in [
+        (padded(1, 17_000), "larger than the limit"),
+        (padded(200, 10), "128 headers"),
+    ] {
+        let (messages, end) = heard(vec![event]).await;
+        let detail = protocol(end);
+        assert!(messages.is_empty() && detail.contains(says), "{detail}");
+    }
+}
+
+/// However many names a service makes up, and however long.
+#[tokio::test]
+async fn names_of_unknown_events_do_not_fill_the_log() {
+    let names = (0..100).map(|number| unknown(&format!("{number}{}", "é".repeat(1000))));
+    let peer = says(names.chain([text("known")]).collect()).await;
+    let conversation = Conversation::over(&peer.pool()).await;
+    conversation.message().await.unwrap();
+    let names = conversation.shared.take_skipped();
+    assert_eq!(names.len(), 16);
+    assert!(names.iter().all(|name| name.len() <= 64));
+    conversation.shared.skip("Later".into());
+    assert!(conversation.shared.take_skipped().is_empty(), "ever");
+    conversation.abort();
+}
+
+#[tokio::test]
+async fn what_an_exception_says_is_cut() {
+    let mut out = BytesMut::new();
+    let words = "é".repeat(1 << 20);
+    encode_exception("ModelStreamError", Some(&words), &words, &mut out).unwrap();
+    let (_, end) = heard(vec![out.freeze()]).await;
+    let LegEnd::ModelStreamError { code, message } = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!((code.len(), message.len()), (16 << 10, 16 << 10));
+}
+
+/// A leg that brings nothing can look in many ways: each is told as what it is.
+#[tokio::test]
+async fn a_leg_that_brings_nothing_tells_how_it_ended() {
+    let data = |flags, payload: &[u8]| frame(DATA, flags, STREAM, payload);
+    let headers = |flags, block: &[u8]| frame(HEADERS, flags, STREAM, block);
+    let end = END_HEADERS | END_STREAM;
+    // `grpc-status: 0`, as a literal.
+    let trailers = b"\0\x0bgrpc-status\x010";
+    let cases = [
+        (vec![headers(end, &[0x88])], LegEnd::Clean),
+        (vec![accepted(), data(END_STREAM, b"")], LegEnd::Clean),
+        (vec![accepted(), headers(end, trailers)], LegEnd::Clean),
+        (
+            vec![accepted(), data(END_STREAM, &unknown("Weather"))],
+            LegEnd::Clean,
+        ),
+        (
+            vec![accepted(), data(END_STREAM, &unknown("initial-response"))],
+            LegEnd::Clean,
+        ),
+        (vec![accepted(), reset(0)], LegEnd::Reset { code: Some(0) }),
+        (vec![accepted(), reset(7)], LegEnd::Reset { code: Some(7) }),
+        (vec![accepted(), reset(8)], LegEnd::Reset { code: Some(8) }),
+        (
+            vec![accepted(), goaway(0, 0)],
+            LegEnd::GoAway { code: Some(0) },
+        ),
+        (
+            vec![accepted(), goaway(0, 11)],
+            LegEnd::GoAway { code: Some(11) },
+        ),
+    ];
+    for (frames, expected) in cases {
+        let peer = Peer::raw(move |mut raw| {
+            let frames = frames.clone();
+            async move {
+                raw.write(&frames).await;
+                raw.drain().await;
+            }
+        })
+        .await;
+        let conversation = Conversation::over(&peer.pool()).await;
+        conversation.finish();
+        assert_eq!(conversation.end().await, expected);
+        eventually("the connection's end", || peer.live() == 0).await;
+    }
+}
+
+/// An answer's headers have a limit, in one frame or in many.
+#[tokio::test]
+async fn an_answers_headers_have_a_limit() {
+    let header = |name: u8, length: usize| {
+        // A literal without a place in the table, its value of up to 16 KiB.
+        let mut block = vec![0, 3, b'x', b'-', b'a' + name, 127];
+        let rest = length - 127;
+        block.extend([(rest % 128 + 128) as u8, (rest / 128) as u8]);
+        block.extend(vec![b'v'; length]);
+        block
+    };
+    for (count, accepted) in [(4, true), (5, false), (20, false)] {
+        let peer = Peer::raw(move |mut raw| async move {
+            let mut frames = vec![frame(HEADERS, 0, STREAM, &[0x88])];
+            for name in 0..count {
+                frames.push(frame(9, 0, STREAM, &header(name, 15_000)));
+            }
+            frames.push(frame(9, END_HEADERS, STREAM, &[]));
+            raw.write(&frames).await;
+            raw.drain().await;
+        })
+        .await;
+        match open(&peer.pool()).await {
+            Ok(leg) => {
+                assert!(accepted, "{count}");
+                assert_eq!(leg.exchange.headers.len(), usize::from(count));
+            }
+            Err(failure) => {
+                assert!(!accepted, "{failure}");
+                assert_eq!(failure.kind, FailureKind::Protocol, "{failure}");
+            }
+        }
+    }
 }
