@@ -181,7 +181,6 @@ async def test_nothing_is_lost_whatever_goes_wrong(first):
     assert sum(bool(heard.errors) for _, heard in outcomes) <= SCHEDULES * 0.1
 
 
-
 FEW, MANY, BATCH = 100, 10_000, 250
 """Schedules of a run, of a full one, and of one test."""
 

@@ -112,6 +112,7 @@ mod tests {
             host: host.into(),
             port,
             proxy: None,
+            bundle: None,
             tls: client_config(None).unwrap(),
             ping: Ping {
                 after: Duration::MAX,
