@@ -192,7 +192,7 @@ def test_what_is_greatest_is_what_the_native_side_takes():
         session = Session("v1/listen", "", config, seed=0, waker=Waker(), token=1)
         session.step()
         for _ in range(3):
-            session.open_failed(retryable=True, limit=None)
+            session.open_failed("connect")
             session.step()
 
 

@@ -7,7 +7,7 @@ import boto3
 import botocore.configprovider
 import botocore.session
 import pytest
-from deepgram_sagemaker import SageMakerConfig
+from deepgram_sagemaker import SageMakerConfig, SageMakerTransport
 from deepgram_sagemaker.aws.endpoints import resolve_ca_bundle, resolve_endpoint_uri
 from deepgram_sagemaker.aws.shared_files import SERVICE_ID, read_profile
 from deepgram_sagemaker.errors import TLSError, ValidationError
@@ -295,7 +295,7 @@ async def test_a_bundle_that_is_no_certificate_is_named(config_file, tmp_path):
     config_file(f"[default]\nca_bundle = {tmp_path / 'empty.pem'}\n")
     async with LocalEndpoint() as endpoint:
         config = endpoint.config(ca_bundle=None)
-        heard = await session(client_of(config), 1)
-    (error,) = heard.errors
-    assert type(error) is TLSError
-    assert "empty.pem" in str(error)
+        transport = SageMakerTransport(config, "v1/listen", "")
+        with pytest.raises(TLSError, match=r"empty\.pem"):
+            await transport.open()
+        await transport.close()

@@ -256,14 +256,14 @@ async def test_local_takes_keys_of_its_own():
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ
-        | {"LOCAL_ACCESS_KEY_ID": "AKIDOWN", "LOCAL_SECRET_ACCESS_KEY": "its own secret"},
+        | {"LOCAL_ACCESS_KEY_ID": "AKIDOWN", "LOCAL_SECRET_ACCESS_KEY": "its-own-secret"},
     )
     reachable = json.loads(await process.stdout.readline())
     process.stdin.close()
     await process.wait()
     assert (reachable["access_key_id"], reachable["secret_access_key"]) == (
         "AKIDOWN",
-        "its own secret",
+        "its-own-secret",
     )
 
 

@@ -525,6 +525,7 @@ ROWS = [
     Row(BREAK, "TCP reset", each_time(Drop())),
     Row(BREAK, "TCP reset, once", once(Drop())),
     Row(BREAK, "TCP closed without TLS's goodbye", each_time(Drop(rst=False))),
+    Row(BREAK, "the stream ends early", each_time(EndEarly())),
     Row(BREAK, "the stream ends early, once", once(EndEarly())),
     Row(BREAK, "the last results do not come, once", once(EndEarly(), OnMessage("CloseStream"))),
     Row(

@@ -11,14 +11,15 @@ import pytest
 from aws_sdk_sagemaker_runtime_http2 import models
 from aws_sdk_sagemaker_runtime_http2.config import AsyncSageMakerRuntimeHTTP2Config
 from deepgram_sagemaker._native import OpenFailure, Pool
-from deepgram_sagemaker.aws.endpoints import EndpointResolver
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import Answer, Fault
 from deepgram_sagemaker.wakeups import Hub
 from e2e.processes import endpoint_elsewhere
 from smithy_aws_core.identity import StaticCredentialsResolver
+from smithy_core import URI
 from smithy_core.aio.client import ClientCall, RequestPipeline
 from smithy_core.aio.retries import SimpleRetryStrategy
+from smithy_core.endpoints import Endpoint
 from smithy_core.exceptions import CallError
 from smithy_core.interceptors import InterceptorChain
 from smithy_core.types import TypedProperties
@@ -87,12 +88,22 @@ class Wire:
         return HTTPResponse(status=opened.status, fields=fields, body=opened.body)
 
 
+class At:
+    """The SDK's endpoint resolver: where the local endpoint is."""
+
+    def __init__(self, endpoint):
+        self.uri = URI(scheme="https", host="127.0.0.1", port=endpoint.port)
+
+    async def resolve_endpoint(self, params):
+        return Endpoint(uri=self.uri)
+
+
 async def python_sdk(endpoint, query):
     """The error that the AWS SDK for Python raises for an opening."""
     keys = endpoint.credentials
     config = await AsyncSageMakerRuntimeHTTP2Config.resolve(
         region=endpoint.region,
-        endpoint_resolver=EndpointResolver(endpoint.config()),
+        endpoint_resolver=At(endpoint),
         transport=Wire(endpoint),
         aws_credentials_identity_resolver=StaticCredentialsResolver(),
         aws_access_key_id=keys.access_key_id,

@@ -129,7 +129,7 @@ async def test_a_certificate_of_an_unknown_authority(trust):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs all of 127.0.0.0/8")
 async def test_a_certificate_for_another_name():
-    keys = Credentials(access_key_id="AKIDOWN", secret_access_key="its own")
+    keys = Credentials(access_key_id="AKIDOWN", secret_access_key="its-own")
     async with LocalEndpoint(host="0.0.0.0", credentials=keys) as endpoint:
         config = endpoint.config(endpoint_uri=f"https://127.0.0.2:{endpoint.port}")
         error, took = await failure(config)

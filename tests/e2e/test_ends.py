@@ -335,6 +335,7 @@ async def test_who_still_reads_is_told_that_close_came_too_soon(caplog):
             await transport.send(chunk(number, CHUNK))
         await transport.send(CLOSE)
         receiving = asyncio.create_task(transport.recv())
+        await asyncio.sleep(0)  # it waits, now
         await until(lambda: endpoint.stats.live_streams == 1)
         with caplog.at_level(logging.WARNING, "deepgram_sagemaker"):
             await transport.close()

@@ -255,7 +255,7 @@ async def test_nothing_is_kept_of_what_nobody_known_has_signed():
         assert leg.number == 1
 
 
-OWN = Credentials(access_key_id="AKIDOWN", secret_access_key="its own")
+OWN = Credentials(access_key_id="AKIDOWN", secret_access_key="its-own")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"])
@@ -418,6 +418,7 @@ async def test_a_function_of_one_s_own_is_another_container_unless_it_is_said(le
 
 @pytest.mark.parametrize("path", DEEPGRAM_PATHS[:4])
 async def test_a_model_reads_control_from_a_binary_frame(path):
+    # Of a type that the client does not know, or it would send it as text.
     heard = []
 
     async def listens(stream):
@@ -425,13 +426,13 @@ async def test_a_model_reads_control_from_a_binary_frame(path):
 
     async with LocalEndpoint(model=listens) as endpoint:
         session = transport(endpoint, f"wss://localhost/{path}")
-        for message in (b'{"type":"KeepAlive"}', b"{audio"):
+        for message in (b'{"type":"Novelty"}', b"{audio"):
             await session.send(message)
         await until(lambda: endpoint.legs and endpoint.legs[0].messages_in == 2)
-        assert endpoint.legs[0].controls == ("KeepAlive",)
+        assert endpoint.legs[0].controls == ("Novelty",)
         await session.close()
         await until(lambda: heard)
-    assert heard[:2] == ['{"type":"KeepAlive"}', b"{audio"]
+    assert heard[:2] == ['{"type":"Novelty"}', b"{audio"]
 
 
 async def test_a_native_server_that_stopped_says_so():

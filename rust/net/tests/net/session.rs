@@ -86,12 +86,16 @@ fn a_session_without_a_leg_calls_its_driver_for_what_is_sent() {
     let mut session = Session::new(Settings::default(), &target, 1);
     session.step(Duration::ZERO);
     let leg = session.leg_opened(Duration::ZERO);
+    let audio = || Frame::Binary(Bytes::from_static(&[0; 640]));
+    session.push(Duration::ZERO, audio()).unwrap();
+    session.poll_send(Duration::ZERO, leg);
+    let results = r#"{"type":"Results","channel_index":[0,1],"start":0.0,"duration":0.02,"is_final":true,"channel":{"alternatives":[{"transcript":"","words":[]}]}}"#;
+    session.receive(Duration::ZERO, leg, Frame::from(results));
     let shared = SharedSession::new(session, count.clone());
     shared.update(|session, now| session.leg_ended(now, leg, LegEnd::Clean));
     shared.lock().step(shared.now());
     shared.take_happened();
     let before = count.0.load(Ordering::SeqCst);
-    let audio = || Frame::Binary(Bytes::from_static(&[0; 640]));
     shared.push(audio()).unwrap();
     assert_eq!(count.0.load(Ordering::SeqCst), before + 1);
     assert_eq!(shared.take_happened(), interest::DRIVER);
@@ -160,10 +164,11 @@ fn skipped_names_are_bounded() {
     assert_eq!(skipped[0], "Event0");
     assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
     // And they are the service's words.
-    shared.skip(&format!(
-        "\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}",
-        "x ".repeat(1 << 20)
-    ));
+    let words = format!("\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}", "x ".repeat(1 << 20));
+    shared.skip(&words);
+    assert!(shared.take_skipped().is_empty(), "ever");
+    let (shared, _) = session();
+    shared.skip(&words);
     let skipped = shared.take_skipped().remove(0);
     assert!(skipped.starts_with("\\u{1b}[2J *** x x"), "{skipped}");
     assert_eq!(skipped.chars().count(), 100);
