@@ -7,6 +7,7 @@
 //! The request does not wait for the peer's first frame: that would cost a round trip. The
 //! deadline does, see [`Line::heard`].
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -154,11 +155,7 @@ pub async fn dial(
         Tunnel::open(proxy, target, stage).await?
     } else {
         stage.at(Step::Tcp);
-        Tunnel::Direct(
-            connect(&target.host, target.port)
-                .await
-                .map_err(|(kind, detail)| Failure::new(kind, detail))?,
-        )
+        Tunnel::Direct(connect(&target.host, target.port).await?)
     };
     stage.at(Step::Tls);
     let stream = tls(tcp, target).await?;
@@ -210,14 +207,15 @@ pub(crate) async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The first of the host's addresses that answers, the next one joining in after a moment.
-pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, (FailureKind, String)> {
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let dns = |detail| Failure::new(FailureKind::Dns, detail);
     let addresses: Vec<_> = tokio::net::lookup_host((host, port))
         .await
-        .map_err(|error| (FailureKind::Dns, format!("{host} did not resolve: {error}")))?
+        .map_err(|error| dns(format!("{host} did not resolve: {error}")))?
         .collect();
     let mut attempts = tokio::task::JoinSet::new();
     let mut addresses = addresses.into_iter();
-    let mut last = (FailureKind::Dns, format!("{host} has no address"));
+    let mut last = dns(format!("{host} has no address"));
     let mut more = true;
     loop {
         if more {
@@ -232,20 +230,31 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, (Failure
             finished = attempts.join_next(), if !attempts.is_empty() => match finished {
                 Some(Ok((_, Ok(stream)))) => {
                     // A chunk is one small segment: it must not wait for the previous one's ack.
-                    stream
-                        .set_nodelay(true)
-                        .map_err(|error| (FailureKind::Connect, error.to_string()))?;
-                    return Ok(stream);
+                    return match stream.set_nodelay(true) {
+                        Ok(()) => Ok(stream),
+                        Err(error) => Err(unconnected(&error, error.to_string())),
+                    };
                 }
                 Some(Ok((address, Err(error)))) => {
-                    last = (FailureKind::Connect, format!("{address}: {error}"));
+                    last = unconnected(&error, format!("{address}: {error}"));
                 }
-                Some(Err(error)) => last = (FailureKind::Connect, error.to_string()),
+                Some(Err(error)) => last = Failure::new(FailureKind::Connect, error.to_string()),
                 None => {}
             },
             () = sleep(NEXT_ADDRESS), if more => {}
             else => return Err(last),
         }
+    }
+}
+
+/// A connection that is accepted and reset at once may not be seen as accepted.
+fn unconnected(error: &std::io::Error, detail: String) -> Failure {
+    let failure = Failure::new(FailureKind::Connect, detail);
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::NotConnected => {
+            failure.because(Reason::HandshakeCut)
+        }
+        _ => failure,
     }
 }
 

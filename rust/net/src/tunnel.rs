@@ -47,7 +47,7 @@ impl Tunnel {
         stage.at(Step::ProxyTcp);
         let tcp = connect(&proxy.host, proxy.port)
             .await
-            .map_err(|(_, detail)| failed((Reason::ProxyUnreachable, detail)))?;
+            .map_err(|failure| failed((Reason::ProxyUnreachable, failure.detail)))?;
         let mut tunnel = if proxy.tls {
             stage.at(Step::ProxyTls);
             let name = ServerName::try_from(proxy.host.clone())
