@@ -157,6 +157,7 @@ class CredentialSource:
             lambda: self._look_up(lookup, credentials),
             what="looking up AWS credentials",
             thread="deepgram-sagemaker-credentials",
+            limit="connection_timeout",
         )
         lookup.start()
         if not lookup.is_over:

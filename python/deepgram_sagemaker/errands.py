@@ -40,11 +40,15 @@ class Errand[T]:
         work: What is done in the thread.
         what: What it is, for the log: "looking up AWS credentials".
         thread: The thread's name.
+        limit: The setting that says how long it is waited for, if one does.
     """
 
-    def __init__(self, work: Callable[[], T], *, what: str, thread: str) -> None:
+    def __init__(
+        self, work: Callable[[], T], *, what: str, thread: str, limit: str | None = None
+    ) -> None:
         self._work = work
         self._what = what
+        self._limit = "" if limit is None else f" ({limit})"
         self._lock = threading.Lock()
         self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self._began = time.monotonic()
@@ -115,10 +119,11 @@ class Errand[T]:
             self._said = now
         limit = f"{within:g} s at most" if within < math.inf else "without limit"
         _logger.warning(
-            "%s takes more than %g s; it is waited for %s (connection_timeout)",
+            "%s takes more than %g s; it is waited for %s%s",
             self._what,
             waited,
             limit,
+            self._limit,
         )
 
     def _run(self) -> None:

@@ -10,8 +10,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from deepgram_sagemaker import SageMakerConfig
-from deepgram_sagemaker.aws import preparation
+from deepgram_sagemaker import SageMakerConfig, errands
 from deepgram_sagemaker.aws.client import LegClient, Progress
 from deepgram_sagemaker.aws.preparation import Preparation
 from deepgram_sagemaker.credentials import Identity
@@ -91,8 +90,7 @@ async def test_what_is_no_error_of_ours_becomes_one_and_its_frames_stay_behind()
     assert caught.value.__context__ is None
 
 
-async def test_it_hangs_and_the_loop_does_not(caplog, monkeypatch):
-    monkeypatch.setattr(preparation, "_SAY_AFTER", 0.05)
+async def test_it_hangs_and_the_loop_does_not(caplog):
     make = Made(gate=threading.Event())
     slow = prepared(make, within=0.15)
     with caplog.at_level(logging.WARNING, "deepgram_sagemaker"):
@@ -116,12 +114,12 @@ async def test_it_hangs_and_the_loop_does_not(caplog, monkeypatch):
     assert await slow.value() == 1
 
 
-async def test_a_timeout_shorter_than_the_warning_is_kept(monkeypatch):
+async def test_a_timeout_shorter_than_the_warning_is_kept():
     make = Made(gate=threading.Event())
     began = time.monotonic()
     with pytest.raises(ConnectTimeoutError):
         await prepared(make, within=0.05).value()
-    assert time.monotonic() - began < preparation._SAY_AFTER
+    assert time.monotonic() - began < errands._SILENCE
     make.gate.set()
 
 
