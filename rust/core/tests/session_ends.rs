@@ -1159,3 +1159,30 @@ fn the_service_s_words_are_quoted_in_the_log_and_in_the_figures() {
         }
     }
 }
+
+/// A service that takes the closing message and says nothing more is not waited for without end.
+#[test]
+fn silence_after_the_closing_message_counts_whatever_was_asked_for() {
+    const SPEAK: &str = r#"{"type":"Speak","text":"a"}"#;
+    const FLUSH: &str = r#"{"type":"Flush"}"#;
+    const END: &str = r#"{"type":"Close"}"#;
+    for path in ["v1/speak", "v2/speak"] {
+        for asked in [&[SPEAK, FLUSH, END][..], &[SPEAK, END], &[END]] {
+            let mut stage = Stage::at(path, settings(), "encoding=linear16&sample_rate=8000");
+            for message in asked {
+                stage.text(message);
+            }
+            let leg = stage.open();
+            assert_eq!(stage.sent(leg), asked, "{path}");
+            stage.say(leg, r#"{"type":"Metadata"}"#);
+            if asked.contains(&FLUSH) {
+                stage.say(leg, r#"{"type":"Flushed","sequence_id":0,"speech_id":0}"#);
+            }
+            stage.pass(60.0);
+            assert!(
+                stage.session.driver_wanted(stage.now),
+                "{path} {asked:?} waits for good"
+            );
+        }
+    }
+}

@@ -130,10 +130,12 @@ impl Session {
     /// ```
     fn stalled_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
-        if self.blocked || !(self.product.reports_all() || self.product.owes()) {
+        let leg = &self.legs[index];
+        // What has taken the closing message has to end.
+        let answers = self.product.reports_all() || self.product.owes() || leg.view.close_sent();
+        if self.blocked || !answers {
             return None;
         }
-        let leg = &self.legs[index];
         let at = leg.silent_since().max(self.flowing_since) + timeout;
         let owed = leg.view.close_sent()
             || !self.nothing_unacked()
