@@ -421,6 +421,8 @@ def reason_of(error: SageMakerError) -> str:
             return "credentials_unavailable" if error.retryable else "no_credentials"
         case TLSError():
             return "trust"
+        case ConnectTimeoutError():
+            return "connect_timeout"
         case ValidationError():
             return "setting"
         case _:
