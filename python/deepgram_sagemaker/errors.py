@@ -303,7 +303,8 @@ class SessionLostError(SageMakerError):
 class RetriesExhaustedError(SageMakerError):
     """`max_retries` or `retry_budget` ran out; the last failure is the `__cause__`.
 
-    `status`, `code`, `request_id` and `reason` are those of the last failure.
+    `status`, `code`, `request_id` and `reason` are those of the last failure. `retryable` is False,
+    since it was tried as often as the settings allow; the cause's says whether it may pass.
 
     Attributes:
         elapsed: Seconds from the first failure after progress until giving up.

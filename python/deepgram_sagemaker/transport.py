@@ -151,8 +151,8 @@ class SageMakerTransport:
     async def open(self) -> None:
         """Connects now, and raises what would keep it from connecting.
 
-        Nobody needs it: the first message connects too. It is for those who must know before they
-        send. Returns once the session has had a stream, and at once from then on. Transient
+        It need not be called: the first message connects too. It is for those who must know before
+        they send. Returns once the session has had a stream, and at once from then on. Transient
         failures are tried again as ever. Cancelling it stops the waiting, and nothing else: the
         session goes on, until it is closed.
 

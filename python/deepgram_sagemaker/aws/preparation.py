@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Preparation"]
 
-_logger = logging.getLogger("deepgram_sagemaker")
+# One name for all that a session has to say, whichever module says it.
+_logger = logging.getLogger("deepgram_sagemaker.transport")
 
 _SAY_AFTER: Final = 5.0
 """Seconds after which a preparation that takes its time is worth a line in the log."""
