@@ -232,12 +232,26 @@ def test_a_profile_that_does_not_exist_is_named(monkeypatch):
         look_up()
     assert type(caught.value.__cause__).__name__ == "ProfileNotFound"
     assert caught.value.retryable is False
+    assert "AWS_PROFILE has to name a profile that there is" in caught.value.message
 
 
 def test_half_of_the_keys_is_none(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    with pytest.raises(NoCredentialsError, match="PartialCredentialsError"):
+    with pytest.raises(NoCredentialsError, match="PartialCredentialsError") as caught:
         look_up()
+    assert "give both, or neither" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["config", "credentials"])
+def test_a_file_that_cannot_be_parsed_is_to_be_mended(monkeypatch, tmp_path, name):
+    (tmp_path / name).write_text("[default]\n[default]\n")
+    # They are there, so it is no use to be told to set them.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with pytest.raises(NoCredentialsError, match=rf"ConfigParseError.*{tmp_path}/{name}") as caught:
+        look_up()
+    assert "mend that file" in caught.value.message
+    assert "set AWS_PROFILE" not in caught.value.message
 
 
 def test_what_a_process_prints_is_not_repeated(tmp_path):

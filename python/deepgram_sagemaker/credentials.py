@@ -285,8 +285,11 @@ def _explained(error: BaseException) -> AuthenticationError:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        ConfigParseError,
         CredentialRetrievalError,
         HTTPClientError,
+        PartialCredentialsError,
+        ProfileNotFound,
     )
     from botocore.exceptions import (
         ConnectionError as UnreachableError,
@@ -298,7 +301,27 @@ def _explained(error: BaseException) -> AuthenticationError:
         error, CredentialRetrievalError
     ):
         what = f"{what}: {quote(str(error))}"
+    match error:
+        case ConfigParseError():
+            # It happens with keys in the environment too, so to set them would not help.
+            advice = (
+                "mend that file, which botocore and the AWS CLI cannot read either (a section or "
+                "a key that is there twice, or text that is not UTF-8, is enough), or have "
+                "AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE name another"
+            )
+        case ProfileNotFound():
+            advice = (
+                "AWS_PROFILE has to name a profile that there is (aws configure list-profiles), "
+                "or must not be set"
+            )
+        case PartialCredentialsError():
+            advice = (
+                "give both, or neither where the keys come from elsewhere: a profile, a login "
+                "(aws sso login), or a role"
+            )
+        case _:
+            advice = _GUIDANCE
     return NoCredentialsError(
-        f"looking up AWS credentials failed ({what}): {_GUIDANCE}",
+        f"looking up AWS credentials failed ({what}): {advice}",
         retryable=isinstance(error, UnreachableError | HTTPClientError),
     )

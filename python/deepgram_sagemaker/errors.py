@@ -14,7 +14,7 @@ after the end also `RuntimeError`.
     ├── ServiceUnavailableError    the service failed, or is not ready
     ├── ModelError                 the container refused or closed the stream
     ├── ConnectError               name, address or proxy could not be reached
-    ├── ConnectTimeoutError        `connection_timeout` ran out
+    ├── ConnectTimeoutError        `connection_timeout` ran out, or files were not read in time
     ├── AcquireTimeoutError        `connection_acquire_timeout` ran out
     ├── SubscriptionTimeoutError   `subscription_timeout` ran out
     ├── StalledError               `stall_timeout` ran out
@@ -219,7 +219,11 @@ class ConnectError(SageMakerError, ConnectionError):
 
 
 class ConnectTimeoutError(SageMakerError, TimeoutError):
-    """TCP, TLS and HTTP/2 together took longer than `connection_timeout`."""
+    """TCP, TLS and HTTP/2 together took longer than `connection_timeout`.
+
+    Or what a factory's first stream needs before that did not come in time: the shared AWS files,
+    the certificates, the AWS SDK.
+    """
 
     default_retryable = True
 
@@ -303,7 +307,8 @@ class SessionLostError(SageMakerError):
 class RetriesExhaustedError(SageMakerError):
     """`max_retries` or `retry_budget` ran out; the last failure is the `__cause__`.
 
-    `status`, `code`, `request_id` and `reason` are those of the last failure.
+    `status`, `code`, `request_id` and `reason` are those of the last failure. `retryable` is False,
+    since it was tried as often as the settings allow; the cause's says whether it may pass.
 
     Attributes:
         elapsed: Seconds from the first failure after progress until giving up.

@@ -22,7 +22,8 @@ class Stats:
     Attributes:
         sessions: Sessions begun: 1, or a factory's.
         legs: Streams opened.
-        resets: Streams that ended and were followed by another, by reason.
+        resets: Streams that ended and were followed by another, by the kind of end: `reset`,
+            `dropped`, `early_end`, `exception` and so on. `error.reason` is finer.
         rollovers: Streams replaced because of their age.
         attempts: Streams asked for, opened or not.
         bytes_sent: Audio sent, each byte counted once.

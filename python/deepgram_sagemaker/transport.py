@@ -20,8 +20,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from ._native import DRIVER, ENDED, FAILED, FULL, HELD, READABLE, WRITABLE, Session, Step
+from .aws import failures
 from .aws.client import LegClient, Progress
-from .aws.failures import Failure, classify, reason_of
+from .config import SageMakerConfig
 from .credentials import CredentialSource
 from .errors import (
     AuthenticationError,
@@ -31,7 +32,7 @@ from .errors import (
     SessionLostError,
 )
 
-# Not used here: earlier releases had it in this module.
+# Earlier releases had it in this module, and `SageMakerConfig` too.
 from .factory import SageMakerTransportFactory
 from .invocation import Invocation
 from .stats import Stats, add_up
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ._native import Leg, SessionFailure
-    from .config import SageMakerConfig
 
-__all__ = ["SageMakerTransport", "SageMakerTransportFactory", "Services"]
+__all__ = ["SageMakerConfig", "SageMakerTransport", "SageMakerTransportFactory", "Services"]
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +151,8 @@ class SageMakerTransport:
     async def open(self) -> None:
         """Connects now, and raises what would keep it from connecting.
 
-        Nobody needs it: the first message connects too. It is for those who must know before they
-        send. Returns once the session has had a stream, and at once from then on. Transient
+        It need not be called: the first message connects too. It is for those who must know before
+        they send. Returns once the session has had a stream, and at once from then on. Transient
         failures are tried again as ever. Cancelling it stops the waiting, and nothing else: the
         session goes on, until it is closed.
 
@@ -558,7 +558,7 @@ class _Driver:
             self._wake(_OPENED)
         except SageMakerError as error:
             self._open_error = error
-            self.session.open_failed(reason_of(error))
+            self.session.open_failed(failures.reason_of(error))
 
     def _explained(self, failure: SessionFailure) -> SageMakerError:
         """The error for the application: the last one, in the light of what was tried."""
@@ -584,8 +584,8 @@ class _Driver:
 
     def _leg_error(self, failure: SessionFailure) -> SageMakerError:
         config = self._services.config
-        error = classify(
-            Failure(
+        error = failures.classify(
+            failures.Failure(
                 kind=failure.kind or "closed",
                 detail=failure.detail,
                 code=failure.code,

@@ -219,6 +219,7 @@ def test_an_error_tells_its_reason_and_the_native_verdict_on_it():
         (errors.NoCredentialsError("none"), "no_credentials"),
         (errors.NoCredentialsError("late", retryable=True), "credentials_unavailable"),
         (errors.TLSError("the CA bundle /x could not be read"), "trust"),
+        (errors.ConnectTimeoutError("the files took longer than 30 s"), "connect_timeout"),
         (errors.ValidationError("region"), "setting"),
         (errors.ProtocolError("the SDK"), "unknown"),
         (errors.SessionClosedError("over"), "closed"),

@@ -106,6 +106,7 @@ def test_a_rule_says_what_when_and_how_often(text, expected):
         ("reset code=1 code=2", "'code' is given twice"),
         ("reset after-audio=1 after_audio=2", "'after_audio' is given twice"),
         ("reset times=1 times=2", "'times' is given twice"),
+        ("reset =1", "'' means nothing to 'reset'"),
         ("reset after-audio=1 after-bytes=2", "'after-bytes' is a second trigger, beside 'after-"),
         ("reset on-connect", "'reset' strikes streams, and 'on-connect' is about connections"),
         ("never-tls at-open", "'never-tls' strikes connections, and 'at-open' is about streams"),

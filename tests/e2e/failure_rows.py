@@ -500,7 +500,9 @@ ROWS = [
         each_time(InBandException("KMSAccessDeniedException", "no")),
     ),
     Row(BAND, "`ValidationException`", each_time(InBandException("ValidationException", "bad"))),
-    Row(BAND, "an exception nobody knows", each_time(InBandException("NovelException", "new"))),
+    Row(
+        BAND, "an exception that is not known", each_time(InBandException("NovelException", "new"))
+    ),
     Row(BREAK, "`RST_STREAM` `INTERNAL_ERROR`", each_time(Reset(2))),
     Row(BREAK, "`RST_STREAM`, once", once(Reset(2))),
     Row(BREAK, "`RST_STREAM` `REFUSED_STREAM`", each_time(Reset(7))),
@@ -551,7 +553,7 @@ ROWS = [
         query={"encoding": None, "sample_rate": None},
         first=b"OggS\0\2",
     ),
-    Row(WAY, "nobody listens", nobody_listens),
+    Row(WAY, "nothing listens", nobody_listens),
     Row(WAY, "an outage of 0.3 s", outage, by_clock=True),
     Row(WAY, "connections are reset", on_connect(ResetTcp())),
     Row(WAY, "one connection is reset", on_connect(ResetTcp(), 1)),

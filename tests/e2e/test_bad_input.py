@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import ssl
 import sys
+import threading
+from pathlib import Path
 
 import boto3
 
@@ -139,6 +143,51 @@ async def test_a_certificate_for_another_name():
         assert took < AT_ONCE
 
 
+async def test_a_server_that_wants_a_certificate_of_the_client():
+    # TLS 1.3 lets it say so only when the client counts the handshake as done. Blocking sockets:
+    # asyncio's server closes without the alert.
+    bundle = str(Path(__file__).parent / "hostile.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(bundle)
+    context.load_verify_locations(bundle)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["h2"])
+    listening = socket.create_server(("127.0.0.1", 0))
+    connections = 0
+
+    def serve():
+        nonlocal connections
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                connections += 1
+                with connection.dup() as plain:
+                    with contextlib.suppress(ssl.SSLError):
+                        context.wrap_socket(connection, server_side=True)
+                    # Until it is the client that closes: a reset would take the alert along.
+                    while plain.recv(1024):
+                        pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        async with LocalEndpoint() as endpoint:
+            uri = f"https://127.0.0.1:{listening.getsockname()[1]}"
+            config = endpoint.config(endpoint_uri=uri, ca_bundle=bundle, **QUICK)
+            error, took = await failure(config)
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+    assert type(error) is TLSError
+    assert "the server wants a client's certificate" in str(error)
+    assert "CertificateRequired" in str(error)
+    assert (error.reason, error.retryable, error.attempts) == ("tls_refused", False, 1)
+    assert connections == 1
+    assert took < AT_ONCE
+
+
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
@@ -156,6 +205,7 @@ async def test_a_ca_bundle_that_is_none(tmp_path, content, rule):
         assert isinstance(error, TLSError | ValidationError)
         assert rule in str(error)
         assert str(bundle) in str(error)
+        assert "PEM file" in str(error)
         assert error.attempts == 1
         assert endpoint.stats.connections == 0
         assert took < AT_ONCE

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from deepgram_sagemaker._native import Leg, OpenFailure, Pool
-from deepgram_sagemaker.errors import TLSError
 from deepgram_sagemaker.wakeups import Hub
 
 from .failures import Failure, classify
@@ -224,7 +223,7 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
             ping_within=_PING_WITHIN,
         )
     except OSError as error:
-        raise TLSError(str(error)) from error
+        raise classify(Failure(kind="trust", detail=str(error))) from error
     app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
     return _Ready(operation(app_id), pool, uri)
 

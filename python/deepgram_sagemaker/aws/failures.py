@@ -122,7 +122,8 @@ ROWS: Final[dict[str, Row]] = {
         "themselves, most want http://."),
     "proxy_failed": Row(ConnectError,
         "the proxy could not connect to the service: it has to be able to reach the host on its "
-        "port, 8443 on AWS."),
+        "port, 8443 on AWS. One that speaks TLS itself, and closes what does not, wants https:// "
+        "in proxy or HTTPS_PROXY."),
     "proxy_wants_password": Row(ConnectError,
         "the proxy wants a user and a password: put them into proxy or HTTPS_PROXY, as "
         "http://user:password@host:port."),
@@ -421,6 +422,8 @@ def reason_of(error: SageMakerError) -> str:
             return "credentials_unavailable" if error.retryable else "no_credentials"
         case TLSError():
             return "trust"
+        case ConnectTimeoutError():
+            return "connect_timeout"
         case ValidationError():
             return "setting"
         case _:

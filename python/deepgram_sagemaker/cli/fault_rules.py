@@ -104,7 +104,7 @@ def _fault(action_type: type[Action | ConnectionAction], parts: list[str]) -> Fa
         written, equals, typed = part.partition("=")
         value = typed if equals else None
         name = _name(written)
-        if name in given or name in rule or name == _name(triggered):
+        if name in given or name in rule or (triggered and name == _name(triggered)):
             raise _WrongPartError(f"{written!r} is given twice")
         if name in own:
             given[name] = _value(action_type, own[name], written, value)

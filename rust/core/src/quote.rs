@@ -36,13 +36,29 @@ pub fn name(said: &str) -> String {
 }
 
 /// A text cut to [`MAX_READ`] bytes, otherwise as it came: for whoever still has to understand it.
+/// The word in which it is cut is left out.
 #[must_use]
 pub fn bounded(mut said: String) -> String {
     if said.len() > MAX_READ {
-        said.truncate(floor(&said, MAX_READ));
+        said.truncate(without_last_word(&said[..floor(&said, MAX_READ)]).len());
         said.shrink_to_fit();
     }
     said
+}
+
+/// The same of bytes that should be text.
+#[must_use]
+pub fn bounded_bytes(said: &[u8]) -> String {
+    // One more than is kept, so that it is seen that it was cut.
+    bounded(String::from_utf8_lossy(&said[..said.len().min(MAX_READ + 1)]).into_owned())
+}
+
+/// A text without the word at its end, whose rest was cut off: it could be part of a secret that is
+/// not known by its beginning alone. A word that is longer than any such secret only loses its end.
+fn without_last_word(said: &str) -> &str {
+    let before = said.trim_end_matches(is_token);
+    // What is trimmed is ASCII.
+    &said[..before.len().max(said.len().saturating_sub(LONG))]
 }
 
 /// The largest length up to `most` at which the text can be cut.
@@ -317,6 +333,19 @@ mod tests {
         assert!(text(&"\u{1}".repeat(1 << 20)).chars().count() <= MAX_TEXT);
         assert_eq!(bounded("ü".repeat(1 << 20)).len(), MAX_READ);
         assert_eq!(bounded("as it came\n".into()), "as it came\n");
+    }
+
+    #[test]
+    fn what_is_kept_ends_before_a_word_that_was_cut() {
+        let key = "AKIAIOSFODNN7EXAMPLE";
+        for cut in 1..key.len() {
+            let said = format!("{} {key} more", "\n".repeat(MAX_READ - cut - 1));
+            let kept = bounded(said);
+            assert!(!text(&kept).contains("AK"), "{cut}");
+        }
+        // One word without an end is no secret, and its beginning may be a code.
+        let endless = format!("DATA-0000{}", "x".repeat(MAX_READ));
+        assert!(bounded(endless).starts_with("DATA-0000"));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Told {
         let page = if parsed.is_some() {
             String::new()
         } else {
-            String::from_utf8_lossy(&body[..body.len().min(quote::MAX_READ)]).into_owned()
+            quote::bounded_bytes(body)
         };
         let code = header("x-amzn-errortype")
             .or_else(|| header("x-amz-error-code"))
@@ -201,6 +201,30 @@ pub fn is_named(name: &str, wanted: &str) -> bool {
     bare.eq_ignore_ascii_case(wanted)
 }
 
+const THROTTLED: [&str; 8] = [
+    "throttl",
+    "toomanyrequests",
+    "limitexceeded",
+    "slowdown",
+    "throughputexceeded",
+    "quotaexceeded",
+    "priorrequestnotcomplete",
+    "transactioninprogress",
+];
+
+const INVALID: [&str; 10] = [
+    "validation",
+    "invalidparameter",
+    "invalidquery",
+    "invalidaction",
+    "invalidinput",
+    "invalidrequest",
+    "missingparameter",
+    "missingaction",
+    "malformed",
+    "toolarge",
+];
+
 /// The table of names. Names are compared in lower case, without `Exception`, `Error` or `Fault` at
 /// their end. First whole names, then parts of them: the service's next error will be called like
 /// its last one.
@@ -223,19 +247,14 @@ fn of_name(code: &str, said: &str) -> Option<Reason> {
         "internalstreamfailure" => Reason::StreamFailed,
         "authfailure" => Reason::UnknownKey,
         "optinrequired" | "forbidden" => Reason::AccessDenied,
-        "resourcenotfound" | "endpointnotfound" => Reason::NoEndpoint,
-        "badrequest" | "malformedquerystring" | "serialization" => Reason::InvalidRequest,
-        _ if has(&["modelnotready", "notready"]) => Reason::NotReady,
-        _ if has(&[
-            "throttl",
-            "toomanyrequests",
-            "limitexceeded",
-            "slowdown",
-            "throughputexceeded",
-        ]) =>
-        {
-            Reason::Throttled
+        "notfound" | "resourcenotfound" | "endpointnotfound" | "nosuchendpoint" => {
+            Reason::NoEndpoint
         }
+        "badrequest" | "serialization" | "unknownoperation" => Reason::InvalidRequest,
+        "tokenrefreshrequired" => Reason::KeysExpired,
+        _ if has(&["requesttimeout"]) => Reason::RequestTimeout,
+        _ if has(&["modelnotready", "notready"]) => Reason::NotReady,
+        _ if has(&THROTTLED) => Reason::Throttled,
         _ if stem.starts_with("kms") && !has(&["internal", "unavailable"]) => Reason::EncryptionKey,
         _ if has(&[
             "requesttimetooskewed",
@@ -270,6 +289,7 @@ fn of_name(code: &str, said: &str) -> Option<Reason> {
             "invalidaccesskey",
             "invalidtoken",
             "invalididentitytoken",
+            "invalidsecurity",
         ]) =>
         {
             if says_expired(said) {
@@ -286,13 +306,7 @@ fn of_name(code: &str, said: &str) -> Option<Reason> {
                 Reason::AccessDenied
             }
         }
-        _ if has(&[
-            "validation",
-            "invalidparameter",
-            "invalidquery",
-            "invalidaction",
-        ]) =>
-        {
+        _ if has(&INVALID) => {
             if is_no_endpoint(said) {
                 Reason::NoEndpoint
             } else if is_not_in_service(said) {
@@ -466,86 +480,107 @@ fn h2_name(code: u32) -> String {
 mod tests {
     use super::*;
 
-    /// Names, as an answer with a status of its own and as an exception in an open stream.
+    /// Names, with what is said beside them.
+    const NAMES: &[(&str, &str, Reason)] = &[
+        ("ThrottlingException", "", Reason::Throttled),
+        ("Throttling", "", Reason::Throttled),
+        ("ThrottledException", "", Reason::Throttled),
+        ("TooManyRequestsException", "", Reason::Throttled),
+        ("RequestThrottledException", "", Reason::Throttled),
+        ("RequestLimitExceeded", "", Reason::Throttled),
+        ("BandwidthLimitExceeded", "", Reason::Throttled),
+        ("KMSThrottlingException", "", Reason::Throttled),
+        ("SlowDown", "", Reason::Throttled),
+        ("PriorRequestNotComplete", "", Reason::Throttled),
+        ("TransactionInProgressException", "", Reason::Throttled),
+        ("ServiceQuotaExceededException", "", Reason::Throttled),
+        ("RequestTimeout", "", Reason::RequestTimeout),
+        ("RequestTimeoutException", "", Reason::RequestTimeout),
+        ("NotFoundException", "", Reason::NoEndpoint),
+        ("NoSuchEndpoint", "", Reason::NoEndpoint),
+        ("InvalidSecurityToken", "", Reason::UnknownKey),
+        (
+            "InvalidSecurityTokenException",
+            "the token has expired",
+            Reason::KeysExpired,
+        ),
+        ("TokenRefreshRequired", "", Reason::KeysExpired),
+        ("ModelNotReadyException", "", Reason::NotReady),
+        ("ExpiredTokenException", "", Reason::KeysExpired),
+        ("ExpiredToken", "", Reason::KeysExpired),
+        ("TokenExpired", "", Reason::KeysExpired),
+        ("RequestExpired", "", Reason::RequestExpired),
+        ("RequestTimeTooSkewed", "", Reason::ClockSkew),
+        (
+            "InvalidSignatureException",
+            "Signature expired: 2020",
+            Reason::ClockSkew,
+        ),
+        (
+            "InvalidSignatureException",
+            "Signature not yet current: 2020",
+            Reason::ClockSkew,
+        ),
+        (
+            "InvalidSignatureException",
+            "Credential should be scoped to a valid region",
+            Reason::WrongRegion,
+        ),
+        ("InvalidSignatureException", "", Reason::BadSignature),
+        ("SignatureDoesNotMatch", "", Reason::BadSignature),
+        ("IncompleteSignature", "", Reason::BadSignature),
+        ("UnrecognizedClientException", "", Reason::UnknownKey),
+        (
+            "UnrecognizedClientException",
+            "The security token is expired",
+            Reason::KeysExpired,
+        ),
+        ("InvalidClientTokenId", "", Reason::UnknownKey),
+        ("InvalidAccessKeyId", "", Reason::UnknownKey),
+        ("AccessDeniedException", "", Reason::AccessDenied),
+        ("AccessDenied", "", Reason::AccessDenied),
+        ("NotAuthorized", "", Reason::AccessDenied),
+        ("NotAuthorizedException", "", Reason::AccessDenied),
+        ("UnauthorizedOperation", "", Reason::AccessDenied),
+        ("KMSAccessDeniedException", "", Reason::EncryptionKey),
+        ("KMSDisabledException", "", Reason::EncryptionKey),
+        ("KMSNotFoundException", "", Reason::EncryptionKey),
+        ("KMSInvalidStateException", "", Reason::EncryptionKey),
+        ("MissingAuthenticationTokenException", "", Reason::Unsigned),
+        (
+            "ValidationException",
+            "Endpoint x of account 1 not found.",
+            Reason::NoEndpoint,
+        ),
+        (
+            "ValidationError",
+            "Could not find endpoint",
+            Reason::NoEndpoint,
+        ),
+        (
+            "ValidationException",
+            "Endpoint x is not InService",
+            Reason::NotInService,
+        ),
+        ("ServiceUnavailable", "", Reason::ServiceFailed),
+        ("ServiceUnavailableError", "", Reason::ServiceFailed),
+        ("InternalServerException", "", Reason::ServiceFailed),
+        ("InternalFailure", "", Reason::ServiceFailed),
+        ("InternalDependencyException", "", Reason::ServiceFailed),
+        ("InternalStreamFailure", "", Reason::StreamFailed),
+        ("ModelError", "", Reason::ContainerRefused),
+        (
+            "ModelError",
+            "Failed to establish WebSocket connection",
+            Reason::ContainerUnavailable,
+        ),
+    ];
+
+    /// As an answer with a status of its own and as an exception in an open stream.
     #[test]
     fn a_name_means_the_same_in_both_dresses() {
         use Reason as R;
-        for (name, said, reason) in [
-            ("ThrottlingException", "", R::Throttled),
-            ("Throttling", "", R::Throttled),
-            ("ThrottledException", "", R::Throttled),
-            ("TooManyRequestsException", "", R::Throttled),
-            ("RequestThrottledException", "", R::Throttled),
-            ("RequestLimitExceeded", "", R::Throttled),
-            ("BandwidthLimitExceeded", "", R::Throttled),
-            ("KMSThrottlingException", "", R::Throttled),
-            ("SlowDown", "", R::Throttled),
-            ("ModelNotReadyException", "", R::NotReady),
-            ("ExpiredTokenException", "", R::KeysExpired),
-            ("ExpiredToken", "", R::KeysExpired),
-            ("TokenExpired", "", R::KeysExpired),
-            ("RequestExpired", "", R::RequestExpired),
-            ("RequestTimeTooSkewed", "", R::ClockSkew),
-            (
-                "InvalidSignatureException",
-                "Signature expired: 2020",
-                R::ClockSkew,
-            ),
-            (
-                "InvalidSignatureException",
-                "Signature not yet current: 2020",
-                R::ClockSkew,
-            ),
-            (
-                "InvalidSignatureException",
-                "Credential should be scoped to a valid region",
-                R::WrongRegion,
-            ),
-            ("InvalidSignatureException", "", R::BadSignature),
-            ("SignatureDoesNotMatch", "", R::BadSignature),
-            ("IncompleteSignature", "", R::BadSignature),
-            ("UnrecognizedClientException", "", R::UnknownKey),
-            (
-                "UnrecognizedClientException",
-                "The security token is expired",
-                R::KeysExpired,
-            ),
-            ("InvalidClientTokenId", "", R::UnknownKey),
-            ("InvalidAccessKeyId", "", R::UnknownKey),
-            ("AccessDeniedException", "", R::AccessDenied),
-            ("AccessDenied", "", R::AccessDenied),
-            ("NotAuthorized", "", R::AccessDenied),
-            ("NotAuthorizedException", "", R::AccessDenied),
-            ("UnauthorizedOperation", "", R::AccessDenied),
-            ("KMSAccessDeniedException", "", R::EncryptionKey),
-            ("KMSDisabledException", "", R::EncryptionKey),
-            ("KMSNotFoundException", "", R::EncryptionKey),
-            ("KMSInvalidStateException", "", R::EncryptionKey),
-            ("MissingAuthenticationTokenException", "", R::Unsigned),
-            (
-                "ValidationException",
-                "Endpoint x of account 1 not found.",
-                R::NoEndpoint,
-            ),
-            ("ValidationError", "Could not find endpoint", R::NoEndpoint),
-            (
-                "ValidationException",
-                "Endpoint x is not InService",
-                R::NotInService,
-            ),
-            ("ServiceUnavailable", "", R::ServiceFailed),
-            ("ServiceUnavailableError", "", R::ServiceFailed),
-            ("InternalServerException", "", R::ServiceFailed),
-            ("InternalFailure", "", R::ServiceFailed),
-            ("InternalDependencyException", "", R::ServiceFailed),
-            ("InternalStreamFailure", "", R::StreamFailed),
-            ("ModelError", "", R::ContainerRefused),
-            (
-                "ModelError",
-                "Failed to establish WebSocket connection",
-                R::ContainerUnavailable,
-            ),
-        ] {
+        for &(name, said, reason) in NAMES {
             for name in [
                 name.to_owned(),
                 name.to_lowercase(),
@@ -561,7 +596,18 @@ mod tests {
                 }
             }
         }
-        for name in ["ValidationException", "InputValidationError"] {
+        for name in [
+            "ValidationException",
+            "InputValidationError",
+            "MissingParameter",
+            "MissingAction",
+            "InvalidInputException",
+            "InvalidRequestException",
+            "MalformedHttpRequestException",
+            "UnknownOperationException",
+            "RequestEntityTooLargeException",
+            "PayloadTooLargeException",
+        ] {
             assert_eq!(of_answer(400, name, "bad"), R::InvalidRequest);
             assert_eq!(of_exception(name, "bad"), R::InvalidEvent);
         }
@@ -619,6 +665,19 @@ mod tests {
             assert_eq!(told.reason, Reason::KeysExpired, "{body}");
             assert_eq!(told.said, "m", "{body}");
             assert!(told.code.unwrap().starts_with("ExpiredToken"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_secret_at_the_end_of_what_is_read_of_a_page_is_not_shown_in_part() {
+        let key = "AKIAIOSFODNN7EXAMPLE";
+        for cut in 1..key.len() {
+            let tags = "<p></p>".repeat(quote::MAX_READ / 7);
+            let words = "x ".repeat(quote::MAX_READ);
+            let before = &format!("{tags}{words}")[..quote::MAX_READ - cut];
+            let page = format!("{before}{key} and so on");
+            let told = Told::of_answer(502, &[], page.as_bytes());
+            assert!(!told.said.contains("AK"), "{cut}: {}", told.said);
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock::later;
 use crate::dial::Ping;
+use crate::dial::refused_late;
 use crate::engine::Engine;
 use crate::failure::{Failure, FailureKind};
 
@@ -270,6 +271,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
             return polled;
         }
         if let Poll::Ready(end) = polled {
+            // h2 keeps an error's words, and not what it is.
+            if let Some(refused) = end.as_ref().err().and_then(refused_late) {
+                self.line.leave(refused);
+            }
             self.end = Some(end);
             cx.waker().wake_by_ref();
         }

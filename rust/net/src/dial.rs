@@ -308,6 +308,13 @@ pub(crate) fn verdict(error: &std::io::Error) -> (FailureKind, Reason) {
     }
 }
 
+/// What an alert says that comes when this side counts the handshake as done: in TLS 1.3 the server
+/// judges what the client has shown only then. `None`: it is no alert, or one that may pass.
+pub(crate) fn refused_late(error: &std::io::Error) -> Option<Failure> {
+    let (kind, reason) = verdict(error);
+    (reason == Reason::TlsRefused).then(|| Failure::new(kind, error.to_string()).because(reason))
+}
+
 fn certificate(error: &CertificateError) -> Reason {
     match error {
         CertificateError::Expired

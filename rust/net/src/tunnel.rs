@@ -143,7 +143,8 @@ fn judge(answer: &str, proxy: &Proxy) -> Result<(), (Reason, String)> {
                 Reason::ProxyWantsPassword
             }
         }
-        Some(403) => Reason::ProxyDenied,
+        // 511: somebody has to log in to the network first.
+        Some(403 | 511) => Reason::ProxyDenied,
         // Not now.
         Some(408 | 425 | 429 | 500 | 502..=504 | 506..=599) => Reason::ProxyFailed,
         // Not this, whenever it is asked; 501 and 505 are of this kind.

@@ -50,6 +50,8 @@ const NOVA_PARAMETERS: &[Parameter] = &[
     parameter("keywords", Value::Text),
     parameter("language", Value::That(is_language, NO_LANGUAGE)),
     parameter("language_hint", Value::That(is_language, NO_LANGUAGE)),
+    // A feature's page has it, the reference of streams has not.
+    parameter("measurements", Value::Flag),
     parameter("mip_opt_out", Value::Flag),
     parameter(
         "model",

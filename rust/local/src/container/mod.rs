@@ -141,7 +141,7 @@ mod tests {
                 "redact=pci&redact=ssn&search=a&replace=a:b&tag=x&extra=a:b&mip_opt_out=true",
                 "callback=https%3A%2F%2Fexample.org&callback_method=PUT&version=latest",
                 "filler_words=true&no_delay=true&dictation=true&profanity_filter=false",
-                "detect_entities=true&language_hint=es&diarize_model=latest",
+                "detect_entities=true&language_hint=es&diarize_model=latest&measurements=true",
             ],
         );
         refuses(

@@ -131,6 +131,7 @@ async fn what_a_proxy_s_answer_means() {
         ("HTTP/1.0 502 Bad Gateway", Reason::ProxyFailed),
         ("HTTP/1.1 503 Busy", Reason::ProxyFailed),
         ("HTTP/1.1 504 Timeout", Reason::ProxyFailed),
+        ("HTTP/1.1 511 Log In", Reason::ProxyDenied),
     ] {
         let answer = Box::leak(format!("{answer}\r\n\r\n").into_boxed_str());
         assert_eq!(
