@@ -180,7 +180,6 @@ impl SpeakV1 {
         frame: &Frame,
         inbox: &mut Inbox,
     ) -> Effect {
-        let joined = self.speech.end(inbox);
         let heard = self.speech.heard() > 0;
         // An empty Flush may not be answered at all; where audio came, it is another one's.
         let answered = self
@@ -198,8 +197,10 @@ impl SpeakV1 {
                 self.requests
                     .settle(journal, |request| request.kind == Kind::Text);
             }
-            None => {}
+            // Nothing was asked for that it could answer.
+            None => return self.pass_on(leg, (0, root, frame), inbox),
         }
+        let joined = self.speech.end(inbox);
         self.answer(leg, (0, root, frame), joined, inbox)
     }
 
@@ -216,10 +217,11 @@ impl SpeakV1 {
             .on_leg(Kind::Clear)
             .next()
             .map(|clear| clear.number);
-        if let Some(answered) = answered {
-            self.requests
-                .settle(journal, |request| request.number <= answered);
-        }
+        let Some(answered) = answered else {
+            return self.pass_on(leg, (1, root, frame), inbox);
+        };
+        self.requests
+            .settle(journal, |request| request.number <= answered);
         self.answer(leg, (1, root, frame), None, inbox)
     }
 
@@ -233,6 +235,21 @@ impl SpeakV1 {
         self.speech.next_turn();
         self.said.clear();
         self.progress = 0;
+        Effect {
+            delivered_final: true,
+            advanced: true,
+            joined,
+            ..self.pass_on(leg, (which, root, frame), inbox)
+        }
+    }
+
+    /// Hands over an answer under its number in the session.
+    fn pass_on(
+        &mut self,
+        leg: &LegView,
+        (which, root, frame): (usize, Node<'_>, &Frame),
+        inbox: &mut Inbox,
+    ) -> Effect {
         let mut edits = Edits::default();
         if let Some(node) = root.get("sequence_id")
             && let Some(given) = node.integer().and_then(|given| u64::try_from(given).ok())
@@ -245,10 +262,7 @@ impl SpeakV1 {
         inbox.push(edits.apply_to(frame));
         Effect {
             result: true,
-            delivered_final: true,
-            advanced: true,
-            joined,
-            beyond: None,
+            ..Effect::default()
         }
     }
 

@@ -112,6 +112,10 @@ impl<'a> TurnInfo<'a> {
     pub fn cut(&mut self, sent: i64, known: i64) -> Option<i64> {
         let claimed = self.end;
         if claimed <= sent.saturating_add(SLACK) {
+            // What is rounded up ends where the audio does.
+            if claimed > sent.saturating_add(ROUNDING) {
+                (self.start, self.end) = (self.start.min(sent), sent);
+            }
             return None;
         }
         let known = known.min(sent);
