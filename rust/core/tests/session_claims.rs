@@ -243,3 +243,25 @@ fn the_rest_of_a_container_that_flux_says_nothing_of_is_missing() {
     assert_eq!(container(100_000, Some((60_000, 2.0))), (true, 1));
     assert_eq!(container(100_000, Some((20_000, 1.0))), (false, 6));
 }
+
+#[test]
+fn a_turn_without_a_word_ends_nothing_that_was_not_sent() {
+    let query = "model=flux&encoding=mulaw&sample_rate=1000";
+    for event in ["Update", "StartOfTurn", "EagerEndOfTurn", "EndOfTurn"] {
+        let mut stage = Stage::at("v2/listen", settings(), query);
+        let mut legs = 0;
+        for _ in 0..50 {
+            if stage.session.outcome() != Outcome::Open {
+                break;
+            }
+            stage.audio(5000);
+            let leg = stage.open();
+            stage.sent(leg);
+            stage.say(leg, &turn(event, 0, (0.0, 5000.0), ""));
+            stage.end(leg, LegEnd::Clean);
+            legs += 1;
+        }
+        assert_eq!(legs, 6, "{event}: no progress");
+        assert_eq!(stage.session.stats().bytes_acknowledged, 0, "{event}");
+    }
+}

@@ -130,6 +130,8 @@ impl<'a> TurnInfo<'a> {
         self.end = match last {
             Some(last) => last.min(sent).max(known).max(self.start),
             None if known > self.start => known,
+            // Without a word at all.
+            None if self.nodes.transcript.raw_str() == Some("") => self.start,
             // Without a word that has a time, and without a window before it.
             None => sent,
         };
