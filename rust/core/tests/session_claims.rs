@@ -265,3 +265,27 @@ fn a_turn_without_a_word_ends_nothing_that_was_not_sent() {
         assert_eq!(stage.session.stats().bytes_acknowledged, 0, "{event}");
     }
 }
+
+#[test]
+fn nothing_is_said_to_go_on_that_ends() {
+    let query = "model=flux&encoding=mulaw&sample_rate=1000";
+    let error = r#"{"type":"Error","code":"UNPARSABLE_CLIENT_MESSAGE","description":"x"}"#;
+    for (retries, goes_on) in [(0, false), (1, true)] {
+        let patient = Settings {
+            max_retries: retries,
+            ..settings()
+        };
+        let mut stage = Stage::at("v2/listen", patient, query);
+        let leg = stage.open();
+        stage.audio(1000);
+        stage.text(r#"{"type":"Configure","thresholds":{"eot_threshold":0.8}}"#);
+        stage.sent(leg);
+        stage.say(leg, error);
+        stage.end(leg, LegEnd::Clean);
+        assert_eq!(stage.session.outcome() == Outcome::Open, goes_on);
+        let notices = stage.notices();
+        let says_so = |notice: &Notice| matches!(notice, Notice::LeftOut { .. });
+        assert_eq!(notices.iter().any(says_so), goes_on);
+        assert_eq!(stage.read_texts(), [error]);
+    }
+}
