@@ -289,3 +289,41 @@ fn nothing_is_said_to_go_on_that_ends() {
         assert_eq!(stage.read_texts(), [error]);
     }
 }
+
+#[test]
+fn text_that_no_flush_follows_is_said_to_its_end() {
+    const CLOSE: &str = r#"{"type":"Close"}"#;
+    for finish in [false, true] {
+        let mut stage = Stage::at("v1/speak", settings(), SPEAK);
+        let leg = stage.open();
+        stage.text(TEXT);
+        if finish {
+            stage.session.finish(stage.now);
+        } else {
+            stage.text(CLOSE);
+        }
+        // What has no answer cannot be told from what is missing: so it is asked for.
+        assert_eq!(stage.sent(leg), [TEXT, FLUSH, CLOSE]);
+        let say = |stage: &mut Stage, leg, samples: usize| {
+            let frame = Frame::Binary(vec![1; samples * 2].into());
+            stage.session.receive(stage.now, leg, frame);
+        };
+        say(&mut stage, leg, 100);
+        stage.end(leg, LegEnd::Clean);
+        assert_eq!(stage.session.outcome(), Outcome::Open, "it broke off");
+        let leg = stage.open();
+        assert_eq!(stage.sent(leg), [TEXT, FLUSH, CLOSE]);
+        say(&mut stage, leg, 300);
+        stage.say(leg, r#"{"type":"Flushed","sequence_id":0}"#);
+        stage.end(leg, LegEnd::Clean);
+        assert_eq!(stage.session.outcome(), Outcome::Clean);
+        let mut heard = 0;
+        while let Some(frame) = stage.session.pop() {
+            match frame {
+                Frame::Binary(bytes) => heard += bytes.len(),
+                Frame::Text(text) => panic!("the application asked for nothing: {text:?}"),
+            }
+        }
+        assert_eq!(heard, 600);
+    }
+}

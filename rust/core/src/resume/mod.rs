@@ -422,6 +422,19 @@ impl Product {
         }
     }
 
+    /// What the session sends by itself before the closing message, so that everything has an
+    /// answer.
+    pub fn before_close(&mut self, journal: &Journal) -> Option<Frame> {
+        match self {
+            Self::SpeakV1(speak) => speak.before_close(journal),
+            Self::ListenV1(_)
+            | Self::ListenV2(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => None,
+        }
+    }
+
     /// Whether another leg can go on where one ended, given what the journal still has.
     #[must_use]
     pub fn is_resumable(&self, journal: &Journal) -> bool {
