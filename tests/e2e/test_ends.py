@@ -11,6 +11,7 @@ from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import (
     AfterMessages,
     AfterNewChunks,
+    AfterReplies,
     AfterTime,
     EndEarly,
     Fault,
@@ -27,9 +28,11 @@ QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02}
 CLOSE = '{"type": "CloseStream"}'
 KEEPALIVE = '{"type": "KeepAlive"}'
 
-SPEAK_URL = (
-    "wss://api.deepgram.com/v1/speak?model=aura-2-thalia-en&encoding=linear16&sample_rate=16000"
-)
+
+def speak_url(path):
+    """With a model that the path serves: another one is refused at the opening."""
+    voice = "flux-haley-en" if path == "v2/speak" else "aura-2-thalia-en"
+    return f"wss://api.deepgram.com/{path}?model={voice}&encoding=linear16&sample_rate=16000"
 
 
 def transport_to(endpoint, url=LISTEN_URL, **settings):
@@ -122,7 +125,7 @@ async def test_an_early_end_after_the_close_is_a_failure_like_any_other(end, tim
 async def test_speech_that_never_comes_is_an_error(path):
     faults = [Fault(EndEarly(), when=OnMessage("Flush"), times=None)]
     async with LocalEndpoint(faults=faults) as endpoint:
-        transport = transport_to(endpoint, SPEAK_URL.replace("v1/speak", path), max_retries=2)
+        transport = transport_to(endpoint, speak_url(path), max_retries=2)
         for message in ({"type": "Speak", "text": "one"}, {"type": "Flush"}, {"type": "Close"}):
             await transport.send(message)
         with pytest.raises(RetriesExhaustedError):
@@ -352,3 +355,45 @@ async def test_results_of_a_whole_conversation_outlive_the_last_word():
         heard = await converse(endpoint.config(**QUICK), WAV, 40, pace=0.005, interim=False)
     assert_complete(heard, WAV, 40)
     assert len(heard.metadata) <= 1
+
+
+@pytest.mark.parametrize("chunks", [20, 139])
+async def test_a_container_that_flux_says_nothing_of_is_an_error(chunks):
+    """Each stream ends in order on CloseStream, and none has said a word of the audio."""
+
+    async def mute(stream):
+        async for message in stream:
+            if isinstance(message, str):
+                return
+
+    async with LocalEndpoint(model=mute) as endpoint:
+        url = "wss://api.deepgram.com/v2/listen?model=flux-general-en"
+        transport = transport_to(endpoint, url, max_retries=2, stall_timeout=0.3)
+        for number in range(chunks):
+            header = OGG.header if number == 0 else b""
+            await transport.send(header + chunk(number, CHUNK))
+        await transport.send(CLOSE)
+        words, error = await outcome_of(transport)
+        assert words == []
+        assert isinstance(error, RetriesExhaustedError)
+        assert endpoint.stats.opens == 3
+        await transport.close()
+
+
+@pytest.mark.parametrize("path", ["v1/speak", "v2/speak"])
+@pytest.mark.parametrize("place", [OnMessage("Close"), AfterReplies(2), AfterReplies(4)], ids=repr)
+async def test_text_without_a_flush_is_said_to_its_end(path, place):
+    said = {}
+    for times in (0, 3):
+        faults = [Fault(EndEarly(), when=place, times=times)] if times else []
+        async with LocalEndpoint(faults=faults) as endpoint:
+            transport = transport_to(endpoint, speak_url(path))
+            await transport.send({"type": "Speak", "text": "one two three four five six"})
+            await transport.send({"type": "Close"})
+            messages = [message async for message in transport]
+            said[times] = b"".join(part for part in messages if isinstance(part, bytes))
+            kinds = [json.loads(text)["type"] for text in messages if isinstance(text, str)]
+            assert "Flushed" not in kinds, "nobody asked for it"
+            await transport.close()
+    assert said[3] == said[0]
+    assert said[0]

@@ -74,6 +74,7 @@ fn what_a_later_leg_leaves_alone() {
     stage.results(leg, 0.0, 1.0, &[]);
     stage.end(leg, RESET);
     let leg = stage.open();
+    stage.sent(leg);
     stage.read();
     stage.say(
         leg,
@@ -331,6 +332,7 @@ fn an_open_utterance_is_closed_once() {
     stage.results(leg, 0.0, 1.0, &[("one", 0.25, 0.75)]);
     stage.end(leg, RESET);
     let leg = stage.open();
+    stage.sent(leg);
     stage.read();
     stage.say(
         leg,

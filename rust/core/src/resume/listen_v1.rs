@@ -359,7 +359,7 @@ impl ListenV1 {
                     speech_final: results.speech_final == Some(true),
                 });
             }
-            if results.is_cut() {
+            if results.is_changed() {
                 inbox.push(results.moved(0).edits.apply_to(frame));
             } else {
                 inbox.push(frame.clone());

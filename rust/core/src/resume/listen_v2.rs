@@ -26,6 +26,13 @@ pub const COUNTS: Range<i64> = 0..1 << 53;
 /// A model may report so much later than it hears, in microseconds.
 const LITTLE: i64 = 1_000_000;
 
+/// Audio of unknown rate, in bytes, that may be too short for a window. Speech that is not
+/// compressed at all has as much in a quarter of a second.
+const SHORT: u64 = 8 << 10;
+
+/// As much may be sent of any audio after the last window came, and before the next is full.
+const LONG_REST: u64 = 64 << 10;
+
 /// A `ForceEndTurn` whose turn has not ended.
 #[derive(Debug)]
 struct ForcedEnd {
@@ -311,7 +318,9 @@ impl ListenV2 {
         });
         let heard = info.heard();
         self.audio.reaches(heard.end);
-        leg.reported = leg.reported.max(heard.end);
+        if heard.end > leg.reported {
+            (leg.reported, leg.reported_at) = (heard.end, leg.sent);
+        }
         let said = self.turns.hear(&mut leg.turns, &heard);
         if let Some(said) = said {
             for event in said.made.into_iter().chain([said.event]) {
@@ -423,8 +432,12 @@ impl ListenV2 {
     /// goes out when the service has said what it says by itself, so a leg that has reported as
     /// much as any, and then ends in order, has said everything but what is too short for a window.
     #[must_use]
-    pub fn end_answers(&self, leg: &LegView) -> bool {
-        self.audio.layout().is_none() && leg.reported > 0 && self.has_come_as_far(leg)
+    pub fn end_answers(&self, leg: &LegView, journal: &Journal) -> bool {
+        let unreported = journal.end().saturating_sub(leg.reported_at);
+        self.audio.layout().is_none()
+            && leg.reported > 0
+            && self.has_come_as_far(leg)
+            && unreported <= LONG_REST
     }
 
     fn has_come_as_far(&self, leg: &LegView) -> bool {
@@ -432,9 +445,11 @@ impl ListenV2 {
     }
 
     /// A leg was asked to end, did so in order and reported nothing. Of audio without a clock
-    /// nobody knows whether all of it is too short for a window. Two legs are believed.
-    pub fn confirms(&mut self, leg: &LegView) -> bool {
-        let nothing = self.audio.layout().is_none() && self.turns.reached() == 0;
+    /// nobody knows whether all of it is too short for a window: where it may be, two legs are
+    /// believed.
+    pub fn confirms(&mut self, leg: &LegView, journal: &Journal) -> bool {
+        let short = self.audio.layout().is_none() && journal.end() <= SHORT;
+        let nothing = short && self.turns.reached() == 0;
         nothing && leg.close_sent && std::mem::replace(&mut self.ended_mute, true)
     }
 }

@@ -97,6 +97,8 @@ pub struct LegView {
     metadata: bool,
     /// Flux: the end of the last window that the leg reported, in microseconds.
     reported: i64,
+    /// Flux: how much the leg had been sent by then, in bytes.
+    reported_at: u64,
     /// `Error` messages, kept until it is clear whether the leg ends over them; oldest first.
     held: VecDeque<Frame>,
     /// Before it speaks for the session: what it has said of a channel, about a time, that may not
@@ -417,6 +419,19 @@ impl Product {
                 _ => Control::Other,
             }),
             (Self::Passthrough, Frame::Text(_)) => Input::Control(Control::Other),
+        }
+    }
+
+    /// What the session sends by itself before the closing message, so that everything has an
+    /// answer.
+    pub fn before_close(&mut self, journal: &Journal) -> Option<Frame> {
+        match self {
+            Self::SpeakV1(speak) => speak.before_close(journal),
+            Self::ListenV1(_)
+            | Self::ListenV2(_)
+            | Self::AgentV1(_)
+            | Self::SpeakV2(_)
+            | Self::Passthrough => None,
         }
     }
 
@@ -753,9 +768,9 @@ impl Product {
 
     /// A leg has ended in order, after it was asked to, and has not answered. Whether it has
     /// nothing to say, as far as anybody can know.
-    pub fn confirms(&mut self, leg: &LegView) -> bool {
+    pub fn confirms(&mut self, leg: &LegView, journal: &Journal) -> bool {
         match self {
-            Self::ListenV2(listen) => listen.confirms(leg),
+            Self::ListenV2(listen) => listen.confirms(leg, journal),
             Self::ListenV1(_)
             | Self::AgentV1(_)
             | Self::SpeakV1(_)
@@ -823,10 +838,10 @@ impl Product {
 
     /// Whether the service has said everything if it ends in order now, after it was asked to.
     #[must_use]
-    pub fn end_answers(&self, leg: &LegView) -> bool {
+    pub fn end_answers(&self, leg: &LegView, journal: &Journal) -> bool {
         match self {
             Self::ListenV1(_) | Self::SpeakV2(_) => false,
-            Self::ListenV2(listen) => listen.end_answers(leg),
+            Self::ListenV2(listen) => listen.end_answers(leg, journal),
             Self::SpeakV1(speak) => speak.end_answers(),
             Self::AgentV1(_) | Self::Passthrough => true,
         }

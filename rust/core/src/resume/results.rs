@@ -53,6 +53,8 @@ pub struct Results<'a> {
     printed: (i64, i64),
     /// What the leg had been sent, where the message claims to have heard more.
     cut: Option<i64>,
+    /// It ended a little behind what the leg had been sent.
+    rounded: bool,
     nodes: Nodes<'a>,
 }
 
@@ -122,6 +124,7 @@ impl<'a> Results<'a> {
             end: to_micros(from + lasts)?.max(start_micros),
             printed: (start_micros, to_micros(lasts)?),
             cut: None,
+            rounded: false,
             is_final: is_final?,
             from_finalize: from_finalize.unwrap_or(false),
             speech_final: speech_final.and_then(|node| node.bool()),
@@ -137,10 +140,15 @@ impl<'a> Results<'a> {
 
     /// Takes back what it says of audio that the leg was not sent: it was sent `sent`. Nobody can
     /// have heard that, so where the result ends is not known: not before the last of its words
-    /// that can be true. One that starts behind it all is about nothing behind `known`. Whether it
-    /// did say so; times are the leg's.
+    /// that can be true. One that starts behind it all is about nothing behind `known`. What is
+    /// rounded up ends where the audio does. Whether it made a false claim; times are the leg's.
     pub fn cut(&mut self, sent: i64, known: i64) -> bool {
+        if self.end <= sent.saturating_add(ROUNDING) {
+            return false;
+        }
         if self.end <= sent.saturating_add(SLACK) {
+            (self.start, self.end) = (self.start.min(sent), sent);
+            self.rounded = true;
             return false;
         }
         if self.start > sent {
@@ -162,6 +170,12 @@ impl<'a> Results<'a> {
     #[must_use]
     pub const fn is_cut(&self) -> bool {
         self.cut.is_some()
+    }
+
+    /// Its times are not those that it came with.
+    #[must_use]
+    pub const fn is_changed(&self) -> bool {
+        self.cut.is_some() || self.rounded
     }
 
     fn alternatives(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
@@ -548,7 +562,8 @@ mod tests {
         for sent in [2_900_000, 3_000_000, 9_000_000] {
             let mut results = Results::read(Node::root(MESSAGE).unwrap()).unwrap();
             assert!(!results.cut(sent, 0), "rounded up");
-            assert_eq!(results.end, 3_000_000);
+            assert_eq!(results.end, sent.min(3_000_000));
+            assert_eq!(results.is_changed(), sent < 3_000_000);
         }
     }
 

@@ -47,6 +47,8 @@ pub struct SpeakV1 {
     requests: Requests,
     numbering: Numbering,
     metadata_said: bool,
+    /// The `Flush` that the session sends by itself.
+    own_flush: Option<u64>,
     said: Said,
     /// How much of the turn had been delivered when the leg began, or at the last progress.
     progress: u64,
@@ -63,6 +65,7 @@ impl SpeakV1 {
             requests: Requests::default(),
             numbering: Numbering::default(),
             metadata_said: false,
+            own_flush: None,
             said: Said::default(),
             progress: 0,
         }
@@ -73,6 +76,16 @@ impl SpeakV1 {
         if kind != Control::Close {
             self.requests.push(Kind::of(frame), journal.next_control());
         }
+    }
+
+    /// The end is asked for. Text that no `Flush` follows would have no answer, and could not be
+    /// told from text that is missing: so the session sends one.
+    pub fn before_close(&mut self, journal: &Journal) -> Option<Frame> {
+        let open = self.requests.has_text(self.requests.open_turn());
+        open.then(|| {
+            self.own_flush = Some(journal.next_control());
+            Frame::from(r#"{"type":"Flush"}"#)
+        })
     }
 
     /// A message is not sent again.
@@ -180,7 +193,6 @@ impl SpeakV1 {
         frame: &Frame,
         inbox: &mut Inbox,
     ) -> Effect {
-        let joined = self.speech.end(inbox);
         let heard = self.speech.heard() > 0;
         // An empty Flush may not be answered at all; where audio came, it is another one's.
         let answered = self
@@ -198,7 +210,14 @@ impl SpeakV1 {
                 self.requests
                     .settle(journal, |request| request.kind == Kind::Text);
             }
-            None => {}
+            // Nothing was asked for that it could answer.
+            None => return self.pass_on(leg, (0, root, frame), inbox),
+        }
+        let joined = self.speech.end(inbox);
+        let own = answered.is_some() && answered == self.own_flush;
+        if own {
+            // The application did not ask.
+            return self.turn_over(joined);
         }
         self.answer(leg, (0, root, frame), joined, inbox)
     }
@@ -216,10 +235,11 @@ impl SpeakV1 {
             .on_leg(Kind::Clear)
             .next()
             .map(|clear| clear.number);
-        if let Some(answered) = answered {
-            self.requests
-                .settle(journal, |request| request.number <= answered);
-        }
+        let Some(answered) = answered else {
+            return self.pass_on(leg, (1, root, frame), inbox);
+        };
+        self.requests
+            .settle(journal, |request| request.number <= answered);
         self.answer(leg, (1, root, frame), None, inbox)
     }
 
@@ -230,9 +250,30 @@ impl SpeakV1 {
         joined: Option<super::speech::Join>,
         inbox: &mut Inbox,
     ) -> Effect {
+        self.pass_on(leg, (which, root, frame), inbox);
+        self.turn_over(joined)
+    }
+
+    fn turn_over(&mut self, joined: Option<super::speech::Join>) -> Effect {
         self.speech.next_turn();
         self.said.clear();
         self.progress = 0;
+        Effect {
+            result: true,
+            delivered_final: true,
+            advanced: true,
+            joined,
+            beyond: None,
+        }
+    }
+
+    /// Hands over an answer under its number in the session.
+    fn pass_on(
+        &mut self,
+        leg: &LegView,
+        (which, root, frame): (usize, Node<'_>, &Frame),
+        inbox: &mut Inbox,
+    ) -> Effect {
         let mut edits = Edits::default();
         if let Some(node) = root.get("sequence_id")
             && let Some(given) = node.integer().and_then(|given| u64::try_from(given).ok())
@@ -245,10 +286,7 @@ impl SpeakV1 {
         inbox.push(edits.apply_to(frame));
         Effect {
             result: true,
-            delivered_final: true,
-            advanced: true,
-            joined,
-            beyond: None,
+            ..Effect::default()
         }
     }
 

@@ -508,6 +508,7 @@ impl SpeakV2 {
         inbox: &mut Inbox,
     ) -> Effect {
         let answered = self.requests.on_leg(Kind::Interrupt).next().cloned();
+        let asked = answered.is_some();
         let metadata = root.get("metadata");
         let name = metadata.and_then(|metadata| metadata.get("speech_id"));
         let mut edits = Edits::default();
@@ -517,7 +518,7 @@ impl SpeakV2 {
         if let Some(turn) = index.and_then(|index| self.turns.get_mut(index))
             && answered
                 .as_ref()
-                .is_none_or(|interrupt| turn.id <= interrupt.turn)
+                .is_some_and(|interrupt| turn.id <= interrupt.turn)
         {
             rename(turn, name, &mut edits);
             let count = |key| integer(metadata.and_then(|metadata| metadata.get(key)));
@@ -549,14 +550,15 @@ impl SpeakV2 {
             self.cancel(journal, id, number);
         }
         // The service goes on counting from what was played.
-        if let Some((session, leg)) = clock {
+        if let Some((session, leg)) = clock.filter(|_| asked) {
             (self.turn_start, self.leg_turn_start) = (session, leg);
             self.shift = session - leg;
         }
+        // Where nobody interrupted, nothing is over.
         Effect {
             result: true,
-            delivered_final: true,
-            advanced: true,
+            delivered_final: asked,
+            advanced: asked,
             joined: None,
             beyond: None,
         }

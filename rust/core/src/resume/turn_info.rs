@@ -112,6 +112,10 @@ impl<'a> TurnInfo<'a> {
     pub fn cut(&mut self, sent: i64, known: i64) -> Option<i64> {
         let claimed = self.end;
         if claimed <= sent.saturating_add(SLACK) {
+            // What is rounded up ends where the audio does.
+            if claimed > sent.saturating_add(ROUNDING) {
+                (self.start, self.end) = (self.start.min(sent), sent);
+            }
             return None;
         }
         let known = known.min(sent);
@@ -126,6 +130,8 @@ impl<'a> TurnInfo<'a> {
         self.end = match last {
             Some(last) => last.min(sent).max(known).max(self.start),
             None if known > self.start => known,
+            // Without a word at all.
+            None if self.nodes.transcript.raw_str() == Some("") => self.start,
             // Without a word that has a time, and without a window before it.
             None => sent,
         };

@@ -130,7 +130,7 @@ impl Session {
             (None, LegEnd::ModelStreamError { message, .. }) => Frame::from(message.clone()),
             (unreadable, _) => unreadable.clone().unwrap_or(Frame::from("")),
         };
-        if ending == Ending::Terminal && !self.may_go_on() {
+        if ending != Ending::Dormant && !self.may_go_on() {
             return ending;
         }
         let says_so = unreadable.is_some() || said;

@@ -102,8 +102,6 @@ pub(super) struct Leg {
     pub(super) failed_before: u32,
     /// Something was finalised over it.
     pub(super) progressed: bool,
-    /// It was sent audio.
-    pub(super) has_audio: bool,
     /// The service has said something on it.
     pub(super) spoken: bool,
     /// The service was asked for what it owes of the audio before this position.
@@ -131,7 +129,6 @@ impl Leg {
             replays: false,
             failed_before: 0,
             progressed: false,
-            has_audio: false,
             spoken: false,
             asked_at: None,
             complained: false,

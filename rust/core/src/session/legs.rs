@@ -367,12 +367,7 @@ impl Session {
     fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
         self.outlive(index, &frame);
         let leg = &mut self.legs[index];
-        // One that was sent nothing yet may say what it can know from another.
-        leg.view.was_sent(if leg.has_audio {
-            leg.cursor.byte()
-        } else {
-            self.journal.sent()
-        });
+        leg.view.was_sent(leg.cursor.byte());
         let effect = self
             .product
             .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
@@ -537,7 +532,8 @@ impl Session {
     /// The leg that spoke for the session has ended: it is not current any more.
     pub(super) fn current_ended(&mut self, now: Duration, index: usize, end: LegEnd) {
         self.journal.settle_keepalives();
-        let confirmed = in_order(&end) && self.product.confirms(&self.legs[index].view);
+        let confirmed =
+            in_order(&end) && self.product.confirms(&self.legs[index].view, &self.journal);
         let leg = &self.legs[index];
         let view = &leg.view;
         let single = self.product.is_single();
@@ -549,7 +545,7 @@ impl Session {
             answered: if in_order(&end) {
                 answered
                     || confirmed
-                    || (asked && self.product.end_answers(view))
+                    || (asked && self.product.end_answers(view, &self.journal))
                     || (self.closing && self.asks_nothing())
                     // Where what is said is not understood, a leg that took everything and answered
                     // has done what it was for.

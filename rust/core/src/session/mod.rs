@@ -249,6 +249,7 @@ impl Session {
                 self.closing = kind == Control::Close;
                 if self.closing {
                     self.flowing_since = now;
+                    self.ask_for_the_rest();
                 }
                 if self.product.ask(kind, &self.journal, &frame) {
                     self.journal.push_control(kind, frame);
@@ -330,10 +331,20 @@ impl Session {
             _ => {
                 self.closing = true;
                 self.flowing_since = now;
+                self.ask_for_the_rest();
                 if let Some(frame) = self.product.closing() {
                     self.journal.push_control(Control::Close, frame);
                 }
             }
+        }
+    }
+
+    /// Before the closing message, what would have no answer gets one.
+    fn ask_for_the_rest(&mut self) {
+        if let Some(frame) = self.product.before_close(&self.journal)
+            && self.product.ask(Control::Other, &self.journal, &frame)
+        {
+            self.journal.push_control(Control::Other, frame);
         }
     }
 

@@ -153,7 +153,6 @@ impl Session {
                 again,
             } => {
                 self.stats.bytes_replayed += again;
-                leg.has_audio = true;
                 if let Some(pace) = &mut leg.pace {
                     pace.sent(payload.len() as u64);
                 }
