@@ -155,8 +155,11 @@ async fn streams(
     let mut leaving = false;
     loop {
         if leaving && legs.is_empty() {
-            http2.graceful_shutdown();
-            leaving = false;
+            // The client has been told which streams are served. h2's own farewell would name more
+            // of them, which is an error to the client.
+            let closed = std::future::poll_fn(|cx| http2.poll_closed(cx));
+            let _ = tokio::time::timeout(FAREWELL, closed).await;
+            break;
         }
         tokio::select! {
             accepted = http2.accept() => match accepted {
