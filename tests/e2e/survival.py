@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from deepgram import AsyncDeepgramClient
 from deepgram.core.events import EventType
 from deepgram_sagemaker import SageMakerTransportFactory
+from deepgram_sagemaker.errors import SageMakerError
 from deepgram_sagemaker.local.watermark import chunk
 
 MICROSECOND = 1.000001e-6
@@ -142,17 +143,24 @@ async def converse(
         connection.on(EventType.MESSAGE, heard.take)
         connection.on(EventType.ERROR, heard.errors.append)
         listening = asyncio.create_task(connection.start_listening())
-        for number in range(chunks):
-            if middle is not None and number == chunks // 2:
-                await middle(connection)
-            before = time.monotonic()
-            await connection.send_media(audio.chunk(number))
-            heard.sent.append((before, time.monotonic()))
-            if wait is None:
-                await asyncio.sleep(0 if pace is None else pace)
-            else:
-                await wait(factory, number + 1)
-        await connection.send_close_stream()
+        try:
+            for number in range(chunks):
+                if middle is not None and number == chunks // 2:
+                    await middle(connection)
+                before = time.monotonic()
+                await connection.send_media(audio.chunk(number))
+                heard.sent.append((before, time.monotonic()))
+                if wait is None:
+                    await asyncio.sleep(0 if pace is None else pace)
+                else:
+                    await wait(factory, number + 1)
+            await connection.send_close_stream()
+        except SageMakerError:
+            # What `send` raises is heard, too.
+            await listening
+            raise
+        finally:
+            heard.stats = factory.stats
         await listening
     heard.stats = factory.stats
     return heard
