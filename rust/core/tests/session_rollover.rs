@@ -466,3 +466,79 @@ fn a_standby_that_breaks_is_not_sent_everything_again_at_once() {
         "{waits:?}"
     );
 }
+
+/// What a leg of each product says first, and what has it work.
+const GREETINGS: [(&str, &str, &str); 4] = [
+    ("v1/speak", "Metadata", r#"{"type":"Speak","text":"a"}"#),
+    ("v2/speak", "Connected", r#"{"type":"Speak","text":"a"}"#),
+    ("v2/listen", "Connected", ""),
+    (
+        "v1/agent/converse",
+        "Welcome",
+        r#"{"type":"Settings","audio":{"input":{"encoding":"mulaw","sample_rate":1000}}}"#,
+    ),
+];
+
+/// An old leg of a product that did not greet and has something unanswered, and its standby.
+fn mute(path: &str, input: &'static str) -> (Stage, LegId, LegId) {
+    let settings = Settings {
+        max_leg_age: Some(seconds(100.0)),
+        stall_timeout: None,
+        leg_cap: seconds(300.0),
+        ..settings()
+    };
+    let mut stage = Stage::at(path, settings, QUERY);
+    let old = stage.open();
+    if input.is_empty() {
+        stage.audio(2000);
+    } else {
+        stage.text(input);
+        stage.audio(if path.ends_with("speak") { 0 } else { 100 });
+    }
+    stage.sent(old);
+    if path == "v1/agent/converse" {
+        stage.say(old, r#"{"type":"UserStartedSpeaking"}"#);
+        assert_eq!(stage.read().len(), 1);
+    }
+    stage.pass(110.1);
+    let standby = Step::Open {
+        standby: true,
+        renew: false,
+    };
+    assert_eq!(stage.step(), standby, "{path}");
+    let new = stage.session.leg_opened(stage.now);
+    (stage, old, new)
+}
+
+/// A leg says it once. Where it stood by as it did, and none before it had, it was never heard.
+#[test]
+fn what_a_standby_says_first_is_heard_when_it_takes_over() {
+    for (path, kind, input) in GREETINGS {
+        let greeting = format!(r#"{{"type":"{kind}","request_id":"second"}}"#);
+        let (mut stage, old, new) = mute(path, input);
+        stage.say(new, &greeting);
+        assert_eq!(stage.read_texts(), Vec::<String>::new(), "{path}: not yet");
+        stage.end(old, RESET);
+        let read = stage.read();
+        assert_eq!(read.len(), 1, "{path}: {read:?}");
+        assert_eq!(read[0]["type"], kind, "{path}");
+    }
+}
+
+#[test]
+fn what_a_standby_says_first_is_not_heard_twice() {
+    for (path, kind, input) in GREETINGS {
+        let greeting = format!(r#"{{"type":"{kind}","request_id":"first"}}"#);
+        let (mut stage, old, new) = mute(path, input);
+        stage.say(new, &greeting);
+        stage.say(
+            new,
+            r#"{"type":"Warning","description":"nothing is asked yet"}"#,
+        );
+        stage.say(old, &greeting);
+        stage.end(old, RESET);
+        let read = stage.read();
+        assert_eq!(read.len(), 1, "{path}: {read:?}");
+        assert_eq!(read[0]["request_id"], "first", "{path}");
+    }
+}

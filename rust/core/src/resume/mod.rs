@@ -168,7 +168,7 @@ impl LegView {
     }
 
     /// Keeps what a leg says that does not speak for the session yet: the latest of it.
-    fn overhear(&mut self, channel: usize, at: i64, frame: Frame) {
+    pub fn overhear(&mut self, channel: usize, at: i64, frame: Frame) {
         if frame.len() > MAX_KEPT_BYTES {
             return;
         }
@@ -637,6 +637,17 @@ impl Product {
             Self::ListenV1(listen) => listen.overhear(leg, frame),
             Self::ListenV2(listen) => listen.overhear(leg, frame),
             Self::AgentV1(_) | Self::SpeakV1(_) | Self::SpeakV2(_) | Self::Passthrough => false,
+        }
+    }
+
+    /// Whether a message is one that each leg says by itself when it begins.
+    #[must_use]
+    pub fn greets(&self, frame: &Frame) -> bool {
+        match self {
+            Self::ListenV2(_) | Self::SpeakV2(_) => type_of(frame) == Some("Connected"),
+            Self::SpeakV1(_) => type_of(frame) == Some("Metadata"),
+            Self::AgentV1(_) => type_of(frame) == Some("Welcome"),
+            Self::ListenV1(_) | Self::Passthrough => false,
         }
     }
 

@@ -285,10 +285,9 @@ impl Session {
         let spread = 0.9 + 0.2 * self.random.unit();
         let leg = &mut self.legs[index];
         leg.role = Role::Current;
-        let mut overheard = Vec::new();
+        let overheard = leg.view.take_overheard();
         if std::mem::take(&mut leg.replays) {
             // It goes on with what it hears.
-            overheard = leg.view.take_overheard();
             leg.view = std::mem::take(&mut leg.view).taking_over(start.view);
         } else {
             leg.view = start.view;
@@ -341,9 +340,15 @@ impl Session {
         match self.legs[index].role {
             Role::Current => self.hear(now, index, frame),
             Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),
-            // What a standby says before it takes over, or a leg after another did, is nobody's
-            // business.
-            Role::Standby | Role::Retiring { .. } | Role::Ended(_) => {}
+            // It has heard nothing yet. What it says first is said once a leg: where no leg before
+            // has said it, the application gets it when this one takes over.
+            Role::Standby => {
+                if self.product.greets(&frame) {
+                    self.legs[index].view.overhear(0, 0, frame);
+                }
+            }
+            // Another leg speaks for the session.
+            Role::Retiring { .. } | Role::Ended(_) => {}
         }
     }
 
