@@ -26,7 +26,7 @@ __all__ = [
     "Session",
     "SessionFailure",
     "Step",
-    "Told",
+    "Diagnosis",
     "Turn",
     "Waker",
     "__version__",
@@ -387,7 +387,7 @@ class LocalStream:
         """Ends the response with a `ModelStreamError`."""
 
 @final
-class Told:
+class Diagnosis:
     """A failure, judged, and with the words of the other side fit to be quoted.
 
     Each text is one printable line of at most 300 characters, without secrets.
@@ -429,7 +429,7 @@ def judge(
     h2_code: int | None,
     silent: bool,
     closing: bool,
-) -> Told:
+) -> Diagnosis:
     """Judges a failure, by what was seen of it."""
 
 def reasons() -> dict[str, int | None]:

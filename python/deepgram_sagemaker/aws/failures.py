@@ -34,7 +34,7 @@ from deepgram_sagemaker.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deepgram_sagemaker._native import Told
+    from deepgram_sagemaker._native import Diagnosis
 
 __all__ = ["REASONS", "ROWS", "Failure", "Row", "classify", "reason_of"]
 
@@ -366,7 +366,7 @@ def classify(
     Returns:
         The error, not raised. One whose kind is unknown is a `ProtocolError`.
     """
-    told = judge(
+    diagnosis = judge(
         failure.kind,
         detail=failure.detail,
         status=failure.status,
@@ -378,32 +378,32 @@ def classify(
         silent=failure.silent,
         closing=failure.closing,
     )
-    row = ROWS[told.reason]
+    row = ROWS[diagnosis.reason]
     message = row.advice.format(
         endpoint=endpoint_name,
         region=region or "unknown",
         parameters=", ".join(_names(query)) or "it is empty",
-        log=_log(told, endpoint_name),
+        log=_log(diagnosis, endpoint_name),
     )
-    if told.said:
+    if diagnosis.said:
         source = "It said" if failure.kind in _REMOTE else "Detail"
-        message = f"{message} {source}: {told.said}"
+        message = f"{message} {source}: {diagnosis.said}"
     facts: dict[str, Any] = dict(row.extra)
     if issubclass(row.error, ModelError):
         facts.update(
-            model_status=told.model_status,
-            model_code=told.model_code,
-            model_message=told.model_message,
+            model_status=diagnosis.model_status,
+            model_code=diagnosis.model_code,
+            model_message=diagnosis.model_message,
         )
     if issubclass(row.error, StreamResetError | ConnectionLostError | ProtocolError):
         facts["h2_code"] = failure.h2_code
-    limit = REASONS[told.reason]
+    limit = REASONS[diagnosis.reason]
     return row.error(
         message,
         status=failure.status,
-        code=told.code,
-        request_id=told.request_id,
-        reason=told.reason,
+        code=diagnosis.code,
+        request_id=diagnosis.request_id,
+        reason=diagnosis.reason,
         retryable=limit != 0,
         retry_limit=limit or None,
         **facts,
@@ -430,10 +430,10 @@ def reason_of(error: SageMakerError) -> str:
             return "unknown" if error.retryable else "closed"
 
 
-def _log(told: Told, endpoint_name: str) -> str:
+def _log(diagnosis: Diagnosis, endpoint_name: str) -> str:
     """Where the container's own words are."""
     group = f"the log group /aws/sagemaker/Endpoints/{endpoint_name or 'NAME'}"
-    return f"{group}, log stream {told.log_stream}" if told.log_stream else group
+    return f"{group}, log stream {diagnosis.log_stream}" if diagnosis.log_stream else group
 
 
 def _names(query: str) -> list[str]:

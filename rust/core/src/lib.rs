@@ -11,11 +11,15 @@
 //!   its [`backoff`], and what each product needs to [`resume`].
 
 pub mod backoff;
+pub mod deepgram;
+pub mod diagnosis;
+pub mod end;
 pub mod eventstream;
 pub mod frame;
 pub mod journal;
 pub mod payload_part;
 pub mod quote;
+pub mod reason;
 pub mod refusals;
 pub mod resume;
 pub mod session;

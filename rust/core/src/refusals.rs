@@ -5,149 +5,77 @@
 
 use serde_json::{Map, Value};
 
+use crate::deepgram;
+use crate::diagnosis::{Diagnosis, named};
+use crate::end::LegEnd;
 use crate::quote;
-use crate::session::{LegEnd, Reason, Seen};
+use crate::reason::Reason;
 
-/// A failure as it is explained to people: judged, and with the words of the other side fit to be
-/// quoted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Why.
-    pub reason: Reason,
-    /// What the other side, or the transport, says of it; empty where there is nothing.
-    pub said: String,
-    /// Its name for the error.
-    pub code: Option<String>,
-    /// The service's name for the request.
-    pub request_id: Option<String>,
-    /// The HTTP status that the container answered with.
-    pub model_status: Option<i64>,
-    /// The container's own code.
-    pub model_code: Option<String>,
-    /// What the container said.
-    pub model_message: Option<String>,
-    /// Where the container's log is.
-    pub log_stream: Option<String>,
-}
-
-impl Told {
-    /// A failure without words of the service.
-    #[must_use]
-    pub fn new(reason: Reason, detail: &str, h2_code: Option<u32>) -> Self {
-        Self {
-            reason,
-            said: quote::text(detail),
-            code: h2_code.map(h2_name),
-            request_id: None,
-            model_status: None,
-            model_code: None,
-            model_message: None,
-            log_stream: None,
-        }
-    }
-
-    /// An HTTP answer that is not a stream. Header names are in lower case.
-    #[must_use]
-    pub fn of_answer(status: u16, headers: &[(String, String)], body: &[u8]) -> Self {
-        let header = |wanted: &str| {
-            headers
-                .iter()
-                .find(|(name, value)| name == wanted && !value.is_empty())
-                .map(|(_, value)| value.as_str())
-        };
-        let parsed = serde_json::from_slice::<Value>(body).ok();
-        let nothing = Map::new();
-        let body_fields = parsed
-            .as_ref()
-            .and_then(Value::as_object)
-            .unwrap_or(&nothing);
-        // Some of AWS's front ends wrap it once more.
-        let wrapped = body_fields
-            .get("Error")
-            .or_else(|| body_fields.get("error"))
-            .and_then(Value::as_object)
-            .unwrap_or(&nothing);
-        let field = |names: &[&str]| {
-            names
-                .iter()
-                .flat_map(|name| [body_fields.get(*name), wrapped.get(*name)])
-                .flatten()
-                .filter_map(Value::as_str)
-                .find(|text| !text.is_empty())
-                .unwrap_or_default()
-        };
-        let page = if parsed.is_some() {
-            String::new()
-        } else {
-            quote::bounded_bytes(body)
-        };
-        let code = header("x-amzn-errortype")
-            .or_else(|| header("x-amz-error-code"))
-            .or_else(|| Some(field(&["__type", "code", "Code"])).filter(|code| !code.is_empty()))
-            .or_else(|| element(&page, "Code"))
-            .unwrap_or_default();
-        let message = match field(&["message", "Message", "errorMessage"]) {
-            "" => element(&page, "Message").map_or_else(|| without_markup(&page), str::to_owned),
-            message => message.to_owned(),
-        };
-        let (model_code, model_message) = deepgram_error(field(&["OriginalMessage"]));
-        let said = [message.as_str(), &model_message]
+/// An HTTP answer that is not a stream. Header names are in lower case.
+#[must_use]
+pub fn diagnose(status: u16, headers: &[(String, String)], body: &[u8]) -> Diagnosis {
+    let header = |wanted: &str| {
+        headers
+            .iter()
+            .find(|(name, value)| name == wanted && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    };
+    let parsed = serde_json::from_slice::<Value>(body).ok();
+    let nothing = Map::new();
+    let body_fields = parsed
+        .as_ref()
+        .and_then(Value::as_object)
+        .unwrap_or(&nothing);
+    // Some of AWS's front ends wrap it once more.
+    let wrapped = body_fields
+        .get("Error")
+        .or_else(|| body_fields.get("error"))
+        .and_then(Value::as_object)
+        .unwrap_or(&nothing);
+    let field = |names: &[&str]| {
+        names
+            .iter()
+            .flat_map(|name| [body_fields.get(*name), wrapped.get(*name)])
+            .flatten()
+            .filter_map(Value::as_str)
+            .find(|text| !text.is_empty())
+            .unwrap_or_default()
+    };
+    let page = if parsed.is_some() {
+        String::new()
+    } else {
+        quote::bounded_bytes(body)
+    };
+    let code = header("x-amzn-errortype")
+        .or_else(|| header("x-amz-error-code"))
+        .or_else(|| Some(field(&["__type", "code", "Code"])).filter(|code| !code.is_empty()))
+        .or_else(|| element(&page, "Code"))
+        .unwrap_or_default();
+    let message = match field(&["message", "Message", "errorMessage"]) {
+        "" => element(&page, "Message").map_or_else(|| without_markup(&page), str::to_owned),
+        message => message.to_owned(),
+    };
+    let (model_code, model_message) = deepgram::error(field(&["OriginalMessage"]));
+    let said = [message.as_str(), &model_message]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    Diagnosis {
+        reason: of_answer(status, code, &said),
+        said: quote::text(&said),
+        code: named(bare(code)),
+        request_id: ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
             .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ");
-        Self {
-            reason: of_answer(status, code, &said),
-            said: quote::text(&said),
-            code: named(bare(code)),
-            request_id: ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
-                .into_iter()
-                .find_map(header)
-                .map(quote::name),
-            model_status: body_fields
-                .get("OriginalStatusCode")
-                .and_then(Value::as_i64),
-            model_code: named(&model_code),
-            model_message: Some(quote::text(&model_message)).filter(|said| !said.is_empty()),
-            log_stream: named(field(&["LogStreamArn"])),
-        }
+            .find_map(header)
+            .map(quote::name),
+        model_status: body_fields
+            .get("OriginalStatusCode")
+            .and_then(Value::as_i64),
+        model_code: named(&model_code),
+        model_message: Some(quote::text(&model_message)).filter(|said| !said.is_empty()),
+        log_stream: named(field(&["LogStreamArn"])),
     }
-
-    /// The end of a leg.
-    #[must_use]
-    pub fn of_end(end: &LegEnd, seen: Seen) -> Self {
-        let reason = end.why(seen);
-        match end {
-            LegEnd::ModelStreamError { code, message } => {
-                let said = quote::text(message);
-                Self {
-                    // A close code is a code of the container's, and so is Deepgram's own.
-                    model_code: deepgram_code(&said)
-                        .map(str::to_owned)
-                        .or_else(|| named(code)),
-                    model_message: Some(said.clone()).filter(|said| !said.is_empty()),
-                    code: named(code),
-                    ..Self::new(reason, &said, None)
-                }
-            }
-            LegEnd::InternalStreamFailure { message } => Self::new(reason, message, None),
-            LegEnd::Exception { kind, message } => Self {
-                code: named(bare(kind)),
-                ..Self::new(reason, message, None)
-            },
-            LegEnd::Reset { code } | LegEnd::GoAway { code } => {
-                Self::new(reason, &end.to_string(), *code)
-            }
-            LegEnd::Dropped { detail } | LegEnd::Protocol { detail } => {
-                Self::new(reason, detail, None)
-            }
-            LegEnd::Clean | LegEnd::Stalled => Self::new(reason, "", None),
-        }
-    }
-}
-
-fn named(name: &str) -> Option<String> {
-    Some(quote::name(name)).filter(|name| !name.is_empty())
 }
 
 /// An error's name out of `namespace#Name` or `Name:http://…`.
@@ -192,10 +120,30 @@ pub fn of_exception(kind: &str, message: &str) -> Reason {
     }
 }
 
+/// How a leg ends with an exception in its stream.
+#[must_use]
+pub fn ended(kind: &str, code: Option<String>, message: String) -> LegEnd {
+    if is_named(kind, "ModelStreamError") {
+        LegEnd::Closed {
+            code: quote::bounded(code.unwrap_or_default()),
+            text: quote::bounded(message),
+        }
+    } else if is_named(kind, "InternalStreamFailure") {
+        LegEnd::Failed {
+            text: quote::bounded(message),
+        }
+    } else {
+        LegEnd::Refused {
+            reason: of_exception(kind, &message),
+            name: quote::bounded(bare(kind).to_owned()),
+            text: quote::bounded(message),
+        }
+    }
+}
+
 /// Whether a name is another way to write `wanted`: in another case, with a namespace before it or
 /// an address after it.
-#[must_use]
-pub fn is_named(name: &str, wanted: &str) -> bool {
+fn is_named(name: &str, wanted: &str) -> bool {
     let bare = bare(name);
     let bare = bare.rsplit('.').next().unwrap_or_default();
     bare.eq_ignore_ascii_case(wanted)
@@ -353,71 +301,6 @@ fn is_not_in_service(said: &str) -> bool {
     .any(|words| said.contains(words))
 }
 
-/// What a container's close means: by its WebSocket close code, and by Deepgram's own, which turns
-/// up as either.
-#[must_use]
-pub fn of_close(code: &str, message: &str, silent: bool) -> Reason {
-    let mentions = |word: &str| mentions(code, word) || mentions(message, word);
-    if mentions("NET-0001") {
-        if silent {
-            Reason::SilentApplication
-        } else {
-            Reason::NothingHeard
-        }
-    } else if mentions("DATA-") {
-        Reason::BadAudio
-    } else if code.trim() == "1008" {
-        Reason::ContainerPolicy
-    } else {
-        Reason::ContainerClosed
-    }
-}
-
-/// Whether a code of Deepgram's that begins so stands in a text.
-fn mentions(said: &str, word: &str) -> bool {
-    said.match_indices(word).any(|(at, _)| {
-        let before = said[..at].chars().next_back();
-        let after = said[at + word.len()..].chars().next();
-        let begins = !before.is_some_and(char::is_alphanumeric);
-        let whole = word.ends_with(|each: char| each.is_ascii_digit());
-        begins && after.is_some_and(|each| each.is_ascii_digit()) != whole
-    })
-}
-
-/// Code and message of the container's answer, which is JSON when it is Deepgram's own.
-fn deepgram_error(original: &str) -> (String, String) {
-    let Ok(Value::Object(body)) = serde_json::from_str(original) else {
-        return (String::new(), original.to_owned());
-    };
-    let field = |names: &[&str]| {
-        names
-            .iter()
-            .filter_map(|name| body.get(*name)?.as_str())
-            .find(|text| !text.is_empty())
-            .unwrap_or_default()
-    };
-    let code = field(&["err_code", "category"]);
-    let message = field(&["err_msg", "message", "details"]);
-    let both = [code, message]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>();
-    (code.to_owned(), both.join(" "))
-}
-
-/// Deepgram's own code at the beginning of what a container says, such as `DATA-0000`.
-fn deepgram_code(said: &str) -> Option<&str> {
-    let end = said
-        .find(|each: char| !(each.is_ascii_alphanumeric() || each == '-'))
-        .unwrap_or(said.len());
-    let (letters, digits) = said[..end].split_once('-')?;
-    let fits = !letters.is_empty()
-        && letters.bytes().all(|each| each.is_ascii_uppercase())
-        && !digits.is_empty()
-        && digits.bytes().all(|each| each.is_ascii_digit());
-    fits.then_some(&said[..end])
-}
-
 /// The text of an element in XML, which some of AWS's front ends answer in.
 fn element<'a>(page: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = page.split_once(&format!("<{name}>"))?;
@@ -451,29 +334,6 @@ fn without_markup(page: &str) -> String {
     }
     text.push_str(rest);
     text
-}
-
-const H2_NAMES: [&str; 14] = [
-    "NO_ERROR",
-    "PROTOCOL_ERROR",
-    "INTERNAL_ERROR",
-    "FLOW_CONTROL_ERROR",
-    "SETTINGS_TIMEOUT",
-    "STREAM_CLOSED",
-    "FRAME_SIZE_ERROR",
-    "REFUSED_STREAM",
-    "CANCEL",
-    "COMPRESSION_ERROR",
-    "CONNECT_ERROR",
-    "ENHANCE_YOUR_CALM",
-    "INADEQUATE_SECURITY",
-    "HTTP_1_1_REQUIRED",
-];
-
-fn h2_name(code: u32) -> String {
-    H2_NAMES
-        .get(code as usize)
-        .map_or_else(|| format!("0x{code:x}"), |name| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -661,7 +521,7 @@ mod tests {
             r#"{"Error": {"Code": "ExpiredToken", "Message": "m"}}"#,
             "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>m</Message></Error></ErrorResponse>",
         ] {
-            let told = Told::of_answer(400, &[], body.as_bytes());
+            let told = diagnose(400, &[], body.as_bytes());
             assert_eq!(told.reason, Reason::KeysExpired, "{body}");
             assert_eq!(told.said, "m", "{body}");
             assert!(told.code.unwrap().starts_with("ExpiredToken"), "{body}");
@@ -676,7 +536,7 @@ mod tests {
             let words = "x ".repeat(quote::MAX_READ);
             let before = &format!("{tags}{words}")[..quote::MAX_READ - cut];
             let page = format!("{before}{key} and so on");
-            let told = Told::of_answer(502, &[], page.as_bytes());
+            let told = diagnose(502, &[], page.as_bytes());
             assert!(!told.said.contains("AK"), "{cut}: {}", told.said);
         }
     }
@@ -692,7 +552,7 @@ mod tests {
             ("x-amzn-errortype".to_owned(), evil.clone()),
             ("x-amzn-requestid".to_owned(), evil.clone()),
         ];
-        let told = Told::of_answer(424, &headers, body.as_bytes());
+        let told = diagnose(424, &headers, body.as_bytes());
         for said in [
             Some(told.said),
             told.code,

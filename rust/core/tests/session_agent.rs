@@ -9,8 +9,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use agent::{Agent, END, RATE, WINDOW};
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{LegEnd, LegId, Level, Settings};
+use dgsm_core::session::{LegId, Level, Settings};
 use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -3,8 +3,9 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{LegEnd, Notice, Outcome, Settings, Step};
+use dgsm_core::session::{Notice, Outcome, Settings, Step};
 use stage::{CLOSE, RESET, Stage, seconds, settings};
 
 const SPEAK: &str = "encoding=linear16&sample_rate=8000";

@@ -4,8 +4,9 @@
 mod stage;
 
 use bytes::Bytes;
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{LegEnd, Outcome};
+use dgsm_core::session::Outcome;
 use stage::{CLOSE, FINALIZE, QUERY, RESET, Stage, settings};
 
 fn bytes(stage: &mut Stage, text: &str) {
@@ -257,9 +258,9 @@ fn no_error_is_lost_among_many() {
             stage.say(leg, &format!(r#"{{"type":"Error","n":{number}}}"#));
         }
         if last {
-            let fatal = LegEnd::ModelStreamError {
+            let fatal = LegEnd::Closed {
                 code: "1008".into(),
-                message: "no".into(),
+                text: "no".into(),
             };
             stage.end(leg, fatal);
         } else {
@@ -283,7 +284,7 @@ fn what_a_leg_said_last_explains_why_no_other_could_be_opened() {
     stage.say(leg, ERROR);
     stage.end(leg, RESET);
     stage.step();
-    let terminal = dgsm_core::session::Reason::AccessDenied;
+    let terminal = dgsm_core::reason::Reason::AccessDenied;
     stage.session.open_failed(stage.now, terminal);
     assert_eq!(kinds(&mut stage), ["Error"]);
 }
@@ -309,9 +310,9 @@ const UNPARSABLE: &str =
     r#"{"type":"Error","sequence_id":7,"code":"UNPARSABLE_CLIENT_MESSAGE","description":"no"}"#;
 
 fn ends() -> [LegEnd; 5] {
-    let closed = |code: &str, message: &str| LegEnd::ModelStreamError {
+    let closed = |code: &str, message: &str| LegEnd::Closed {
         code: code.into(),
-        message: message.into(),
+        text: message.into(),
     };
     [
         LegEnd::Clean,
@@ -537,9 +538,9 @@ fn speech_is_not_left_out() {
         let leg = stage.open();
         assert_eq!(stage.sent(leg), texts, "{path}");
         stage.say(leg, UNPARSABLE);
-        let fatal = LegEnd::ModelStreamError {
+        let fatal = LegEnd::Closed {
             code: "1008".into(),
-            message: "DATA-0000".into(),
+            text: "DATA-0000".into(),
         };
         stage.end(leg, fatal);
         assert!(
@@ -552,9 +553,9 @@ fn speech_is_not_left_out() {
 #[test]
 fn an_agent_goes_on_without_an_update_but_not_without_its_settings() {
     let agent = || Stage::at("v1/agent/converse", settings(), "");
-    let fatal = || LegEnd::ModelStreamError {
+    let fatal = || LegEnd::Closed {
         code: "1008".into(),
-        message: "UNPARSABLE_CLIENT_MESSAGE".into(),
+        text: "UNPARSABLE_CLIENT_MESSAGE".into(),
     };
     let mut stage = agent();
     let leg = stage.open();
@@ -578,9 +579,9 @@ fn an_agent_goes_on_without_an_update_but_not_without_its_settings() {
 
 #[test]
 fn a_close_without_a_word_costs_one_leg_more_however_much_is_pending() {
-    let fatal = || LegEnd::ModelStreamError {
+    let fatal = || LegEnd::Closed {
         code: "1008".into(),
-        message: "DATA-0000: cannot decode".into(),
+        text: "DATA-0000: cannot decode".into(),
     };
     let mut stage = Stage::new();
     let leg = stage.open();
@@ -628,9 +629,9 @@ fn settings_that_are_refused_are_not_another_message_s_fault() {
         leg,
         r#"{"type":"Error","code":"INVALID_SETTINGS","description":"no"}"#,
     );
-    let fatal = LegEnd::ModelStreamError {
+    let fatal = LegEnd::Closed {
         code: "1008".into(),
-        message: "INVALID_SETTINGS".into(),
+        text: "INVALID_SETTINGS".into(),
     };
     stage.end(leg, fatal);
     assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
@@ -670,9 +671,9 @@ fn legs_are_not_opened_for_as_long_as_messages_are_sent_that_kill_them() {
             stage.sent(leg);
             stage.end(
                 leg,
-                LegEnd::ModelStreamError {
+                LegEnd::Closed {
                     code: code.into(),
-                    message: message.into(),
+                    text: message.into(),
                 },
             );
             assert!(legs <= most, "{code} {message}");

@@ -3,9 +3,11 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
+use dgsm_core::end::LegEnd;
+use dgsm_core::reason::Reason;
 use dgsm_core::session::{
-    AfterOpenFailure, FailureCause, LegEnd, Level, Notice, Outcome, PushError, Reason, SendStep,
-    SessionFailure, Settings, Step,
+    AfterOpenFailure, FailureCause, Level, Notice, Outcome, PushError, SendStep, SessionFailure,
+    Settings, Step,
 };
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, seconds, settings};
 
@@ -145,9 +147,9 @@ fn aborting_stops_every_leg_at_once() {
 
 #[test]
 fn an_unanswered_end_is_a_failure_like_any_other() {
-    let in_order = LegEnd::ModelStreamError {
+    let in_order = LegEnd::Closed {
         code: "1000".into(),
-        message: String::new(),
+        text: String::new(),
     };
     for end in [LegEnd::Clean, in_order, RESET] {
         let mut stage = Stage::with(
@@ -346,9 +348,9 @@ fn finishing_without_a_leg_is_the_end() {
 
 #[test]
 fn the_service_s_silence_rule_is_the_application_s_doing() {
-    let silence = LegEnd::ModelStreamError {
+    let silence = LegEnd::Closed {
         code: "1011".into(),
-        message: "NET-0001: no audio".into(),
+        text: "NET-0001: no audio".into(),
     };
     let mut stage = Stage::new();
     let leg = stage.open();
@@ -486,9 +488,9 @@ fn what_cannot_succeed_is_not_tried_again() {
         after,
         AfterOpenFailure::GiveUp { attempts: 1, .. }
     ));
-    let policy = LegEnd::ModelStreamError {
+    let policy = LegEnd::Closed {
         code: "1008".into(),
-        message: "DATA-0000".into(),
+        text: "DATA-0000".into(),
     };
     let mut stage = Stage::new();
     let leg = stage.open();
@@ -748,13 +750,14 @@ fn without_a_word_to_close_with_the_end_of_the_input_is_the_word() {
 
 /// Every way in which a leg can end.
 fn every_end() -> Vec<LegEnd> {
-    let model = |code: &str, message: &str| LegEnd::ModelStreamError {
+    let model = |code: &str, message: &str| LegEnd::Closed {
         code: code.into(),
-        message: message.into(),
+        text: message.into(),
     };
-    let exception = |kind: &str| LegEnd::Exception {
-        kind: kind.into(),
-        message: "m".into(),
+    let refused = |reason: Reason| LegEnd::Refused {
+        reason,
+        name: "n".into(),
+        text: "m".into(),
     };
     vec![
         LegEnd::Clean,
@@ -762,12 +765,10 @@ fn every_end() -> Vec<LegEnd> {
         model("1008", "policy"),
         model("1011", "internal"),
         model("1011", "NET-0001"),
-        LegEnd::InternalStreamFailure {
-            message: "m".into(),
-        },
-        exception("ThrottlingException"),
-        exception("ValidationException"),
-        exception("NovelException"),
+        LegEnd::Failed { text: "m".into() },
+        refused(Reason::Throttled),
+        refused(Reason::InvalidEvent),
+        refused(Reason::UnknownException),
         RESET,
         LegEnd::Reset { code: Some(1) },
         LegEnd::GoAway { code: Some(0) },
@@ -1010,9 +1011,9 @@ fn a_frame_of_no_bytes_is_nothing() {
 fn an_unknown_path_that_was_answered_ends_in_order() {
     for end in [
         LegEnd::Clean,
-        LegEnd::ModelStreamError {
+        LegEnd::Closed {
             code: "1000".into(),
-            message: String::new(),
+            text: String::new(),
         },
     ] {
         let mut stage = Stage::at("v1/other", settings(), "model=x");
@@ -1044,9 +1045,10 @@ fn an_unknown_path_that_was_answered_ends_in_order() {
 }
 
 fn expired() -> LegEnd {
-    LegEnd::Exception {
-        kind: "ExpiredTokenException".into(),
-        message: "The security token included in the request is expired".into(),
+    LegEnd::Refused {
+        reason: Reason::KeysExpired,
+        name: "ExpiredTokenException".into(),
+        text: "The security token included in the request is expired".into(),
     }
 }
 
@@ -1127,16 +1129,15 @@ fn the_service_s_words_are_quoted_in_the_log_and_in_the_figures() {
         "x ".repeat(1 << 20)
     );
     for end in [
-        LegEnd::ModelStreamError {
+        LegEnd::Closed {
             code: evil.clone(),
-            message: evil.clone(),
+            text: evil.clone(),
         },
-        LegEnd::InternalStreamFailure {
-            message: evil.clone(),
-        },
-        LegEnd::Exception {
-            kind: evil.clone(),
-            message: evil.clone(),
+        LegEnd::Failed { text: evil.clone() },
+        LegEnd::Refused {
+            reason: Reason::UnknownException,
+            name: evil.clone(),
+            text: evil.clone(),
         },
         LegEnd::Dropped {
             detail: evil.clone(),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{LegEnd, LegId, Outcome, SendStep, Session, Settings, Step, Target};
+use dgsm_core::session::{LegId, Outcome, SendStep, Session, Settings, Step, Target};
 
 /// Not a rate whose samples are whole microseconds.
 const RATE: u64 = 11_025;

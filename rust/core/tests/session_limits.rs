@@ -335,7 +335,7 @@ fn keepalives_are_made_when_asked_for() {
     stage.pass(1.0);
     assert_eq!(stage.sent(leg), [KEEPALIVE]);
     stage.results(leg, 0.0, 0.01, &[]);
-    stage.end(leg, dgsm_core::session::LegEnd::Clean);
+    stage.end(leg, dgsm_core::end::LegEnd::Clean);
     stage.pass(3.0);
     let leg = stage.open();
     assert_eq!(

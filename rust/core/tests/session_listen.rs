@@ -3,8 +3,9 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{LegEnd, LegId, Level, Notice, Outcome, SendStep};
+use dgsm_core::session::{LegId, Level, Notice, Outcome, SendStep};
 use serde_json::json;
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, results, settings};
 

@@ -3,9 +3,9 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
-use dgsm_core::session::{
-    AfterOpenFailure, LegEnd, LegId, Notice, Outcome, Reason, Settings, Step,
-};
+use dgsm_core::end::LegEnd;
+use dgsm_core::reason::Reason;
+use dgsm_core::session::{AfterOpenFailure, LegId, Notice, Outcome, Settings, Step};
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, results, seconds, settings};
 
 /// A session whose first leg is old, and was sent 2 s of audio of which nothing is final.

@@ -3,7 +3,8 @@
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
-use dgsm_core::session::{LegEnd, LegId, Level, SendStep, Settings, Step};
+use dgsm_core::end::LegEnd;
+use dgsm_core::session::{LegId, Level, SendStep, Settings, Step};
 use serde_json::{Value, json};
 use stage::{CLOSE, KEEPALIVE, QUERY, RESET, Stage, settings};
 
@@ -150,9 +151,9 @@ fn an_error_is_held_back_and_numbered_where_it_is_said() {
             &turn(2, "StartOfTurn", 0, (0.0, 0.5), "a"),
         ],
     );
-    let fatal = LegEnd::ModelStreamError {
+    let fatal = LegEnd::Closed {
         code: "1008".into(),
-        message: "DATA-0000".into(),
+        text: "DATA-0000".into(),
     };
     stage.end(second, fatal);
     assert!(matches!(stage.step(), Step::Failed(_)));

@@ -3,8 +3,9 @@
 //! What a failure deserves is decided by its reason, in the session's table.
 
 use bytes::Bytes;
-use dgsm_core::refusals::Told;
-use dgsm_core::session::Reason;
+use dgsm_core::diagnosis::Diagnosis;
+use dgsm_core::reason::Reason;
+use dgsm_core::refusals;
 
 /// Where a request, or a stream that it opened, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl Failure {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match (&self.answer, self.why) {
-            (Some(_), _) => self.told().reason,
+            (Some(_), _) => self.diagnosis().reason,
             (None, Some(why)) => why,
             (None, None) => match self.kind {
                 FailureKind::Reset | FailureKind::RefusedStream | FailureKind::GoAway => {
@@ -155,10 +156,10 @@ impl Failure {
 
     /// For people.
     #[must_use]
-    pub fn told(&self) -> Told {
+    pub fn diagnosis(&self) -> Diagnosis {
         match &self.answer {
-            Some(answer) => Told::of_answer(answer.status, &answer.headers, &answer.body),
-            None => Told::new(self.reason(), &self.detail, self.h2_code),
+            Some(answer) => refusals::diagnose(answer.status, &answer.headers, &answer.body),
+            None => Diagnosis::new(self.reason(), &self.detail, self.h2_code),
         }
     }
 

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
+use dgsm_core::end::LegEnd;
 use dgsm_core::eventstream::{Decoder, Limits as EventLimits};
 use dgsm_core::frame::Frame;
 use dgsm_core::payload_part::{Assembler, ServerEvent, encode_signed};
 use dgsm_core::quote::bounded;
-use dgsm_core::refusals::is_named;
-use dgsm_core::session::{LegEnd, LegId, SendStep};
+use dgsm_core::refusals;
+use dgsm_core::session::{LegId, SendStep};
 use dgsm_core::signing::{EventSigner, SigningError};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
@@ -499,7 +500,7 @@ impl Inbound {
                     kind,
                     code,
                     message,
-                } => return Err(in_band(kind, code, message)),
+                } => return Err(refusals::ended(&kind, code, message)),
                 ServerEvent::Unknown { event_type } => session.skip(&event_type),
             }
             if self.fruitless == MAX_FRUITLESS {
@@ -524,24 +525,6 @@ impl Inbound {
 fn broken(error: impl std::fmt::Display) -> LegEnd {
     LegEnd::Protocol {
         detail: bounded(error.to_string()),
-    }
-}
-
-/// What the service says is kept only as far as it is looked at.
-fn in_band(kind: String, code: Option<String>, message: String) -> LegEnd {
-    let message = bounded(message);
-    if is_named(&kind, "ModelStreamError") {
-        LegEnd::ModelStreamError {
-            code: bounded(code.unwrap_or_default()),
-            message,
-        }
-    } else if is_named(&kind, "InternalStreamFailure") {
-        LegEnd::InternalStreamFailure { message }
-    } else {
-        LegEnd::Exception {
-            kind: bounded(kind),
-            message,
-        }
     }
 }
 

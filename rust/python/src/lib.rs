@@ -1,11 +1,11 @@
 //! The PyO3 module `deepgram_sagemaker._native`: registration, conversion, wake-ups and error
 //! mapping. No logic lives here.
 
+mod diagnosis;
 mod local;
 mod outbox;
 mod pool;
 mod session;
-mod told;
 mod waker;
 
 use pyo3::prelude::*;
@@ -16,13 +16,13 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::diagnosis::{Diagnosis, judge, quote, reasons};
+    #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
     use crate::pool::{Acquiring, Leg, OpenFailure, Opening, Pool, Turn};
     #[pymodule_export]
     use crate::session::{Session, SessionFailure, Step};
-    #[pymodule_export]
-    use crate::told::{Told, judge, quote, reasons};
     #[pymodule_export]
     use crate::waker::Waker;
 

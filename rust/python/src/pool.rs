@@ -15,7 +15,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::told::ANSWER;
+use crate::diagnosis::ANSWER;
 use crate::waker::{Mailbox, Waker};
 
 /// The service's name in credential scopes.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
+use dgsm_core::reason::Reason;
 use dgsm_core::session::{
-    FailureCause, LegEnd, Level, PushError, Reason, Session as CoreSession, Settings, Target,
+    FailureCause, Level, PushError, Session as CoreSession, Settings, Target,
 };
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
@@ -112,12 +114,10 @@ impl SessionFailure {
         };
         let without_leg = matches!(failure.cause, FailureCause::Silent);
         let (code, message, h2_code) = match end {
-            Some(LegEnd::ModelStreamError { code, message }) => {
-                (Some(code.clone()), Some(message.clone()), None)
-            }
-            Some(LegEnd::InternalStreamFailure { message }) => (None, Some(message.clone()), None),
-            Some(LegEnd::Exception { kind, message }) => {
-                (Some(kind.clone()), Some(message.clone()), None)
+            Some(LegEnd::Closed { code, text }) => (Some(code.clone()), Some(text.clone()), None),
+            Some(LegEnd::Failed { text }) => (None, Some(text.clone()), None),
+            Some(LegEnd::Refused { name, text, .. }) => {
+                (Some(name.clone()), Some(text.clone()), None)
             }
             Some(LegEnd::Reset { code } | LegEnd::GoAway { code }) => (None, None, *code),
             // What the container would have said, had there been a leg to say it on.
@@ -128,7 +128,7 @@ impl SessionFailure {
             kind: match failure.cause {
                 FailureCause::CloseTimedOut => Some("close_timeout"),
                 _ if without_leg => Some("model_stream_error"),
-                _ => end.map(LegEnd::reason),
+                _ => end.map(LegEnd::name),
             },
             detail: failure.to_string(),
             code,

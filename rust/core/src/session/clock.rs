@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::leg::{Rest, Role};
 use super::legs::SETTLED;
-use super::step::{FailureCause, LegEnd};
+use super::step::FailureCause;
 use super::{Notice, Phase, Session, Standby};
+use crate::end::LegEnd;
 use crate::journal::Next;
 use crate::resume::Owed;
 

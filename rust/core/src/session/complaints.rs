@@ -16,8 +16,8 @@
 use std::collections::BTreeMap;
 
 use super::ending::Ending;
-use super::step::LegEnd;
 use super::{Notice, Session};
+use crate::end::LegEnd;
 use crate::frame::Frame;
 use crate::resume::scan::Node;
 use crate::resume::speak::type_of;
@@ -114,10 +114,10 @@ impl Session {
             .find(|frame| frame.as_str().is_some_and(is_unreadable))
             .cloned();
         let (said, closed) = match end {
-            LegEnd::ModelStreamError { message, .. } => {
-                let about_silence = message.contains("NET-0001");
+            LegEnd::Closed { text, .. } => {
+                let about_silence = text.contains("NET-0001");
                 (
-                    is_unreadable(message),
+                    is_unreadable(text),
                     ending == Ending::Terminal && !about_silence,
                 )
             }
@@ -127,7 +127,7 @@ impl Session {
             return ending;
         }
         let words = match (&unreadable, end) {
-            (None, LegEnd::ModelStreamError { message, .. }) => Frame::from(message.clone()),
+            (None, LegEnd::Closed { text, .. }) => Frame::from(text.clone()),
             (unreadable, _) => unreadable.clone().unwrap_or(Frame::from("")),
         };
         if ending != Ending::Dormant && !self.may_go_on() {

@@ -1,7 +1,11 @@
 //! What follows a leg's end.
 
-use super::reason::{Verdict, verdict};
-use super::step::{LegEnd, Seen};
+use super::step::Seen;
+use crate::deepgram;
+use crate::diagnosis::{Diagnosis, named};
+use crate::end::LegEnd;
+use crate::quote;
+use crate::reason::{Reason, Verdict, verdict};
 
 /// What is known when the leg that speaks for the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +55,13 @@ pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
         return clean(seen);
     }
     // What an end in order is called is no matter here.
-    let reason = end.why(Seen {
-        silent: seen.silent,
-        closing: false,
-    });
+    let reason = why(
+        end,
+        Seen {
+            silent: seen.silent,
+            closing: false,
+        },
+    );
     if reason.is_expiry() && seen.renewable {
         return Ending::Renewal;
     }
@@ -75,13 +82,63 @@ fn clean(seen: Circumstances) -> Ending {
     }
 }
 
+/// Why a leg ended.
+#[must_use]
+pub fn why(end: &LegEnd, seen: Seen) -> Reason {
+    match end {
+        LegEnd::Clean if seen.closing => Reason::Unanswered,
+        LegEnd::Clean => Reason::EarlyEnd,
+        LegEnd::Closed { code, .. } if code == "1000" => Reason::ContainerDone,
+        LegEnd::Closed { code, text } => deepgram::of_close(code, text, seen.silent),
+        LegEnd::Failed { .. } => Reason::StreamFailed,
+        LegEnd::Refused { reason, .. } => *reason,
+        LegEnd::Reset { code } => Reason::of_h2(*code, Reason::Reset),
+        LegEnd::GoAway { code } => Reason::of_h2(*code, Reason::GoAway),
+        LegEnd::Dropped { .. } => Reason::Dropped,
+        LegEnd::Protocol { .. } => Reason::Protocol,
+        LegEnd::Stalled => Reason::Stalled,
+    }
+}
+
+/// The end of a leg, for whoever explains it to people.
+#[must_use]
+pub fn diagnose(end: &LegEnd, seen: Seen) -> Diagnosis {
+    let reason = why(end, seen);
+    match end {
+        LegEnd::Closed { code, text } => {
+            let said = quote::text(text);
+            Diagnosis {
+                // A close code is a code of the container's, and so is Deepgram's own.
+                model_code: deepgram::code(&said)
+                    .map(str::to_owned)
+                    .or_else(|| named(code)),
+                model_message: Some(said.clone()).filter(|said| !said.is_empty()),
+                code: named(code),
+                ..Diagnosis::new(reason, &said, None)
+            }
+        }
+        LegEnd::Failed { text } => Diagnosis::new(reason, text, None),
+        LegEnd::Refused { name, text, .. } => Diagnosis {
+            code: named(name),
+            ..Diagnosis::new(reason, text, None)
+        },
+        LegEnd::Reset { code } | LegEnd::GoAway { code } => {
+            Diagnosis::new(reason, &end.to_string(), *code)
+        }
+        LegEnd::Dropped { detail } | LegEnd::Protocol { detail } => {
+            Diagnosis::new(reason, detail, None)
+        }
+        LegEnd::Clean | LegEnd::Stalled => Diagnosis::new(reason, "", None),
+    }
+}
+
 /// Whether the service meant to end: its stream did, or the container closed as one does.
 pub(super) fn in_order(end: &LegEnd) -> bool {
     match end {
         LegEnd::Clean => true,
-        LegEnd::ModelStreamError { code, .. } => code == "1000",
-        LegEnd::InternalStreamFailure { .. }
-        | LegEnd::Exception { .. }
+        LegEnd::Closed { code, .. } => code == "1000",
+        LegEnd::Failed { .. }
+        | LegEnd::Refused { .. }
         | LegEnd::Reset { .. }
         | LegEnd::GoAway { .. }
         | LegEnd::Dropped { .. }
@@ -116,16 +173,17 @@ mod tests {
     };
 
     fn model(code: &str, message: &str) -> LegEnd {
-        LegEnd::ModelStreamError {
+        LegEnd::Closed {
             code: code.into(),
-            message: message.into(),
+            text: message.into(),
         }
     }
 
-    fn exception(kind: &str) -> LegEnd {
-        LegEnd::Exception {
-            kind: kind.into(),
-            message: "m".into(),
+    fn refused(reason: Reason) -> LegEnd {
+        LegEnd::Refused {
+            reason,
+            name: "n".into(),
+            text: "m".into(),
         }
     }
 
@@ -137,9 +195,7 @@ mod tests {
         let dropped = LegEnd::Dropped {
             detail: "broken pipe".into(),
         };
-        let failure = LegEnd::InternalStreamFailure {
-            message: "m".into(),
-        };
+        let failure = LegEnd::Failed { text: "m".into() };
         let garbage = LegEnd::Protocol {
             detail: "a wrong CRC".into(),
         };
@@ -152,14 +208,14 @@ mod tests {
             (bad_data, END, END, END),
             (silence, LIMITED, Ending::Terminal, Ending::Terminal),
             (model("1011", "internal"), LIMITED, LIMITED, LIMITED),
-            (exception("ValidationException"), END, END, END),
-            (exception("AccessDeniedException"), END, END, END),
-            (exception("InvalidAccessKeyId"), END, END, END),
-            (exception("KMSAccessDeniedException"), END, END, END),
-            (exception("aws#ExpiredToken:http://x"), END, END, END),
-            (exception("ThrottlingException"), RESET, RESET, RESET),
-            (exception("ModelNotReadyException"), RESET, RESET, RESET),
-            (exception("NovelException"), LIMITED, LIMITED, LIMITED),
+            (refused(Reason::InvalidEvent), END, END, END),
+            (refused(Reason::AccessDenied), END, END, END),
+            (refused(Reason::UnknownKey), END, END, END),
+            (refused(Reason::EncryptionKey), END, END, END),
+            (refused(Reason::KeysExpired), END, END, END),
+            (refused(Reason::Throttled), RESET, RESET, RESET),
+            (refused(Reason::NotReady), RESET, RESET, RESET),
+            (refused(Reason::UnknownException), LIMITED, LIMITED, LIMITED),
             (failure, RESET, RESET, RESET),
             (LegEnd::Reset { code: Some(2) }, RESET, RESET, RESET),
             (LegEnd::Reset { code: Some(1) }, LIMITED, LIMITED, LIMITED),
@@ -187,14 +243,14 @@ mod tests {
 
     #[test]
     fn keys_that_ran_out_are_renewed_once() {
-        for kind in ["ExpiredTokenException", "ExpiredToken", "RequestExpired"] {
-            let end = exception(kind);
+        for reason in [Reason::KeysExpired, Reason::RequestExpired] {
+            let end = refused(reason);
             let first = Circumstances {
                 renewable: true,
                 ..LIVE
             };
-            assert_eq!(classify(&end, first), Ending::Renewal, "{kind}");
-            assert_eq!(classify(&end, LIVE), Ending::Terminal, "{kind}");
+            assert_eq!(classify(&end, first), Ending::Renewal, "{reason}");
+            assert_eq!(classify(&end, LIVE), Ending::Terminal, "{reason}");
         }
     }
 }

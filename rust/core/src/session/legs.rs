@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
 use super::leg::{Leg, Pace, Rest, Role};
-use super::reason::{Reason, verdict};
-use super::step::{AfterOpenFailure, FailureCause, LegEnd, LegId, Step};
+use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
 use super::{Notice, Phase, Session, Standby};
 use crate::backoff::{Patience, Schedule, Verdict};
+use crate::end::LegEnd;
 use crate::frame::Frame;
+use crate::reason::{Reason, verdict};
 use crate::resume::{Handover, as_seconds};
 
 /// An application that has sent nothing for so long may be why the service closed (after 10 s).
@@ -647,7 +648,7 @@ impl Session {
     /// Another leg follows one that ended.
     fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
-        *self.stats.resets.entry(end.reason()).or_default() += 1;
+        *self.stats.resets.entry(end.name()).or_default() += 1;
         self.notices.push_back(Notice::Reset {
             leg: self.legs[index].id,
             end,

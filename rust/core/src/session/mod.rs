@@ -11,7 +11,6 @@
 //!
 //! ```text
 //! mod      the state, and the application's side     ending   what follows a leg's end
-//! reason   why legs fail, and what that deserves
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     words of the drivers' side
 //! clock    what is due by itself                     settings, stats, notice   plain data
@@ -24,7 +23,6 @@ mod ending;
 mod leg;
 mod legs;
 mod notice;
-mod reason;
 mod sending;
 mod settings;
 mod stats;
@@ -33,13 +31,12 @@ mod step;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use ending::{diagnose, why};
 pub use notice::{Level, Notice};
-pub use reason::{RETRY_FEW, Reason, Verdict, verdict};
 pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
 pub use stats::Stats;
 pub use step::{
-    AfterOpenFailure, FailureCause, LegEnd, LegId, Outcome, PushError, Seen, SendStep,
-    SessionFailure, Step,
+    AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
 };
 
 use crate::backoff::Attempts;

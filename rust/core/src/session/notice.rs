@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::step::{LegEnd, LegId};
+use super::step::LegId;
+use crate::end::LegEnd;
 
 /// How loud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::reason::Reason;
+use crate::end::LegEnd;
 use crate::frame::Frame;
-use crate::{quote, refusals};
+use crate::reason::Reason;
 
 /// One leg of a session: one bidirectional stream. Numbers count up from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,54 +62,6 @@ pub enum SendStep {
     Stop,
 }
 
-/// How a leg ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LegEnd {
-    /// The service ended its side in order.
-    Clean,
-    /// The container closed, or the model failed: `ModelStreamError`.
-    ModelStreamError {
-        /// The container's WebSocket close code, or what the service says instead.
-        code: String,
-        /// The container's reason.
-        message: String,
-    },
-    /// The service failed: `InternalStreamFailure`.
-    InternalStreamFailure {
-        /// What the service says.
-        message: String,
-    },
-    /// Another exception inside the stream.
-    Exception {
-        /// The exception's name.
-        kind: String,
-        /// What the service says.
-        message: String,
-    },
-    /// The stream was reset.
-    Reset {
-        /// The HTTP/2 error code.
-        code: Option<u32>,
-    },
-    /// The connection went away in order without serving the stream to its end.
-    GoAway {
-        /// The HTTP/2 error code.
-        code: Option<u32>,
-    },
-    /// The connection broke.
-    Dropped {
-        /// What was seen.
-        detail: String,
-    },
-    /// The service broke the protocol.
-    Protocol {
-        /// What was wrong.
-        detail: String,
-    },
-    /// The service said nothing for `stall_timeout` while audio flowed to it.
-    Stalled,
-}
-
 /// What else was known as a leg ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -117,87 +69,6 @@ pub struct Seen {
     pub silent: bool,
     /// The closing message was sent, or the application has closed.
     pub closing: bool,
-}
-
-impl LegEnd {
-    /// Why the leg ended.
-    #[must_use]
-    pub fn why(&self, seen: Seen) -> Reason {
-        match self {
-            Self::Clean if seen.closing => Reason::Unanswered,
-            Self::Clean => Reason::EarlyEnd,
-            Self::ModelStreamError { code, .. } if code == "1000" => Reason::ContainerDone,
-            Self::ModelStreamError { code, message } => {
-                refusals::of_close(code, message, seen.silent)
-            }
-            Self::InternalStreamFailure { .. } => Reason::StreamFailed,
-            Self::Exception { kind, message } => refusals::of_exception(kind, message),
-            Self::Reset { code } => Reason::of_h2(*code, Reason::Reset),
-            Self::GoAway { code } => Reason::of_h2(*code, Reason::GoAway),
-            Self::Dropped { .. } => Reason::Dropped,
-            Self::Protocol { .. } => Reason::Protocol,
-            Self::Stalled => Reason::Stalled,
-        }
-    }
-
-    /// A name to count it by.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Clean => "early_end",
-            Self::ModelStreamError { .. } => "model_stream_error",
-            Self::InternalStreamFailure { .. } => "internal_stream_failure",
-            Self::Exception { .. } => "exception",
-            Self::Reset { .. } => "reset",
-            Self::GoAway { .. } => "goaway",
-            Self::Dropped { .. } => "dropped",
-            Self::Protocol { .. } => "protocol",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
-impl fmt::Display for LegEnd {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Clean => write!(out, "the service ended the stream early"),
-            Self::ModelStreamError { code, message } => {
-                let (code, message) = (quote::name(code), quote::text(message));
-                write!(out, "the container ended the stream: {code} {message}")
-            }
-            Self::InternalStreamFailure { message } => {
-                let message = quote::text(message);
-                write!(out, "the service failed inside the stream: {message}")
-            }
-            Self::Exception { kind, message } => {
-                write!(out, "{}: {}", quote::name(kind), quote::text(message))
-            }
-            Self::Reset { code: Some(code) } => {
-                write!(out, "the stream was reset (HTTP/2 error {code})")
-            }
-            Self::Reset { code: None } => write!(out, "the stream was reset"),
-            Self::GoAway {
-                code: None | Some(0),
-            } => write!(out, "the service closed the connection"),
-            Self::GoAway { code: Some(code) } => {
-                write!(
-                    out,
-                    "the service closed the connection (HTTP/2 error {code})"
-                )
-            }
-            Self::Dropped { detail } => {
-                write!(out, "the connection broke: {}", quote::text(detail))
-            }
-            Self::Protocol { detail } => {
-                write!(
-                    out,
-                    "the service broke the protocol: {}",
-                    quote::text(detail)
-                )
-            }
-            Self::Stalled => write!(out, "the service stopped answering"),
-        }
-    }
 }
 
 /// What follows a leg that could not be opened.

@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
+use dgsm_core::reason::Reason;
 use dgsm_core::session::{
-    LegEnd, LegId, Notice, Outcome, Reason, SendStep, Session, Settings, Stats, Step, Target,
+    LegId, Notice, Outcome, SendStep, Session, Settings, Stats, Step, Target,
 };
 
 /// The clock's grain.
@@ -301,15 +303,13 @@ impl<S: Server> World<'_, S> {
                 FaultKind::EarlyEnd => line.ending = Some(LegEnd::Clean),
                 FaultKind::ModelError => {
                     said.push(server.error());
-                    line.ending = Some(LegEnd::ModelStreamError {
+                    line.ending = Some(LegEnd::Closed {
                         code: "1011".into(),
-                        message: "internal".into(),
+                        text: "internal".into(),
                     });
                 }
                 FaultKind::ServiceFailure => {
-                    line.ending = Some(LegEnd::InternalStreamFailure {
-                        message: "no".into(),
-                    });
+                    line.ending = Some(LegEnd::Failed { text: "no".into() });
                 }
                 FaultKind::Mute => line.muted = true,
                 FaultKind::Draining => self.session.leg_going_away(self.now, line.id),

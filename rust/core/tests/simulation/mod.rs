@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
+use dgsm_core::reason::Reason;
 use dgsm_core::session::{
-    LegEnd, LegId, Level, Notice, Outcome, Reason, SendStep, Session, Settings, Stats, Step, Target,
+    LegId, Level, Notice, Outcome, SendStep, Session, Settings, Stats, Step, Target,
 };
 use nova::{Habits, Leg, OGG_MAGIC, UTTERANCE_END_MS, Wrapping};
 use serde_json::Value;
@@ -67,9 +69,9 @@ impl CloseKind {
         match self {
             Self::Reset => LegEnd::Reset { code: Some(2) },
             Self::EarlyEnd => LegEnd::Clean,
-            Self::Normal => LegEnd::ModelStreamError {
+            Self::Normal => LegEnd::Closed {
                 code: "1000".into(),
-                message: String::new(),
+                text: String::new(),
             },
         }
     }
@@ -449,15 +451,13 @@ impl World<'_> {
                     vec![r#"{"type":"Error","description":"no"}"#.into()],
                     arrives,
                 );
-                line.ending = Some(LegEnd::ModelStreamError {
+                line.ending = Some(LegEnd::Closed {
                     code: "1011".into(),
-                    message: "internal".into(),
+                    text: "internal".into(),
                 });
             }
             FaultKind::ServiceFailure => {
-                line.ending = Some(LegEnd::InternalStreamFailure {
-                    message: "no".into(),
-                });
+                line.ending = Some(LegEnd::Failed { text: "no".into() });
             }
             FaultKind::Mute => line.muted = true,
             FaultKind::Draining => self.session.leg_going_away(self.now, line.id),

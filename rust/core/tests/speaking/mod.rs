@@ -4,10 +4,9 @@ pub mod server;
 
 use std::time::Duration;
 
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{
-    LegEnd, LegId, Notice, Outcome, SendStep, Session, Settings, Step, Target,
-};
+use dgsm_core::session::{LegId, Notice, Outcome, SendStep, Session, Settings, Step, Target};
 use serde_json::Value;
 use server::{Model, Server, Synthesis};
 
@@ -330,9 +329,9 @@ impl World {
                 let end = match fault.kind {
                     FaultKind::Reset => LegEnd::Reset { code: Some(2) },
                     FaultKind::EarlyEnd => LegEnd::Clean,
-                    FaultKind::ModelError => LegEnd::ModelStreamError {
+                    FaultKind::ModelError => LegEnd::Closed {
                         code: "1011".into(),
-                        message: "oops".into(),
+                        text: "oops".into(),
                     },
                     FaultKind::GoAway => LegEnd::GoAway { code: Some(0) },
                     FaultKind::Draining => {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{
-    LegEnd, LegId, Notice, PushError, SendStep, Session, Settings, Step, Target,
-};
+use dgsm_core::session::{LegId, Notice, PushError, SendStep, Session, Settings, Step, Target};
 use serde_json::Value;
 
 /// 1000 bytes a second: positions are milliseconds.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{
-    FailureCause, LegEnd, Outcome, PushError, Session, Settings, Step, Target,
-};
+use dgsm_core::session::{FailureCause, Outcome, PushError, Session, Settings, Step, Target};
 use dgsm_net::Wake;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;

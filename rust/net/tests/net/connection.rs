@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dgsm_core::session::LegEnd;
+use dgsm_core::end::LegEnd;
 use dgsm_net::dial::Ping;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::pool::Pool;

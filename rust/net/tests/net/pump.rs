@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
 use dgsm_core::payload_part::{Completion, DataType, PayloadPart, encode_exception};
-use dgsm_core::session::{LegEnd, PushError, Settings, Step};
+use dgsm_core::session::{PushError, Settings, Step};
 use h2::Reason;
 use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
@@ -243,24 +244,23 @@ async fn failures_in_band() {
         (
             "ModelStreamError",
             Some("1011"),
-            LegEnd::ModelStreamError {
+            LegEnd::Closed {
                 code: "1011".into(),
-                message: "why".into(),
+                text: "why".into(),
             },
         ),
         (
             "InternalStreamFailure",
             None,
-            LegEnd::InternalStreamFailure {
-                message: "why".into(),
-            },
+            LegEnd::Failed { text: "why".into() },
         ),
         (
             "Surprise",
             None,
-            LegEnd::Exception {
-                kind: "Surprise".into(),
-                message: "why".into(),
+            LegEnd::Refused {
+                reason: Reason::UnknownException,
+                name: "Surprise".into(),
+                text: "why".into(),
             },
         ),
     ] {
@@ -744,10 +744,10 @@ async fn what_an_exception_says_is_cut() {
     let words = "é".repeat(1 << 20);
     encode_exception("ModelStreamError", Some(&words), &words, &mut out).unwrap();
     let (_, end) = heard(vec![out.freeze()]).await;
-    let LegEnd::ModelStreamError { code, message } = end else {
+    let LegEnd::Closed { code, text } = end else {
         panic!("{end:?}");
     };
-    assert_eq!((code.len(), message.len()), (4 << 10, 4 << 10));
+    assert_eq!((code.len(), text.len()), (4 << 10, 4 << 10));
 }
 
 /// A leg that brings nothing can look in many ways: each is told as what it is.

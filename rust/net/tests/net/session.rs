@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dgsm_core::end::LegEnd;
 use dgsm_core::frame::Frame;
-use dgsm_core::session::{LegEnd, Session, Settings, Step, Target};
+use dgsm_core::session::{Session, Settings, Step, Target};
 use dgsm_net::Wake;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::session::{SharedSession, interest};

@@ -1,9 +1,12 @@
-//! `judge`, `Told`: what a failure means, for whoever explains it.
+//! `judge`, `Diagnosis`: what a failure means, for whoever explains it.
 
 use std::collections::HashMap;
 
-use dgsm_core::refusals::Told as CoreTold;
-use dgsm_core::session::{LegEnd, Reason, Seen, verdict};
+use dgsm_core::diagnosis::Diagnosis as CoreDiagnosis;
+use dgsm_core::end::LegEnd;
+use dgsm_core::reason::{Reason, verdict};
+use dgsm_core::refusals;
+use dgsm_core::session::{Seen, diagnose};
 use pyo3::prelude::*;
 
 /// The kind of a failure that has an HTTP answer.
@@ -11,7 +14,7 @@ pub(crate) const ANSWER: &str = "http_status";
 
 /// A failure, judged, and with the words of the other side fit to be quoted.
 #[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
-pub(crate) struct Told {
+pub(crate) struct Diagnosis {
     /// The reason's name.
     reason: &'static str,
     /// What the other side, or the transport, says of it; empty where there is nothing.
@@ -24,9 +27,9 @@ pub(crate) struct Told {
     log_stream: Option<String>,
 }
 
-impl From<CoreTold> for Told {
-    fn from(told: CoreTold) -> Self {
-        let CoreTold {
+impl From<CoreDiagnosis> for Diagnosis {
+    fn from(diagnosis: CoreDiagnosis) -> Self {
+        let CoreDiagnosis {
             reason,
             said,
             code,
@@ -35,7 +38,7 @@ impl From<CoreTold> for Told {
             model_code,
             model_message,
             log_stream,
-        } = told;
+        } = diagnosis;
         Self {
             reason: reason.as_str(),
             said,
@@ -72,28 +75,28 @@ pub(crate) fn judge(
     h2_code: Option<u32>,
     silent: bool,
     closing: bool,
-) -> Told {
+) -> Diagnosis {
     let code = code.unwrap_or_default();
     let message = message.unwrap_or_default();
     let seen = Seen { silent, closing };
     let named = || Reason::from_name(kind).unwrap_or(Reason::Unknown);
-    let end = |end: LegEnd| CoreTold::of_end(&end, seen);
+    let end = |end: LegEnd| diagnose(&end, seen);
     match kind {
         ANSWER => {
             let headers: Vec<_> = headers.into_iter().collect();
-            CoreTold::of_answer(status.unwrap_or_default(), &headers, body)
+            refusals::diagnose(status.unwrap_or_default(), &headers, body)
         }
-        "model_stream_error" => end(LegEnd::ModelStreamError { code, message }),
-        "internal_stream_failure" => end(LegEnd::InternalStreamFailure { message }),
-        "exception" => end(LegEnd::Exception {
-            kind: code,
-            message,
+        "model_stream_error" => end(LegEnd::Closed {
+            code,
+            text: message,
         }),
+        "internal_stream_failure" => end(LegEnd::Failed { text: message }),
+        "exception" => end(refusals::ended(&code, None, message)),
         "early_end" => end(LegEnd::Clean),
         "reset" | "goaway" | "refused_stream" => {
-            CoreTold::new(Reason::of_h2(h2_code, named()), detail, h2_code)
+            CoreDiagnosis::new(Reason::of_h2(h2_code, named()), detail, h2_code)
         }
-        _ => CoreTold::new(named(), detail, h2_code),
+        _ => CoreDiagnosis::new(named(), detail, h2_code),
     }
     .into()
 }

@@ -1,0 +1,71 @@
+//! A failure as it is explained to people.
+
+use crate::quote;
+use crate::reason::Reason;
+
+/// A failure: its reason, and the words of the other side, fit to be quoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Why.
+    pub reason: Reason,
+    /// What the other side, or the transport, says of it; empty where there is nothing.
+    pub said: String,
+    /// Its name for the error.
+    pub code: Option<String>,
+    /// The service's name for the request.
+    pub request_id: Option<String>,
+    /// The HTTP status that the container answered with.
+    pub model_status: Option<i64>,
+    /// The container's own code.
+    pub model_code: Option<String>,
+    /// What the container said.
+    pub model_message: Option<String>,
+    /// Where the container's log is.
+    pub log_stream: Option<String>,
+}
+
+impl Diagnosis {
+    /// A failure without words of the service.
+    #[must_use]
+    pub fn new(reason: Reason, detail: &str, h2_code: Option<u32>) -> Self {
+        Self {
+            reason,
+            said: quote::text(detail),
+            code: h2_code.map(h2_name),
+            request_id: None,
+            model_status: None,
+            model_code: None,
+            model_message: None,
+            log_stream: None,
+        }
+    }
+}
+
+/// The other side's name for something, fit to be quoted; `None` where it is empty.
+#[must_use]
+pub fn named(name: &str) -> Option<String> {
+    Some(quote::name(name)).filter(|name| !name.is_empty())
+}
+
+const H2_NAMES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+fn h2_name(code: u32) -> String {
+    H2_NAMES
+        .get(code as usize)
+        .map_or_else(|| format!("0x{code:x}"), |name| (*name).to_owned())
+}

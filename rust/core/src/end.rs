@@ -1,0 +1,117 @@
+//! How a leg ends, whatever carried it.
+
+use std::fmt;
+
+use crate::quote;
+use crate::reason::Reason;
+
+/// How a leg ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegEnd {
+    /// The service ended its side in order.
+    Clean,
+    /// The peer closed, with a code and a text, as a WebSocket is closed.
+    Closed {
+        /// The close code, or what the service says instead.
+        code: String,
+        /// The peer's reason.
+        text: String,
+    },
+    /// The service failed in the middle of the stream.
+    Failed {
+        /// What the service says.
+        text: String,
+    },
+    /// The service refused to go on.
+    Refused {
+        /// What its name for that means.
+        reason: Reason,
+        /// Its name for that.
+        name: String,
+        /// What the service says.
+        text: String,
+    },
+    /// The stream was reset.
+    Reset {
+        /// The HTTP/2 error code.
+        code: Option<u32>,
+    },
+    /// The connection went away in order without serving the stream to its end.
+    GoAway {
+        /// The HTTP/2 error code.
+        code: Option<u32>,
+    },
+    /// The connection broke.
+    Dropped {
+        /// What was seen.
+        detail: String,
+    },
+    /// The service broke the protocol.
+    Protocol {
+        /// What was wrong.
+        detail: String,
+    },
+    /// The service said nothing for `stall_timeout` while audio flowed to it.
+    Stalled,
+}
+
+impl LegEnd {
+    /// A name to count it by.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Clean => "early_end",
+            Self::Closed { .. } => "model_stream_error",
+            Self::Failed { .. } => "internal_stream_failure",
+            Self::Refused { .. } => "exception",
+            Self::Reset { .. } => "reset",
+            Self::GoAway { .. } => "goaway",
+            Self::Dropped { .. } => "dropped",
+            Self::Protocol { .. } => "protocol",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl fmt::Display for LegEnd {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => write!(out, "the service ended the stream early"),
+            Self::Closed { code, text } => {
+                let (code, text) = (quote::name(code), quote::text(text));
+                write!(out, "the container ended the stream: {code} {text}")
+            }
+            Self::Failed { text } => {
+                let text = quote::text(text);
+                write!(out, "the service failed inside the stream: {text}")
+            }
+            Self::Refused { name, text, .. } => {
+                write!(out, "{}: {}", quote::name(name), quote::text(text))
+            }
+            Self::Reset { code: Some(code) } => {
+                write!(out, "the stream was reset (HTTP/2 error {code})")
+            }
+            Self::Reset { code: None } => write!(out, "the stream was reset"),
+            Self::GoAway {
+                code: None | Some(0),
+            } => write!(out, "the service closed the connection"),
+            Self::GoAway { code: Some(code) } => {
+                write!(
+                    out,
+                    "the service closed the connection (HTTP/2 error {code})"
+                )
+            }
+            Self::Dropped { detail } => {
+                write!(out, "the connection broke: {}", quote::text(detail))
+            }
+            Self::Protocol { detail } => {
+                write!(
+                    out,
+                    "the service broke the protocol: {}",
+                    quote::text(detail)
+                )
+            }
+            Self::Stalled => write!(out, "the service stopped answering"),
+        }
+    }
+}
