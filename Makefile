@@ -48,9 +48,10 @@ demo: build ## Transcribe real speech through the whole path, on the local endpo
 
 test: test-rust test-python test-sdk-oldest ## Run every test.
 
-# In two parts, the extension's package with each: what the core's oracles ask of shared crates would
+# In two parts, the extension's package with each: what the oracles of `wire` ask of shared crates would
 # have most of them built twice, for the tests and for the extension.
-RUST_TESTS = cargo test --quiet --package dgsm-python --package dgsm-core && \
+RUST_TESTS = cargo test --quiet --package dgsm-python --package dgsm-leg --package dgsm-session \
+		--package dgsm-wire && \
 	cargo test --quiet --package dgsm-python --package dgsm-net --package dgsm-local
 
 # Generated cases are the same ones every time: a change that fails is to blame. A full run looks

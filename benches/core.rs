@@ -10,12 +10,12 @@ use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder, write_mes
 use aws_smithy_types::event_stream as aws;
 use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dgsm_core::eventstream::{Decoder, Limits};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{
+use dgsm_leg::frame::Frame;
+use dgsm_wire::eventstream::{Decoder, Limits};
+use dgsm_wire::payload_part::{
     Assembler, Completion, DataType, MAX_PART, PayloadPart, ServerEvent, encode_signed,
 };
-use dgsm_core::signing::EventSigner;
+use dgsm_wire::signing::EventSigner;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const SEED: &str = "1f58b9145b24d108d7ac38887338b3ea3229833b9c1e418250343f907bfd1047";

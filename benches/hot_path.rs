@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{MAX_PART, encode_signed};
-use dgsm_core::session::{SendStep, Session, Settings, Step, Target};
-use dgsm_core::signing::EventSigner;
+use dgsm_leg::frame::Frame;
+use dgsm_session::{SendStep, Session, Settings, Step, Target};
+use dgsm_wire::payload_part::{MAX_PART, encode_signed};
+use dgsm_wire::signing::EventSigner;
 
 const SEED: &str = "1f58b9145b24d108d7ac38887338b3ea3229833b9c1e418250343f907bfd1047";
 const START_MS: u64 = 1_770_091_506_789;

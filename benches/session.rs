@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use dgsm_core::backoff::{Attempts, Patience, Schedule};
-use dgsm_core::end::LegEnd;
-use dgsm_core::frame::Frame;
-use dgsm_core::journal::Journal;
-use dgsm_core::session::{LegId, SendStep, Session, Settings, Step, Target};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+use dgsm_session::backoff::{Attempts, Patience, Schedule};
+use dgsm_session::journal::Journal;
+use dgsm_session::{LegId, SendStep, Session, Settings, Step, Target};
 
 /// 20 ms of 16 kHz linear16.
 const CHUNK: usize = 640;

@@ -1,7 +1,7 @@
 """One session: what the application holds, and what keeps it going.
 
 `SageMakerTransport` is the SDK's `AsyncTransport`. Behind it a `_Driver` opens legs for as long
-as the native session wants them: the session decides (`rust/core`), the engine's thread carries
+as the native session wants them: the session decides (`rust/session`), the engine's thread carries
 the payloads (`rust/net`), and Python opens legs and waits.
 """
 

@@ -1,5 +1,5 @@
 """The client's side of the protocol in a few lines of Python: botocore signs the request, hmac the
-events. It shares nothing with `rust/core`, and so can disagree with it.
+events. It shares nothing with `rust/wire`, and so can disagree with it.
 """
 
 import binascii

@@ -105,7 +105,7 @@ def parameters(*columns, few=None, dear=lambda *row: False):
 
     That is every pair of values; or only so few rows, with as many pairs as they can have, and
     every value; and none that is dear. What is left out is played without sockets, and in many
-    more combinations, by the generated sessions of `rust/core/tests`.
+    more combinations, by the generated sessions of `rust/session/tests`.
     """
     rows = list(itertools.product(*columns))
     some = set(pairwise([row for row in rows if not dear(*row)])[:few])

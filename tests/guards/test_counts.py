@@ -49,7 +49,7 @@ def tool(name):
 def hot_path():
     """The program of `benches/hot_path.rs`."""
     # The packages that its tests were built with: nothing is built anew.
-    packages = ["--package", "dgsm-python", "--package", "dgsm-core"]
+    packages = ["--package", "dgsm-python", "--package", "dgsm-net"]
     build = [tool("cargo"), "build", "--quiet", *packages, "--example", "hot_path"]
     messages = subprocess.run(
         [*build, "--message-format", "json"], cwd=ROOT, check=True, capture_output=True, text=True

@@ -1,7 +1,7 @@
 """What people are told about a failure: the error's class, and words that lead to the mend.
 
 The native side says why something failed, and whether the same again may work: its reasons have a
-table of their own (`rust/core/src/session/reason.rs`). Here each of them has one row.
+table of their own (`rust/leg/src/reason.rs`). Here each of them has one row.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dgsm_core::frame::Frame;
+use dgsm_leg::frame::Frame;
 use tokio::sync::Notify;
 
 use crate::model::Reply;

@@ -1,6 +1,6 @@
 //! What the service checks before it accepts a stream.
 
-use dgsm_core::signing::{Request as Signed, RequestSignature, SigV4Error, verify_request};
+use crate::verify::{Request as Signed, RequestSignature, SigV4Error, verify_request};
 use http::request::Parts;
 
 use crate::refusal::Refusal;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::verify::{Envelope, EventVerifier};
 use bytes::{Bytes, BytesMut};
-use dgsm_core::eventstream::{DecodeError, Decoder, Limits, decode_exact};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{Assembler, PayloadPart, encode_exception};
-use dgsm_core::signing::{Envelope, EventVerifier};
+use dgsm_leg::frame::Frame;
+use dgsm_wire::eventstream::{DecodeError, Decoder, Limits, decode_exact};
+use dgsm_wire::payload_part::{Assembler, PayloadPart, encode_exception};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};

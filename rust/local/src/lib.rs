@@ -3,7 +3,7 @@
 //! An HTTP/2 server over TLS that speaks `InvokeEndpointWithBidirectionalStream` as the service
 //! does: it checks the request's signature and the chain of the events', enforces the service's
 //! patterns and limits, and hands whole messages to a model. What goes wrong, goes wrong on
-//! demand ([`faults`]). It shares nothing with the client but the codec of `dgsm-core`.
+//! demand ([`faults`]). It shares nothing with the client but the codec of `dgsm-wire`.
 
 mod authority;
 mod calendar;
@@ -24,6 +24,7 @@ pub mod model;
 pub mod query;
 pub mod settings;
 pub mod stats;
+pub mod verify;
 pub mod watermark;
 
 pub use authority::AuthorityError;

@@ -1,8 +1,8 @@
 //! Events that are not what they should be.
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::eventstream::{Header, HeaderValue, encode};
-use dgsm_core::payload_part::{Completion, DataType, PayloadPart};
+use dgsm_wire::eventstream::{Header, HeaderValue, encode};
+use dgsm_wire::payload_part::{Completion, DataType, PayloadPart};
 
 use crate::faults::Malformation;
 
@@ -67,8 +67,8 @@ pub(crate) fn bytes(how: Malformation) -> (Bytes, bool) {
 
 #[cfg(test)]
 mod tests {
-    use dgsm_core::eventstream::{DecodeError, Decoder, Limits, Message};
-    use dgsm_core::payload_part::{Assembler, AssemblyError, ServerEvent};
+    use dgsm_wire::eventstream::{DecodeError, Decoder, Limits, Message};
+    use dgsm_wire::payload_part::{Assembler, AssemblyError, ServerEvent};
 
     use super::*;
 

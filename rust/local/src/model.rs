@@ -1,7 +1,7 @@
 //! What the container behind the endpoint says.
 
 use bytes::Bytes;
-use dgsm_core::frame::Frame;
+use dgsm_leg::frame::Frame;
 
 use crate::audio::Format;
 use crate::watermark::Mark;

@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{Completion, DataType, MAX_PART, PayloadPart};
+use dgsm_leg::frame::Frame;
+use dgsm_wire::payload_part::{Completion, DataType, MAX_PART, PayloadPart};
 use h2::{Reason, SendStream};
 use tokio::time::{Instant, sleep_until};
 

@@ -8,10 +8,10 @@ use common::{
     Call, LINEAR16, Leg, PATIENCE, Said, begin, chunk, connect, counter, facts, fault, open, start,
     tls, transcript,
 };
-use dgsm_core::eventstream::DecodeError;
 use dgsm_local::Server;
 use dgsm_local::settings::Settings;
 use dgsm_local::stats::{InputEnd, LegEnd};
+use dgsm_wire::eventstream::DecodeError;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Call, LINEAR16, PATIENCE, Said, chunk, connect, facts, open, start, start_with};
-use dgsm_core::frame::Frame;
+use dgsm_leg::frame::Frame;
 use dgsm_local::bridge::{Bridge, Listener, Received, Sent};
 use dgsm_local::model::Reply;
 use dgsm_local::stats::{InputEnd, LegEnd};

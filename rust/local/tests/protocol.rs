@@ -9,10 +9,10 @@ use common::{
     Call, EMPTY_HASH, LINEAR16, Leg, PATIENCE, Said, chunk, connect, connect_with, counter, facts,
     fault, open, start, transcript,
 };
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::encode_signed;
+use dgsm_leg::frame::Frame;
 use dgsm_local::Server;
 use dgsm_local::stats::{InputEnd, LegEnd};
+use dgsm_wire::payload_part::encode_signed;
 use serde_json::json;
 
 async fn listen(server: &Server) -> Leg {

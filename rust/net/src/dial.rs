@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dgsm_core::reason::Reason;
+use dgsm_leg::reason::Reason;
 use h2::client::{Builder, SendRequest};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};

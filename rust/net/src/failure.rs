@@ -3,9 +3,9 @@
 //! What a failure deserves is decided by its reason, in the session's table.
 
 use bytes::Bytes;
-use dgsm_core::diagnosis::Diagnosis;
-use dgsm_core::reason::Reason;
-use dgsm_core::refusals;
+use dgsm_leg::diagnosis::Diagnosis;
+use dgsm_leg::reason::Reason;
+use dgsm_wire::refusals;
 
 /// Where a request, or a stream that it opened, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::end::LegEnd;
-use dgsm_core::eventstream::{Decoder, Limits as EventLimits};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{Assembler, ServerEvent, encode_signed};
-use dgsm_core::quote::bounded;
-use dgsm_core::refusals;
-use dgsm_core::session::{LegId, SendStep};
-use dgsm_core::signing::{EventSigner, SigningError};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+use dgsm_leg::quote::bounded;
+use dgsm_session::{LegId, SendStep};
+use dgsm_wire::eventstream::{Decoder, Limits as EventLimits};
+use dgsm_wire::payload_part::{Assembler, ServerEvent, encode_signed};
+use dgsm_wire::refusals;
+use dgsm_wire::signing::{EventSigner, SigningError};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dgsm_core::frame::Frame;
-use dgsm_core::quote;
-use dgsm_core::session::{LegId, Outcome, PushError, Session};
+use dgsm_leg::frame::Frame;
+use dgsm_leg::quote;
+use dgsm_session::{LegId, Outcome, PushError, Session};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;

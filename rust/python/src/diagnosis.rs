@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use dgsm_core::diagnosis::Diagnosis as CoreDiagnosis;
-use dgsm_core::end::LegEnd;
-use dgsm_core::reason::{Reason, verdict};
-use dgsm_core::refusals;
-use dgsm_core::session::{Seen, diagnose};
+use dgsm_leg::diagnosis::Diagnosis as CoreDiagnosis;
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::reason::{Reason, verdict};
+use dgsm_session::{Seen, diagnose};
+use dgsm_wire::refusals;
 use pyo3::prelude::*;
 
 /// The kind of a failure that has an HTTP answer.
@@ -55,7 +55,7 @@ impl From<CoreDiagnosis> for Diagnosis {
 /// Somebody else's words as one printable line of at most 300 characters, without secrets.
 #[pyfunction]
 pub(crate) fn quote(said: &str) -> String {
-    dgsm_core::quote::text(said)
+    dgsm_leg::quote::text(said)
 }
 
 /// Judges a failure, by what was seen of it.

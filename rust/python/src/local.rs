@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dgsm_core::frame::Frame;
+use dgsm_leg::frame::Frame;
 use dgsm_local::audio::Format;
 use dgsm_local::bridge::{Bridge, Listener, Received, Sent};
 use dgsm_local::model::Reply;

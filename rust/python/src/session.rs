@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dgsm_core::end::LegEnd;
-use dgsm_core::frame::Frame;
-use dgsm_core::reason::Reason;
-use dgsm_core::session::{
-    FailureCause, Level, PushError, Session as CoreSession, Settings, Target,
-};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
+use dgsm_session::{FailureCause, Level, PushError, Session as CoreSession, Settings, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
@@ -104,7 +102,7 @@ pub(crate) struct SessionFailure {
 }
 
 impl SessionFailure {
-    fn new(failure: &dgsm_core::session::SessionFailure) -> Self {
+    fn new(failure: &dgsm_session::SessionFailure) -> Self {
         let (end, resumable) = match &failure.cause {
             FailureCause::Open(_) | FailureCause::Silent => (None, true),
             FailureCause::Leg(end) => (Some(end), true),
@@ -214,7 +212,7 @@ impl Session {
 
     /// What the driver does next.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        use dgsm_core::session::Step as CoreStep;
+        use dgsm_session::Step as CoreStep;
         // Without a leg nobody else keeps the session's clock.
         let (now, step, deadline) = self.shared.update(|session, now| {
             let step = session.step(now);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use dgsm_core::frame::Frame;
+use dgsm_leg::frame::Frame;
 use ring::digest::{self, SHA256};
 use serde::Deserialize;
 

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::eventstream::{DecodeError, Decoder, Limits};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{Assembler, MAX_PART, ServerEvent, encode_signed};
-use dgsm_core::signing::{EventSigner, Scope, SigningKey};
+use dgsm_leg::frame::Frame;
 use dgsm_local::Server;
 use dgsm_local::bridge::Listener;
 use dgsm_local::settings::Settings;
 use dgsm_local::stats::LegFacts;
+use dgsm_wire::eventstream::{DecodeError, Decoder, Limits};
+use dgsm_wire::payload_part::{Assembler, MAX_PART, ServerEvent, encode_signed};
+use dgsm_wire::signing::{EventSigner, Scope, SigningKey};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};

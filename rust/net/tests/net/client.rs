@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dgsm_core::end::LegEnd;
-use dgsm_core::frame::Frame;
-use dgsm_core::session::{FailureCause, Outcome, PushError, Session, Settings, Step, Target};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
 use dgsm_net::Wake;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;
 use dgsm_net::pool::{OpenLeg, Pending, Pool, Turn};
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
+use dgsm_session::{FailureCause, Outcome, PushError, Session, Settings, Step, Target};
 use http::Request;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;

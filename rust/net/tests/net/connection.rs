@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dgsm_core::end::LegEnd;
+use dgsm_leg::end::LegEnd;
 use dgsm_net::dial::Ping;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::pool::Pool;
@@ -229,7 +229,7 @@ async fn pings(every: Duration) -> usize {
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(
         conversation.shared.lock().outcome(),
-        dgsm_core::session::Outcome::Open
+        dgsm_session::Outcome::Open
     );
     conversation.abort();
     pings.load(Ordering::SeqCst)

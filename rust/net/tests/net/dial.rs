@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dgsm_core::reason::Reason;
+use dgsm_leg::reason::Reason;
 use dgsm_net::dial::Target;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::pool::Pool;

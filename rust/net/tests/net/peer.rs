@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dgsm_core::eventstream::{Decoder, Limits as EventLimits, decode_exact};
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::PayloadPart;
-use dgsm_core::signing::{Envelope, EventSigner, EventVerifier};
+use dgsm_leg::frame::Frame;
+use dgsm_local::verify::{Envelope, EventVerifier};
 use dgsm_net::dial::{Ping, Target};
 use dgsm_net::pool::{Limits, Pool};
 use dgsm_net::tls::client_config;
+use dgsm_wire::eventstream::{Decoder, Limits as EventLimits, decode_exact};
+use dgsm_wire::payload_part::PayloadPart;
+use dgsm_wire::signing::EventSigner;
 use h2::server::{Builder, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};

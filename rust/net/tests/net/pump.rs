@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use dgsm_core::end::LegEnd;
-use dgsm_core::frame::Frame;
-use dgsm_core::payload_part::{Completion, DataType, PayloadPart, encode_exception};
-use dgsm_core::session::{PushError, Settings, Step};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+use dgsm_session::{PushError, Settings, Step};
+use dgsm_wire::payload_part::{Completion, DataType, PayloadPart, encode_exception};
 use h2::Reason;
 use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
@@ -217,13 +217,13 @@ async fn unknown_events_are_noted_and_skipped() {
     let mut pieces = Vec::new();
     for name in ["Weather", "Weather", "Tide"] {
         let headers = [(":message-type", "event"), (":event-type", name)].map(|(name, value)| {
-            dgsm_core::eventstream::Header {
+            dgsm_wire::eventstream::Header {
                 name,
-                value: dgsm_core::eventstream::HeaderValue::String(value),
+                value: dgsm_wire::eventstream::HeaderValue::String(value),
             }
         });
         let mut out = BytesMut::new();
-        dgsm_core::eventstream::encode(&headers, b"", &mut out).unwrap();
+        dgsm_wire::eventstream::encode(&headers, b"", &mut out).unwrap();
         pieces.push(out.freeze());
     }
     pieces.push(text("known"));
@@ -258,7 +258,7 @@ async fn failures_in_band() {
             "Surprise",
             None,
             LegEnd::Refused {
-                reason: Reason::UnknownException,
+                reason: dgsm_leg::reason::Reason::UnknownException,
                 name: "Surprise".into(),
                 text: "why".into(),
             },
@@ -652,13 +652,13 @@ async fn small_pieces_that_nobody_reads_are_kept_in_order() {
 
 fn unknown(name: &str) -> Bytes {
     let headers = [(":message-type", "event"), (":event-type", name)].map(|(name, value)| {
-        dgsm_core::eventstream::Header {
+        dgsm_wire::eventstream::Header {
             name,
-            value: dgsm_core::eventstream::HeaderValue::String(value),
+            value: dgsm_wire::eventstream::HeaderValue::String(value),
         }
     });
     let mut out = BytesMut::new();
-    dgsm_core::eventstream::encode(&headers, b"", &mut out).unwrap();
+    dgsm_wire::eventstream::encode(&headers, b"", &mut out).unwrap();
     out.freeze()
 }
 
@@ -702,13 +702,13 @@ async fn events_have_limits() {
         headers.extend(names.iter().map(|name| (name.as_str(), padding.as_str())));
         let headers: Vec<_> = headers
             .into_iter()
-            .map(|(name, value)| dgsm_core::eventstream::Header {
+            .map(|(name, value)| dgsm_wire::eventstream::Header {
                 name,
-                value: dgsm_core::eventstream::HeaderValue::String(value),
+                value: dgsm_wire::eventstream::HeaderValue::String(value),
             })
             .collect();
         let mut out = BytesMut::new();
-        dgsm_core::eventstream::encode(&headers, b"x", &mut out).unwrap();
+        dgsm_wire::eventstream::encode(&headers, b"x", &mut out).unwrap();
         out.freeze()
     };
     let (messages, end) = heard(vec![padded(1, 16_000), padded(100, 10)]).await;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dgsm_core::end::LegEnd;
-use dgsm_core::frame::Frame;
-use dgsm_core::session::{Session, Settings, Step, Target};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
 use dgsm_net::Wake;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::session::{SharedSession, interest};
+use dgsm_session::{Session, Settings, Step, Target};
 
 use crate::client::{begin, eventually, failure, open};
 use crate::peer::silent;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dgsm_core::reason::Reason;
+use dgsm_leg::reason::Reason;
 use dgsm_net::dial::{Proxy, Target};
 use dgsm_net::failure::{Failure, FailureKind};
 use dgsm_net::pool::Pool;

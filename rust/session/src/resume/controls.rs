@@ -1,0 +1,305 @@
+//! Finalize and Configure: what is asked, and not answered yet.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value};
+
+use dgsm_leg::frame::Frame;
+
+/// A `Finalize` that not every channel has answered.
+#[derive(Debug)]
+struct Finalize {
+    number: u64,
+    /// Audio before it, in microseconds; `None` where the audio has no clock.
+    place: Option<i64>,
+    /// The leg that it was sent on last.
+    leg: Option<u64>,
+    answered: Vec<bool>,
+}
+
+/// The `Finalize`s that are open, oldest first.
+#[derive(Debug, Default)]
+pub struct Finalizes {
+    open: VecDeque<Finalize>,
+}
+
+impl Finalizes {
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The application asks.
+    pub fn push(&mut self, number: u64, place: Option<i64>) {
+        self.open.push_back(Finalize {
+            number,
+            place,
+            leg: None,
+            answered: Vec::new(),
+        });
+    }
+
+    /// One went out.
+    pub fn sent(&mut self, number: u64, leg: u64) {
+        for finalize in &mut self.open {
+            if finalize.number == number {
+                finalize.leg = Some(leg);
+            }
+        }
+    }
+
+    /// One is not asked for any more.
+    pub fn remove(&mut self, number: u64) {
+        self.open.retain(|finalize| finalize.number != number);
+    }
+
+    /// Whether a channel's answer on this leg would be news.
+    #[must_use]
+    pub fn awaits(&self, channel: usize, leg: u64) -> bool {
+        self.open
+            .iter()
+            .any(|finalize| finalize.waits_for(channel, leg))
+    }
+
+    /// A final of a channel: an answer settles the oldest open one, audio behind a place all those
+    /// before it. Returns the numbers that every channel has settled.
+    pub fn final_result(
+        &mut self,
+        (channel, channels): (usize, usize),
+        leg: u64,
+        end: i64,
+        from_finalize: bool,
+    ) -> Vec<u64> {
+        if self.open.is_empty() {
+            return Vec::new();
+        }
+        if from_finalize {
+            let oldest = self
+                .open
+                .iter_mut()
+                .find(|open| open.waits_for(channel, leg));
+            if let Some(finalize) = oldest {
+                finalize.settle(channel);
+            }
+        }
+        for finalize in &mut self.open {
+            if finalize.place.is_some_and(|place| end > place) {
+                finalize.settle(channel);
+            }
+        }
+        let mut settled = Vec::new();
+        self.open.retain(|finalize| {
+            let open = finalize
+                .answered
+                .iter()
+                .filter(|answered| **answered)
+                .count()
+                < channels;
+            if !open {
+                settled.push(finalize.number);
+            }
+            open
+        });
+        settled
+    }
+}
+
+impl Finalize {
+    fn waits_for(&self, channel: usize, leg: u64) -> bool {
+        self.leg == Some(leg) && !self.answered.get(channel).copied().unwrap_or(false)
+    }
+
+    fn settle(&mut self, channel: usize) {
+        if self.answered.len() <= channel {
+            self.answered.resize(channel + 1, false);
+        }
+        self.answered[channel] = true;
+    }
+}
+
+/// A `Configure` without a reply.
+#[derive(Debug)]
+struct Configure {
+    number: u64,
+    place: Option<i64>,
+    leg: Option<u64>,
+    frame: Frame,
+}
+
+/// The `Configure`s that are open, and what the accepted ones come to.
+#[derive(Debug, Default)]
+pub struct Configures {
+    open: VecDeque<Configure>,
+    merged: Option<Map<String, Value>>,
+    /// How often one was accepted.
+    accepted: u32,
+}
+
+impl Configures {
+    /// The application asks.
+    pub fn push(&mut self, number: u64, place: Option<i64>, frame: Frame) {
+        self.open.push_back(Configure {
+            number,
+            place,
+            leg: None,
+            frame,
+        });
+    }
+
+    /// One went out.
+    pub fn sent(&mut self, number: u64, leg: u64) {
+        for configure in &mut self.open {
+            if configure.number == number {
+                configure.leg = Some(leg);
+            }
+        }
+    }
+
+    /// One is not asked for any more.
+    pub fn remove(&mut self, number: u64) {
+        self.open.retain(|configure| configure.number != number);
+    }
+
+    /// What was accepted is not any more.
+    pub fn retract(&mut self) {
+        self.merged = None;
+    }
+
+    /// What the accepted ones come to.
+    #[must_use]
+    pub fn merged(&self) -> Option<Frame> {
+        let merged = self.merged.as_ref()?;
+        Some(Frame::from(serde_json::to_string(merged).ok()?))
+    }
+
+    /// The service replied to the oldest one on this leg; its number.
+    pub fn reply(&mut self, leg: u64, accepted: bool) -> Option<u64> {
+        let index = self
+            .open
+            .iter()
+            .position(|configure| configure.leg == Some(leg))?;
+        let configure = self.open.remove(index)?;
+        if accepted {
+            self.accept(&configure.frame);
+        }
+        Some(configure.number)
+    }
+
+    /// Everything before this time is finalised: what stands before it took effect. The numbers.
+    pub fn passed(&mut self, acked: i64) -> Vec<u64> {
+        let mut passed = Vec::new();
+        while let Some(oldest) = self.open.front()
+            && oldest.place.is_some_and(|place| place < acked)
+            && let Some(configure) = self.open.pop_front()
+        {
+            self.accept(&configure.frame);
+            passed.push(configure.number);
+        }
+        passed
+    }
+
+    /// What it asks for becomes part of every leg's head.
+    pub fn accept(&mut self, frame: &Frame) {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(frame.bytes()) else {
+            return;
+        };
+        merge(self.merged.get_or_insert_default(), fields);
+        self.accepted += 1;
+    }
+
+    /// What a leg has to be told that was told what had been accepted by then: nothing, for a new
+    /// one.
+    #[must_use]
+    pub fn news(&self, told: &mut u32) -> Option<Frame> {
+        if std::mem::replace(told, self.accepted) == self.accepted {
+            return None;
+        }
+        self.merged()
+    }
+}
+
+/// Field by field: later values win, objects within are merged likewise.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [u64; 0] = [];
+
+    #[test]
+    fn every_channel_settles_a_finalize() {
+        let mut finalizes = Finalizes::default();
+        finalizes.push(7, Some(1_000));
+        finalizes.sent(7, 0);
+        assert!(finalizes.awaits(1, 0));
+        assert_eq!(finalizes.final_result((1, 2), 0, 900, true), NONE);
+        assert!(!finalizes.awaits(1, 0) && finalizes.awaits(0, 0));
+        assert_eq!(
+            finalizes.final_result((0, 2), 0, 1_000, false),
+            NONE,
+            "not beyond its place"
+        );
+        assert_eq!(finalizes.final_result((0, 2), 0, 1_001, false), [7]);
+    }
+
+    #[test]
+    fn an_answer_belongs_to_the_oldest_that_this_leg_got() {
+        let mut finalizes = Finalizes::default();
+        finalizes.push(1, Some(100));
+        finalizes.push(2, Some(200));
+        assert_eq!(
+            finalizes.final_result((0, 1), 3, 50, true),
+            NONE,
+            "none was sent here"
+        );
+        finalizes.sent(1, 3);
+        finalizes.sent(2, 3);
+        assert_eq!(finalizes.final_result((0, 1), 3, 100, true), [1]);
+        assert_eq!(finalizes.final_result((0, 1), 3, 200, true), [2]);
+        assert!(!finalizes.awaits(0, 3));
+    }
+
+    #[test]
+    fn accepted_configures_are_merged_field_by_field() {
+        let mut configures = Configures::default();
+        let texts = [
+            r#"{"type":"Configure","features":{"numerals":true,"x":1},"k":["a"]}"#,
+            r#"{"type":"Configure","features":{"x":null},"k":["b"]}"#,
+            r#"{"type":"Configure","features":{"x":"refused"}}"#,
+        ];
+        for (number, text) in (0..).zip(texts) {
+            configures.push(number, Some(100), Frame::from(text));
+            configures.sent(number, 0);
+        }
+        assert_eq!(configures.reply(1, true), None, "another leg's");
+        assert_eq!(configures.reply(0, true), Some(0));
+        assert_eq!(configures.reply(0, true), Some(1));
+        assert_eq!(configures.reply(0, false), Some(2));
+        let mut told = 0;
+        let head = configures.news(&mut told).unwrap();
+        assert_eq!(configures.news(&mut told), None, "it was told");
+        let head: Value = serde_json::from_slice(head.bytes()).unwrap();
+        let expected = r#"{"type":"Configure","features":{"numerals":true,"x":null},"k":["b"]}"#;
+        assert_eq!(head, serde_json::from_str::<Value>(expected).unwrap());
+    }
+
+    #[test]
+    fn finalised_audio_behind_it_accepts_a_configure() {
+        let mut configures = Configures::default();
+        configures.push(0, Some(100), Frame::from(r#"{"type":"Configure"}"#));
+        assert_eq!(configures.passed(100), NONE);
+        assert_eq!(configures.passed(101), [0]);
+        assert!(configures.news(&mut 0).is_some());
+    }
+}

@@ -1,0 +1,279 @@
+//! What the service calls an error: whether the leg lives on, and which message it died of.
+//!
+//! ```text
+//!   an Error message ──▶ held ──▶ anything else comes     delivered: the leg lives on
+//!                          │ ───▶ an end in order         delivered
+//!                          │ ───▶ the session fails       delivered: it explains the end
+//!                          │ ───▶ over a message that     delivered: the session goes on without
+//!                          │      is optional             that message
+//!                          └ ───▶ a reset                 not delivered: the session goes on
+//! ```
+//!
+//! What a session can do without is not worth its life. Where a service says that it cannot read a
+//! message, or a container closes over one, the message is not sent again. And the last retry goes
+//! without what every failed leg was sent.
+
+use std::collections::BTreeMap;
+
+use super::ending::Ending;
+use super::{Notice, Session};
+use crate::resume::scan::Node;
+use crate::resume::speak::type_of;
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+
+/// A message that a leg may have died of. Of a leg's own start there is no number.
+#[derive(Clone, Debug)]
+struct Suspect {
+    number: Option<u64>,
+    frame: Frame,
+}
+
+/// Failures in a row with the same messages on board.
+#[derive(Debug, Default)]
+pub(super) struct OnBoard {
+    deaths: BTreeMap<Option<u64>, u32>,
+    /// Legs in a row that died of a message each.
+    spared: u32,
+}
+
+/// So many legs in a row may die of a message each: after that one leg is sent none of them.
+const MAX_SPARED: u32 = 8;
+
+/// A message that fewer legs than this failed with is not suspected for that alone.
+const MIN_DEATHS: u32 = 2;
+
+impl OnBoard {
+    /// Something went forward.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// How a service says that it could not read a message of its client.
+const UNREADABLE: [&str; 4] = [
+    "UNPARSABLE_CLIENT_MESSAGE",
+    "SchemaError",
+    "MESSAGE-0000",
+    "deserialize last text message",
+];
+
+fn is_unreadable(text: &str) -> bool {
+    UNREADABLE.iter().any(|sign| text.contains(sign))
+}
+
+impl Session {
+    /// A message comes on a leg that called something an error: it has outlived that.
+    pub(super) fn outlive(&mut self, index: usize, frame: &Frame) {
+        let leg = &self.legs[index];
+        if !leg.view.held().is_empty() && !self.product.may_be_last(&leg.view, frame) {
+            self.lives_on(index);
+        }
+    }
+
+    /// The leg goes on, or is left while it does: the application hears what went wrong.
+    pub(super) fn lives_on(&mut self, index: usize) {
+        for frame in self.legs[index].view.take_held() {
+            self.complain(index, frame);
+        }
+    }
+
+    /// More errors in a row than a leg dies of.
+    pub(super) fn outlive_oldest(&mut self, index: usize) {
+        while let Some(frame) = self.legs[index].view.take_outlived() {
+            self.complain(index, frame);
+        }
+    }
+
+    fn complain(&mut self, index: usize, frame: Frame) {
+        if frame.as_str().is_some_and(is_unreadable)
+            && let Some(suspect) = self.refused_in_passing(index, &frame)
+        {
+            self.leave_out(index, &suspect);
+        }
+        let leg = &mut self.legs[index];
+        if !std::mem::replace(&mut leg.complained, true) {
+            self.notices.push_back(Notice::Complaint { leg: leg.id });
+        }
+        self.product.say(&leg.view, frame, &mut self.inbox);
+    }
+
+    /// It is clear what became of the leg: what it had to say for itself is the application's.
+    pub(super) fn say_held(&mut self, index: usize) {
+        let leg = &mut self.legs[index];
+        for frame in leg.view.take_held() {
+            self.product.say(&leg.view, frame, &mut self.inbox);
+        }
+    }
+
+    /// What a leg's end comes to where it ended over a message that the session can do without.
+    pub(super) fn spare(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
+        let held = self.legs[index].view.held();
+        let unreadable = held
+            .iter()
+            .find(|frame| frame.as_str().is_some_and(is_unreadable))
+            .cloned();
+        let (said, closed) = match end {
+            LegEnd::Closed { text, .. } => {
+                let about_silence = text.contains("NET-0001");
+                (
+                    is_unreadable(text),
+                    ending == Ending::Terminal && !about_silence,
+                )
+            }
+            _ => (false, false),
+        };
+        if ending == Ending::Finished || !(unreadable.is_some() || said || closed) {
+            return ending;
+        }
+        let words = match (&unreadable, end) {
+            (None, LegEnd::Closed { text, .. }) => Frame::from(text.clone()),
+            (unreadable, _) => unreadable.clone().unwrap_or(Frame::from("")),
+        };
+        if ending != Ending::Dormant && !self.may_go_on() {
+            return ending;
+        }
+        let says_so = unreadable.is_some() || said;
+        let suspects = match (says_so, self.on_board.spared) {
+            (true, ..MAX_SPARED) => self.died_of(index, &words).into_iter().collect(),
+            // A container that closes need not have meant a message: one more leg will show.
+            (true, MAX_SPARED) | (false, 0) => self.suspects(index),
+            (true | false, _) => return ending,
+        };
+        if suspects.is_empty() {
+            return ending;
+        }
+        for suspect in &suspects {
+            self.leave_out(index, suspect);
+        }
+        self.say_held(index);
+        // It is not the audio's fault. At most MAX_SPARED + 1 legs in a row are forgiven so.
+        self.attempts.progress();
+        self.on_board.deaths.clear();
+        self.on_board.spared += 1;
+        match ending {
+            Ending::Terminal => Ending::Reset { limit: None },
+            other => other,
+        }
+    }
+
+    /// One retry is left. It goes without what every failed leg was sent.
+    pub(super) fn lighten_the_last_try(&mut self, index: usize) {
+        let failures = self.attempts.failures();
+        if failures < MIN_DEATHS || !self.may_go_on() {
+            return;
+        }
+        let constant: Vec<Suspect> = self
+            .suspects(index)
+            .into_iter()
+            .filter(|suspect| {
+                let deaths = self.on_board.deaths.get(&suspect.number);
+                deaths.is_some_and(|deaths| *deaths >= failures)
+            })
+            .collect();
+        for suspect in &constant {
+            self.leave_out(index, suspect);
+        }
+        if !constant.is_empty() {
+            self.say_held(index);
+            self.on_board.clear();
+        }
+    }
+
+    /// A leg died: what it had been sent may be why.
+    pub(super) fn count_on_board(&mut self, index: usize) {
+        let before = std::mem::take(&mut self.on_board.deaths);
+        self.on_board.deaths = self
+            .suspects(index)
+            .into_iter()
+            .map(|suspect| {
+                let deaths = before.get(&suspect.number).map_or(1, |deaths| deaths + 1);
+                (suspect.number, deaths)
+            })
+            .collect();
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.settings.max_retries > 0 && !self.outgrown && self.product.is_resumable(&self.journal)
+    }
+
+    /// What the leg was sent, and did not answer, that the session can do without; oldest first.
+    fn suspects(&self, index: usize) -> Vec<Suspect> {
+        let leg = &self.legs[index];
+        if !self.product.reads(&leg.view) {
+            return Vec::new();
+        }
+        let told = self.product.told(&leg.view).map(|frame| Suspect {
+            number: None,
+            frame,
+        });
+        let sent = self
+            .journal
+            .open_before(&leg.cursor)
+            .filter(|(_, kind, frame)| self.product.is_optional(*kind, frame))
+            .map(|(number, _, frame)| Suspect {
+                number: Some(number),
+                frame: frame.clone(),
+            });
+        told.into_iter().chain(sent).collect()
+    }
+
+    /// The message that a leg died of: the one that the error repeats, or names first, or whose
+    /// type nobody knows; else the oldest, which the service read first.
+    fn died_of(&self, index: usize, error: &Frame) -> Option<Suspect> {
+        let suspects = self.suspects(index);
+        let text = error.as_str().unwrap_or_default();
+        let named = suspects
+            .iter()
+            .filter_map(|suspect| Some((text.find(type_of(&suspect.frame)?)?, suspect)))
+            .min_by_key(|(at, _)| *at)
+            .map(|(_, suspect)| suspect);
+        repeated(&suspects, error)
+            .or(named)
+            .or_else(|| suspects.iter().find(|suspect| !self.knows(&suspect.frame)))
+            .or(suspects.first())
+            .cloned()
+    }
+
+    /// The message that a service could not read, and lives on: the one that the error repeats, or
+    /// whose type nobody knows; else a Configure, which has an answer where it is known.
+    fn refused_in_passing(&self, index: usize, error: &Frame) -> Option<Suspect> {
+        let suspects = self.suspects(index);
+        let configure = |suspect: &&Suspect| type_of(&suspect.frame) == Some("Configure");
+        repeated(&suspects, error)
+            .or_else(|| suspects.iter().find(|suspect| !self.knows(&suspect.frame)))
+            .or_else(|| suspects.iter().find(configure))
+            .cloned()
+    }
+
+    fn knows(&self, frame: &Frame) -> bool {
+        type_of(frame).is_some_and(|kind| self.product.vocabulary().contains(&kind))
+    }
+
+    /// The session goes on without a message, and says so.
+    fn leave_out(&mut self, index: usize, suspect: &Suspect) {
+        let leg = &mut self.legs[index];
+        match suspect.number {
+            Some(number) => self.product.forget(&mut self.journal, number),
+            None => self.product.forget_told(&mut leg.view),
+        }
+        // What the application calls its own messages is not for the log.
+        let known = type_of(&suspect.frame).and_then(|kind| {
+            let mut names = self.product.vocabulary().iter();
+            names.find(|name| **name == kind).copied()
+        });
+        self.notices.push_back(Notice::LeftOut {
+            leg: leg.id,
+            kind: known,
+        });
+    }
+}
+
+/// The message that an error repeats word for word.
+fn repeated<'a>(suspects: &'a [Suspect], error: &Frame) -> Option<&'a Suspect> {
+    let message = error.as_str().and_then(Node::root)?.get("message")?;
+    let message: String = serde_json::from_str(message.text()).ok()?;
+    suspects
+        .iter()
+        .find(|suspect| suspect.frame.as_str() == Some(&message))
+}

@@ -1,0 +1,174 @@
+//! One leg, as the session sees it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::step::LegId;
+use crate::journal::Cursor;
+use crate::resume::LegView;
+use dgsm_leg::frame::Frame;
+
+/// What a leg is to the session.
+///
+/// ```text
+///   Standby ──────────▶ Current ──────────▶ Retiring ───▶ Ended
+///      │    takes over     │    another one     │           ▲
+///      │                   │    took over       │           │
+///      └───────────────────┴────────────────────┴───────────┘
+///                     it ended, or is not wanted
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Kept open until the current leg can be left.
+    Standby,
+    /// Speaks for the session.
+    Current,
+    /// Finishes what it got; nobody listens. It is stopped at this time.
+    Retiring { by: Duration },
+    /// Its pump has one thing left to do.
+    Ended(Rest),
+}
+
+/// What is left to do on a leg that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The service ended in order: so does the input, with the signed empty event.
+    End,
+    /// Nothing.
+    Stop,
+}
+
+/// A backlog goes out no faster than this.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pace {
+    since: Duration,
+    bytes_per_second: f64,
+    sent: u64,
+}
+
+impl Pace {
+    pub(super) const fn new(since: Duration, bytes_per_second: f64) -> Self {
+        Self {
+            since,
+            bytes_per_second,
+            sent: 0,
+        }
+    }
+
+    pub(super) const fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// When the next frame may go.
+    pub(super) fn due(&self) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
+        let seconds = self.sent as f64 / self.bytes_per_second;
+        // Never so far that the sum leaves the clock.
+        self.since + Duration::try_from_secs_f64(seconds.min(1e6)).unwrap_or_default()
+    }
+}
+
+/// A leg that was opened.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
+pub(super) struct Leg {
+    pub(super) id: LegId,
+    pub(super) role: Role,
+    pub(super) opened: Duration,
+    pub(super) view: LegView,
+    pub(super) cursor: Cursor,
+    /// What goes out before anything from the journal.
+    pub(super) head: VecDeque<Frame>,
+    /// While it catches up with the journal.
+    pub(super) pace: Option<Pace>,
+    /// The input has ended, for products without a word to close with.
+    pub(super) input_ended: bool,
+    /// When anything came last; its opening before that.
+    pub(super) heard: Duration,
+    /// When anything went out last; its opening before that.
+    pub(super) sent: Duration,
+    /// When anything went out last that may have an answer.
+    pub(super) fed: Duration,
+    /// When the first of what went out since it was heard did.
+    pub(super) spoken_to: Option<Duration>,
+    /// When another leg is to take over.
+    pub(super) rollover_at: Option<Duration>,
+    /// As a standby it hears everything from the first byte again.
+    pub(super) replays: bool,
+    /// Standbys that failed before it.
+    pub(super) failed_before: u32,
+    /// Something was finalised over it.
+    pub(super) progressed: bool,
+    /// The service has said something on it.
+    pub(super) spoken: bool,
+    /// The service was asked for what it owes of the audio before this position.
+    pub(super) asked_at: Option<u64>,
+    /// It lived on after what it called an error, and the log has that.
+    pub(super) complained: bool,
+}
+
+impl Leg {
+    pub(super) fn new(id: LegId, now: Duration, role: Role, cursor: Cursor) -> Self {
+        Self {
+            id,
+            role,
+            opened: now,
+            view: LegView::default(),
+            cursor,
+            head: VecDeque::new(),
+            pace: None,
+            input_ended: false,
+            heard: now,
+            sent: now,
+            fed: now,
+            spoken_to: None,
+            rollover_at: None,
+            replays: false,
+            failed_before: 0,
+            progressed: false,
+            spoken: false,
+            asked_at: None,
+            complained: false,
+        }
+    }
+
+    pub(super) const fn sends(&mut self, now: Duration) {
+        self.sent = now;
+        if self.spoken_to.is_none() {
+            self.spoken_to = Some(now);
+        }
+    }
+
+    pub(super) const fn hears(&mut self, now: Duration) {
+        self.heard = now;
+        self.spoken_to = None;
+    }
+
+    /// Since when the service has had something to answer. One that has answered what it got, and
+    /// waits for what its pace holds back, is not silent.
+    pub(super) fn silent_since(&self) -> Duration {
+        self.spoken_to.unwrap_or_else(|| {
+            let due = self.pace.map_or(Duration::ZERO, |pace| pace.due());
+            self.heard.max(due)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_spreads_bytes_over_time() {
+        let mut pace = Pace::new(Duration::from_secs(10), 1000.0);
+        assert_eq!(pace.due(), Duration::from_secs(10));
+        pace.sent(500);
+        assert_eq!(pace.due(), Duration::from_millis(10_500));
+        let mut at_once = Pace::new(Duration::from_secs(10), f64::INFINITY);
+        at_once.sent(u64::MAX);
+        assert_eq!(at_once.due(), Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,681 @@
+//! Legs come and go.
+
+use std::time::Duration;
+
+use super::ending::{Circumstances, Ending, classify, in_order};
+use super::leg::{Leg, Pace, Rest, Role};
+use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
+use super::{Notice, Phase, Session, Standby};
+use crate::backoff::{Patience, Schedule, Verdict};
+use crate::resume::{Handover, as_seconds};
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+use dgsm_leg::reason::{Reason, verdict};
+
+/// An application that has sent nothing for so long may be why the service closed (after 10 s).
+const SILENT: Duration = Duration::from_secs(8);
+/// A leg that stays so long was worth opening.
+pub(super) const SETTLED: Duration = Duration::from_secs(10);
+/// How long a leg that was followed may take to finish.
+const RETIREMENT: Duration = Duration::from_secs(5);
+/// A standby that is not there so long before the service's cap is not waited for.
+const BREAK_BEFORE: Duration = Duration::from_secs(60);
+/// Legs whose pumps never asked again: more than these are forgotten.
+const MAX_ENDED: usize = 16;
+/// A backlog shrinks: it goes out so much faster than the application sends, at least.
+const CATCHING_UP: f64 = 1.25;
+
+impl Session {
+    /// What the driver does next.
+    pub fn step(&mut self, now: Duration) -> Step {
+        self.tick(now);
+        let due = self.step_due();
+        if due.is_some_and(|at| at <= now) {
+            return self.step_now();
+        }
+        self.told = due;
+        Step::Wait { until: due }
+    }
+
+    /// Whether [`Session::step`] has something to say that the driver does not know: something to
+    /// do, or another time to ask again.
+    #[must_use]
+    pub fn driver_wanted(&self, now: Duration) -> bool {
+        let due = self.step_due();
+        due.is_some_and(|at| at <= now) || due != self.told
+    }
+
+    /// When there is something for the driver to do; `None`: nothing, as things stand.
+    fn step_due(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Waiting { until } => Some(*until),
+            Phase::Live => self.standby_wanted().map(|(at, _)| at),
+            Phase::Opening | Phase::Dormant { .. } => None,
+            Phase::Idle | Phase::Finished | Phase::Failed(_) => Some(Duration::ZERO),
+        }
+    }
+
+    /// What is due is done, or handed to the driver.
+    fn step_now(&mut self) -> Step {
+        match &self.phase {
+            Phase::Idle | Phase::Waiting { .. } => {
+                self.phase = Phase::Opening;
+                self.stats.attempts += 1;
+                let renew = std::mem::take(&mut self.renew);
+                if renew {
+                    self.attempts.renew();
+                }
+                Step::Open {
+                    standby: false,
+                    renew,
+                }
+            }
+            Phase::Live => {
+                let failures = self.standby_wanted().map_or(0, |(_, failures)| failures);
+                self.standby = Standby::Opening { failures };
+                self.stats.attempts += 1;
+                Step::Open {
+                    standby: true,
+                    renew: false,
+                }
+            }
+            Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
+            Phase::Finished => Step::Finished,
+            Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
+        }
+    }
+
+    /// When a standby is to be opened, and how many failed to.
+    pub(super) fn standby_wanted(&self) -> Option<(Duration, u32)> {
+        let current = &self.legs[self.with_role(Role::Current)?];
+        if self.closing {
+            return None;
+        }
+        let latest = match self.handover() {
+            Handover::Cut => Duration::MAX,
+            Handover::Replay => self.latest_replay(current)?,
+            Handover::Never => return None,
+        };
+        let due = current.rollover_at?.min(latest);
+        match self.standby {
+            Standby::None => Some((due, 0)),
+            Standby::Waiting { until, failures } => {
+                let at = until.max(due);
+                (at <= latest).then_some((at, failures))
+            }
+            Standby::Opening { .. } | Standby::Ready => None,
+        }
+    }
+
+    /// How another leg takes over from one that works. What is not kept from its first byte cannot
+    /// be heard again.
+    pub(super) fn handover(&self) -> Handover {
+        match self.product.handover() {
+            Handover::Replay if self.outgrown || self.journal.first() > 0 => Handover::Never,
+            handover => handover,
+        }
+    }
+
+    /// Until when a standby that hears everything again can begin, to have caught up with a leg
+    /// before that one has to be left; `None`: it could never have. While it hears what it has
+    /// missed, there is more: of `n` seconds it is behind `n / (speed - 1)` seconds later.
+    fn latest_replay(&self, current: &Leg) -> Option<Duration> {
+        let left = current.opened + self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
+        let Some(speed) = self.settings.replay_speed else {
+            return Some(left);
+        };
+        let speed = speed.max(CATCHING_UP);
+        let first = self.first_audio?.as_secs_f64();
+        let latest = ((speed - 1.0) * left.as_secs_f64() + first) / speed;
+        let latest = Duration::try_from_secs_f64(latest).ok()?;
+        (latest >= current.opened).then_some(latest)
+    }
+
+    /// The leg that [`Step::Open`] asked for is up. One that is no longer wanted gets
+    /// [`super::SendStep::Stop`] at once.
+    pub fn leg_opened(&mut self, now: Duration) -> LegId {
+        let id = LegId(self.opened);
+        self.opened += 1;
+        self.stats.legs += 1;
+        self.forget_ended();
+        let role = match (&self.phase, self.standby) {
+            (Phase::Opening, _) => Role::Current,
+            // It has come too late for audio that has meanwhile outgrown the journal.
+            (Phase::Live, Standby::Opening { .. }) if self.handover() == Handover::Never => {
+                self.standby = Standby::None;
+                Role::Ended(Rest::Stop)
+            }
+            (Phase::Live, Standby::Opening { .. }) => Role::Standby,
+            _ => Role::Ended(Rest::Stop),
+        };
+        // Mostly there is one, and it is not small.
+        self.legs.reserve_exact(1);
+        self.legs.push(Leg::new(
+            id,
+            now,
+            role,
+            self.journal.cursor(self.journal.acked()),
+        ));
+        let index = self.legs.len() - 1;
+        match role {
+            Role::Current => {
+                self.phase = Phase::Live;
+                self.begin(now, index, true);
+            }
+            Role::Standby => self.stand_by(now, index),
+            Role::Retiring { .. } | Role::Ended(_) => {}
+        }
+        id
+    }
+
+    /// A leg is up that is to take over.
+    fn stand_by(&mut self, now: Duration, index: usize) {
+        if let Standby::Opening { failures } = self.standby {
+            self.legs[index].failed_before = failures;
+        }
+        self.standby = Standby::Ready;
+        self.legs[index]
+            .head
+            .extend(self.product.standby_keepalive());
+        if self.nothing_unacked() {
+            self.take_over(now);
+        } else if self.handover() == Handover::Replay {
+            let number = self.legs[index].id.number();
+            let pace = self.replay_pace(now);
+            if let Some(start) = self.product.begin_replay(number, &self.journal) {
+                let leg = &mut self.legs[index];
+                leg.replays = true;
+                leg.view = start.view;
+                leg.cursor = start.cursor;
+                leg.head.extend(start.head);
+                leg.pace = pace;
+            }
+        }
+    }
+
+    /// Nobody waits for the standby any more.
+    pub(super) fn dismiss_standby(&mut self) {
+        if let Some(index) = self.with_role(Role::Standby) {
+            self.legs[index].role = Role::Ended(Rest::Stop);
+            self.standby = Standby::None;
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        while self.legs.len() >= MAX_ENDED
+            && let Some(index) = self
+                .legs
+                .iter()
+                .position(|leg| matches!(leg.role, Role::Ended(_)))
+        {
+            self.legs.remove(index);
+        }
+    }
+
+    /// The leg that [`Step::Open`] asked for could not be opened, for this reason.
+    pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
+        let limit = verdict(reason).limit();
+        match (&self.phase, self.standby) {
+            (Phase::Opening, _) => match self.count_failure(now, limit) {
+                Verdict::Retry(after) => {
+                    self.phase = Phase::Waiting { until: now + after };
+                    return AfterOpenFailure::Retry { after };
+                }
+                Verdict::GiveUp => self.fail(now, FailureCause::Open(reason)),
+            },
+            // The current leg works: nothing is lost by trying for as long as it does.
+            (Phase::Live, Standby::Opening { failures }) => {
+                let after = self.standby_failed(now, failures);
+                return AfterOpenFailure::Retry { after };
+            }
+            _ => {}
+        }
+        AfterOpenFailure::GiveUp {
+            attempts: self.attempts.failures(),
+            elapsed: self.attempts.elapsed(now),
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
+        }
+    }
+
+    fn standby_failed(&mut self, now: Duration, failures: u32) -> Duration {
+        let failures = failures.saturating_add(1);
+        let after = self.schedule().delay(failures, self.random.unit());
+        self.standby = Standby::Waiting {
+            until: now + after,
+            failures,
+        };
+        after
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            initial: self.settings.initial_backoff,
+            max: self.settings.max_backoff,
+            multiplier: self.settings.backoff_multiplier,
+        }
+    }
+
+    fn count_failure(&mut self, now: Duration, limit: Option<u32>) -> Verdict {
+        let patience = Patience {
+            max_retries: self.settings.max_retries,
+            budget: self.settings.retry_budget,
+        };
+        let random = self.random.unit();
+        self.attempts
+            .failure(now, &self.schedule(), &patience, limit, random)
+    }
+
+    /// Makes a leg speak for the session, from where the service has finalised everything.
+    fn begin(&mut self, now: Duration, index: usize, paced: bool) {
+        self.last_words.clear();
+        let number = self.legs[index].id.number();
+        let start = self.product.begin_leg(number, &mut self.journal);
+        if let Some(gap) = start.gap {
+            let seconds = as_seconds(gap.end - gap.start);
+            self.stats.bytes_lost += gap.bytes;
+            self.stats.seconds_lost += seconds;
+            self.notices.push_back(Notice::Gap {
+                start_seconds: as_seconds(gap.start),
+                seconds,
+                bytes: gap.bytes,
+            });
+        }
+        let pace = self.replay_pace(now).filter(|_| paced && number > 0);
+        let age = self.settings.max_leg_age;
+        // ±10 % a leg, so that a burst does not roll over at once.
+        let spread = 0.9 + 0.2 * self.random.unit();
+        let leg = &mut self.legs[index];
+        leg.role = Role::Current;
+        let overheard = leg.view.take_overheard();
+        if std::mem::take(&mut leg.replays) {
+            // It goes on with what it hears.
+            leg.view = std::mem::take(&mut leg.view).taking_over(start.view);
+        } else {
+            leg.view = start.view;
+            leg.cursor = start.cursor;
+            leg.head.clear();
+        }
+        leg.head.extend(start.head);
+        leg.pace = pace;
+        leg.hears(now);
+        leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
+        let idle = self.journal.peek(&leg.cursor).is_none();
+        let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
+        if number > 0 && idle && alive {
+            leg.head.extend(self.product.keepalive());
+        }
+        if number > 0 && !self.resumed_said {
+            self.resumed_said = true;
+            self.notices
+                .push_back(Notice::Resumed { leg: LegId(number) });
+        }
+        for frame in overheard {
+            self.hear(now, index, frame);
+        }
+    }
+
+    /// How fast a backlog goes out.
+    fn replay_pace(&self, now: Duration) -> Option<Pace> {
+        let times = self.settings.replay_speed?;
+        let first = self.first_audio?;
+        let took = self.last_audio.saturating_sub(first).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
+        let pushed = self.journal.end() as f64;
+        // What came at once may go at once: the quotient is infinite.
+        let own = pushed / took;
+        #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
+        let rate = match self.product.audio()?.layout() {
+            Some(layout) => (times * layout.byte_rate() as f64).max(CATCHING_UP * own),
+            None => times.max(CATCHING_UP) * own,
+        };
+        (rate.is_finite() && rate > 0.0).then(|| Pace::new(now, rate))
+    }
+
+    /// A message came on a leg.
+    pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
+        let Some(index) = self.find(leg).filter(|_| !self.is_over()) else {
+            return;
+        };
+        self.legs[index].hears(now);
+        self.legs[index].spoken = true;
+        match self.legs[index].role {
+            Role::Current => self.hear(now, index, frame),
+            Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),
+            // It has heard nothing yet. What it says first is said once a leg: where no leg before
+            // has said it, the application gets it when this one takes over.
+            Role::Standby => {
+                if self.product.greets(&frame) {
+                    self.legs[index].view.overhear(0, 0, frame);
+                }
+            }
+            // Another leg speaks for the session.
+            Role::Retiring { .. } | Role::Ended(_) => {}
+        }
+    }
+
+    /// A standby that hears everything again takes over once it says as much as the application
+    /// has been told: what it says from there on is news.
+    fn overhear(&mut self, now: Duration, index: usize, frame: Frame) {
+        let leg = &mut self.legs[index];
+        if !self.product.overhear(&mut leg.view, &frame) {
+            return;
+        }
+        self.take_over(now);
+        if self.legs[index].role == Role::Current {
+            self.hear(now, index, frame);
+        } else {
+            // It has said what nobody heard.
+            self.dismiss_standby();
+        }
+    }
+
+    /// A message came on the leg that speaks for the session.
+    fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
+        self.outlive(index, &frame);
+        let leg = &mut self.legs[index];
+        leg.view.was_sent(leg.cursor.byte());
+        let effect = self
+            .product
+            .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
+        leg.head.extend(leg.view.take_replies());
+        if leg.view.take_called_again() {
+            self.notices.push_back(Notice::CalledAgain { leg: leg.id });
+        }
+        self.outlive_oldest(index);
+        if effect.result && self.stats.time_to_first_result.is_none() {
+            self.stats.time_to_first_result =
+                self.first_audio.map(|first| now.saturating_sub(first));
+        }
+        if effect.advanced {
+            self.legs[index].progressed = true;
+            self.attempts.progress();
+            self.on_board.clear();
+        }
+        if let Some(beyond) = effect.beyond
+            && !std::mem::replace(&mut self.beyond_said, true)
+        {
+            self.notices.push_back(Notice::Beyond {
+                claimed_seconds: as_seconds(beyond.claimed),
+                sent_seconds: as_seconds(beyond.sent),
+            });
+        }
+        if let Some(join) = effect.joined {
+            self.notices.push_back(Notice::Joined {
+                at_seconds: as_seconds(join.at),
+                moved_seconds: as_seconds(join.moved),
+            });
+        }
+        if !self.wants_messages() {
+            self.blocked = true;
+            if !std::mem::replace(&mut self.unread_said, true) {
+                self.notices.push_back(Notice::Unread {
+                    bytes: self.inbox.bytes(),
+                });
+            }
+        }
+        if effect.delivered_final
+            && self.standby == Standby::Ready
+            && self.handover() == Handover::Cut
+        {
+            self.take_over(now);
+        }
+    }
+
+    /// The connection is to be closed by the service, and the stream on it still works: another
+    /// leg is opened while it does.
+    pub fn leg_going_away(&mut self, now: Duration, leg: LegId) {
+        let Some(index) = self.find(leg) else { return };
+        let leg = &self.legs[index];
+        let hasty = !leg.progressed && now.saturating_sub(leg.opened) < SETTLED;
+        self.hasty = if hasty {
+            self.hasty.saturating_add(1)
+        } else {
+            0
+        };
+        // Where every connection goes away at once, the next one is no better.
+        let after = match self.hasty {
+            0 | 1 => Duration::ZERO,
+            again => self.schedule().delay(again - 1, self.random.unit()),
+        };
+        let (leg, due) = (&mut self.legs[index], now + after);
+        leg.rollover_at = Some(leg.rollover_at.map_or(due, |at| at.min(due)));
+    }
+
+    /// The standby goes on where the current leg's last final ended; that one may finish what it
+    /// got, but nobody listens. The backlog is what is on its way: it goes out at once.
+    pub(super) fn take_over(&mut self, now: Duration) {
+        let Some(next) = self.with_role(Role::Standby) else {
+            return;
+        };
+        if self.closing {
+            // The end is near: it is the old leg's.
+            return;
+        }
+        self.retire_current(now);
+        self.standby = Standby::None;
+        self.begin(now, next, false);
+        self.stats.rollovers += 1;
+        self.notices.push_back(Notice::RolledOver {
+            leg: self.legs[next].id,
+        });
+    }
+
+    fn retire_current(&mut self, now: Duration) {
+        if let Some(index) = self.with_role(Role::Current) {
+            self.lives_on(index);
+            let leg = &mut self.legs[index];
+            leg.role = Role::Retiring {
+                by: now + RETIREMENT,
+            };
+            leg.head.clear();
+            leg.head.extend(self.product.closing());
+        }
+        self.journal.settle_keepalives();
+    }
+
+    /// When the current leg is left, standby or not: the service would end it soon.
+    pub(super) fn break_at(&self) -> Option<Duration> {
+        self.settings.max_leg_age?;
+        let leg = &self.legs[self.with_role(Role::Current)?];
+        let rolls = match self.handover() {
+            Handover::Cut => !self.closing,
+            // Without a standby another leg would have to hear everything first: this one says
+            // more for as long as it lasts.
+            Handover::Replay => !self.closing && self.standby == Standby::Ready,
+            Handover::Never => false,
+        };
+        let margin = self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
+        leg.rollover_at
+            .filter(|_| rolls)
+            .map(|due| due.max(leg.opened + margin))
+    }
+
+    /// Leaves a leg that the service is about to end.
+    pub(super) fn break_before_make(&mut self, now: Duration) {
+        if self.standby == Standby::Ready {
+            self.take_over(now);
+            return;
+        }
+        self.retire_current(now);
+        self.stats.rollovers += 1;
+        self.phase = match self.standby {
+            Standby::Opening { .. } => Phase::Opening,
+            Standby::None | Standby::Waiting { .. } | Standby::Ready => {
+                Phase::Waiting { until: now }
+            }
+        };
+        self.standby = Standby::None;
+    }
+
+    /// A leg ended, as its pump saw it. The pump polls it once more for what to do with its input.
+    pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
+        let Some(index) = self.find(leg) else { return };
+        let leg = &mut self.legs[index];
+        let was = leg.role;
+        if matches!(was, Role::Ended(_)) {
+            return;
+        }
+        let ends = end == LegEnd::Clean && !leg.input_ended;
+        leg.role = Role::Ended(if ends { Rest::End } else { Rest::Stop });
+        match was {
+            Role::Current if !self.is_over() => self.current_ended(now, index, end),
+            Role::Standby => {
+                // One that only waits is closed by the service now and then; one that was sent
+                // everything is not sent it again at once.
+                let leg = &self.legs[index];
+                let lasted = now.saturating_sub(leg.opened) >= SETTLED;
+                let failures = if lasted && !leg.replays {
+                    0
+                } else {
+                    leg.failed_before
+                };
+                self.standby_failed(now, failures);
+            }
+            Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
+        }
+    }
+
+    /// The leg that spoke for the session has ended: it is not current any more.
+    pub(super) fn current_ended(&mut self, now: Duration, index: usize, end: LegEnd) {
+        self.journal.settle_keepalives();
+        let confirmed =
+            in_order(&end) && self.product.confirms(&self.legs[index].view, &self.journal);
+        let leg = &self.legs[index];
+        let view = &leg.view;
+        let single = self.product.is_single();
+        let answered = self.product.answered(view, &self.journal);
+        let asked = view.close_sent() || leg.input_ended;
+        let nothing_unacked = self.nothing_unacked();
+        let lasted = now.saturating_sub(leg.opened) >= SETTLED;
+        let seen = Circumstances {
+            answered: if in_order(&end) {
+                answered
+                    || confirmed
+                    || (asked && self.product.end_answers(view, &self.journal))
+                    || (self.closing && self.asks_nothing())
+                    // Where what is said is not understood, a leg that took everything and answered
+                    // has done what it was for.
+                    || (single && leg.spoken && self.journal.unsent() == 0)
+            } else {
+                answered && self.product.said_everything(&self.journal)
+            },
+            // The closing message itself is missing where it did not go out.
+            unacked: single || self.closing || !nothing_unacked,
+            progressed: leg.progressed || (lasted && nothing_unacked),
+            silent: self.is_silent(now),
+            renewable: self.attempts.may_renew(),
+        };
+        let ending = classify(&end, seen);
+        let ending = self.spare(index, &end, ending);
+        if ending != Ending::Finished && ending != Ending::Dormant {
+            self.stats.last_error = Some(end.to_string());
+        }
+        match ending {
+            Ending::Finished => {
+                self.say_held(index);
+                self.conclude();
+            }
+            Ending::Dormant => {
+                self.say_held(index);
+                self.go_dormant(now);
+            }
+            Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
+            Ending::Reset { limit } => self.reset(now, index, end, limit),
+            Ending::Renewal => self.renewed(now, index, end),
+        }
+    }
+
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0
+    }
+
+    fn go_dormant(&mut self, now: Duration) {
+        self.phase = Phase::Dormant { since: now };
+        match self.standby {
+            Standby::Ready => self.promote(now, false),
+            Standby::Opening { .. } => {
+                self.phase = Phase::Opening;
+                self.standby = Standby::None;
+            }
+            Standby::None | Standby::Waiting { .. } => {
+                self.standby = Standby::None;
+                if self.journal.unsent() > 0 {
+                    self.phase = Phase::Waiting { until: now };
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, now: Duration, index: usize, end: LegEnd, limit: Option<u32>) {
+        if self.outgrown || !self.product.is_resumable(&self.journal) {
+            self.leg_failed(now, index, FailureCause::NotResumable(end));
+            return;
+        }
+        let verdict = self.count_failure(now, limit);
+        self.count_on_board(index);
+        let Verdict::Retry(after) = verdict else {
+            if self.closing && self.inbox.pushed() > 0 && self.misses_nothing() {
+                // Only a leg's last word is missing, such as Metadata.
+                self.say_held(index);
+                self.conclude();
+            } else {
+                self.leg_failed(now, index, FailureCause::Leg(end));
+            }
+            return;
+        };
+        if self
+            .attempts
+            .is_last_retry(self.settings.max_retries, limit)
+        {
+            self.lighten_the_last_try(index);
+        }
+        self.go_on_after(now, index, end, after);
+    }
+
+    /// The keys ran out in mid-stream. That is no failure of the service's: another leg follows at
+    /// once, with fresh keys, and the next such end without progress is terminal.
+    fn renewed(&mut self, now: Duration, index: usize, end: LegEnd) {
+        if self.outgrown || !self.product.is_resumable(&self.journal) {
+            self.leg_failed(now, index, FailureCause::NotResumable(end));
+            return;
+        }
+        // A standby was opened with the old keys. Where one takes over and is refused as well, it
+        // is still the fresh ones' turn.
+        self.renew = true;
+        self.go_on_after(now, index, end, Duration::ZERO);
+    }
+
+    /// Another leg follows one that ended.
+    fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
+        self.last_words = self.legs[index].view.take_held();
+        *self.stats.resets.entry(end.name()).or_default() += 1;
+        self.notices.push_back(Notice::Reset {
+            leg: self.legs[index].id,
+            end,
+            attempts: self.attempts.failures(),
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
+        });
+        match self.standby {
+            Standby::Ready => self.promote(now, true),
+            Standby::Opening { .. } => self.phase = Phase::Opening,
+            Standby::None | Standby::Waiting { .. } => {
+                self.phase = Phase::Waiting { until: now + after };
+            }
+        }
+        self.standby = Standby::None;
+    }
+
+    /// The standby speaks for a session whose leg is gone.
+    fn promote(&mut self, now: Duration, paced: bool) {
+        self.standby = Standby::None;
+        if let Some(next) = self.with_role(Role::Standby) {
+            self.phase = Phase::Live;
+            self.begin(now, next, paced);
+        }
+    }
+
+    fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
+        self.say_held(index);
+        self.fail(now, cause);
+    }
+}

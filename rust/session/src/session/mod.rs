@@ -1,0 +1,481 @@
+//! One conversation, over any number of legs: sans I/O, without a clock or randomness of its own.
+//!
+//! Four parties hold a session, under one lock:
+//!
+//! - the *application* pushes frames, pops messages, and finishes;
+//! - the *driver* asks for the next [`Step`] and opens legs when told to;
+//! - each *leg's pump* sends what [`Session::poll_send`] hands out and reports what comes;
+//! - the *clock*: whoever is at hand calls [`Session::tick`] at [`Session::deadline`].
+//!
+//! Every call takes `now`, the time since the session began; times never go back.
+//!
+//! ```text
+//! mod      the state, and the application's side     ending   what follows a leg's end
+//! legs     opening, ends, rollover                   leg      one leg's state
+//! sending  what goes out, its pace, the limits       step     words of the drivers' side
+//! clock    what is due by itself                     settings, stats, notice   plain data
+//! complaints   what the service calls an error
+//! ```
+
+mod clock;
+mod complaints;
+mod ending;
+mod leg;
+mod legs;
+mod notice;
+mod sending;
+mod settings;
+mod stats;
+mod step;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub use ending::{diagnose, why};
+pub use notice::{Level, Notice};
+pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
+pub use stats::Stats;
+pub use step::{
+    AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
+};
+
+use crate::backoff::Attempts;
+use crate::journal::{Control, Journal};
+use crate::resume::inbox::Inbox;
+use crate::resume::vocabulary::recognised;
+use crate::resume::{Input, Product, as_seconds};
+use complaints::OnBoard;
+use dgsm_leg::frame::Frame;
+use leg::{Leg, Rest, Role};
+
+/// Where a session stands.
+///
+/// ```text
+///           step: Open             leg_opened
+///   Idle ───────────────▶ Opening ────────────▶ Live ◀─┐ another leg takes over
+///                          ▲   │                 │  └───┘
+///              step: Open  │   │ open_failed     │ the leg ends
+///                          │   ▼                 ▼
+///                        Waiting ◀───────────────┤ with something missing
+///                          ▲                     │
+///                          │ the application     │ with nothing missing
+///                          │ sends               ▼
+///                          └─────────────────── Dormant
+///
+///   from anywhere: Finished, or Failed
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    /// The driver has not asked yet.
+    Idle,
+    /// The driver opens a leg.
+    Opening,
+    /// A leg speaks for the session.
+    Live,
+    /// The next try is due at this time.
+    Waiting {
+        until: Duration,
+    },
+    /// The service ended in order with nothing missing: there is no leg until one is needed.
+    Dormant {
+        since: Duration,
+    },
+    Finished,
+    Failed(Box<SessionFailure>),
+}
+
+/// The leg that is to take over from one that grows old.
+///
+/// ```text
+///           the current leg is due        leg_opened
+///   None ─────────────────────────▶ Opening ───────▶ Ready ──▶ None (it took over)
+///                                    ▲   │ open_failed  │
+///                                    │   ▼              │ it ended
+///                                   Waiting ◀───────────┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standby {
+    None,
+    Opening { failures: u32 },
+    Waiting { until: Duration, failures: u32 },
+    Ready,
+}
+
+/// A session. See the [module](self).
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
+pub struct Session {
+    settings: Settings,
+    product: Product,
+    random: SplitMix,
+    phase: Phase,
+    journal: Journal,
+    /// At most one of them is current, and one stands by.
+    legs: Vec<Leg>,
+    opened: u64,
+    standby: Standby,
+    /// When the driver was told to ask again.
+    told: Option<Duration>,
+    attempts: Attempts,
+    on_board: OnBoard,
+    /// What the leg that failed last called errors, until another one is up.
+    last_words: VecDeque<Frame>,
+    inbox: Inbox,
+    /// The application's inbox is full: the service waits.
+    blocked: bool,
+    unread_said: bool,
+    resumed_said: bool,
+    /// Audio without a clock was dropped: no leg can go on.
+    outgrown: bool,
+    /// Claims beyond the audio were complained of.
+    beyond_said: bool,
+    /// A leg stalled while the application was silent: how much it had sent by then.
+    idle_stall: Option<u64>,
+    /// Legs in a row that were told to go as soon as they were there.
+    hasty: u32,
+    /// The keys ran out in mid-stream: the next leg is opened with fresh ones.
+    renew: bool,
+    /// No more input: the closing message was pushed, or `finish` was called.
+    closing: bool,
+    /// When `finish` gives up waiting.
+    finish_by: Option<Duration>,
+    /// The last message of the application was `KeepAlive`.
+    keeping_alive: bool,
+    first_audio: Option<Duration>,
+    last_audio: Duration,
+    /// Where the last frame of audio starts.
+    latest_frame: u64,
+    /// The size of the largest one.
+    largest_frame: usize,
+    last_push: Duration,
+    /// Since when audio has been flowing without a longer pause.
+    flowing_since: Duration,
+    /// The time of the latest `tick`: what was due until then is done.
+    ticked: Duration,
+    notices: VecDeque<Notice>,
+    stats: Stats,
+}
+
+impl Session {
+    /// A session to a target. `seed` is all the randomness it has: give each its own.
+    #[must_use]
+    pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
+        Self {
+            settings,
+            product: Product::at(target),
+            random: SplitMix(seed),
+            phase: Phase::Idle,
+            journal: Journal::new(),
+            legs: Vec::new(),
+            opened: 0,
+            standby: Standby::None,
+            told: None,
+            attempts: Attempts::default(),
+            on_board: OnBoard::default(),
+            last_words: VecDeque::new(),
+            inbox: Inbox::default(),
+            blocked: false,
+            unread_said: false,
+            resumed_said: false,
+            outgrown: false,
+            beyond_said: false,
+            idle_stall: None,
+            hasty: 0,
+            renew: false,
+            closing: false,
+            finish_by: None,
+            keeping_alive: false,
+            first_audio: None,
+            last_audio: Duration::ZERO,
+            latest_frame: 0,
+            largest_frame: 0,
+            last_push: Duration::ZERO,
+            flowing_since: Duration::ZERO,
+            ticked: Duration::ZERO,
+            notices: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes a frame to send. After the closing message only what changes nothing is taken.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the input's end;
+    /// [`PushError::Failed`] after a failure.
+    pub fn push(&mut self, now: Duration, frame: Frame) -> Result<(), PushError> {
+        match self.phase {
+            Phase::Failed(_) => return Err(PushError::Failed),
+            Phase::Finished => return Err(PushError::Closed),
+            Phase::Idle
+            | Phase::Opening
+            | Phase::Live
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. } => {}
+        }
+        let frame = recognised(frame, self.product.vocabulary());
+        let input = self.product.classify(&frame);
+        if input == Input::Nothing {
+            // It is not sent, so it needs no room and changes nothing.
+            return Ok(());
+        }
+        if self.closing {
+            return match input {
+                Input::Nothing
+                | Input::Control(Control::KeepAlive | Control::Close | Control::Finalize) => Ok(()),
+                Input::Audio | Input::Control(Control::Configure | Control::Other) => {
+                    Err(PushError::Closed)
+                }
+            };
+        }
+        // Closing needs no room: an application that wants to stop is not made to wait.
+        if input != Input::Control(Control::Close) && !self.is_writable(now) {
+            return Err(PushError::Full);
+        }
+        self.stats.messages_in += 1;
+        self.keeping_alive = input == Input::Control(Control::KeepAlive);
+        match input {
+            Input::Nothing => return Ok(()),
+            Input::Audio => self.push_audio(now, frame),
+            Input::Control(Control::KeepAlive) if !self.has_current() => {}
+            Input::Control(Control::KeepAlive)
+                if self.journal.last_control() == Some(Control::KeepAlive) => {}
+            Input::Control(kind) => {
+                self.closing = kind == Control::Close;
+                if self.closing {
+                    self.flowing_since = now;
+                    self.ask_for_the_rest();
+                }
+                if self.product.ask(kind, &self.journal, &frame) {
+                    self.journal.push_control(kind, frame);
+                }
+            }
+        }
+        self.last_push = now;
+        if matches!(self.phase, Phase::Dormant { .. }) {
+            self.phase = Phase::Waiting { until: now };
+        }
+        Ok(())
+    }
+
+    fn push_audio(&mut self, now: Duration, frame: Frame) {
+        self.first_audio.get_or_insert(now);
+        let pause = now.saturating_sub(self.last_audio);
+        if self
+            .settings
+            .stall_timeout
+            .is_some_and(|timeout| pause > timeout / 2)
+        {
+            self.flowing_since = now;
+        }
+        self.last_audio = now;
+        let (Frame::Binary(payload) | Frame::Text(payload)) = frame;
+        self.product.feed(&payload);
+        self.latest_frame = self.journal.end();
+        self.largest_frame = self.largest_frame.max(payload.len());
+        self.journal.push_audio(payload);
+    }
+
+    /// The next message for the application.
+    pub fn pop(&mut self) -> Option<Frame> {
+        self.inbox.pop()
+    }
+
+    /// Whether a message waits.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Whether the service may send more: flow-control credit is given only then.
+    #[must_use]
+    pub fn wants_messages(&self) -> bool {
+        self.inbox.bytes() < self.settings.max_unread_bytes
+    }
+
+    /// Where the session stands once every message is read.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome<'_> {
+        match &self.phase {
+            Phase::Finished => Outcome::Clean,
+            Phase::Failed(failure) => Outcome::Failed(failure),
+            Phase::Idle
+            | Phase::Opening
+            | Phase::Live
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. } => Outcome::Open,
+        }
+    }
+
+    /// The application closes: no more input; what was sent is answered, within `close_timeout`.
+    pub fn finish(&mut self, now: Duration) {
+        if self.is_over() || self.finish_by.is_some() {
+            return;
+        }
+        self.finish_by = Some(now + self.settings.close_timeout);
+        let untouched = self.opened == 0 && self.journal.end() == 0 && self.journal.unsent() == 0;
+        match self.phase {
+            // Nothing was ever sent, or everything was answered.
+            Phase::Idle | Phase::Opening | Phase::Waiting { .. } if untouched => self.conclude(),
+            Phase::Dormant { .. } => self.conclude(),
+            // Legs came, and nothing was ever asked of them.
+            Phase::Waiting { .. } if self.journal.unsent() == 0 && self.asks_nothing() => {
+                self.conclude();
+            }
+            _ if self.closing => {}
+            _ => {
+                self.closing = true;
+                self.flowing_since = now;
+                self.ask_for_the_rest();
+                if let Some(frame) = self.product.closing() {
+                    self.journal.push_control(Control::Close, frame);
+                }
+            }
+        }
+    }
+
+    /// Before the closing message, what would have no answer gets one.
+    fn ask_for_the_rest(&mut self) {
+        if let Some(frame) = self.product.before_close(&self.journal)
+            && self.product.ask(Control::Other, &self.journal, &frame)
+        {
+            self.journal.push_control(Control::Other, frame);
+        }
+    }
+
+    /// Ends the session now, whatever its state: every leg is stopped, nothing more is delivered.
+    pub fn abort(&mut self) {
+        if !self.is_over() {
+            self.phase = Phase::Finished;
+        }
+        for leg in &mut self.legs {
+            leg.role = Role::Ended(Rest::Stop);
+        }
+        self.inbox.clear();
+    }
+
+    /// The next line for the log.
+    pub fn pop_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// The session's figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let rate = self
+            .product
+            .audio()
+            .and_then(crate::resume::audio::Audio::layout);
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let seconds =
+            |bytes: u64| rate.map_or(0.0, |layout| bytes as f64 / layout.byte_rate() as f64);
+        let sent = self
+            .product
+            .audio()
+            .map_or(0, |audio| audio.micros_before(self.journal.sent()));
+        Stats {
+            bytes_sent: self.journal.sent(),
+            seconds_sent: as_seconds(sent),
+            bytes_acknowledged: self.journal.acked().saturating_sub(self.stats.bytes_lost),
+            seconds_acknowledged: (self.product.acked_seconds() - self.stats.seconds_lost).max(0.0),
+            seconds_replayed: seconds(self.stats.bytes_replayed),
+            seconds_evicted: seconds(self.stats.bytes_evicted),
+            journal_bytes: self.journal.held(),
+            messages_out: self.inbox.pushed(),
+            ..self.stats.clone()
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Finished | Phase::Failed(_))
+    }
+
+    fn find(&self, id: LegId) -> Option<usize> {
+        self.legs.iter().position(|leg| leg.id == id)
+    }
+
+    fn with_role(&self, role: Role) -> Option<usize> {
+        self.legs.iter().position(|leg| leg.role == role)
+    }
+
+    fn has_current(&self) -> bool {
+        self.with_role(Role::Current).is_some()
+    }
+
+    /// Everything that was sent is finalised.
+    fn nothing_unacked(&self) -> bool {
+        self.product.all_acked(self.journal.sent())
+    }
+
+    /// Nothing was sent that the service could answer.
+    fn asks_nothing(&self) -> bool {
+        self.product.asks_nothing(&self.journal)
+    }
+
+    /// What was sent has its answers.
+    fn misses_nothing(&self) -> bool {
+        self.product.misses_nothing(&self.journal)
+    }
+
+    /// The end, in order. Legs that still work are stopped; those that ended end their input.
+    fn conclude(&mut self) {
+        if let Some(index) = self.with_role(Role::Current) {
+            self.say_held(index);
+        }
+        self.product.conclude(&mut self.inbox);
+        self.phase = Phase::Finished;
+        self.stop_legs();
+    }
+
+    fn stop_legs(&mut self) {
+        self.standby = Standby::None;
+        for leg in &mut self.legs {
+            match leg.role {
+                Role::Standby | Role::Current | Role::Retiring { .. } => {
+                    leg.role = Role::Ended(Rest::Stop);
+                }
+                Role::Ended(_) => {}
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Duration, cause: FailureCause) {
+        for frame in std::mem::take(&mut self.last_words) {
+            self.inbox.push(frame);
+        }
+        if let Some(index) = self.with_role(Role::Current) {
+            self.say_held(index);
+        }
+        self.phase = Phase::Failed(Box::new(SessionFailure {
+            cause,
+            silent: self.is_silent(now),
+            closing: self.closing,
+            attempts: self.attempts.failures(),
+            elapsed: self.attempts.elapsed(now),
+            unacked_bytes: self.journal.end() - self.journal.acked(),
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
+        }));
+        self.stop_legs();
+    }
+}
+
+/// Steele, Lea and Flood's `SplitMix64`: spreads retries, nothing more.
+#[derive(Clone, Debug)]
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// A number in `0.0..1.0`.
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+        // 53 bits are what an f64 holds exactly.
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+        let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+        unit
+    }
+}

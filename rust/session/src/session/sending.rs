@@ -1,0 +1,287 @@
+//! What goes out on a leg, how fast, and how much of it is kept.
+
+use std::time::Duration;
+
+use super::leg::{Rest, Role};
+use super::settings::MIN_UNSENT_BYTES;
+use super::step::{LegId, SendStep};
+use super::{Notice, Session};
+use crate::journal::{Control, Item, Next};
+use crate::resume::audio::Audio;
+use dgsm_leg::frame::Frame;
+
+/// A standby is kept open so often: the service closes a silent leg after 10 s.
+const STANDBY_KEEPALIVE: Duration = Duration::from_secs(4);
+
+/// A service that has said nothing for so long has said what it has to say of what it got.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// The longest frame of live audio, in microseconds.
+const LIVE_FRAME: i64 = 1_000_000;
+
+impl Session {
+    /// What the leg's pump sends next.
+    pub fn poll_send(&mut self, now: Duration, leg: LegId) -> SendStep {
+        let Some(index) = self.find(leg) else {
+            return SendStep::Stop;
+        };
+        match self.legs[index].role {
+            Role::Ended(rest) => {
+                self.legs.remove(index);
+                match rest {
+                    Rest::End => SendStep::End,
+                    Rest::Stop => SendStep::Stop,
+                }
+            }
+            Role::Retiring { by } => match self.legs[index].head.pop_front() {
+                Some(frame) => SendStep::Frame(frame),
+                None if now >= by => {
+                    self.legs.remove(index);
+                    SendStep::Stop
+                }
+                None => SendStep::Wait { until: Some(by) },
+            },
+            Role::Standby => self.send_standby(now, index),
+            Role::Current => self.send_current(now, index),
+        }
+    }
+
+    /// Whether a leg still has something to send, now or later. One whose way out is blocked by
+    /// its peer is not waited for when it has not: [`Session::poll_send`] says what is left to do.
+    #[must_use]
+    pub fn wants_leg(&self, now: Duration, leg: LegId) -> bool {
+        self.find(leg)
+            .is_some_and(|index| match self.legs[index].role {
+                Role::Standby | Role::Current => true,
+                Role::Retiring { by } => now < by,
+                Role::Ended(_) => false,
+            })
+    }
+
+    fn send_standby(&mut self, now: Duration, index: usize) -> SendStep {
+        let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
+        let leg = &mut self.legs[index];
+        let mut until = None;
+        if leg.replays {
+            leg.head.extend(self.product.tell(&mut leg.view));
+        }
+        if leg.replays && leg.head.is_empty() && !self.closing {
+            let next = self.journal.peek(&leg.cursor);
+            let due = leg.pace.map(|pace| pace.due()).filter(|due| now < *due);
+            let ready = match next {
+                // The current leg goes ahead: what it has not had yet is not dropped.
+                Some(Next::Audio { start, .. }) if start < self.journal.sent() => {
+                    until = due;
+                    due.is_none()
+                }
+                Some(Next::Control {
+                    kind: Control::Other,
+                    ..
+                }) => true,
+                // The current leg gets and answers it: what is answered is not sent again.
+                Some(Next::Audio { .. } | Next::Control { .. }) | None => false,
+            };
+            if ready {
+                return self
+                    .take(now, index)
+                    .map_or(SendStep::Wait { until: None }, SendStep::Frame);
+            }
+        }
+        self.keep_alive(now, index, interval, until)
+    }
+
+    fn send_current(&mut self, now: Duration, index: usize) -> SendStep {
+        let interval = self.settings.keepalive_interval;
+        let leg = &mut self.legs[index];
+        if leg.input_ended {
+            return SendStep::Wait { until: None };
+        }
+        if let Some(frame) = leg.head.pop_front() {
+            leg.sends(now);
+            return SendStep::Frame(frame);
+        }
+        match self.journal.peek(&leg.cursor) {
+            Some(Next::Audio { .. }) => {
+                if let Some(due) = leg.pace.map(|pace| pace.due()).filter(|due| now < *due) {
+                    return self.keep_alive(now, index, interval, Some(due));
+                }
+            }
+            Some(Next::Control { number, kind }) => {
+                if !self.product.may_send(&leg.view, number) {
+                    return SendStep::Wait { until: None };
+                }
+                // Well before silence is a failure.
+                let stall = self.settings.stall_timeout.unwrap_or(Duration::MAX);
+                let quiet = leg.heard.max(leg.sent) + QUIET.min(stall / 3);
+                if kind == Control::Close && now < quiet && self.product.closes_quietly() {
+                    return SendStep::Wait { until: Some(quiet) };
+                }
+            }
+            None if self.closing && self.product.closing().is_none() => {
+                // Without a word to close with, the end of the input is the word.
+                leg.input_ended = true;
+                return SendStep::End;
+            }
+            None => {
+                leg.pace = None;
+                return self.keep_alive(now, index, interval, None);
+            }
+        }
+        self.take(now, index)
+            .map_or(SendStep::Wait { until: None }, SendStep::Frame)
+    }
+
+    /// Takes the next frame from the journal.
+    fn take(&mut self, now: Duration, index: usize) -> Option<Frame> {
+        let leg = &mut self.legs[index];
+        let item = self.journal.take(&mut leg.cursor)?;
+        leg.sends(now);
+        let keepalive = matches!(
+            item,
+            Item::Control {
+                kind: Control::KeepAlive,
+                ..
+            }
+        );
+        if !keepalive {
+            leg.fed = now;
+        }
+        Some(match item {
+            Item::Audio {
+                start,
+                payload,
+                again,
+            } => {
+                self.stats.bytes_replayed += again;
+                if let Some(pace) = &mut leg.pace {
+                    pace.sent(payload.len() as u64);
+                }
+                if leg.cursor.byte() >= self.journal.end() {
+                    leg.pace = None;
+                }
+                let payload = self.product.send_audio(&mut leg.view, start, payload);
+                self.keep_within_limits(now);
+                Frame::Binary(payload)
+            }
+            Item::Control {
+                number,
+                kind,
+                frame,
+                ..
+            } => {
+                let frame = self.product.send(&mut leg.view, kind, number, frame);
+                if self.product.is_single() {
+                    self.journal.forget_sent();
+                }
+                frame
+            }
+        })
+    }
+
+    /// `KeepAlive`, when nothing else went out for so long.
+    fn keep_alive(
+        &mut self,
+        now: Duration,
+        index: usize,
+        interval: Option<Duration>,
+        until: Option<Duration>,
+    ) -> SendStep {
+        let leg = &mut self.legs[index];
+        let next = if let Some(frame) = leg.head.pop_front() {
+            Some(frame)
+        } else {
+            let due = interval
+                .filter(|_| !self.closing)
+                .map(|interval| leg.sent + interval);
+            if due.is_none_or(|due| now < due) {
+                return SendStep::Wait {
+                    until: [due, until].into_iter().flatten().min(),
+                };
+            }
+            self.product.keepalive()
+        };
+        leg.sends(now);
+        next.map_or(SendStep::Wait { until }, SendStep::Frame)
+    }
+
+    /// Whether a frame would be taken now, or refused for another reason than room.
+    #[must_use]
+    pub fn is_writable(&self, now: Duration) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        // A file waits for its results; what is live cannot wait.
+        self.limit_waits_until().is_none_or(|until| now >= until)
+    }
+
+    /// There is as much that was never sent as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        let limit = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
+        self.journal.unsent() >= limit as u64
+    }
+
+    /// More is kept than the limit: until this time that is because the audio runs ahead of the
+    /// wall clock.
+    pub(super) fn limit_waits_until(&self) -> Option<Duration> {
+        let limit = self.settings.max_replay_buffer_bytes as u64;
+        let audio = self.product.audio()?;
+        audio.layout()?;
+        if limit == 0 || self.journal.held_unacked() <= limit {
+            return None;
+        }
+        // What is live is sent once it is recorded, so it is always ahead by a frame. Nobody
+        // records for longer than this before sending: a larger one is part of a file.
+        let (latest, end) = (
+            audio.micros_at(self.latest_frame),
+            audio.micros_at(self.journal.end()),
+        );
+        let recorded = (end - latest).min(LIVE_FRAME);
+        let ahead = u64::try_from(end - recorded).unwrap_or(0);
+        Some(self.first_audio? + Duration::from_micros(ahead))
+    }
+
+    /// Drops what is over the limit, oldest first.
+    pub(super) fn keep_within_limits(&mut self, now: Duration) {
+        let limit = self.settings.max_replay_buffer_bytes as u64;
+        match self.product.audio() {
+            None if self.product.is_single() => self.journal.forget_sent(),
+            // Text is short; and so is a header, which does not say yet what the audio is.
+            None | Some(Audio::Unknown(_)) => {}
+            Some(Audio::Other) => {
+                // One that is too large by itself is kept beside the others.
+                let largest = u64::try_from(self.largest_frame).unwrap_or(u64::MAX);
+                let large = if largest > limit && limit > 0 {
+                    largest
+                } else {
+                    0
+                };
+                if self.outgrown || self.journal.sent().saturating_sub(large) > limit {
+                    self.journal.forget_sent();
+                    if !std::mem::replace(&mut self.outgrown, true) {
+                        let limit = self.settings.max_replay_buffer_bytes;
+                        self.notices.push_back(Notice::NotResumable { limit });
+                        self.dismiss_standby();
+                    }
+                }
+            }
+            Some(Audio::Raw(_) | Audio::Wav(_)) => {
+                if self.limit_waits_until().is_some_and(|until| now < until) {
+                    return;
+                }
+                // What the current leg has yet to get again is not dropped before it does; and
+                // between legs nothing more is sent, so nothing more is kept.
+                let Some(index) = self.with_role(Role::Current) else {
+                    return;
+                };
+                let before = self.legs[index].cursor.byte();
+                // One that is over the limit by itself is not let go for its size.
+                while self.journal.held_unacked() > limit
+                    && (limit == 0 || self.journal.holds_several())
+                    && let Some(bytes) = self.journal.evict(before)
+                {
+                    self.stats.bytes_evicted += bytes;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a session asks of those who drive it, and what they tell it.
+
+use std::fmt;
+use std::time::Duration;
+
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::frame::Frame;
+use dgsm_leg::reason::Reason;
+
+/// One leg of a session: one bidirectional stream. Numbers count up from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegId(pub(crate) u64);
+
+impl LegId {
+    /// The leg's number in its session; the first is 0.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for LegId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Open a leg, then report `leg_opened` or `open_failed`. Said once for each leg.
+    Open {
+        /// The current leg still works; this one needs no permit of its own.
+        standby: bool,
+        /// The keys of the leg before ran out in mid-stream: fresh ones are to be looked up.
+        renew: bool,
+    },
+    /// Nothing, until this time or until `driver_wanted`.
+    Wait {
+        /// When to ask again, at the latest; `None`: only when something else happens.
+        until: Option<Duration>,
+    },
+    /// The session is over, in order.
+    Finished,
+    /// The session is over, and why.
+    Failed(SessionFailure),
+}
+
+/// What a leg's pump sends next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendStep {
+    /// This frame, shared by reference.
+    Frame(Frame),
+    /// Nothing, until this time or until the application sends.
+    Wait {
+        /// When to ask again, at the latest.
+        until: Option<Duration>,
+    },
+    /// The signed empty event, then end the stream's input. Said once.
+    End,
+    /// Nothing more: reset the stream if it is still open, and forget it.
+    Stop,
+}
+
+/// What else was known as a leg ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The application had sent nothing for so long that the service may have closed over it.
+    pub silent: bool,
+    /// The closing message was sent, or the application has closed.
+    pub closing: bool,
+}
+
+/// What follows a leg that could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AfterOpenFailure {
+    /// The session asks for a leg again after this time.
+    Retry {
+        /// The delay.
+        after: Duration,
+    },
+    /// The session is over.
+    GiveUp {
+        /// Failures in a row without progress, this one included.
+        attempts: u32,
+        /// Since the first of them.
+        elapsed: Duration,
+        /// Audio that the application sent and the service had not finalised, in seconds; 0 where
+        /// the audio's rate is not known.
+        unacked_seconds: f64,
+    },
+}
+
+/// Why a session failed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FailureCause {
+    /// No leg could be opened, the last time for this reason; the driver knows the error.
+    Open(Reason),
+    /// A leg ended for good, or too often.
+    Leg(LegEnd),
+    /// A leg ended, and what it needed is not kept: this audio outgrew the journal, or this
+    /// product is not resumed.
+    NotResumable(LegEnd),
+    /// Neither audio nor `KeepAlive` came from the application for ten seconds.
+    Silent,
+    /// The application closed, and the service had not answered everything within `close_timeout`.
+    CloseTimedOut,
+}
+
+/// How a session failed, for whoever explains it to the application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionFailure {
+    /// Why.
+    pub cause: FailureCause,
+    /// The application had sent nothing for so long that the service may have closed over it.
+    pub silent: bool,
+    /// The closing message was pushed, or the application has closed.
+    pub closing: bool,
+    /// Failures in a row without progress.
+    pub attempts: u32,
+    /// Since the first of them.
+    pub elapsed: Duration,
+    /// Audio that was not finalised, in bytes.
+    pub unacked_bytes: u64,
+    /// The same in seconds; 0 where the audio's rate is not known.
+    pub unacked_seconds: f64,
+}
+
+impl fmt::Display for SessionFailure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            FailureCause::Open(reason) => write!(out, "no stream could be opened ({reason})")?,
+            FailureCause::Leg(end) => write!(out, "{end}")?,
+            FailureCause::NotResumable(end) => {
+                write!(out, "{end}; this stream cannot be resumed")?;
+            }
+            FailureCause::Silent => {
+                write!(
+                    out,
+                    "neither audio nor KeepAlive was sent for ten seconds (NET-0001)"
+                )?;
+            }
+            FailureCause::CloseTimedOut => {
+                write!(
+                    out,
+                    "the service did not end the stream within close_timeout"
+                )?;
+            }
+        }
+        if self.attempts > 1 {
+            write!(
+                out,
+                " ({} failures in a row within {:.1} s)",
+                self.attempts,
+                self.elapsed.as_secs_f64()
+            )?;
+        }
+        if self.unacked_seconds > 0.0 {
+            write!(
+                out,
+                "; {:.3} s of audio were not acknowledged",
+                self.unacked_seconds
+            )?;
+        } else if self.unacked_bytes > 0 {
+            write!(
+                out,
+                "; {} bytes of audio were not acknowledged",
+                self.unacked_bytes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a session stands for the application, once it has read every message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome<'a> {
+    /// More may come.
+    Open,
+    /// The end.
+    Clean,
+    /// The end, and why.
+    Failed(&'a SessionFailure),
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// No room now; see `is_writable`.
+    #[error("no room for another frame now")]
+    Full,
+    /// The input has ended.
+    #[error("the session's input has ended")]
+    Closed,
+    /// The session has failed.
+    #[error("the session has failed")]
+    Failed,
+}

@@ -1,0 +1,20 @@
+//! AWS Signature Version 4 for event streams.
+//!
+//! The request's signature seeds a chain: every event is wrapped in an envelope that carries the
+//! time (`:date`) and a signature (`:chunk-signature`) over that time, the event and the signature
+//! before it. An envelope without an event ends the chain.
+//!
+//! - [`EventSigner`]: the client's end of the chain.
+//! - [`Chain`]: what both ends compute. The server's end is the local endpoint's.
+
+mod chain;
+mod events;
+mod key;
+
+pub mod hex;
+pub mod time;
+
+pub use chain::{Chain, OutOfRange};
+pub(crate) use events::ENVELOPE_LEN;
+pub use events::{EventSigner, SigningError};
+pub use key::{Scope, SigningKey, same};
