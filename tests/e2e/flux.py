@@ -123,7 +123,7 @@ WINDOW = 13
 """Chunks of a window, at most: it lasts 240 ms, and ends with a chunk."""
 
 
-def assert_whole(told, audio, chunks, *, turn=TURN, word_times=True, cut_off=False):
+def assert_whole(told, audio, chunks, *, turn=TURN, word_times=True, cut_off=0):
     """Every chunk in exactly one turn, turns that tile the audio, messages numbered without a gap.
 
     Args:
@@ -132,7 +132,7 @@ def assert_whole(told, audio, chunks, *, turn=TURN, word_times=True, cut_off=Fal
         chunks: how many.
         turn: chunks a turn; None where turns do not end with a certain chunk.
         word_times: whether words say when they were spoken.
-        cut_off: whether the service may have ended in order without its last window.
+        cut_off: how many chunks may be missing at the end, where the service ended in order.
     """
     assert told.errors == []
     assert [message.sequence_id for message in told.messages] == list(range(len(told.messages)))
@@ -156,7 +156,7 @@ def assert_whole(told, audio, chunks, *, turn=TURN, word_times=True, cut_off=Fal
             index, start, open_words = index + 1, reached, []
     told_of = [number for words in [*counted, open_words] for number in words]
     if cut_off:
-        assert len(told_of) > chunks - WINDOW
+        assert len(told_of) > chunks - cut_off
         chunks = len(told_of)
     assert told_of == list(range(chunks))
     assert abs(reached - seconds(audio, chunks)) <= MICROSECOND

@@ -241,7 +241,8 @@ fn a_container_that_flux_says_nothing_of_is_missing() {
 #[test]
 fn the_rest_of_a_container_that_flux_says_nothing_of_is_missing() {
     assert_eq!(container(100_000, Some((99_000, 3.0))), (true, 1));
-    assert_eq!(container(100_000, Some((60_000, 2.0))), (true, 1));
+    assert_eq!(container(100_000, Some((80_000, 2.5))), (true, 1));
+    assert_eq!(container(100_000, Some((60_000, 2.0))), (false, 6));
     assert_eq!(container(100_000, Some((20_000, 1.0))), (false, 6));
 }
 

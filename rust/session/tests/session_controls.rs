@@ -577,6 +577,38 @@ fn an_agent_goes_on_without_an_update_but_not_without_its_settings() {
     assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
 }
 
+/// What the user, the agent or a function said is the conversation. Where the service does not take
+/// it, the application is told.
+#[test]
+fn an_agent_does_not_go_on_without_what_was_said() {
+    for said in [
+        r#"{"type":"InjectUserMessage","content":"x"}"#,
+        r#"{"type":"InjectAgentMessage","message":"x"}"#,
+    ] {
+        let mut stage = Stage::at("v1/agent/converse", settings(), "");
+        stage.text(r#"{"type":"Settings","agent":{}}"#);
+        stage.text(r#"{"type":"UpdatePrompt","prompt":"p"}"#);
+        stage.text(said);
+        let closed = LegEnd::Closed {
+            code: "1000".into(),
+            text: "bye".into(),
+        };
+        let mut legs = 0;
+        let mut last = Vec::new();
+        while stage.session.outcome() == Outcome::Open {
+            let leg = stage.open();
+            legs += 1;
+            last = stage.sent(leg);
+            stage.say(leg, r#"{"type":"SettingsApplied"}"#);
+            last.extend(stage.sent(leg));
+            stage.end(leg, closed.clone());
+        }
+        assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
+        assert!(legs > 2, "{legs}");
+        assert!(last.iter().any(|sent| sent == said), "{said}: {last:?}");
+    }
+}
+
 #[test]
 fn a_close_without_a_word_costs_one_leg_more_however_much_is_pending() {
     let fatal = || LegEnd::Closed {

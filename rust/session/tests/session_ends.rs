@@ -1187,3 +1187,62 @@ fn silence_after_the_closing_message_counts_whatever_was_asked_for() {
         }
     }
 }
+
+/// A session on Flux with a container at 4,000 bytes a second, of which the leg has reported four
+/// seconds and then nothing of `more` bytes.
+fn reported_in_part(more: usize) -> (Stage, dgsm_session::LegId) {
+    let settings = Settings {
+        stall_timeout: None,
+        ..settings()
+    };
+    let mut stage = Stage::at("v2/listen", settings, "");
+    let leg = stage.open();
+    for second in 1..=4 {
+        stage.audio(4000);
+        stage.sent(leg);
+        stage.pass(1.0);
+        let update = format!(
+            r#"{{"type":"TurnInfo","event":"Update","turn_index":0,"audio_window_start":0,
+                "audio_window_end":{second}.0,"transcript":"","words":[]}}"#
+        );
+        stage.say(leg, &update);
+    }
+    for _ in 0..more / 1000 {
+        stage.audio(1000);
+        stage.sent(leg);
+        stage.pass(0.25);
+    }
+    stage.session.finish(stage.now);
+    stage.pass(0.3);
+    assert_eq!(stage.sent(leg), [CLOSE]);
+    (stage, leg)
+}
+
+/// The container's clock is its own, but four seconds of it were so many bytes.
+#[test]
+fn an_end_in_order_is_not_believed_with_seconds_of_a_container_unreported() {
+    for end in [
+        LegEnd::Clean,
+        LegEnd::Closed {
+            code: "1000".into(),
+            text: "bye".into(),
+        },
+    ] {
+        let (mut stage, leg) = reported_in_part(12_000);
+        stage.end(leg, end);
+        assert_eq!(stage.session.outcome(), Outcome::Open);
+        let leg = stage.open();
+        assert_eq!(
+            stage.sent(leg).len(),
+            16,
+            "everything again, then the quiet"
+        );
+    }
+}
+
+#[test]
+fn an_end_in_order_is_believed_with_a_window_of_a_container_unreported() {
+    let (mut stage, leg) = reported_in_part(1000);
+    stage.end(leg, LegEnd::Clean);
+    assert_eq!(stage.session.outcome(), Outcome::Clean);
+}

@@ -242,6 +242,15 @@ impl AgentV1 {
         (quiet || self.acked >= byte) && !self.calls.waits()
     }
 
+    /// Whether a session can do without a message: not without what makes up the conversation.
+    #[must_use]
+    pub fn is_optional(kind: Option<&str>) -> bool {
+        !matches!(
+            kind,
+            Some("Settings" | "InjectUserMessage" | "InjectAgentMessage" | "FunctionCallResponse")
+        )
+    }
+
     /// What keeps a leg open: nothing comes before the settings.
     #[must_use]
     pub fn keepalive(&self) -> Option<Frame> {

@@ -33,6 +33,9 @@ const SHORT: u64 = 8 << 10;
 /// As much may be sent of any audio after the last window came, and before the next is full.
 const LONG_REST: u64 = 64 << 10;
 
+/// The same in time, in microseconds, by the mean rate of the audio that was reported on.
+const LONG_TIME: u128 = 1_000_000;
+
 /// A `ForceEndTurn` whose turn has not ended.
 #[derive(Debug)]
 struct ForcedEnd {
@@ -437,7 +440,7 @@ impl ListenV2 {
         self.audio.layout().is_none()
             && leg.reported > 0
             && self.has_come_as_far(leg)
-            && unreported <= LONG_REST
+            && (unreported <= SHORT || unreported <= LONG_REST && is_brief(unreported, leg))
     }
 
     fn has_come_as_far(&self, leg: &LegView) -> bool {
@@ -452,4 +455,11 @@ impl ListenV2 {
         let nothing = short && self.turns.reached() == 0;
         nothing && leg.close_sent && std::mem::replace(&mut self.ended_mute, true)
     }
+}
+
+/// Whether bytes of unknown rate last [`LONG_TIME`] at most, at the rate of those before: the leg had
+/// been sent `reported_at` bytes, or fewer, for what it has reported.
+fn is_brief(bytes: u64, leg: &LegView) -> bool {
+    let reported = u128::try_from(leg.reported).unwrap_or(0);
+    u128::from(bytes) * reported <= u128::from(leg.reported_at) * LONG_TIME
 }

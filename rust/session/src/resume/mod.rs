@@ -516,7 +516,7 @@ impl Product {
         }
         match self {
             Self::ListenV1(_) | Self::ListenV2(_) => true,
-            Self::AgentV1(_) => type_of(frame) != Some("Settings"),
+            Self::AgentV1(_) => AgentV1::is_optional(type_of(frame)),
             Self::SpeakV1(_) | Self::SpeakV2(_) => {
                 !matches!(Kind::of(frame), Kind::Text | Kind::Flush)
             }
