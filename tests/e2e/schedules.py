@@ -258,9 +258,10 @@ class Flux(Product):
     def assert_whole(self, faults):
         # Audio that is too short for a window need not be reported.
         cut_off = flux.WINDOW if faults else 0
-        if self.audio is OGG and any(isinstance(fault.action, GoSilent) for fault in faults):
-            # The length of a container is not known: a leg that fell silent with all of it sent, and
-            # then ends in order, looks like one that has reported everything.
+        silent = any(isinstance(fault.action, GoSilent) for fault in faults)
+        if self.audio is survival.OGG and silent:
+            # The length of a container is not known: a leg that falls silent with all of it sent
+            # and then ends in order looks like one that has reported everything.
             cut_off += flux.AHEAD
         flux.assert_whole(
             self.told,

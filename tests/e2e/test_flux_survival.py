@@ -8,7 +8,7 @@ from deepgram_sagemaker.local.faults import (
     OnNextOpen,
 )
 from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
-from e2e.flux import TURN, assert_whole, converse
+from e2e.flux import TURN, WINDOW, assert_whole, converse
 from e2e.matrix import BREAKS, PATTERNS, REFUSALS, faults_on_audio, impatient, parameters
 from e2e.survival import AUDIO
 
@@ -73,7 +73,7 @@ async def test_a_conversation_survives(fault, pattern, kind, model):
             turn=None if fault == "on-force" else TURN,
             word_times=flux.word_times,
             # What is too short for a window need not be told: nobody can know that it would be.
-            cut_off=flux.WINDOW if fault == "after-close" and pattern == "often" else 0,
+            cut_off=WINDOW if fault == "after-close" and pattern == "often" else 0,
         )
         configured = [message.thresholds.eot_threshold for message in told.of("ConfigureSuccess")]
         assert configured == [0.8, 0.9]
