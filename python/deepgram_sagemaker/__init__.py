@@ -8,8 +8,12 @@ factory = SageMakerTransportFactory("my-deepgram-endpoint", region="us-east-1")
 client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
 ```
 
-Importing this opens nothing, starts nothing and loads nothing: each name is imported when it is
-asked for first, and the AWS SDK with the first session.
+Importing this package connects, starts and loads nothing. Each name is imported when it is first
+used, and the AWS SDK with the first session.
+
+This folder is the whole package; docs/design.md draws its layers. This module imports only the
+public surface (`config`, `errors`, `factory`, `transport`). Tests: tests/test_package.py, and
+tests/test_structure.py for the layers.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ _MODULES = {"config", "errors", "factory", "transport"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    # pytest imports this package for its fixtures, in every run that has it installed.
+    # pytest imports this package for its fixtures in every run, so imports are deferred.
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)

@@ -1,4 +1,4 @@
-"""Settings of a SageMaker transport, each checked when they are made."""
+"""Settings of a SageMaker transport. Every value is checked at construction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "parse_proxy",
 ]
 
-# Seconds, but for counts, bytes and the multiplier.
+# In seconds, except counts, bytes and the multiplier.
 DEFAULT_CONNECTION_TIMEOUT: Final = 30.0
 DEFAULT_CONNECTION_ACQUIRE_TIMEOUT: Final = 60.0
 DEFAULT_SUBSCRIPTION_TIMEOUT: Final = 60.0
@@ -47,16 +47,16 @@ DEFAULT_BACKOFF_MULTIPLIER: Final = 2.0
 DEFAULT_RETRY_BUDGET: Final = 30.0
 DEFAULT_MAX_REPLAY_BUFFER_BYTES: Final = 8 * 1024 * 1024
 
-# What the native side's clocks and counters hold with room to spare.
+# Well within the range of the native side's clocks and counters.
 _MOST_SECONDS: Final = 1_000_000_000
 _MOST_TIMES: Final = 1_000_000
 _MOST: Final = 2**31 - 1
 _MOST_BYTES: Final = 2**40
 
-# A KeepAlive oftener than that would be a flood.
+# Below this interval, KeepAlives would flood the service.
 _LEAST_KEEPALIVE: Final = 0.001
 
-# Characters of a refused value that a message repeats.
+# Characters of a refused value that an error message repeats.
 _MAX_SHOWN: Final = 500
 
 # The service's own limits, from its API model.
@@ -65,7 +65,7 @@ _MAX_NAME = 63
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]+){1,2}-[0-9]{1,2}")
 _SERVICE_STREAM_LIFETIME = 1800.0
 
-# Nova closes a stream that was silent for so long.
+# Nova closes a stream after this many seconds without input.
 _NOVA_SILENCE = 10.0
 
 _HOST_LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?")
@@ -74,64 +74,64 @@ _MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+(;[ -~]*)?")
 
 @runtime_checkable
 class SupportsCredentials(Protocol):
-    """What is asked for credentials: a `boto3.Session`, or a botocore session."""
+    """Source of AWS credentials: a `boto3.Session`, or a botocore session."""
 
     def get_credentials(self) -> object:
-        """Returns botocore credentials, or None where there are none. May block."""
+        """Return botocore credentials, or None if there are none. May block."""
 
 
 @dataclass(frozen=True, repr=False)
 class SageMakerConfig:
-    """How to reach one SageMaker endpoint, and how hard to try.
+    """How to reach one SageMaker endpoint, and how long to retry.
 
-    Every field is checked; one that breaks its rule is a `ValidationError` (also a `ValueError`)
-    that names the field, the value and the rule. Times are seconds, at most 1,000,000,000; where
-    it says so, `inf` means without limit. A number may be of any real type, and a count may be a
-    whole float; `int` and `float` are what is kept. Counts are at most 2,147,483,647.
+    Every field is checked. A field that breaks its rule raises a `ValidationError` (also a
+    `ValueError`) that names the field, the value and the rule. Times are in seconds, at most
+    1,000,000,000. `inf` means no limit, where a field allows it. Numbers of any real type are
+    accepted and kept as `float`; counts may be whole floats and are kept as `int`, at most
+    2,147,483,647.
 
     Attributes:
-        endpoint_name: The SageMaker endpoint's name: letters, digits and inner hyphens, at most
-            63.
-        region: The AWS region that the endpoint is in.
-        content_type: The media type of what is sent. Accepted as earlier releases did; the
-            streaming operation does not carry it.
-        accept_type: The media type wanted back. Accepted likewise.
-        connection_timeout: Seconds for TCP, TLS and HTTP/2 together to come up; or `inf`. Before
-            that as many, though at least one, for credentials to be looked up.
+        endpoint_name: The SageMaker endpoint's name: at most 63 letters, digits and inner hyphens.
+        region: The endpoint's AWS region.
+        content_type: Media type of the input. Accepted as in earlier releases; the streaming
+            operation has no field for it.
+        accept_type: Media type of the output. Accepted likewise.
+        connection_timeout: Seconds for TCP, TLS and HTTP/2 together, or `inf`. The look-up of
+            credentials comes before them and has the same limit, though at least one second.
         connection_acquire_timeout: Seconds to wait for one of `max_concurrency` streams, or for
             a connection of the pool; or `inf`.
         subscription_timeout: Seconds from the request to its response headers; or `inf`.
         max_concurrency: Streams open at once, over all sessions of one factory.
-        max_retries: Retries of a transient failure since the last progress; 0: none.
-        initial_backoff: Seconds, at most, before the first retry; the wait itself is random.
-        max_backoff: Seconds, at most, before any retry; or `inf`.
-        backoff_multiplier: By how much the bound grows from one retry to the next; from 1 to
-            1,000,000, or `inf`: to `max_backoff` at once.
-        retry_budget: Seconds from the first failure since progress to giving up; or `inf`.
-        max_replay_buffer_bytes: Bytes of sent, not yet finalised input kept for a replay, at most
-            2**40; 0: none.
-        endpoint_uri: Where to connect instead of the region's own host, such as a PrivateLink
-            name: `https://host[:port]`. AWS hosts given without a port get 8443.
-        ca_bundle: A PEM file of certificate authorities to trust instead of the system's.
-        proxy: An HTTP proxy that is asked to CONNECT: `http[s]://[user:password@]host[:port]`;
-            `https` for one that speaks TLS itself, whose certificate is checked like the service's.
-            None: as `HTTPS_PROXY` and `NO_PROXY` say. An empty string: no proxy whatever they say.
+        max_retries: Retries after transient failures since the last progress; 0: none.
+        initial_backoff: Longest wait in seconds before the first retry; the wait itself is random.
+        max_backoff: Longest wait in seconds before any retry; or `inf`.
+        backoff_multiplier: Factor by which the longest wait grows per retry, from 1 to 1,000,000;
+            `inf`: it is `max_backoff` from the second retry on.
+        retry_budget: Seconds from the first failure since progress until giving up; or `inf`.
+        max_replay_buffer_bytes: Bytes of sent, not yet finalised input that are kept for a replay,
+            at most 2**40; 0: none.
+        endpoint_uri: Where to connect instead of the region's host, such as a PrivateLink name:
+            `https://host[:port]`. AWS hosts without a port get 8443.
+        ca_bundle: PEM file of the certificate authorities to trust instead of the system's.
+        proxy: HTTP proxy to CONNECT through: `http[s]://[user:password@]host[:port]`. Use `https`
+            if the proxy itself speaks TLS; its certificate is checked like the service's. None: as
+            `HTTPS_PROXY` and `NO_PROXY` say. An empty string: no proxy, whatever they say.
         use_fips_endpoint: Whether to use the FIPS 140 host; None: as `AWS_USE_FIPS_ENDPOINT` says.
         use_dualstack_endpoint: Whether to use the IPv4 and IPv6 host; None: as
             `AWS_USE_DUALSTACK_ENDPOINT` says.
-        target_variant: The production variant to invoke; None: as the endpoint weighs them.
-        max_streams_per_connection: Streams that share one HTTP/2 connection. What they send in the
-            same moment is then written together; but they go down together, and on the real
+        target_variant: The production variant to invoke; None: the endpoint chooses by weight.
+        max_streams_per_connection: Streams that share one HTTP/2 connection. Frames that they send
+            at the same moment are written together, but the streams fail together, and on the real
             service many streams on one connection were seen to starve each other.
-        boto3_session: Where credentials come from; None: boto3's default chain.
-        close_timeout: Seconds that closing may take, waiting for the last results, before what is
-            left is cut off.
-        max_leg_age: Seconds after which a stream is replaced by a new one, before the service's
-            30 minutes are up; None: never.
+        boto3_session: Source of credentials; None: boto3's default chain.
+        close_timeout: Seconds that `close()` waits for the last results before it cuts off the
+            rest.
+        max_leg_age: Seconds after which a stream is replaced by a new one, before the service ends
+            it at 30 minutes; None: never.
         stall_timeout: Seconds without a message, while audio waits for its results, after which
             a stream counts as dead; None: never.
-        replay_speed: How fast audio is resent, times real time, from 1 to 1,000,000, though never
-            below the application's own pace; None: as fast as it goes.
+        replay_speed: Speed at which audio is sent again, as a multiple of real time, from 1 to
+            1,000,000, but never slower than the application sends; None: no limit.
         keepalive_interval: Seconds without input after which a KeepAlive is sent for the
             application, from 0.001 to below 10; None: never.
     """
@@ -167,7 +167,7 @@ class SageMakerConfig:
     keepalive_interval: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks every field.
+        """Check every field.
 
         Raises:
             ValidationError: A field breaks its rule.
@@ -233,7 +233,7 @@ class SageMakerConfig:
                 )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # Nothing in it changes, and a session for credentials can be shared but not copied.
+        # A config is immutable, and a boto3 session can be shared but not copied.
         return self
 
     def __repr__(self) -> str:
@@ -267,7 +267,7 @@ class SageMakerConfig:
         optional: bool = False,
         endless: bool = False,
     ) -> None:
-        """Checks a field that is any number, and makes a float of it."""
+        """Check a field that holds a number of any type, and store it as a float."""
         value = getattr(self, name)
         if value is None and optional:
             return
@@ -300,7 +300,7 @@ class SageMakerConfig:
         object.__setattr__(self, name, number_value)
 
     def _check_count(self, name: str, *, at_least: int, at_most: int) -> None:
-        """Checks a field that is a whole number of any type, and makes an int of it."""
+        """Check a field that holds a whole number of any type, and store it as an int."""
         value = getattr(self, name)
         count = _as_int(value)
         if count is None or not at_least <= count <= at_most:
@@ -341,9 +341,9 @@ class SageMakerConfig:
 
 
 def _session_flaw(session: object) -> str | None:
-    """Why something cannot be asked for credentials, to go on a sentence with; None: it can be.
+    """Return why an object cannot provide credentials, as the end of a sentence; None: it can.
 
-    Asking it would tell more, and may block: that is left to the first look-up.
+    Calling it would tell more but may block, so that is left to the first look-up.
     """
     if isinstance(session, type):
         return "; this is a class: make one of it"
@@ -354,7 +354,7 @@ def _session_flaw(session: object) -> str | None:
         if hasattr(session, "get_frozen_credentials"):
             return "; these are credentials: give the session that they come from"
         return ""
-    # What boto3's own is made of; aioboto3 puts an asynchronous one there.
+    # The botocore session inside a boto3 one; aioboto3 has an asynchronous one there.
     core = getattr(getattr(session, "_session", None), "get_credentials", None)
     if inspect.iscoroutinefunction(ask) or inspect.iscoroutinefunction(core):
         return "; this one is asynchronous (aioboto3, aiobotocore), and is asked from a thread"
@@ -363,15 +363,15 @@ def _session_flaw(session: object) -> str | None:
     except TypeError:
         return "; its get_credentials() wants arguments"
     except ValueError:
-        pass  # It does not say.
+        pass  # It has no signature to read.
     return None
 
 
 def parse_endpoint_uri(name: str, value: object) -> SplitResult:
-    """Takes an endpoint's URI apart, having checked it.
+    """Check an endpoint's URI and split it.
 
     Args:
-        name: What to call the setting in the error: a field or an environment variable.
+        name: The setting's name in the error: a field or an environment variable.
         value: The URI.
 
     Raises:
@@ -388,10 +388,10 @@ def parse_endpoint_uri(name: str, value: object) -> SplitResult:
 
 
 def parse_proxy(name: str, value: object) -> SplitResult:
-    """Takes a proxy's URL apart, having checked it.
+    """Check a proxy's URL and split it.
 
     Args:
-        name: What to call the setting in the error: a field or an environment variable.
+        name: The setting's name in the error: a field or an environment variable.
         value: The URL.
 
     Raises:
@@ -413,7 +413,7 @@ def parse_proxy(name: str, value: object) -> SplitResult:
 
 
 def mask_userinfo(value: object) -> str:
-    """The `repr` of a URL without the user name and password in it."""
+    """Return the `repr` of a URL with its user name and password masked."""
     if isinstance(value, str) and "@" in value:
         before, _, host = value.rpartition("@")
         scheme, slashes, _ = before.rpartition("://")
@@ -422,31 +422,31 @@ def mask_userinfo(value: object) -> str:
 
 
 def _as_float(value: object) -> float | None:
-    """A number of any type as a float; None: it is none, or too large for one."""
+    """Return a number of any type as a float; None: not a number, or too large."""
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         return None
     try:
         number = float(value)
     except (OverflowError, TypeError, ValueError):
-        # The last of a signalling NaN.
+        # ValueError comes from a signalling NaN.
         return None
-    # A Decimal that is too large becomes infinite in silence.
+    # A Decimal that is too large becomes infinite without an error.
     return None if math.isinf(number) and value != number else number
 
 
 def _as_int(value: object) -> int | None:
-    """A whole number of any type as an int; None: it is none."""
+    """Return a whole number of any type as an int; None: not a whole number."""
     if isinstance(value, bool):
         return None
     if isinstance(value, Integral):
         return int(value)
     number = _as_float(value)
-    # A float holds every count that is allowed, to the last digit.
+    # A float represents every allowed count exactly.
     return int(number) if number is not None and number.is_integer() else None
 
 
 def _split(name: str, value: object, rule: str) -> SplitResult:
-    """Splits a URL whose host and port must make sense."""
+    """Split a URL and check its host and port."""
     if not isinstance(value, str):
         _refuse(name, value, rule)
     try:
@@ -454,7 +454,7 @@ def _split(name: str, value: object, rule: str) -> SplitResult:
         host, port = parts.hostname, parts.port
     except ValueError:
         _refuse(name, value, rule)
-    # urlsplit drops tabs and line breaks in silence.
+    # urlsplit drops tabs and line breaks without an error.
     if not value.isascii() or not value.isprintable() or " " in value:
         _refuse(name, value, rule)
     if host is None or not _is_host(host) or port == 0:
@@ -474,12 +474,12 @@ def _is_host(host: str) -> bool:
 
 
 def _refuse(name: str, value: object, rule: str) -> NoReturn:
-    # Userinfo is masked in every field: a URL may have been given to the wrong one.
+    # Userinfo is masked in every field, because a URL may have been given to the wrong one.
     raise ValidationError(f"{name}={_shown(value)}: {name} {rule}", parameter=name)
 
 
 def _shown(value: object) -> str:
-    """What was given, cut short; an int of thousands of digits has no `repr` at all."""
+    """Return the given value, truncated; an int of thousands of digits has no `repr`."""
     try:
         shown = mask_userinfo(value)
     except ValueError:

@@ -1,7 +1,7 @@
-"""AWS credentials from boto3's chain, looked up off the event loop, once for everybody.
+"""AWS credentials from boto3's chain, looked up off the event loop and shared by all sessions.
 
-The chain may read files, run processes and ask metadata servers or STS, all of it blocking, so it
-runs in a thread, and is waited for no longer than `connection_timeout`.
+The chain may read files, run processes and ask metadata servers or STS. All of this blocks, so it
+runs in a thread, and sessions wait for it for at most `connection_timeout`.
 """
 
 from __future__ import annotations
@@ -32,25 +32,24 @@ _GUIDANCE: Final = (
 )
 
 _REFRESH_MARGIN: Final = 16 * 60
-"""Seconds of life left above which botocore is sure not to refresh: it begins at 15 minutes."""
+"""Remaining seconds above which botocore does not refresh; it starts to at 15 minutes."""
 
 _REFRESH_PAUSE: Final = 5.0
-"""Seconds in which a forced refresh counts as done: a burst of refused tokens is one look-up."""
-
+"""Seconds for which a forced refresh is not repeated: a burst of refused tokens is one look-up."""
 
 _LEAST_PATIENCE: Final = 1.0
-"""Seconds that a look-up has in any case: a shorter `connection_timeout` is meant for the network,
-and a thread that imports botocore takes its part of that."""
+"""Seconds that a look-up always gets. A shorter `connection_timeout` is meant for the network, and
+importing botocore in the thread takes time as well."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity:
-    """One set of keys, as it was at one moment: a leg signs with the same ones to its end.
+    """One set of keys. A leg signs with the same set until its end.
 
     Attributes:
-        access_key_id: The key's name.
-        secret_access_key: The key.
-        session_token: What temporary keys come with; None for others.
+        access_key_id: The access key's id.
+        secret_access_key: The secret access key.
+        session_token: The token of temporary keys; None for others.
     """
 
     access_key_id: str
@@ -62,16 +61,16 @@ class Identity:
 
 
 class CredentialSource:
-    """Where every session of a factory gets its keys from.
+    """The keys of a factory, for all of its sessions.
 
-    It may be used from several event loops and threads, and goes on working in a forked child.
-    Nothing is imported, read or asked before the first look-up, and `os.environ` is never written.
+    It may be used from several event loops and threads, and also in a forked child. Nothing is
+    imported, read or requested before the first look-up, and `os.environ` is never written.
 
     Args:
-        config: The settings; `boto3_session` is asked where it is given, and otherwise a session
-            of boto3's defaults, which finds keys in the environment, the shared files, a
-            `credential_process`, SSO, assumed roles, containers and instance metadata.
-        clock: Seconds of a clock that does not go back.
+        config: The settings. Keys come from `boto3_session` if it is given. Otherwise boto3's
+            default session finds them in the environment, the shared files, a
+            `credential_process`, SSO, assumed roles, containers or instance metadata.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -90,26 +89,27 @@ class CredentialSource:
         self._forced_at: float | None = None
 
     async def identity(self, *, refresh: bool = False) -> Identity:
-        """The keys to sign a leg with.
+        """Return the keys to sign a leg with.
 
-        Keys that need no refresh are returned at once. Otherwise all who ask meanwhile wait for
-        one look-up. Cancelling stops the waiting, at once; the look-up itself cannot be
-        interrupted, and its answer is there for whoever asks next. One that hangs is not begun
-        again, but waited for again: it is one thread, however many attempts it outlasts.
+        Keys that need no refresh are returned at once. Otherwise all callers wait for the same
+        look-up. Cancelling stops the waiting at once, but cannot interrupt the look-up: the next
+        caller gets its result. A look-up that hangs is not started again, so there is one thread,
+        however many attempts time out meanwhile.
 
         Args:
-            refresh: The service called the keys expired: forget them and look again. With
-                boto3's defaults the whole chain is gone through anew; a `boto3_session` is asked
-                again, and refreshes by its own rules.
+            refresh: The service said that the keys have expired: discard them and look again.
+                boto3's default chain starts from the beginning; a `boto3_session` is asked again
+                and refreshes by its own rules.
 
         Raises:
-            NoCredentialsError: There are none, or the look-up failed; retryable where it failed
-                for want of a connection.
-            CredentialsTimeoutError: It takes longer than `connection_timeout`, and a second.
-            AuthenticationError: There are some that nothing can be signed with.
+            NoCredentialsError: There are none, or the look-up failed; retryable if it failed
+                because of a connection.
+            CredentialsTimeoutError: It takes longer than `connection_timeout`, though at least one
+                second.
+            AuthenticationError: The keys found contain characters that no key has.
         """
         if self._process != os.getpid():
-            # A forked child has neither the thread that was looking, nor a lock to rely on.
+            # A forked child has no look-up thread, and the lock's state is undefined.
             self._reset()
         with self._lock:
             force = refresh and not self._was_just_forced()
@@ -128,12 +128,12 @@ class CredentialSource:
             )
         error = lookup.exception()
         if error is not None:
-            # Raised to each who waits: a new one, as each adds its own traceback and attempts.
+            # Each caller gets a new error, because each adds its own traceback and attempts.
             raise _explained(error) from _showable(error)
         return lookup.result()
 
     def _fresh_identity(self) -> Identity | None:
-        """The keys, if they can be had without a look-up and without blocking."""
+        """Return the keys if this needs no look-up and cannot block; None otherwise."""
         credentials = self._credentials
         if credentials is None:
             return None
@@ -143,7 +143,7 @@ class CredentialSource:
             if credentials.refresh_needed() or credentials.refresh_needed(_REFRESH_MARGIN):
                 return None
         elif type(credentials) is not botocore.credentials.Credentials:
-            # What anybody else's credentials do when asked is not known: it may block.
+            # A foreign class of credentials may block when asked.
             return None
         return _frozen(credentials)
 
@@ -151,7 +151,7 @@ class CredentialSource:
         return self._forced_at is not None and self._clock() - self._forced_at < _REFRESH_PAUSE
 
     def _begin(self, *, forced: bool) -> Errand[Identity]:
-        """Starts a look-up. The lock is held."""
+        """Start a look-up. The caller holds the lock."""
         credentials = None if forced else self._credentials
         lookup: Errand[Identity] = Errand(
             lambda: self._look_up(lookup, credentials),
@@ -166,10 +166,10 @@ class CredentialSource:
         return lookup
 
     def _look_up(self, lookup: Errand[Identity], credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
-        """Runs in a thread: everything that may block."""
+        """Resolve and read the keys; this runs in a thread and may block."""
         found = None
         try:
-            # What errors are told by is imported here too, and not on a loop.
+            # Imported here for `_explained`, which runs on a loop.
             import botocore.credentials
             import botocore.exceptions  # noqa: F401
 
@@ -185,7 +185,7 @@ class CredentialSource:
 
     def _end(self, lookup: Errand[Identity], credentials: Any) -> None:  # noqa: ANN401 - botocore's
         with self._lock:
-            # A look-up that a forced one has overtaken has nothing to say any more.
+            # The result of a look-up that a forced one has replaced is discarded.
             if self._lookup is lookup:
                 self._lookup = None
                 if credentials is not None:
@@ -196,7 +196,7 @@ class CredentialSource:
     def _resolve(self) -> Any:  # noqa: ANN401 - botocore's
         session: Any = self._config.boto3_session
         if session is None:
-            # Imported here: it takes a tenth of a second, and nobody should wait for it on a loop.
+            # Imported in this thread, because it takes a tenth of a second.
             import boto3
 
             session = boto3.Session()
@@ -214,9 +214,9 @@ class CredentialSource:
 
 
 def _refuse_foreign(credentials: Any) -> None:  # noqa: ANN401 - anybody's
-    """Refuses what a `boto3_session` gave that is not credentials as botocore has them."""
+    """Raise an error if a `boto3_session` returned an object that is not botocore credentials."""
     if inspect.iscoroutine(credentials):
-        # Nobody will await it, and Python would complain of that.
+        # It will not be awaited, and Python would warn about that.
         credentials.close()
     ask = getattr(credentials, "get_frozen_credentials", None)
     if not callable(ask) or inspect.iscoroutinefunction(ask):
@@ -227,7 +227,7 @@ def _refuse_foreign(credentials: Any) -> None:  # noqa: ANN401 - anybody's
 
 
 def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
-    """Reads the keys, of one moment; this is what makes botocore refresh them."""
+    """Read one consistent set of keys; botocore refreshes them here if necessary."""
     keys = credentials.get_frozen_credentials()
     if not keys.access_key or not keys.secret_key:
         raise NoCredentialsError(f"the AWS credentials found are incomplete: {_GUIDANCE}")
@@ -247,11 +247,11 @@ def _frozen(credentials: Any) -> Identity:  # noqa: ANN401 - botocore's
 
 
 _KEY: Final = re.compile(r"[!-~]*")
-"""What keys and tokens are made of, and what a request's header can carry."""
+"""The characters of keys and tokens, which a request's header can carry."""
 
 
 def _flaw(key: object) -> str | None:
-    """What is wrong with a key, without telling it; None: nothing."""
+    """Return what is wrong with a key without repeating the key; None: nothing."""
     if not isinstance(key, str):
         return f"is a {type(key).__name__}, not text"
     if _KEY.fullmatch(key):
@@ -268,9 +268,9 @@ def _flaw(key: object) -> str | None:
 
 
 def _showable(error: BaseException) -> BaseException | None:
-    """What may stand as the cause in a traceback: the error without its frames, which have keys.
+    """Return the error as a cause for tracebacks: without its frames, which contain keys.
 
-    Nothing that repeats a process's output, nor an answer that may repeat the request.
+    None for errors that repeat a process's output, or an answer that may repeat the request.
     """
     from botocore.exceptions import ClientError, CredentialRetrievalError
 
@@ -296,14 +296,14 @@ def _explained(error: BaseException) -> AuthenticationError:
     )
 
     what = type(error).__name__
-    # What a credential process printed may be the very thing to keep quiet about.
+    # The output of a credential process may contain keys.
     if isinstance(error, BotoCoreError | ClientError) and not isinstance(
         error, CredentialRetrievalError
     ):
         what = f"{what}: {quote(str(error))}"
     match error:
         case ConfigParseError():
-            # It happens with keys in the environment too, so to set them would not help.
+            # This also happens with keys in the environment, so setting them does not help.
             advice = (
                 "mend that file, which botocore and the AWS CLI cannot read either (a section or "
                 "a key that is there twice, or text that is not UTF-8, is enough), or have "

@@ -1,8 +1,7 @@
-"""What is not to be told: keys, tokens and signatures, in tracebacks and in logs.
+"""Keeps keys, tokens and signatures out of tracebacks and logs.
 
-Tracebacks are printed with their frames' variables by more tools than one would think (rich, the
-standard library's `capture_locals`, error reporters), and botocore's debug lines have whole
-requests and answers.
+Many tools print tracebacks with the variables of their frames (rich, the standard library's
+`capture_locals`, error reporters), and botocore's debug lines contain whole requests and answers.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["quiet_botocore", "without_frames"]
 
 
 def without_frames[E: BaseException](error: E) -> E:
-    """Takes the frames off an exception and off all that led to it; messages stay."""
+    """Remove the frames of an exception and of its causes and contexts; messages stay."""
     seen: set[int] = set()
     todo: list[BaseException] = [error]
     while todo:
@@ -45,13 +44,13 @@ _HARMLESS: Final = frozenset(
         "botocore.session",
     }
 )
-"""Those that say where keys are looked for, and never which they are."""
+"""Loggers that say where keys are looked for, and never the keys themselves."""
 
 _quiet = threading.local()
 
 
 class _Mute(logging.Filter):
-    """Keeps back debug lines of a thread that is quiet, and of no other."""
+    """Drops the debug lines of threads that are in `quiet_botocore`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno > logging.DEBUG or not getattr(_quiet, "depth", 0)
@@ -62,10 +61,10 @@ _MUTE: Final = _Mute()
 
 @contextlib.contextmanager
 def quiet_botocore() -> Iterator[None]:
-    """While this lasts, botocore's debug lines with requests and answers are not logged.
+    """Suppress botocore's debug lines that contain requests and answers.
 
-    That holds for this thread's lines alone: what the application itself has botocore do is its
-    own affair. Lines that say where credentials are looked for are logged.
+    This affects only the current thread, so the application's own use of botocore is still logged.
+    Lines that say where credentials are looked for are logged too.
     """
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if (
@@ -73,7 +72,7 @@ def quiet_botocore() -> Iterator[None]:
             and name not in _HARMLESS
             and isinstance(logger, logging.Logger)
         ):
-            # Added once, however often. A filter counts where a line begins, not further up.
+            # Adding a filter again has no effect. Filters apply only at the logger that emits.
             logger.addFilter(_MUTE)
     _quiet.depth = getattr(_quiet, "depth", 0) + 1
     try:

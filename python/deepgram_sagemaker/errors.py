@@ -1,28 +1,28 @@
-"""What can go wrong, as one tree: `except SageMakerError` catches all of it.
+"""Every error of this package, as one tree: `except SageMakerError` catches all of them.
 
-The classes follow what a caller may do about the failure. Time-outs are also the builtin
-`TimeoutError`, broken connections also `ConnectionError`, bad input also `ValueError`, and use
+The classes follow what a caller can do about the failure. Time-outs are also the builtin
+`TimeoutError`, broken connections also `ConnectionError`, invalid input also `ValueError`, and use
 after the end also `RuntimeError`.
 
     SageMakerError
     ├── ValidationError            a setting, the URL or the request breaks a rule
     ├── AuthenticationError        the service does not accept the caller
     │   └── NoCredentialsError     there is nothing to sign with
-    │       └── CredentialsTimeoutError    looking it up took longer than `connection_timeout`
+    │       └── CredentialsTimeoutError    the look-up took longer than `connection_timeout`
     ├── EndpointNotFoundError      no such endpoint in this account and region
     ├── ThrottledError             too many requests
     ├── ServiceUnavailableError    the service failed, or is not ready
     ├── ModelError                 the container refused or closed the stream
-    ├── ConnectError               name, address or proxy could not be reached
+    ├── ConnectError               the host or the proxy could not be reached
     ├── ConnectTimeoutError        `connection_timeout` ran out, or files were not read in time
     ├── AcquireTimeoutError        `connection_acquire_timeout` ran out
     ├── SubscriptionTimeoutError   `subscription_timeout` ran out
     ├── StalledError               `stall_timeout` ran out
-    ├── TLSError                   the peer's certificate, or the handshake
+    ├── TLSError                   the peer's certificate or the handshake failed
     ├── StreamResetError           the stream was reset
-    ├── ConnectionLostError        the connection under the stream went away
-    ├── ProtocolError              the peer's bytes make no sense
-    ├── SessionLostError           the session cannot go on over another leg
+    ├── ConnectionLostError        the connection under the stream broke
+    ├── ProtocolError              the peer's bytes cannot be decoded
+    ├── SessionLostError           the session cannot continue over another leg
     ├── RetriesExhaustedError      retries or their budget ran out
     └── SessionClosedError         the session is already closed
 """
@@ -72,18 +72,17 @@ class SageMakerError(Exception):
     """The base of every error that this package raises about a session.
 
     Attributes:
-        message: What happened, and what to do next where that is known.
-        status: The HTTP status, where there was an answer.
-        code: The service's or the protocol's own name for the error, such as
-            `AccessDeniedException`.
-        request_id: The service's name for the request, to quote to its support.
-        reason: The package's own stable name for what went wrong, such as `throttled`, finer than
-            the class; None where the error was found before anything was asked for.
-        attempts: How many times a leg was opened without progress, this time included.
-        retryable: Whether the same again may work. Those that may have been tried again already,
-            within `max_retries` and `retry_budget`.
-        retry_limit: At most so many retries without progress, however many `max_retries` allows;
-            None: no limit of its own.
+        message: What happened, and what to do next if that is known.
+        status: The HTTP status; None: there was no answer.
+        code: The service's or the protocol's name for the error, such as `AccessDeniedException`.
+        request_id: The service's id of the request, to quote to AWS support.
+        reason: This package's stable name for the failure, such as `throttled`, finer than the
+            class; None: the error was found before any request.
+        attempts: How many legs were requested without progress, this one included.
+        retryable: Whether a retry may work. Retryable failures have already been retried within
+            `max_retries` and `retry_budget`.
+        retry_limit: Retries without progress, at most, however many `max_retries` allows; None:
+            this failure has no limit of its own.
     """
 
     default_retryable: ClassVar[bool] = False
@@ -137,7 +136,7 @@ class ValidationError(SageMakerError, ValueError):
     """A setting, the URL or the request breaks a rule; nothing was sent, or the service said so.
 
     Attributes:
-        parameter: The setting or query parameter at fault, where it is known.
+        parameter: The setting or query parameter at fault; None: unknown.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class AuthenticationError(SageMakerError):
     """The service does not accept the caller: 401, 403, a bad signature, an expired token.
 
     Attributes:
-        expired: The credentials ran out; with fresh ones the same request may be accepted.
+        expired: Whether the credentials have expired; fresh ones may be accepted.
     """
 
     def __init__(self, message: str, *, expired: bool = False, **facts: Unpack[_Facts]) -> None:
@@ -174,7 +173,7 @@ class EndpointNotFoundError(SageMakerError):
 
 
 class ThrottledError(SageMakerError):
-    """The service asks for fewer requests, in any of its ways of saying so."""
+    """The service asks for fewer requests: a 429, or a throttling code with any status."""
 
     default_retryable = True
 
@@ -189,10 +188,10 @@ class ModelError(SageMakerError):
     """The container behind the endpoint refused the stream, or closed it.
 
     Attributes:
-        model_status: The HTTP status that the container answered with, where it did.
-        model_code: The container's own code: Deepgram's (`DATA-0000`), or the WebSocket close
-            code in decimal.
-        model_message: What the container said.
+        model_status: The container's HTTP status; None: it gave none.
+        model_code: The container's code: Deepgram's (`DATA-0000`), or the WebSocket close code in
+            decimal; None: it gave none.
+        model_message: The container's message; None: it gave none.
     """
 
     default_retryable = True
@@ -221,15 +220,15 @@ class ConnectError(SageMakerError, ConnectionError):
 class ConnectTimeoutError(SageMakerError, TimeoutError):
     """TCP, TLS and HTTP/2 together took longer than `connection_timeout`.
 
-    Or what a factory's first stream needs before that did not come in time: the shared AWS files,
-    the certificates, the AWS SDK.
+    Also raised if a factory's first stream waited too long for the shared AWS files, the
+    certificates or the AWS SDK to be read.
     """
 
     default_retryable = True
 
 
 class AcquireTimeoutError(SageMakerError, TimeoutError):
-    """No stream or connection came free within `connection_acquire_timeout`."""
+    """No stream or connection became free within `connection_acquire_timeout`."""
 
     default_retryable = True
 
@@ -247,14 +246,14 @@ class StalledError(SageMakerError, TimeoutError):
 
 
 class TLSError(SageMakerError):
-    """TLS failed: the certificate was not accepted, or the handshake went wrong."""
+    """TLS failed: the certificate was not accepted, or the handshake failed."""
 
 
 class _StreamError(SageMakerError):
-    """What the stream errors have in common.
+    """Base of the stream errors.
 
     Attributes:
-        h2_code: The HTTP/2 error code that the peer gave, where it did.
+        h2_code: The peer's HTTP/2 error code; None: it gave none.
     """
 
     default_retryable = True
@@ -270,28 +269,28 @@ class StreamResetError(_StreamError, ConnectionResetError):
     """The peer reset the stream (RST_STREAM).
 
     Attributes:
-        h2_code: The HTTP/2 error code that the peer gave, where it did.
+        h2_code: The peer's HTTP/2 error code; None: it gave none.
     """
 
 
 class ConnectionLostError(_StreamError, ConnectionError):
-    """The connection under the stream broke, or the peer said that it goes away (GOAWAY).
+    """The connection under the stream broke, or the peer announced its end (GOAWAY).
 
     Attributes:
-        h2_code: The HTTP/2 error code that the peer gave, where it did.
+        h2_code: The peer's HTTP/2 error code; None: it gave none.
     """
 
 
 class ProtocolError(_StreamError):
-    """The peer does not speak HTTP/2, or sent a message that makes no sense.
+    """The peer does not speak HTTP/2, or sent a message that cannot be decoded.
 
     Attributes:
-        h2_code: The HTTP/2 error code that the peer gave, where it did.
+        h2_code: The peer's HTTP/2 error code; None: it gave none.
     """
 
 
 class SessionLostError(SageMakerError):
-    """The session cannot go on over another leg: what it would have to resend is gone.
+    """The session cannot continue over another leg: the input to send again is gone.
 
     Attributes:
         seconds_unacknowledged: Seconds of audio that were sent and never finalised.
@@ -308,12 +307,13 @@ class RetriesExhaustedError(SageMakerError):
     """`max_retries` or `retry_budget` ran out; the last failure is the `__cause__`.
 
     `status`, `code`, `request_id` and `reason` are those of the last failure. `retryable` is False,
-    since it was tried as often as the settings allow; the cause's says whether it may pass.
+    because the settings allow no further retry; the cause's `retryable` says whether the failure
+    is transient.
 
     Attributes:
         elapsed: Seconds from the first failure after progress until giving up.
-        seconds_unacknowledged: Seconds of audio that were sent and never finalised; None where
-            the session's audio has no known clock.
+        seconds_unacknowledged: Seconds of audio that were sent and never finalised; None: the
+            audio's rate is unknown.
     """
 
     def __init__(

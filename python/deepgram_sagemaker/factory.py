@@ -1,4 +1,4 @@
-"""What the Deepgram SDK calls for each connection."""
+"""The factory that the Deepgram SDK calls for each connection."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ASYNC_ONLY = (
 
 
 class SageMakerTransportFactory:
-    """Makes the transports of `AsyncDeepgramClient(transport_factory=...)`.
+    """Factory for `AsyncDeepgramClient(transport_factory=...)`.
 
-    One factory serves any number of sessions: they share its connection limits, its AWS client
+    One factory serves any number of sessions. They share its connection limits, its AWS client
     and its credentials. Nothing is connected, read or resolved before the first message.
 
     Example:
@@ -38,11 +38,11 @@ class SageMakerTransportFactory:
     Args:
         endpoint_name: The SageMaker endpoint.
         region: Its AWS region; `us-west-2` if not given.
-        config: Everything, instead of the two.
+        config: All settings, instead of `endpoint_name` and `region`.
 
     Raises:
         TypeError: Neither an endpoint name nor a config was given.
-        ValueError: Both were, or a value is not allowed.
+        ValueError: Both were given, or a value is not allowed.
     """
 
     @overload
@@ -90,11 +90,11 @@ class SageMakerTransportFactory:
 
     @property
     def stats(self) -> Stats:
-        """The sum over all sessions made here, those that have ended included."""
+        """The sum over all sessions made here, including those that have ended."""
         return Stats() if self._services is None else self._services.stats
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy, in this process or another, begins anew: sessions, connections and keys stay here.
+        # A copy, in this process or another, starts without sessions, connections and keys.
         return self.__dict__ | {"_services": None}
 
     def __call__(
@@ -102,12 +102,12 @@ class SageMakerTransportFactory:
         url: str,
         headers: Mapping[str, str] | None = None,
     ) -> SageMakerTransport:
-        """Makes a transport; called by the SDK for each connection.
+        """Make a transport. The SDK calls this for each connection.
 
         Args:
-            url: The `wss://` URL that the SDK would connect to; its path and query are what the
-                container gets, its host means nothing here.
-            headers: The SDK's headers. Not used: AWS credentials authenticate.
+            url: The `wss://` URL that the SDK would connect to. The container gets its path and
+                query; its host is ignored.
+            headers: The SDK's headers. Ignored: AWS credentials authenticate.
 
         Raises:
             TypeError: Called without a running event loop, or by a sync client.
@@ -118,10 +118,10 @@ class SageMakerTransportFactory:
         except RuntimeError:
             raise TypeError(_ASYNC_ONLY) from None
         sdk = sys.modules.get("deepgram.transport")
-        # A sync client in a running loop would never await what we return.
+        # A sync client in a running loop would never await the transport.
         if sdk is not None and getattr(sdk, "_active_sync_factory", None) is self:
             raise TypeError(_ASYNC_ONLY)
-        # Here and not above: importing the package brings only what settings need.
+        # Imported here: importing the package must load only what the settings need.
         from .transport import SageMakerTransport, Services
 
         if self._services is None:

@@ -1,4 +1,4 @@
-"""What sessions have done so far, in numbers."""
+"""Counts of what sessions have done so far."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["Stats", "add_up"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """A snapshot of one session, or of all sessions of a factory. Nothing in it is content.
+    """A snapshot of one session, or the sum over a factory's sessions. It contains no content.
 
-    Seconds of audio are 0 where the audio's rate is not known (containers, packet codecs).
+    Seconds of audio are 0 if the audio's rate is unknown (containers, packet codecs).
 
     Attributes:
-        sessions: Sessions begun: 1, or a factory's.
+        sessions: Sessions begun: 1, or all of the factory's.
         legs: Streams opened.
         resets: Streams that ended and were followed by another, by the kind of end: `reset`,
             `dropped`, `early_end`, `exception` and so on. `error.reason` is finer.
         rollovers: Streams replaced because of their age.
-        attempts: Streams asked for, opened or not.
-        bytes_sent: Audio sent, each byte counted once.
+        attempts: Streams requested, whether they opened or not.
+        bytes_sent: Bytes of audio sent, each counted once.
         seconds_sent: The same in seconds.
-        bytes_acknowledged: Audio that the service has finalised.
+        bytes_acknowledged: Bytes of audio that the service has finalised.
         seconds_acknowledged: The same in seconds.
-        bytes_replayed: Audio sent again.
+        bytes_replayed: Bytes of audio sent again.
         seconds_replayed: The same in seconds.
-        bytes_evicted: Audio no longer kept, though not finalised.
+        bytes_evicted: Bytes of audio dropped over the limit before they were final.
         seconds_evicted: The same in seconds.
-        bytes_lost: Evicted audio that a reset needed.
+        bytes_lost: Bytes of evicted audio that a reset needed.
         seconds_lost: The same in seconds.
-        journal_bytes: Audio kept now.
-        messages_in: Messages taken from the application.
+        journal_bytes: Bytes that the journal holds now.
+        messages_in: Messages accepted from the application.
         messages_out: Messages for the application.
-        time_to_first_result: Seconds from the first message sent to the first that came back;
-            None: none has come. For a factory, the longest.
-        last_error: What the last stream that did not end in order said; None: all did.
+        time_to_first_result: Seconds from the first message sent to the first message received;
+            None: none was received. For a factory, the longest.
+        last_error: The error of the last stream that did not end in order; None: there was none.
     """
 
     sessions: int = 0
@@ -70,7 +70,7 @@ _NOT_SUMS: Final = {"resets", "time_to_first_result", "last_error"}
 
 
 def add_up(stats: Iterable[Stats]) -> Stats:
-    """The sum of several sessions, oldest first."""
+    """Return the sum over several sessions, given oldest first."""
     every = list(stats)
     sums: dict[str, Any] = {
         each.name: sum(getattr(one, each.name) for one in every)
