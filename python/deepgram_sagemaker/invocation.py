@@ -1,9 +1,9 @@
-"""What to invoke inside the container, from the URL that the Deepgram SDK would have opened.
+"""The path and query for the container, from the URL that the Deepgram SDK would have opened.
 
-The service takes a path and a query string as request headers, each with a pattern of its own.
-The query's is narrower than what URLs allow: no `+` for a space, no raw comma, no parameter
-without a value. So a query is written again, in the same order, with every value that the pattern
-would refuse percent-encoded.
+The service takes path and query string as request headers and has a pattern for each. The query's
+pattern is narrower than a URL's: no `+` for a space, no raw comma, no parameter without a value. So
+a query is rewritten in the same order, with every value that the pattern would refuse
+percent-encoded.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _VALUE = re.compile(r"(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})+")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a leg invokes, in the service's own form.
+    """What a leg invokes, in the service's form.
 
     Attributes:
         path: The path at the container, without a leading slash, such as `v1/listen`.
-        query: The query string as the service takes it; empty: none, and the header is left out.
+        query: The query string as the service accepts it; empty: the header is omitted.
     """
 
     path: str
     query: str = ""
 
     def __post_init__(self) -> None:
-        """Checks the path and brings the query into the service's form.
+        """Check the path and bring the query into the service's form.
 
         Raises:
             ValidationError: Path or query break the service's rules.
@@ -55,11 +55,11 @@ class Invocation:
 
 
 def parse_url(url: str) -> Invocation:
-    """Takes path and query out of the URL given to the factory.
+    """Return the path and query of the URL that the factory was given.
 
     Args:
-        url: Such as `wss://api.deepgram.com/v1/listen?model=nova-3`. Scheme and host are not
-            used: the endpoint stands for both. Nor is a fragment: no server is ever sent one.
+        url: Such as `wss://api.deepgram.com/v1/listen?model=nova-3`. Scheme, host and fragment are
+            ignored: the endpoint replaces the first two, and a fragment is never sent to a server.
 
     Raises:
         ValidationError: Path or query break the service's rules.
@@ -69,7 +69,7 @@ def parse_url(url: str) -> Invocation:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        # The URL itself stays out of the message: its query may hold what is nobody's business.
+        # The message does not repeat the URL, because its query may hold private data.
         raise ValidationError(f"the URL cannot be read: {error}") from None
     if "#" in url:
         _logger.warning(
@@ -80,16 +80,15 @@ def parse_url(url: str) -> Invocation:
 
 
 def normalize_query(query: str) -> str:
-    """Writes a query string in the form that the service's pattern allows.
+    """Rewrite a query string in the form that the service's pattern allows.
 
-    Parameters keep their order and their repetitions. A value that already fits is left alone;
-    in any other, `+` is a space, and everything outside letters, digits and `-._~` is
-    percent-encoded. A parameter without a value (`tag=`, or only `tag`) cannot be written in the
-    service's form at all. It is left out: Deepgram then takes its default, as for a parameter
-    that was never given, and refusing the session would help nobody.
+    Parameters keep their order and their repetitions. A value that already fits is unchanged. In
+    any other value, `+` is a space, and everything outside letters, digits and `-._~` is
+    percent-encoded. A parameter without a value (`tag=`, or only `tag`) cannot be expressed in the
+    service's form. It is omitted, and Deepgram uses its default.
 
     Args:
-        query: The part of a URL after `?`, without it.
+        query: The part of a URL after `?`.
 
     Raises:
         ValidationError: A name does not fit the pattern, or the result is too long.
@@ -131,7 +130,7 @@ def _checked_path(path: str) -> str:
 
 
 def _checked_key(raw: str) -> str:
-    # Names cannot be percent-encoded in the service's form, so they are decoded.
+    # The service's form does not allow percent-encoded names, so they are decoded.
     key = _unquoted("name", raw).decode("utf-8", "replace")
     if not _KEY.fullmatch(key):
         raise ValidationError(
@@ -145,8 +144,8 @@ def _checked_key(raw: str) -> str:
 def _encoded_value(key: str, raw: str) -> str:
     if _VALUE.fullmatch(raw):
         return raw
-    # By bytes, so that an escape that is not UTF-8 arrives as it was written. A '%' that begins
-    # no escape is itself.
+    # Encoded as bytes, so that an escape that is not UTF-8 arrives unchanged. A '%' that begins no
+    # escape stands for itself.
     return quote_from_bytes(_unquoted(key, raw), safe="-._~")
 
 

@@ -1,8 +1,8 @@
-"""The service's legs: each a signed request over the native HTTP/2 transport.
+"""Opens legs: each is a signed request over the native HTTP/2 transport.
 
-The AWS SDK makes and signs the request (`operation`), and the native pool connects, sends it and
-carries the leg's events: their chain of signatures is native, with the keys that the request was
-signed with, and no event passes through Python.
+The AWS SDK makes and signs the request (`operation`). The native pool connects, sends it and
+carries the leg's events. The chain of event signatures is native and uses the keys that signed the
+request, so no event passes through Python.
 """
 
 from __future__ import annotations
@@ -37,27 +37,28 @@ _HTTP_PORT: Final = 80
 _HTTPS_PORT: Final = 443
 
 _MAX_HANDSHAKES: Final = 32
-"""TLS handshakes under way at once. Bursts of 400 have been seen to knock endpoints over."""
+"""TLS handshakes under way at once. Bursts of 400 were seen to overload endpoints."""
 
 _READY_WITHIN: Final = 30.0
-"""Seconds for what an opening waits for before it connects: files to read, modules to load. Not
-`connection_timeout`, which may be short: a cold disk is no sign of a bad connection."""
+"""Seconds that an opening waits for files to be read and modules to be loaded, before it connects.
+`connection_timeout` does not apply, because it may be short, and a cold disk says nothing about the
+connection."""
 
 _PING_AFTER: Final = 20.0
 """Seconds of silence on a connection after which its peer is pinged."""
 
 _PING_WITHIN: Final = 10.0
-"""Seconds that the peer has to answer a ping before the connection counts as dead."""
+"""Seconds within which the peer must answer a ping; then the connection counts as dead."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Ready:
-    """What every leg of a factory needs, once it is there.
+    """What all legs of a factory share.
 
     Attributes:
-        operation: The AWS SDK's part.
-        pool: The connections.
-        uri: Where they go.
+        operation: Makes and signs requests with the AWS SDK.
+        pool: The native connection pool.
+        uri: The URI that the pool connects to.
     """
 
     operation: Operation
@@ -66,11 +67,11 @@ class _Ready:
 
 
 class Progress:
-    """How far a leg on its way has come, and what it holds of the engine meanwhile.
+    """How far the opening of a leg has come, and the engine's resources that it holds.
 
     Args:
-        requested: Called on the loop once the request is the engine's, which needs the loop no
-            more until there is an answer.
+        requested: Called on the loop when the engine has the request. From then until the answer
+            the engine does not need the loop.
     """
 
     def __init__(self, requested: Callable[[], None]) -> None:
@@ -79,23 +80,23 @@ class Progress:
         self._is_over = False
 
     def holds(self, let_go: Callable[[], None]) -> None:
-        """Notes how to let go of something, from any thread, more than once if need be."""
+        """Register a release function; it may be called from any thread and more than once."""
         self._held.append(let_go)
         if self._is_over:
             let_go()
 
     def let_go(self) -> None:
-        """Lets go of everything, now and from now on; from any thread."""
+        """Release everything, now and whatever is registered later; from any thread."""
         self._is_over = True
         for let_go in self._held:
             let_go()
 
 
 class LegClient:
-    """Opens legs for every session of a factory: one pool, one place to connect to.
+    """Opens legs for every session of a factory, over one pool to one URI.
 
-    Nothing is imported, resolved, read or connected before the first leg, and what may block is
-    done in a thread.
+    Nothing is imported, resolved, read or connected before the first leg. Blocking work runs in a
+    thread.
     """
 
     def __init__(self, config: SageMakerConfig) -> None:
@@ -114,23 +115,23 @@ class LegClient:
         standby: bool = False,
         progress: Progress,
     ) -> Leg:
-        """Opens a leg.
+        """Open a leg. Cancelling leaves nothing behind.
 
         Args:
             invocation: What to invoke.
-            identity: The keys that sign the request, and the leg's events to its end.
-            standby: Whether this is a rollover's second leg, which needs no permit of its own.
-            progress: Is told how far it has come.
+            identity: The keys that sign the request and all events of the leg.
+            standby: Whether this is a rollover's second leg, which needs no permit.
+            progress: Is told how far the opening has come.
 
         Returns:
-            The leg, accepted by the service, its signature chain begun.
+            The leg, accepted by the service and with its signature chain begun.
 
         Raises:
-            SageMakerError: What the failure is classified as. Cancelling leaves nothing behind.
+            SageMakerError: The classified failure.
         """
         ready = await self._ready.value()
-        # Before the request is made: it is signed when it can be sent, and a burst's requests do
-        # not all lie about at once.
+        # The turn comes before the request: so the request is signed when it can be sent, and a
+        # burst does not hold all its requests at once.
         turn = await self._turn(ready.pool, invocation, progress, standby=standby)
         progress.holds(turn.release)
         try:
@@ -194,12 +195,12 @@ class LegClient:
 
 
 def _made_ready(config: SageMakerConfig) -> _Ready:
-    """Everything that may block, in a thread: what is imported here is not waited for on a loop."""
+    """Import, read and make what legs share; this runs in a thread and may block."""
     from .endpoints import resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
     from .operation import operation
     from .shared_files import NO_PROFILE, read_profile
 
-    # Where code says everything the shared files are not looked at, nor botocore imported.
+    # If the settings say everything, the shared files are not read and botocore not imported.
     if config.endpoint_uri is not None and config.ca_bundle is not None:
         profile = NO_PROFILE
     else:
@@ -229,7 +230,7 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
 
 
 def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
-    """Host, port, whether it is spoken to over TLS, and the value of Proxy-Authorization."""
+    """Return host, port, whether the proxy speaks TLS, and the value of Proxy-Authorization."""
     parts = urlsplit(proxy)
     secure = parts.scheme == "https"
     authorization = None
@@ -241,7 +242,7 @@ def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
 
 
 class _Pending[T](Protocol):
-    """What the engine works on."""
+    """An operation of the engine."""
 
     def take(self) -> T | None: ...
 
@@ -249,7 +250,7 @@ class _Pending[T](Protocol):
 
 
 async def _outcome[T](progress: Progress, begin: Callable[[Waker, int], _Pending[T]]) -> T:
-    """Begins something and waits for what comes of it. Cancelling leaves nothing behind."""
+    """Begin an operation of the engine and return its outcome. Cancelling cancels it."""
     hub = Hub.running()
     done = asyncio.Event()
     token = hub.register(done.set)
@@ -262,7 +263,7 @@ async def _outcome[T](progress: Progress, begin: Callable[[Waker, int], _Pending
             assert outcome is not None  # noqa: S101 - it is what posts the token
             return outcome
         finally:
-            # Cancelled or not: what was not taken is closed.
+            # An outcome that was not taken is closed.
             pending.cancel()
     finally:
         hub.unregister(token)

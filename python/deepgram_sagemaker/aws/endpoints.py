@@ -1,8 +1,8 @@
-"""Where the service is: its URI, the authorities to trust and the proxy on the way.
+"""Where the service is: its URI, the authorities to trust and the proxy to use.
 
-All of it follows from the settings, the environment and the shared files, in this order, as the
-AWS tools read them, and nothing is looked up in the network. The functions take what they go by, so
-that what they say can be tested.
+All three follow from the settings, the environment and the shared files, in this order, as the AWS
+tools read them. Nothing is looked up in the network. The functions take their inputs as arguments,
+so that they can be tested.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PARTITIONS: Final = (
     Partition(re.compile(r"us-gov-.*"), "amazonaws.com", "api.aws"),
     Partition(re.compile(r"us-iso-.*"), "c2s.ic.gov", "api.aws.ic.gov"),
     Partition(re.compile(r"us-isob-.*"), "sc2s.sgov.gov", "api.aws.scloud"),
-    # The one partition for which the service's rules have no FIPS host of its own form.
+    # In this partition the service's rules form the FIPS host differently.
     Partition(
         re.compile(r"eu-isoe-.*"),
         "cloud.adc-e.uk",
@@ -59,7 +59,7 @@ _PARTITIONS: Final = (
     ),
     Partition(re.compile(r"us-isof-.*"), "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
     Partition(re.compile(r"eusc-.*"), "amazonaws.eu", "api.amazonwebservices.eu"),
-    # What is not listed is a region of the standard partition, opened after this was written.
+    # Any other region belongs to the standard partition, including future ones.
     Partition(re.compile(r".*"), "amazonaws.com", "api.aws"),
 )
 
@@ -71,25 +71,29 @@ _AWS_SUFFIXES: Final = tuple(
 def resolve_endpoint_uri(
     config: SageMakerConfig, environ: Mapping[str, str], profile: Profile = NO_PROFILE
 ) -> str:
-    """The URI to connect to.
+    """Return the URI to connect to.
 
-    In order: `config.endpoint_uri`; unless `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` or
-    `ignore_configured_endpoint_urls` is true, `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2`,
-    `AWS_ENDPOINT_URL`, the profile's `services` section's `endpoint_url` and its own; the region's
-    host, FIPS or dual-stack as the settings or else the environment or else the profile say.
+    The first of these that is set counts:
+
+    1. `config.endpoint_uri`.
+    2. `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2`, `AWS_ENDPOINT_URL`, `endpoint_url` in the
+       profile's `services` section, `endpoint_url` of the profile. These are skipped if
+       `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` or `ignore_configured_endpoint_urls` is true.
+    3. The region's host. FIPS and dual-stack follow the settings, else the environment, else the
+       profile.
 
     Args:
         config: The settings.
         environ: The environment's variables.
-        profile: What the shared files say.
+        profile: The profile in the shared files.
 
     Returns:
         `https://host[:port][/path]`, without a slash at its end. AWS hosts have port 8443 unless
         another was given.
 
     Raises:
-        ValidationError: What was found is no such URI, or contradicts the settings; or the profile
-            names a `services` section that is not there.
+        ValidationError: The value found is not such a URI, or contradicts the settings; or the
+            profile names a `services` section that does not exist.
     """
     if config.endpoint_uri is not None:
         return _with_port(parse_endpoint_uri("endpoint_uri", config.endpoint_uri))
@@ -104,18 +108,18 @@ def resolve_endpoint_uri(
 def resolve_ca_bundle(
     config: SageMakerConfig, environ: Mapping[str, str], profile: Profile = NO_PROFILE
 ) -> str | None:
-    """The PEM file of authorities to trust, or None for the system's.
+    """Return the PEM file of the authorities to trust, or None for the system's.
 
-    In order: `config.ca_bundle`, `AWS_CA_BUNDLE`, the profile's `ca_bundle`, `REQUESTS_CA_BUNDLE`,
-    as boto3 does.
+    The first of these that is set counts, as in boto3: `config.ca_bundle`, `AWS_CA_BUNDLE`, the
+    profile's `ca_bundle`, `REQUESTS_CA_BUNDLE`.
 
     Args:
         config: The settings.
         environ: The environment's variables.
-        profile: What the shared files say.
+        profile: The profile in the shared files.
 
     Raises:
-        ValidationError: The path given does not name a file.
+        ValidationError: The path does not name a file.
     """
     for name, value in (
         ("ca_bundle", config.ca_bundle),
@@ -134,22 +138,22 @@ def resolve_ca_bundle(
 
 
 def resolve_proxy(config: SageMakerConfig, environ: Mapping[str, str], uri: str) -> str | None:
-    """The HTTP proxy to go through, or None for none.
+    """Return the HTTP proxy to use, or None for none.
 
-    `config.proxy` is used for every host, and an empty one means none at all. Otherwise
-    `https_proxy` or `HTTPS_PROXY` is used, unless `no_proxy` or `NO_PROXY` names the host. Where
-    both spellings are set, the lower-case one counts. Loopback addresses are hosts like any other.
+    `config.proxy` applies to every host; an empty string means no proxy. Otherwise `https_proxy`
+    or `HTTPS_PROXY` is used, unless `no_proxy` or `NO_PROXY` names the host. If both spellings are
+    set, the lower-case one counts. Loopback addresses get no special treatment.
 
     Args:
         config: The settings.
         environ: The environment's variables.
-        uri: Where the connection is to go in the end.
+        uri: The URI of the service.
 
     Returns:
         `http[s]://[user:password@]host[:port]`.
 
     Raises:
-        ValidationError: The variable holds something else.
+        ValidationError: The variable's value is not such a URL.
     """
     if config.proxy is not None:
         return config.proxy or None
@@ -170,7 +174,7 @@ def resolve_proxy(config: SageMakerConfig, environ: Mapping[str, str], uri: str)
 def _configured_urls(
     environ: Mapping[str, str], profile: Profile
 ) -> Iterator[tuple[str, str | None]]:
-    """Every place that a URL may be configured in, the first that has one counts."""
+    """Yield each place where a URL may be configured, and its value; the first value counts."""
     for variable in _URL_VARIABLES:
         yield variable, environ.get(variable, "").strip()
     section = profile.get("services")
@@ -210,7 +214,7 @@ def _with_port(parts: SplitResult) -> str:
 
 
 def _refuse_contradiction(config: SageMakerConfig, source: str) -> None:
-    # Only what the code asks for: the AWS tools let a URL outrank AWS_USE_FIPS_ENDPOINT.
+    # Only the settings can contradict: in the AWS tools a URL outranks AWS_USE_FIPS_ENDPOINT.
     for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
         if getattr(config, name):
             raise ValidationError(
@@ -221,7 +225,7 @@ def _refuse_contradiction(config: SageMakerConfig, source: str) -> None:
 
 
 def _said(variable: str, environ: Mapping[str, str], profile: Profile) -> bool:
-    """What the environment says, or else, under the same name, the profile."""
+    """Return a flag of the environment, or else the profile's flag of the same name."""
     value = environ.get(variable)
     if value is None:
         value = profile.get(variable.removeprefix("AWS_").lower())
@@ -234,10 +238,10 @@ def _is_excluded(host: str, port: int, no_proxy: str) -> bool:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether one entry of `NO_PROXY` names a host.
+    """Return whether one entry of `NO_PROXY` names a host.
 
-    An entry is `*`, a name (which covers the names below it too, with or without a leading `.`
-    or `*.`), an address, or a network in CIDR form; a name or address may carry a port.
+    An entry is `*`, a name (which also covers the names below it, with or without a leading `.`
+    or `*.`), an address, or a network in CIDR form. A name or address may have a port.
     """
     if not entry:
         return False

@@ -1,16 +1,16 @@
-"""The AWS SDK's operation: out of what to invoke, a request that is serialised and signed.
+"""The AWS SDK's operation: serialises and signs the request that opens a leg.
 
-This is all that is used of the AWS SDK, and the one place that knows its versions: the operation's
-input and model, the protocol's serialisation, the signer, and what goes into the user agent. The
-SDK's client, configuration and request pipeline are gone round:
+This is the only module that uses the AWS SDK or knows its versions. It uses the operation's input
+and model, the protocol's serialisation, the signer, and the content of the user agent. It does not
+use the SDK's client, configuration and request pipeline, because:
 
-* The configuration reads the shared files with a parser that is stricter than botocore's, and
-  what boto3 and the AWS CLI accept must not fail here.
-* `duplex_stream` waits on a future that nobody sets when the identity or the endpoint fails first.
-* The pipeline writes the session token into the log (DEBUG), and keys into its frames.
+* The configuration reads the shared files with a parser that is stricter than botocore's. Files
+  that boto3 and the AWS CLI accept must work here.
+* `duplex_stream` waits on a future that is never set if the identity or the endpoint fails first.
+* The pipeline writes the session token into the log (DEBUG) and keeps keys in its frames.
 * The event publisher looks the identity up for each event, and keys that change in mid-stream
   break the signature chain.
-* They are half of what there is to import, and most of what an opening costs.
+* They are half of the import, and most of the cost of an opening.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ _SIGNING_NAME: Final = "sagemaker"
 _HTTPS_PORT: Final = 443
 
 _SIGNATURE: Final = re.compile(r"Signature=([0-9a-f]{64})$")
-"""The request's signature, which the first event's chains from."""
+"""The request's signature, with which the chain of event signatures begins."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SignedRequest:
-    """A POST that is ready to be sent. Its `repr` keeps the token and the signature.
+    """A POST that is ready to be sent. Its `repr` hides the token and the signature.
 
     Attributes:
         authority: Host and port as they were signed.
         path: The path, percent-encoded.
-        headers: Names in lower case, and values.
-        seed_signature: The request's signature in hexadecimal, which its events' chain from.
+        headers: Pairs of a lower-case name and a value.
+        seed_signature: The request's signature in hexadecimal, with which the chain of event
+            signatures begins.
     """
 
     authority: str
@@ -65,16 +66,16 @@ class SignedRequest:
 
 
 class Operation:
-    """`InvokeEndpointWithBidirectionalStream`, as the installed version of the AWS SDK has it.
+    """`InvokeEndpointWithBidirectionalStream` of the installed version of the AWS SDK.
 
-    Making one imports the SDK: up to half a second, once a process, and not for an event loop's
-    thread. One may be used from any number of threads.
+    The constructor imports the SDK. This takes up to half a second once per process, so do not call
+    it in an event loop's thread. An instance may be used from any number of threads.
 
     Args:
         app_id: The application's own part of the user agent, or None.
 
     Raises:
-        SageMakerError: The installed SDK lacks something that is needed of it.
+        SageMakerError: The installed SDK lacks a name that this module needs.
     """
 
     def __init__(self, app_id: str | None = None) -> None:
@@ -110,7 +111,7 @@ class Operation:
         region: str,
         uri: str,
     ) -> SignedRequest:
-        """Makes the request of one leg; waits for nothing.
+        """Return the signed request of one leg, without waiting for anything.
 
         Args:
             invocation: Path and query.
@@ -118,10 +119,10 @@ class Operation:
             endpoint_name: The SageMaker endpoint.
             target_variant: The production variant, or None.
             region: The region to sign for.
-            uri: Where it goes, `https://host[:port][/path]`.
+            uri: The URI to connect to, `https://host[:port][/path]`.
 
         Raises:
-            ProtocolError: The SDK does not make what it should of this.
+            ProtocolError: The SDK could not make or sign the request.
         """
         try:
             request = self._serialised(invocation, endpoint_name, target_variant, uri)
@@ -146,7 +147,7 @@ class Operation:
                     seed_signature=signature[1],
                 )
             failure = "no SigV4 signature"
-        # Out of the handler, so that the failure's frames are not this error's context.
+        # Raised outside the handler, so that the failure's frames do not become its context.
         raise ProtocolError(f"the AWS SDK could not sign the request ({failure})", retryable=False)
 
     def _serialised(
@@ -163,14 +164,14 @@ class Operation:
             endpoint=self._uri(host="", path="/"),
             context=self._properties(),
         )
-        # Events are sent and signed elsewhere, and the signer copies what it is given.
+        # The native side sends and signs the events, and the signer would copy a body.
         request.body = b""
         request.fields.set_field(self._field(name="User-Agent", values=[self._user_agent]))
         parts = urlsplit(uri)
         where = self._uri(
             scheme=parts.scheme,
             host=parts.hostname or "",
-            # The scheme's own is left out of what is signed, and the signer trips over it.
+            # The scheme's default port is not part of the signature, and the signer fails on it.
             port=None if parts.port == _HTTPS_PORT else parts.port,
             path=parts.path or None,
         )
@@ -179,8 +180,8 @@ class Operation:
         )
 
 
-# Which of the SDK's versions makes its protocol how, newest first: the first row that is not newer
-# than what is installed counts. Nothing else that is used here has changed since 0.6.
+# How each version of the SDK makes its protocol, newest first: the first row that is not newer than
+# the installed version counts. Nothing else that this module uses has changed since 0.6.
 
 
 def _with_settings(schema: Any) -> Any:  # noqa: ANN401 - the SDK's
@@ -191,8 +192,8 @@ def _with_settings(schema: Any) -> Any:  # noqa: ANN401 - the SDK's
 
 
 def _with_schema(schema: Any) -> Any:  # noqa: ANN401 - the SDK's
-    # It wants the service's schema, which is private, for its namespace: any of its shapes' will
-    # do.
+    # It reads the namespace of the service's schema, which is private; the schema of any of the
+    # service's shapes has the same namespace.
     return _rest_json()(schema)
 
 
@@ -217,9 +218,9 @@ def _rest_json() -> Any:  # noqa: ANN401 - the SDK's
 
 
 def _masked(identity: Any) -> Any:  # noqa: ANN401 - the SDK's
-    """The signer's class of identities, with a `repr` that keeps the keys.
+    """Return the signer's class of identities with a `repr` that hides the keys.
 
-    The signer's frames have it, and error reports print frames.
+    The signer's frames hold an instance, and error reports print frames.
     """
 
     def __repr__(self: object) -> str:  # noqa: N807 - it becomes one
@@ -229,7 +230,7 @@ def _masked(identity: Any) -> Any:  # noqa: ANN401 - the SDK's
 
 
 def _user_agent(version: str, app_id: str | None) -> str:
-    """The User-Agent that the SDK's own client sends: the same for every request."""
+    """Return the User-Agent that the SDK's own client sends, the same for every request."""
     core = import_module("smithy_core.interceptors")
     general = import_module("smithy_http.interceptors.user_agent").UserAgentInterceptor()
     aws = import_module("smithy_aws_core.interceptors.user_agent").UserAgentInterceptor(
@@ -240,7 +241,7 @@ def _user_agent(version: str, app_id: str | None) -> str:
         method="POST", destination=import_module("smithy_core").URI(host=""), fields=http.Fields()
     )
     properties = import_module("smithy_core.types").TypedProperties()
-    # In the order in which the SDK's pipeline calls them.
+    # Called in the order of the SDK's pipeline.
     general.read_before_execution(core.InputContext(request=None, properties=properties))
     context = core.RequestContext(request=None, transport_request=request, properties=properties)
     aws.read_after_serialization(context)
@@ -250,5 +251,5 @@ def _user_agent(version: str, app_id: str | None) -> str:
 
 @functools.cache
 def operation(app_id: str | None = None) -> Operation:
-    """The process's one of this application id. Imports the SDK at the first call."""
+    """Return the process's operation for an application id. The first call imports the SDK."""
     return Operation(app_id)

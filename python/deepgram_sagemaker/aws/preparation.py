@@ -1,4 +1,4 @@
-"""What may block and is wanted once: made in a thread of its own, waited for with a deadline."""
+"""A value that is made once, in a thread because that may block, and awaited with a deadline."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ __all__ = ["Preparation"]
 
 
 class Preparation[T]:
-    """A value that all sessions of a factory share, made when it is first asked for.
+    """A value that all sessions of a factory share, made on first use.
 
-    It may be asked for on several event loops and threads. A failure is not kept: who asks later
-    has it tried again. However long it takes there is one thread, and a forked child begins anew.
+    It may be awaited on several event loops and threads. A failure is not kept: the next caller
+    starts a new attempt. There is one thread at a time, however long it takes. A forked child
+    starts again.
 
     Args:
-        make: Makes it. Runs in a thread, and may block.
-        what: What it does, for messages: `reading …`.
-        within: Seconds that one who asks waits.
+        make: Makes the value. Runs in a thread and may block.
+        what: What `make` does, for messages: `reading …`.
+        within: Seconds that each caller waits.
     """
 
     def __init__(self, make: Callable[[], T], *, what: str, within: float) -> None:
@@ -41,14 +42,14 @@ class Preparation[T]:
         self._errand: Errand[T] | None = None
 
     async def value(self) -> T:
-        """The value, once there is one. Cancelling stops the waiting and nothing else.
+        """Return the value once it is made. Cancelling only stops the waiting.
 
         Raises:
-            ConnectTimeoutError: It took too long; it goes on, for whoever asks next.
-            SageMakerError: Why it cannot be made.
+            ConnectTimeoutError: It took too long. The work continues for later callers.
+            SageMakerError: It cannot be made.
         """
         if self._process != os.getpid():
-            # The thread that was at work is the parent's, and what it made has its connections.
+            # The thread was the parent's, and a value made there has the parent's connections.
             self._reset()
         with self._lock:
             errand = self._errand
@@ -65,7 +66,7 @@ class Preparation[T]:
         error = errand.exception()
         if error is None:
             return errand.result()
-        # A copy to each who asks, with neither frames nor context: those may hold what is secret.
+        # Each caller gets a copy without frames or context, because those may hold secrets.
         raise _told(error, self._what)
 
 
@@ -77,6 +78,6 @@ def _told(error: BaseException, what: str) -> SageMakerError:
         return told
     return SageMakerError(
         f"{what} failed ({type(error).__name__}: {error})",
-        # There was no thread to be had just now.
+        # A thread could not be started just now.
         retryable=isinstance(error, RuntimeError),
     )

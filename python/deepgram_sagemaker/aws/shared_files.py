@@ -1,7 +1,7 @@
-"""What the shared AWS files say about where to connect and how, as botocore reads them.
+"""Connection settings in the shared AWS files, read by botocore.
 
-botocore reads `~/.aws/config` and `~/.aws/credentials`, and nothing else does: what boto3 and the
-AWS CLI accept is accepted here. Reading blocks, and importing botocore takes a tenth of a second.
+botocore parses `~/.aws/config` and `~/.aws/credentials`, so files that boto3 and the AWS CLI accept
+are accepted here. Reading blocks, and importing botocore takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_PROFILE", "SERVICE_ID", "Profile", "read_profile"]
 
 SERVICE_ID: Final = "sagemaker_runtime_http2"
-"""The service's name in a `services` section, and, in capitals, in environment variables."""
+"""The service's name in a `services` section and, in capitals, in environment variables."""
 
 _SETTINGS: Final = (
     "ca_bundle",
@@ -33,13 +33,12 @@ _SETTINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile's settings about the connection. It holds no keys.
+    """One profile's connection settings. It holds no keys.
 
     Attributes:
         name: The profile's name.
-        settings: Its settings by name, as text; those that are not set are missing.
-        services: The names of the `services` sections there are, and what each has for our
-            service.
+        settings: The settings that are set, as text, by name.
+        services: The settings for our service, by the name of the `services` section.
     """
 
     name: str = "default"
@@ -47,23 +46,23 @@ class Profile:
     services: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def get(self, setting: str) -> str | None:
-        """A setting's value, or None where the profile has none."""
+        """Return a setting's value, or None if it is not set."""
         return self.settings.get(setting)
 
     def described(self, setting: str) -> str:
-        """What to call a setting in a message."""
+        """Return a setting's name for messages."""
         return f"{setting} (profile {self.name!r})"
 
 
 NO_PROFILE: Final = Profile()
-"""What there is without any file."""
+"""The profile when there is no file."""
 
 
 def read_profile(boto3_session: SupportsCredentials | None) -> Profile:
-    """Reads the profile in use: that of the session given, or the one the environment names.
+    """Read the profile in use: the given session's, or the one that the environment names.
 
     Args:
-        boto3_session: The setting of that name. What is not botocore's has no profile of its own.
+        boto3_session: The setting of that name. A session that is not botocore's has no profile.
 
     Raises:
         ValidationError: The files cannot be read, or have no such profile.
@@ -79,7 +78,7 @@ def read_profile(boto3_session: SupportsCredentials | None) -> Profile:
         problem = str(error)
     else:
         return Profile(name, _texts(scoped, _SETTINGS), _services(sections))
-    # Out of the handler: botocore's frames have whole files, keys and all.
+    # Raised outside the handler, because botocore's frames hold whole files, keys included.
     raise ValidationError(
         f"the shared AWS files cannot be used: {problem}", parameter="AWS_PROFILE"
     )
@@ -88,7 +87,7 @@ def read_profile(boto3_session: SupportsCredentials | None) -> Profile:
 def _botocore_session(given: object) -> Any:  # noqa: ANN401 - botocore's
     import botocore.session
 
-    # boto3 has no public way to the session that its own is made of, profile and all.
+    # boto3 has no public access to the botocore session inside its own, which has the profile.
     for candidate in (given, getattr(given, "_session", None)):
         if isinstance(candidate, botocore.session.Session):
             return candidate
