@@ -1,4 +1,10 @@
-"""What people type: `deepgram-sagemaker local`, `demo` and `transcribe`."""
+"""The command line: `deepgram-sagemaker local`, `demo` and `transcribe`.
+
+`app` has the commands and their options; each other module does one part of the work.
+
+May import `factory`, `local`, `config` and `errors`; never `transport` or what lies below it. Needs
+the `local` extra. Tests: tests/cli, and end to end tests/e2e/test_readme.py.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,7 @@ def main() -> None:
     try:
         from .app import app
     except ModuleNotFoundError as error:
-        # Ours missing would be a broken installation, which this advice would not mend.
+        # A missing module of ours means a broken installation, which the advice below cannot fix.
         if error.name is None or error.name.partition(".")[0] == "deepgram_sagemaker":
             raise
         sys.exit(

@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in the modules beside this one."""
+"""The commands and their options. The other modules of this folder do the work."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-# The demo fails beyond this: it is what the recogniser's own tests allow.
+# The demo fails above this rate, which the recogniser's own tests allow.
 _WORST_WORD_ERRORS = 0.15
-# What a shell expects of a process that Ctrl-C ended.
+# The exit status that a shell expects after Ctrl-C.
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 
 class Model(StrEnum):
-    """What answers behind the local endpoint."""
+    """The model behind the local endpoint."""
 
     SPEECH = "speech"
     WATERMARK = "watermark"
@@ -57,7 +57,7 @@ def _options(
     _: Annotated[
         bool,
         typer.Option(
-            "--version", help="Say which version this is.", callback=_version, is_eager=True
+            "--version", help="Show the version and exit.", callback=_version, is_eager=True
         ),
     ] = False,
 ) -> None:
@@ -69,25 +69,25 @@ def local(
     model: Annotated[
         Model,
         typer.Option(
-            help="What answers, for each product: **speech** hears and speaks English; "
+            help="The model for every product: **speech** hears and speaks English; "
             "**watermark** counts marked chunks of audio, for tests of loss and order."
         ),
     ] = Model.SPEECH,
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. On any but loopback, others reach the endpoint: give it "
-            "keys of its own."
+            help="Address to listen on. Others can reach any address but loopback: give the "
+            "endpoint its own keys then."
         ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8443,
     endpoint_name: Annotated[
-        str, typer.Option(help="The SageMaker endpoint that this pretends to be.")
+        str, typer.Option(help="The name of the SageMaker endpoint that this stands for.")
     ] = "local",
     region: Annotated[
-        str, typer.Option(help="The region that requests have to be signed for.")
+        str, typer.Option(help="The region that requests must be signed for.")
     ] = "us-east-1",
     access_key_id: Annotated[
         str | None,
@@ -98,7 +98,7 @@ def local(
     secret_access_key: Annotated[
         str | None,
         typer.Option(
-            help="Its secret. In the environment it is not seen in the list of processes.",
+            help="Its secret. Set in the environment, it does not appear in the list of processes.",
             envvar="LOCAL_SECRET_ACCESS_KEY",
             show_default=False,
         ),
@@ -106,47 +106,47 @@ def local(
     ca_file: Annotated[
         Path | None,
         typer.Option(
-            help="Write the certificate authority's PEM file here, instead of a temporary place.",
+            help="Where to write the certificate authority's PEM file, instead of a temporary one.",
             dir_okay=False,
         ),
     ] = None,
     max_age: Annotated[
         float,
-        typer.Option(help="Seconds after which a stream is ended, as the service does.", min=0.1),
+        typer.Option(help="Seconds after which a stream is ended, as by the service.", min=0.1),
     ] = 1800.0,
     strict_flux: Annotated[
         bool,
         typer.Option(
             "--strict-flux",
-            help="`v2/listen` takes no message but CloseStream, as Flux containers in the field.",
+            help="Accept only CloseStream on `v2/listen`, as real Flux containers do.",
         ),
     ] = False,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="Something to go wrong: `reset after-audio=3.2` resets a stream after 3.2 s "
+            help="A fault to inject: `reset after-audio=3.2` resets a stream after 3.2 s "
             "of audio, `answer status=429 legs=1-2` throttles the first two. "
-            "May be given several times; a wrong one is answered with a list.",
+            "May be given several times; an invalid rule prints the list of rules.",
             metavar="RULE",
         ),
     ] = None,
     lenient: Annotated[
         bool,
         typer.Option(
-            help="Take paths and parameters that Deepgram's containers refuse. Otherwise a bad "
-            "query is answered as the service does, with 424 and no reason; what the container "
-            "has against it is said here."
+            help="Accept paths and parameters that Deepgram's containers refuse. Otherwise a bad "
+            "query is answered with 424 and no reason, as by the service; the container's reason "
+            "is printed here."
         ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Say how to reach it in one line of JSON.")
+        bool, typer.Option("--json", help="Print how to reach it as one line of JSON.")
     ] = False,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
 ) -> None:
     """Run an endpoint on this machine that speaks the service's protocol.
 
-    HTTP/2 over TLS, requests and events verified, the service's limits enforced: what works here
-    finds the same rules there. It prints what to set; Ctrl-C ends it.
+    It speaks HTTP/2 over TLS, verifies requests and events, and enforces the service's limits.
+    It prints the settings that reach it; Ctrl-C ends it.
     """
     from deepgram_sagemaker.local import Credentials
     from deepgram_sagemaker.local.endpoint import is_loopback
@@ -198,16 +198,16 @@ def demo(
     speed: Annotated[
         float,
         typer.Option(
-            help="Times real time. The recogniser keeps up with 2 on a small machine.",
+            help="Speed, in times real time. A small machine's recogniser keeps up with 2.",
             min=0.1,
             max=10.0,
         ),
     ] = 1.5,
 ) -> None:
-    """Transcribe 44 seconds of real speech through everything, on this machine.
+    """Transcribe 44 seconds of real speech through the whole path, on this machine.
 
-    The Deepgram SDK, the SageMaker transport, and the local endpoint with a recogniser behind it,
-    in a process of its own. Fails when the transcript is wrong or anything is lost.
+    The path is the Deepgram SDK, the SageMaker transport, and the local endpoint with a recogniser,
+    in a process of its own. Fails if the transcript is wrong or audio is lost.
     """
     from .demonstration import demonstrate
 
@@ -231,7 +231,7 @@ def transcribe(
     ] = "us-west-2",
     endpoint_uri: Annotated[
         str | None,
-        typer.Option(help="Where to connect instead of the region's own host, for PrivateLink."),
+        typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
     ] = None,
     ca_bundle: Annotated[
         Path | None,
@@ -251,13 +251,12 @@ def transcribe(
         ),
     ] = None,
     speed: Annotated[
-        float, typer.Option(help="How fast to stream, in times real time.", min=0.1, max=100.0)
+        float, typer.Option(help="Speed of the stream, in times real time.", min=0.1, max=100.0)
     ] = 1.0,
 ) -> None:
-    """Stream a WAV file to a SageMaker endpoint and show what is said in it.
+    """Stream a WAV file to a SageMaker endpoint and show the transcript.
 
-    Credentials come from where boto3 finds them. Fails when the stream does, or when anything in
-    the recording was lost.
+    Credentials come from boto3's default chain. Fails if the stream fails or audio is lost.
     """
     import boto3
 
@@ -309,7 +308,7 @@ async def _transcribe(
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:
-    """Run a command's work; what goes wrong is said in a line, and Ctrl-C in none."""
+    """Run a command's work. Errors are printed as one line; Ctrl-C prints nothing."""
     from .conversation import ConversationError
 
     try:

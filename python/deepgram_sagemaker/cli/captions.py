@@ -1,4 +1,4 @@
-"""Captions as they are spoken, and the summary after them: for a terminal, or plain."""
+"""Live captions and the summary after them, for a terminal or as plain text."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def _span(start: float, end: float) -> str:
 
 
 class Captions:
-    """Shows finals one below the other, and in a terminal the interim in place beneath them.
+    """Shows one final result per line and, in a terminal, the current interim below them.
 
     Args:
-        console: where to.
-        channels: whether to say which channel spoke.
+        console: Where to print.
+        channels: Whether to show the channel of each result.
     """
 
     def __init__(self, console: Console, *, channels: bool = False) -> None:
         self._console = console
         self._channels = channels
-        # Not a terminal: no codes that move the cursor, and only what will not change.
+        # Without a terminal, no codes that move the cursor, and only final results.
         self._live = (
             Live(console=console, auto_refresh=False, transient=True)
             if console.is_terminal
@@ -64,13 +64,13 @@ class Captions:
             self._live.stop()
 
     def interim(self, start: float, end: float, transcript: str) -> None:
-        """Show what may still change."""
+        """Show an interim result; times are in seconds."""
         if self._live is not None and transcript:
             line = self._line(start, end, transcript, style="italic bright_black")
             self._live.update(line, refresh=True)
 
     def final(self, final: Final) -> None:
-        """Show what is said for good; silence is not worth a line."""
+        """Show a final result, unless it is empty."""
         if self._live is not None:
             self._live.update("", refresh=True)
         if not final.transcript:
@@ -98,7 +98,7 @@ class Captions:
 
 
 def heading(console: Console, title: str, facts: Sequence[tuple[str, str]]) -> None:
-    """Say what is about to happen."""
+    """Print a title and facts about the run."""
     if not console.is_terminal:
         _plain(console, title)
         for name, value in facts:
@@ -111,11 +111,11 @@ def heading(console: Console, title: str, facts: Sequence[tuple[str, str]]) -> N
 
 
 def summary_rows(figures: Figures, errors: float | None) -> list[tuple[str, str]]:
-    """The summary's lines: what each figure is called, and what it says.
+    """Return the summary's lines, as pairs of a name and a value.
 
     Args:
-        figures: the conversation's.
-        errors: the word error rate, where there is a reference to compare with.
+        figures: The conversation's figures.
+        errors: The word error rate; None: there is no reference to compare with.
     """
     pace = figures.audio_sent / figures.elapsed if figures.elapsed else 0.0
     rows = [
@@ -159,7 +159,7 @@ def _loss(figures: Figures) -> str:
 
 
 def summary(console: Console, figures: Figures, *, errors: float | None, good: bool) -> None:
-    """Say what it came to."""
+    """Print the summary."""
     rows = summary_rows(figures, errors)
     if not console.is_terminal:
         _plain(console, "")

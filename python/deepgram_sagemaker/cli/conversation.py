@@ -1,4 +1,4 @@
-"""One recording through the Deepgram SDK and our transport, watched from the outside."""
+"""Streams one recording through the Deepgram SDK and our transport, and observes the result."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _CHUNK_SECONDS = 0.02
 
 
 class ConversationError(Exception):
-    """The conversation did not come to its proper end."""
+    """The conversation did not end in order."""
 
 
 class Watcher(Protocol):
-    """Sees what is said while it is said."""
+    """Receives results as they arrive."""
 
     def interim(self, start: float, end: float, transcript: str) -> None:
-        """Something that may still change was heard; times are seconds."""
+        """Receive an interim result; times are in seconds."""
 
     def final(self, final: Final) -> None:
-        """Something was heard for good."""
+        """Receive a final result."""
 
 
 class _Listener:
@@ -48,12 +48,12 @@ class _Listener:
         self._figures = figures
         self._watcher = watcher
         self._drawing = 0.0
-        # When the first answer came: what it takes to get there is no chunk's doing.
+        # CPU time and chunks at the first answer: what came before is not counted per chunk.
         self._under_way: tuple[float, int] | None = None
         self.error: Exception | None = None
 
     def over(self) -> None:
-        """Take the last figures."""
+        """Complete the figures at the end."""
         if self._under_way is not None:
             cpu, chunks = self._under_way
             self._figures.cpu = time.process_time() - cpu - self._drawing
@@ -63,7 +63,7 @@ class _Listener:
         self._figures.messages_received += 1
         if self._under_way is None:
             self._under_way = (time.process_time(), self._figures.chunks_sent)
-        # By name: not every SDK that we work with has a class for each.
+        # By name, because not every supported SDK has a class for each type.
         match getattr(message, "type", None):
             case "Results":
                 self._on_results(cast("ListenV1Results", message))
@@ -106,18 +106,18 @@ async def converse(
     *,
     speed: float,
 ) -> Figures:
-    """Stream a recording and listen to the end.
+    """Stream a recording and receive its results to the end.
 
     Args:
-        config: where to.
-        recording: what.
-        query: the parameters of `v1/listen`, `model` included.
-        watcher: is told what is heard.
-        speed: how fast, in times real time.
+        config: The endpoint.
+        recording: The audio.
+        query: The parameters of `v1/listen`, `model` included.
+        watcher: Receives the results.
+        speed: Speed of the stream, in times real time.
 
     Raises:
-        SageMakerError: the transport gave up.
-        ConversationError: the service ended the conversation before it was over.
+        SageMakerError: The transport gave up.
+        ConversationError: The service ended the conversation early.
     """
     figures = Figures()
     listener = _Listener(figures, watcher)

@@ -1,4 +1,4 @@
-"""`deepgram-sagemaker demo`: real speech through everything, and what it came to."""
+"""`deepgram-sagemaker demo`: streams real speech through the whole path and prints a summary."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ async def demonstrate(console: Console, *, speed: float, worst: float) -> tuple[
     """Transcribe the sample recording over a local endpoint.
 
     Args:
-        console: where the captions go.
-        speed: how fast to stream, in times real time.
-        worst: the word error rate up to which the transcript is called good.
+        console: Where to print.
+        speed: Speed of the stream, in times real time.
+        worst: The highest word error rate that counts as good.
 
     Returns:
-        What it came to, and the word error rate.
+        The conversation's figures and the word error rate.
     """
     recording = Recording.open(two_cities())
     async with AsyncExitStack() as stack:
-        # A line that moves in a terminal, and nothing elsewhere.
+        # Shows a spinner in a terminal, and nothing elsewhere.
         with console.status("Starting the local endpoint"):
             endpoint = await stack.enter_async_context(endpoint_process())
         heading(

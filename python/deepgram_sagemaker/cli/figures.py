@@ -1,4 +1,4 @@
-"""What a conversation comes to: its transcript, what it cost, and what was lost."""
+"""The figures of a conversation: its transcript, its cost, and lost audio."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 __all__ = ["Figures", "Final"]
 
-# Times have six decimals; two of them may differ by a rounding.
+# Times have six decimals, so two of them may differ by rounding.
 _ROUNDING = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """A final result, as far as it matters here.
+    """A final result.
 
     Attributes:
-        channel: the channel's index.
-        start: where the audio starts that it tells of, in seconds.
-        duration: how much that is.
-        transcript: what was said.
-        words: how many words that is.
+        channel: The channel's index.
+        start: Start of its audio in seconds.
+        duration: Length of its audio in seconds.
+        transcript: The text.
+        words: The number of words.
     """
 
     channel: int
@@ -33,21 +33,21 @@ class Final:
 
 @dataclass(slots=True)
 class Figures:
-    """Counts one conversation as it goes."""
+    """The counts of one conversation so far."""
 
     chunks_sent: int = 0
     bytes_sent: int = 0
     messages_received: int = 0
     interims: int = 0
     channels: int = 1
-    """How many the service recognises, each on its own."""
+    """Channels that the service recognises separately."""
     finals: list[Final] = field(default_factory=list)
     audio_sent: float = 0.0
     """Seconds of audio."""
     audio_heard: float | None = None
-    """Seconds of audio that the service says it received; None until it has said so."""
+    """Seconds of audio that the service reports as received; None: no report yet."""
     cpu: float = 0.0
-    """Seconds of CPU that this process spent on `cpu_chunks` chunks, drawing left out."""
+    """Seconds of CPU that this process spent on `cpu_chunks` chunks, without drawing."""
     cpu_chunks: int = 0
     elapsed: float = 0.0
     """Seconds from the first byte sent to the end."""
@@ -55,14 +55,14 @@ class Figures:
     _delays: list[float] = field(default_factory=list)
 
     def sent(self, size: int, audio: float, now: float) -> None:
-        """A chunk of `size` bytes went out; `audio` seconds have been sent with it."""
+        """Count a sent chunk of `size` bytes; `audio` is the seconds of audio sent so far."""
         self.chunks_sent += 1
         self.bytes_sent += size
         self.audio_sent = audio
         self._sent.append((audio, now))
 
     def final(self, final: Final, now: float) -> None:
-        """A final result came."""
+        """Count a final result."""
         self.finals.append(final)
         end = final.start + final.duration
         at = bisect.bisect_left(self._sent, (end - _ROUNDING, 0.0))
@@ -71,7 +71,7 @@ class Figures:
 
     @property
     def transcript(self) -> str:
-        """Everything that was said, channel by channel."""
+        """The whole text, channel by channel."""
         texts = [
             final.transcript
             for channel in range(self.channels)
@@ -82,27 +82,27 @@ class Figures:
 
     @property
     def words(self) -> int:
-        """How many words were said."""
+        """The number of words."""
         return sum(final.words for final in self.finals)
 
     @property
     def delay(self) -> float | None:
-        """Seconds from sending the last audio of a final result to having it: the median."""
+        """Median seconds from sending a final result's last audio to receiving the result."""
         return statistics.median(self._delays) if self._delays else None
 
     @property
     def cpu_per_chunk(self) -> float | None:
-        """Seconds of CPU a chunk."""
+        """Seconds of CPU per chunk."""
         return self.cpu / self.cpu_chunks if self.cpu_chunks else None
 
     @property
     def lost(self) -> float:
-        """Seconds of audio, over all channels, that no final result tells of."""
+        """Seconds of audio, over all channels, that no final result covers."""
         return sum(self._untold(channel) for channel in range(self.channels))
 
     @property
     def repeated(self) -> float:
-        """Seconds of audio, over all channels, that more than one final result tells of."""
+        """Seconds of audio, over all channels, that more than one final result covers."""
         repeated = 0.0
         for channel in range(self.channels):
             told = sum(final.duration for final in self.finals if final.channel == channel)

@@ -1,4 +1,4 @@
-"""A WAV file on its way to being streamed."""
+"""A WAV file to stream."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Chunk:
     """One message of audio.
 
     Attributes:
-        data: the bytes.
-        end: where the audio ends that has been sent with it, in seconds.
+        data: The bytes.
+        end: Seconds of audio sent when this chunk has been sent.
     """
 
     data: bytes
@@ -31,12 +31,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A WAV file, sent as it is, header included.
+    """A WAV file, streamed unchanged, header included.
 
     Attributes:
-        path: the file.
-        format: what its header says.
-        seconds: how long its audio is.
+        path: The file.
+        format: The format that its header declares.
+        seconds: Length of its audio.
     """
 
     path: Path
@@ -45,11 +45,11 @@ class Recording:
 
     @classmethod
     def open(cls, path: Path) -> Recording:
-        """Look at a file.
+        """Read a file's format and length.
 
         Raises:
-            AudioError: it is not a WAV file that can be streamed, or has no audio.
-            OSError: it cannot be read.
+            AudioError: It is not a WAV file that can be streamed, or has no audio.
+            OSError: It cannot be read.
         """
         decoder = WavDecoder()
         frames = 0
@@ -73,12 +73,12 @@ class Recording:
         )
 
     def chunks(self, seconds: float) -> Iterator[Chunk]:
-        """The file's bytes, `seconds` of audio at a time."""
+        """Yield the file's bytes in chunks of `seconds` of audio."""
         byte_rate = self.format.sample_rate * self.format.frame_size
         size = max(1, round(seconds * self.format.sample_rate)) * self.format.frame_size
         sent = 0
         with self.path.open("rb") as file:
             while data := file.read(size):
                 sent += len(data)
-                # The header makes this a few milliseconds late, and what follows the audio is none.
+                # The header adds a few milliseconds; bytes after the audio add nothing.
                 yield Chunk(data, min(sent / byte_rate, self.seconds))

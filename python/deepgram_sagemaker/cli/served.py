@@ -1,7 +1,7 @@
-"""The local endpoint as a process of its own, and what the two say to each other.
+"""The local endpoint as a separate process, and its protocol with the parent.
 
-The process writes one line of JSON when it is ready, and ends when its standard input does: it
-cannot outlive the one that started it.
+The process writes one line of JSON when it is ready, and ends when its standard input ends, so it
+cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _GONE_WITHIN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Reachable:
-    """All that a client needs in order to reach a local endpoint.
+    """What a client needs to reach a local endpoint.
 
     Attributes:
-        endpoint_name: its name.
-        region: the region that requests are to be signed for.
-        endpoint_uri: where it listens.
-        ca_bundle: the file with its certificate authority.
-        access_key_id: whose requests it accepts.
-        secret_access_key: with which secret.
+        endpoint_name: Its name.
+        region: The region that requests must be signed for.
+        endpoint_uri: The URI where it listens.
+        ca_bundle: The PEM file of its certificate authority.
+        access_key_id: The access key that it accepts.
+        secret_access_key: The secret of that key.
     """
 
     endpoint_name: str
@@ -53,7 +53,7 @@ class Reachable:
 
     @classmethod
     def of(cls, endpoint: LocalEndpoint) -> Reachable:
-        """What this process's own endpoint has to tell."""
+        """Return how to reach an endpoint of this process."""
         config = endpoint.config()
         return cls(
             config.endpoint_name,
@@ -65,17 +65,17 @@ class Reachable:
         )
 
     def to_json(self) -> str:
-        """One line."""
+        """Return it as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     def config(self) -> SageMakerConfig:
-        """The configuration that reaches it."""
+        """Return a configuration that reaches it."""
         return SageMakerConfig(
             self.endpoint_name,
             self.region,
             endpoint_uri=self.endpoint_uri,
             ca_bundle=self.ca_bundle,
-            # An empty string: whatever proxy the environment names, this is on the same machine.
+            # No proxy, because the endpoint is on this machine.
             proxy="",
             boto3_session=boto3.Session(
                 aws_access_key_id=self.access_key_id,
@@ -89,13 +89,13 @@ class Reachable:
 async def endpoint_process(model: str = "speech") -> AsyncIterator[Reachable]:
     """Run `deepgram-sagemaker local` beside this process.
 
-    Its recogniser has a whole interpreter to itself, and what is measured here is the client.
+    The recogniser runs in its own interpreter, so that this process measures the client alone.
 
     Args:
-        model: what answers.
+        model: The endpoint's model.
 
     Raises:
-        RuntimeError: it did not start; what it had to say is on standard error.
+        RuntimeError: It did not start; its standard error says why.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,

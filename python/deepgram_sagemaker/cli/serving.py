@@ -1,4 +1,4 @@
-"""`deepgram-sagemaker local`: run the local endpoint and say how to reach it."""
+"""`deepgram-sagemaker local`: runs the local endpoint and prints how to reach it."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ async def serve(
     """Run an endpoint until this process is asked to stop.
 
     Args:
-        console: where to say how to reach it.
-        as_json: say it in one line for a program, not for a person.
-        stop_with_stdin: also stop when standard input ends.
-        options: `LocalEndpoint`'s.
+        console: Where to print how to reach it.
+        as_json: Print one line of JSON for a program, instead of text for a person.
+        stop_with_stdin: Stop also when standard input ends.
+        options: The arguments of `LocalEndpoint`.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Outside the main thread, and where loops cannot, Ctrl-C raises as it always does.
+        # Outside the main thread, and on loops without signal handlers, Ctrl-C raises as usual.
         with contextlib.suppress(NotImplementedError, RuntimeError):
             loop.add_signal_handler(number, stop.set)
     async with LocalEndpoint(**options) as endpoint:
@@ -74,7 +74,7 @@ async def _stdin_ended() -> None:
 
 
 def instructions(console: Console, reachable: Reachable, model: str) -> None:
-    """Say what to set, so that an application reaches the endpoint."""
+    """Print the settings with which an application reaches the endpoint."""
     facts = [
         ("Endpoint", f"{reachable.endpoint_name} ({reachable.region}), model {model}"),
         ("Address", reachable.endpoint_uri),
@@ -122,7 +122,7 @@ def instructions(console: Console, reachable: Reachable, model: str) -> None:
             border_style="green",
         )
     )
-    # Outside the panel and unwrapped: these are for copying.
+    # Outside the panel and unwrapped, so that they can be copied.
     for title, block, language in (
         ("In the shell", environment, "bash"),
         ("In the application", code, "python"),
