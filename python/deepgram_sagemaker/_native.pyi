@@ -59,13 +59,13 @@ class Waker:
 
     def __new__(cls) -> Waker: ...
     def fileno(self) -> int:
-        """The descriptor to watch for reading."""
+        """Return the descriptor to watch for reading."""
 
     def drain(self) -> list[int]:
-        """Every token not yet taken, oldest first: the descriptor is readable."""
+        """Return every token not yet taken, oldest first; the descriptor is readable."""
 
     def flush(self) -> list[int]:
-        """Tells the engine of everything that was sent on this loop and held back.
+        """Tell the engine of everything that was sent on this loop and held back.
 
         Returns:
             Every token not yet taken, oldest first: a loop that flushes every few milliseconds
@@ -97,17 +97,17 @@ class Pool:
         ping_within: float,
     ) -> Pool: ...
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
-        """Waits, elsewhere, for the right to open a stream; then posts the token."""
+        """Wait on the engine for the right to open a stream; then post the token."""
 
 @final
 class Acquiring:
     """A turn on its way."""
 
     def take(self) -> Turn | OpenFailure | None:
-        """The outcome, once; None while there is none, and after `cancel`."""
+        """Return the outcome, once; None: there is none yet, or it was cancelled."""
 
     def cancel(self) -> None:
-        """Stops waiting, from any thread; a turn that was not taken is given back."""
+        """Stop waiting, from any thread; a turn that was not taken is given back."""
 
 @final
 class Turn:
@@ -122,24 +122,24 @@ class Turn:
         waker: Waker,
         token: int,
     ) -> Opening:
-        """Sends a POST and waits, elsewhere, for its response headers; then posts the token.
+        """Send a POST and wait on the engine for its response headers; then post the token.
 
         Raises:
             RuntimeError: It has opened a stream already, or was released.
         """
 
     def release(self) -> None:
-        """Gives it back, if it has not opened a stream."""
+        """Give it back, unless it has opened a stream."""
 
 @final
 class Opening:
     """A stream on its way."""
 
     def take(self) -> Leg | OpenFailure | None:
-        """The outcome, once; None while there is none, and after `cancel`."""
+        """Return the outcome, once; None: there is none yet, or it was cancelled."""
 
     def cancel(self) -> None:
-        """Stops waiting, from any thread; a stream that was not taken is closed."""
+        """Stop waiting, from any thread; a stream that was not taken is closed."""
 
 @final
 class Leg:
@@ -150,10 +150,10 @@ class Leg:
         """The response's headers."""
 
     def close(self) -> None:
-        """Closes the stream, unless a session has taken it over."""
+        """Close the stream, unless a session has taken it over."""
 
     def begin_chain(self, *, secret_access_key: str, region: str, seed_signature: str) -> None:
-        """Begins the chain of event signatures, with the key and signature of the request.
+        """Begin the chain of event signatures, with the key and signature of the request.
 
         Raises:
             ValueError: `seed_signature` is not a signature.
@@ -274,7 +274,7 @@ class Session:
         token: int,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
-        """Takes a message of the application: 0 or `HELD`; `FULL`, `ENDED` or `FAILED` when not.
+        """Accept a message: 0 or `HELD`; `FULL`, `ENDED` or `FAILED` if it is not accepted.
 
         After `FULL` the waiter is woken when it is worth another try.
 
@@ -283,31 +283,31 @@ class Session:
         """
 
     def receive(self) -> str | bytes | None:
-        """The next message for the application. None: not now; woken when there is one."""
+        """Return the next message; None: there is none yet, and a wake-up follows."""
 
     def finish(self) -> None:
-        """The application ends its input."""
+        """End the application's input."""
 
     def abort(self) -> None:
-        """Ends everything now: legs are reset, nothing more is sent or received."""
+        """End everything now: legs are reset, nothing more is sent or received."""
 
     def step(self) -> Step:
-        """What the driver does next."""
+        """Return what the driver does next."""
 
     def attach(self, leg: Leg) -> None:
-        """The leg that the driver opened: its pump starts."""
+        """Hand over the leg that the driver opened; its pump starts."""
 
     def open_failed(self, reason: str) -> None:
-        """The leg that the session wanted could not be opened."""
+        """Report that the leg could not be opened."""
 
     def stats(self) -> dict[str, Any]:
-        """The session's figures, by the names of `Stats`."""
+        """Return the session's figures, by the names of `Stats`."""
 
     def take_happened(self) -> int:
-        """What has happened since the last call, as bits: `READABLE`, `WRITABLE`, `DRIVER`."""
+        """Return what happened since the last call, as bits: `READABLE`, `WRITABLE`, `DRIVER`."""
 
     def take_notices(self) -> list[tuple[int, str]]:
-        """Lines for the log since the last call: level, as `logging` has them, and text."""
+        """Return the log lines since the last call: `logging`'s level, and text."""
 
 @final
 class LocalServer:
@@ -328,7 +328,7 @@ class LocalServer:
         """The certificate of its authority, PEM."""
 
     def news(self) -> tuple[list[LocalStream], list[int], list[tuple[int, str]]]:
-        """Streams accepted, legs changed, and legs refused by the container, with its words.
+        """Return streams accepted, legs changed, and legs that the container refused, and why.
 
         All since the last call.
         """
@@ -337,19 +337,19 @@ class LocalServer:
         """Every counter by name."""
 
     def legs(self) -> list[dict[str, Any]]:
-        """The facts of every leg. Times are seconds since the server's start."""
+        """Return the facts of every leg. Times are seconds since the server's start."""
 
     def elapsed(self) -> float:
-        """Seconds since the server's start."""
+        """Return the seconds since the server's start."""
 
     def set_credentials(self, credentials: str) -> None:
-        """Replaces the identities that are accepted."""
+        """Replace the identities that are accepted."""
 
     def outage(self, seconds: float) -> None:
-        """Resets all connections and refuses new ones for so long."""
+        """Reset all connections and refuse new ones for `seconds`."""
 
     def stop(self) -> None:
-        """Stops it and waits for its thread."""
+        """Stop the server and wait for its thread."""
 
 @final
 class LocalStream:
@@ -368,23 +368,23 @@ class LocalStream:
         """The invocation's query, decoded."""
 
     def receive(self) -> str | bytes | None:
-        """The next message; None: none yet. `EOFError` after the last."""
+        """Return the next message; None: none yet. `EOFError` after the last."""
 
     def send_text(self, message: str) -> bool:
-        """Sends text; False: no room yet. `ConnectionError` once the stream has ended."""
+        """Send text; False: no room yet. `ConnectionError` once the stream has ended."""
 
     def send_bytes(self, message: bytes) -> bool:
-        """Sends bytes; False: no room yet. `ConnectionError` once the stream has ended."""
+        """Send bytes; False: no room yet. `ConnectionError` once the stream has ended."""
 
     @property
     def is_gone(self) -> bool:
         """Whether the leg has ended."""
 
     def close(self) -> None:
-        """Ends the response."""
+        """End the response."""
 
     def fail(self, code: str, message: str) -> None:
-        """Ends the response with a `ModelStreamError`."""
+        """End the response with a `ModelStreamError`."""
 
 @final
 class Diagnosis:
@@ -430,7 +430,7 @@ def judge(
     silent: bool,
     closing: bool,
 ) -> Diagnosis:
-    """Judges a failure, by what was seen of it."""
+    """Judge a failure by what was seen of it."""
 
 def reasons() -> dict[str, int | None]:
     """Every reason, by name: retries that it is worth without progress.
@@ -439,4 +439,4 @@ def reasons() -> dict[str, int | None]:
     """
 
 def watermark(number: int, size: int, channels: int, width: int) -> bytes:
-    """A chunk that carries its number. `ValueError` when it does not fit."""
+    """Return a chunk that contains its number. `ValueError`: it does not fit."""

@@ -57,7 +57,7 @@ class Errand[T]:
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
 
     def start(self) -> None:
-        """Starts the thread; where there can be none, that is what comes of it."""
+        """Start the thread; if that fails, the outcome is the failure."""
         try:
             self._thread.start()
         except RuntimeError as error:
@@ -69,15 +69,15 @@ class Errand[T]:
         return self._outcome.done()
 
     def result(self) -> T:
-        """What came of it, once it is over; raises what the work raised."""
+        """Return the work's result once it is over; raise what the work raised."""
         return self._outcome.result()
 
     def exception(self) -> BaseException | None:
-        """What the work raised, once it is over."""
+        """Return what the work raised, once it is over."""
         return self._outcome.exception()
 
     async def settled(self, within: float) -> bool:
-        """Waits until it is over, and says in the log that it lasts.
+        """Wait until it is over, and log that it takes long.
 
         Args:
             within: Seconds to wait; may be `inf`.
@@ -110,7 +110,7 @@ class Errand[T]:
         return True
 
     def _say(self, waited: float, within: float) -> None:
-        """Says once for all who wait how long it lasts."""
+        """Log once for all waiters how long it takes."""
         now = time.monotonic()
         with self._lock:
             first = self._said == self._began
@@ -127,7 +127,7 @@ class Errand[T]:
         )
 
     def _run(self) -> None:
-        """Runs in the thread: everything that may block."""
+        """Do the work, in the thread; it may block."""
         try:
             outcome = self._work()
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it

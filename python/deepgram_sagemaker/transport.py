@@ -82,11 +82,11 @@ class Services:
         return add_up([self._past, *(driver.stats for driver in self._live)])
 
     def begun(self, driver: _Driver) -> None:
-        """Counts a session in."""
+        """Count a session in."""
         self._live[driver] = None
 
     def ended(self, driver: _Driver) -> None:
-        """Keeps a session's figures, and not the session."""
+        """Keep a session's figures, but not the session."""
         if driver in self._live:
             del self._live[driver]
             # What an ended session keeps is nobody's any more.
@@ -112,7 +112,7 @@ class SageMakerTransport:
 
     @classmethod
     def of(cls, services: Services, invocation: Invocation) -> Self:
-        """A transport that shares what its factory's other transports share."""
+        """Return a transport that shares the services of its factory."""
         transport = cls.__new__(cls)
         transport._begin(services, invocation)  # noqa: SLF001 - the other constructor
         return transport
@@ -149,7 +149,7 @@ class SageMakerTransport:
         return Stats() if self._driver is None else self._driver.stats
 
     async def open(self) -> None:
-        """Connects now, and raises what would keep it from connecting.
+        """Connect now; raise an error if that is impossible.
 
         It need not be called: the first message connects too. It is for those who must know before
         they send. Returns once the session has had a stream, and at once from then on. Transient
@@ -165,7 +165,7 @@ class SageMakerTransport:
         await (self._driver or self._start()).opened()
 
     async def send(self, data: str | bytes | bytearray | memoryview | dict[str, Any]) -> None:
-        """Sends one message; waits only while there is no room for it.
+        """Send one message; wait only while there is no room for it.
 
         The first message waits, for half a second at most, until the first stream has been asked
         for. A sender that goes on for milliseconds without letting the event loop run lets it run
@@ -192,7 +192,7 @@ class SageMakerTransport:
             await driver.send_in_turn(data)
 
     async def recv(self) -> str | bytes | None:
-        """The next message, once there is one.
+        """Return the next message, once there is one.
 
         Returns:
             Text as `str`, audio as `bytes`; None at the end of the session.
@@ -219,7 +219,7 @@ class SageMakerTransport:
             yield message
 
     async def close(self) -> None:
-        """Ends the session, within `close_timeout`; what was sent before goes out first.
+        """End the session within `close_timeout`; earlier input is sent first.
 
         Calling it again is allowed, and waits for the first call's end.
         """
@@ -305,7 +305,7 @@ class _Driver:
     # The application's side.
 
     def must_send_in_turn(self) -> bool:
-        """Whether a message may not go at once: others wait, or the loop has to go round."""
+        """Return whether a message must wait: others wait, or the loop has to run first."""
         if self.senders or self._head_start is not None:
             return True
         turn = self.hub.turn
@@ -315,11 +315,11 @@ class _Driver:
         return False
 
     def _has_kept_the_loop(self) -> bool:
-        """Whether its sender has not let the loop go round for long."""
+        """Return whether the sender has kept the loop from running for long."""
         return self._sent_in == self.hub.turn and time.monotonic() - self.hub.busy_since >= _LONG
 
     async def send_in_turn(self, data: str | bytes | bytearray | memoryview) -> None:
-        """Sends once there is room and nobody waits who came first.
+        """Send once there is room and no earlier sender waits.
 
         Raises why, if there never will be room.
         """
@@ -354,7 +354,7 @@ class _Driver:
             self.hub.flush_soon()
 
     async def _requested(self, until: float) -> None:
-        """Waits until the first leg has been asked for, or has failed, or it takes too long."""
+        """Wait until the first leg was requested, or failed, or it takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(until - time.monotonic()):
                 while self._head_start is not None:
@@ -366,7 +366,7 @@ class _Driver:
         self._wake(_REQUESTED)
 
     async def opened(self) -> None:
-        """Returns once the session has had a leg; raises why there is none, or none any more."""
+        """Return once the session has had a leg; raise why it has none."""
         while not (self._has_opened or self.is_over):
             await self._change(_OPENED)
         if self.is_over:
@@ -374,12 +374,12 @@ class _Driver:
             raise SessionClosedError("the session has ended: it cannot be opened any more")
 
     async def let_others_run(self) -> None:
-        """Lets the loop go round once."""
+        """Let the loop run once."""
         await asyncio.sleep(0)
         self.read_until = time.monotonic() + _READ_ON
 
     async def receive_when_possible(self) -> str | bytes | None:
-        """The next message; None, or an error, once there will be no more."""
+        """Return the next message; None or an error: there will be no more."""
         while True:
             # Looked at first: what arrives before the end is given before the end.
             over = self.is_over
@@ -394,7 +394,7 @@ class _Driver:
             self.read_until = time.monotonic() + _READ_ON
 
     async def close(self) -> None:
-        """Ends the session in order, as far as the service lets it."""
+        """End the session in order, as far as the service allows."""
         self.session.finish()
         self._wake(DRIVER)
         try:
@@ -408,7 +408,7 @@ class _Driver:
             raise
 
     def abandon(self) -> None:
-        """Ends it now, from any thread: the legs are reset, the task is cancelled.
+        """End it now, from any thread: the legs are reset, the task is cancelled.
 
         The loop may never go round again. What the engine does for a leg on its way ends all the
         same.
@@ -427,13 +427,13 @@ class _Driver:
                     waiting.close()
 
     def _raise_error(self) -> None:
-        """Raises why the session failed, if it did; the same each time."""
+        """Raise why the session failed, if it did; the same error each time."""
         if self._error is not None:
             # What is raised again and again would otherwise grow by each time's frames.
             raise self._error.with_traceback(None)
 
     async def _change(self, interest: int) -> None:
-        """Waits until it may be worth looking again."""
+        """Wait until the state may have changed."""
         changed = self._loop.create_future()
         waiting = self._waiting[interest]
         waiting.append(changed)
@@ -497,7 +497,7 @@ class _Driver:
             self.session.abort()
 
     async def _stop_opening(self) -> None:
-        """Cancels the leg on its way, if there is one, and sees it end."""
+        """Cancel the leg that is being opened, if any, and wait for its end."""
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
@@ -549,7 +549,7 @@ class _Driver:
         )
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
-        """Tells the session what became of the leg it wanted."""
+        """Tell the session the outcome of the leg that it wanted."""
         self._has_requested()
         self._progress = None
         try:
@@ -561,7 +561,7 @@ class _Driver:
             self.session.open_failed(failures.reason_of(error))
 
     def _explained(self, failure: SessionFailure) -> SageMakerError:
-        """The error for the application: the last one, in the light of what was tried."""
+        """Return the error for the application: the last one, given what was tried."""
         error = self._open_error if failure.kind is None else self._leg_error(failure)
         assert error is not None  # noqa: S101 - a session fails over an open only after one
         # A stream that ends for good after progress is the first attempt since.
@@ -620,6 +620,6 @@ def _is_missing(failure: SessionFailure) -> bool:
 
 
 def _audio(failure: SessionFailure) -> str:
-    """How much the service has not acknowledged, in words."""
+    """Describe how much the service has not acknowledged."""
     seconds, size = failure.unacknowledged_seconds, failure.unacknowledged_bytes
     return f"{seconds:.3f} s of audio ({size} bytes)"

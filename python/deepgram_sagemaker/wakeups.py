@@ -56,7 +56,7 @@ class Hub:
 
     @classmethod
     def running(cls) -> Hub:
-        """The running event loop's hub."""
+        """Return the running event loop's hub."""
         loop = asyncio.get_running_loop()
         hub = _hubs.get(loop)
         if hub is None:
@@ -64,7 +64,7 @@ class Hub:
         return hub
 
     def register(self, handler: Callable[[], None]) -> int:
-        """Calls `handler` on the loop whenever the returned token is posted."""
+        """Call `handler` on the loop whenever the returned token is posted."""
         token = next(self._tokens)
         if not self._handlers:
             loop = self._loop()
@@ -75,7 +75,7 @@ class Hub:
         return token
 
     def unregister(self, token: int) -> None:
-        """Forgets a token; the last one out stops watching the descriptor."""
+        """Forget a token; without tokens the descriptor is not watched."""
         self._handlers.pop(token, None)
         if not self._handlers:
             loop = self._loop()
@@ -85,7 +85,7 @@ class Hub:
                 loop.remove_reader(self.waker.fileno())
 
     def flush_soon(self) -> None:
-        """Has the loop tell the engine what was sent, when it has done what else is ready.
+        """Have the loop tell the engine what was sent, after its other ready callbacks.
 
         With many sessions that is one system call for all that were sent to meanwhile.
         """
@@ -93,7 +93,7 @@ class Hub:
         asyncio.get_running_loop().call_soon(self.flush, context=contextvars.Context())
 
     def flush(self) -> None:
-        """Tells the engine what was sent, and hands out what has come: that wakes no loop, then."""
+        """Tell the engine what was sent, and hand out what arrived; that then wakes no loop."""
         self.turn += 1
         self._hand_out(self.waker.flush())
 

@@ -355,7 +355,7 @@ _REMOTE: Final = frozenset(
 def classify(
     failure: Failure, *, endpoint_name: str = "", region: str = "", query: str = ""
 ) -> SageMakerError:
-    """The error that a failure is raised as.
+    """Return the error that a failure is raised as.
 
     Args:
         failure: What was seen.
@@ -411,7 +411,7 @@ def classify(
 
 
 def reason_of(error: SageMakerError) -> str:
-    """The reason for which a leg did not open, also where no native failure stands behind it.
+    """Return the reason for which a leg did not open, also without a native failure.
 
     What is raised on the way to the native side has a class, and says whether it may pass.
     """

@@ -132,7 +132,7 @@ def _check_together(
     rule: Mapping[str, Any],
     triggered: str,
 ) -> None:
-    """What an action and the rest of its rule have to do with each other."""
+    """Check an action against the rest of its rule."""
     on_connections = issubclass(action_type, ConnectionAction)
     if triggered and on_connections != isinstance(rule["when"], OnConnect):
         what = "connections" if on_connections else "streams"

@@ -65,7 +65,7 @@ _WIDTHS: Final = {
 
 
 def _mulaw_table() -> Samples:
-    """What each byte of G.711 mu-law stands for: sign, 3 bits of exponent, 4 of mantissa."""
+    """Return each G.711 mu-law byte's value: sign, 3 bits of exponent, 4 of mantissa."""
     code = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (code >> 4) & 0x07, code & 0x0F
     # 33 is the bias that makes every segment start with an implied one; 4 scales 14 bits to 16.
@@ -74,7 +74,7 @@ def _mulaw_table() -> Samples:
 
 
 def _alaw_table() -> Samples:
-    """What each byte of G.711 A-law stands for; even bits are inverted on the wire."""
+    """Return each G.711 A-law byte's value; even bits are inverted on the wire."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, mantissa = ((code >> 4) & 0x07).astype(np.int32), (code & 0x0F).astype(np.int32)
     # The lowest segment has no implied one, and the next one shares its step.
@@ -111,7 +111,7 @@ def _to_float(data: bytes, encoding: Encoding) -> Samples:
 
 
 def _finite(samples: NDArray[np.floating]) -> Samples:
-    """Floats from outside may be anything: no number becomes silence, and loud is clipped."""
+    """Clip floats of unknown origin to -1…1; values that are not numbers become silence."""
     tame: Samples = np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0).astype(np.float32)
     return tame
 
@@ -140,7 +140,7 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
 
 
 def _nearest(samples: Samples, table: Samples) -> bytes:
-    """The code of the value that lies nearest, for each sample."""
+    """Return the code of the nearest value, for each sample."""
     order = table.argsort(kind="stable")
     values = table[order]
     middles = (values[1:] + values[:-1]) / 2
@@ -298,7 +298,7 @@ class WavDecoder:
         return taken
 
     def _refuse_early(self) -> None:
-        """Bytes that cannot become a RIFF header need no twelve of them to be refused."""
+        """Refuse the first bytes as soon as they cannot become a RIFF header."""
         if self._state is _WavState.RIFF and not b"RIFF".startswith(bytes(self._header[:4])):
             raise AudioError("this is not a WAV file: it does not start with RIFF")
 
@@ -370,7 +370,7 @@ class Resampler:
         self._next = 0
 
     def _design(self, cutoff: float) -> Samples:
-        """One row of `2 * reach` weights for each fraction that an output can fall on."""
+        """Return a row of `2 * reach` weights for each fraction that an output can fall on."""
         taps = np.arange(-self._reach + 1, self._reach + 1)
         phase = np.arange(self._phases)[:, None] / self._phases
         distance = taps - phase
@@ -405,7 +405,7 @@ class Resampler:
         return result
 
     def flush(self) -> Samples:
-        """The end of the input: the samples that were waiting for what follows."""
+        """End the input and return the samples that waited for more."""
         if self._phases == self._step:
             return np.empty(0, np.float32)
         end = self._origin + len(self._buffer)

@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818 - it ends a stream as asked, which is no
 
 @contextlib.asynccontextmanager
 async def refusals(stream: ModelStream) -> AsyncIterator[None]:
-    """Ends the stream as whatever is `Refused` inside says; that the client is gone is no error."""
+    """End the stream as a `Refused` raised inside says; a client that has left is no error."""
     try:
         yield
     except Refused as refusal:
@@ -74,5 +74,5 @@ def read_control(text: str, known: frozenset[str]) -> Message:
 
 
 def to_json(message: Message) -> str:
-    """A message as it is sent."""
+    """Return a message as it is sent."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

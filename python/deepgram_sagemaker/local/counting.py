@@ -20,7 +20,7 @@ PATHS: Final = (FLUX_PATH, *SPEAK_PATHS, AGENT_PATH)
 
 
 def counting(*, strict_flux: bool = False) -> Model:
-    """A model that serves streams of `PATHS`.
+    """Return a model that serves streams of `PATHS`.
 
     Args:
         strict_flux: whether clients of `v2/listen` may say nothing but `CloseStream`.

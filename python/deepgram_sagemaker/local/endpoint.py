@@ -362,7 +362,7 @@ class LocalEndpoint:
         return self._credentials[0]
 
     def accept(self, *credentials: Credentials) -> None:
-        """Accepts these identities from now on, and no others. Streams under way go on.
+        """Accept only these identities from now on. Open streams continue.
 
         Raises:
             ValueError: They are everybody's, and the endpoint listens where others reach it.
@@ -373,7 +373,7 @@ class LocalEndpoint:
         self._credentials = credentials
 
     def _check(self, credentials: Iterable[Credentials]) -> None:
-        """Refuses keys that are in this package, where others can use them."""
+        """Refuse the package's public keys on an address that others can reach."""
         if not is_loopback(self._host) and any(
             identity.secret_access_key == Credentials().secret_access_key
             for identity in credentials
@@ -385,7 +385,7 @@ class LocalEndpoint:
             )
 
     def boto3_session(self) -> boto3.Session:
-        """A boto3 session with `credentials` and nothing else."""
+        """Return a boto3 session with only `credentials`."""
         import boto3
 
         identity = self.credentials
@@ -397,7 +397,7 @@ class LocalEndpoint:
         )
 
     def config(self, **overrides: Any) -> SageMakerConfig:  # noqa: ANN401 - any field's value
-        """Settings of a transport that reaches this endpoint; `overrides` are further fields."""
+        """Return a config that reaches this endpoint; `overrides` are further fields."""
         from deepgram_sagemaker.config import SageMakerConfig
 
         fields: dict[str, Any] = {
@@ -427,7 +427,7 @@ class LocalEndpoint:
         return self._server().legs()
 
     def refuse_connections(self, seconds: float) -> None:
-        """Resets every connection now, and refuses new ones for so long."""
+        """Reset every connection now, and refuse new ones for `seconds`."""
         self._server().native.outage(seconds)
 
 
@@ -453,7 +453,7 @@ def _check(name: str, value: object, fits: bool, rule: str) -> None:
 
 
 def _container(model: Watermark | Model, lenient: bool | None) -> dict[str, Any] | None:
-    """The container that looks at paths and queries, None for one that takes them all."""
+    """Return the container that checks paths and queries; None: all are accepted."""
     paths: Sequence[str] | None = getattr(model, "paths", None)
     if lenient is None:
         lenient = paths is None
@@ -471,7 +471,7 @@ def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches an address; what is none is refused elsewhere."""
+    """Return whether only this machine reaches an address; True for what is not an address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -508,7 +508,7 @@ class _Running:
         self.ca_bundle = ca_bundle
 
     async def stop(self) -> None:
-        """Cancels the models, stops the server and removes what it wrote."""
+        """Cancel the models, stop the server and remove the files that it wrote."""
         try:
             tasks = list(self._tasks)
             for task in tasks:

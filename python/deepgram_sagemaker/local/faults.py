@@ -77,7 +77,7 @@ class Rule:
 
 
 def rule_of(part: type[Any], field: str) -> Rule:
-    """What a field of an action or a trigger has to be."""
+    """Return the rule of a field of an action or a trigger."""
     rule: Rule = part.__dataclass_fields__[field].metadata["rule"]
     return rule
 
@@ -96,7 +96,7 @@ type _How = Literal[
 
 
 def is_whole(value: object, least: int, most: int) -> bool:
-    """Whether a value is a whole number from `least` to `most`."""
+    """Return whether a value is a whole number from `least` to `most`."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -114,7 +114,7 @@ def _is_seconds(value: object, least: float) -> bool:
 
 
 def _is_word(value: object) -> bool:
-    """Whether it can be the value of a header: printable, of one line."""
+    """Return whether it can be a header's value: printable, and one line."""
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
@@ -152,7 +152,7 @@ class _Plain:
     kind: ClassVar[str]
 
     def __post_init__(self) -> None:
-        """Checks every field by its rule.
+        """Check every field by its rule.
 
         Raises:
             ValueError: a value breaks it; the message names both.
@@ -165,7 +165,7 @@ class _Plain:
                 raise ValueError(f"{name}: {field.name} must be {rule.words}")
 
     def plain(self) -> dict[str, Any]:
-        """Its kind and fields, as the server reads them."""
+        """Return its kind and fields, as the server reads them."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is one
         return {"kind": self.kind} | {field.name: getattr(self, field.name) for field in fields}
 
@@ -469,7 +469,7 @@ type _Scope = Literal["endpoint", "conversation"]
 
 
 def is_path(value: object) -> bool:
-    """Whether it can be an invocation path: names with single slashes between them."""
+    """Return whether it can be an invocation path: names with single slashes between them."""
     return isinstance(value, str) and bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)*", value, re.ASCII))
 
 
@@ -516,7 +516,7 @@ class Fault:
     path: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks that it makes sense."""
+        """Check the fields and their combination."""
         if not isinstance(self.action, Action | ConnectionAction):
             raise ValueError(  # noqa: TRY004 - one class of error for all of them
                 f"action is one of this module's, not {self.action!r}"

@@ -81,7 +81,7 @@ def _number(cell: bytes) -> int:
 # A chunk that comes in many pieces is looked at with each of them.
 @functools.lru_cache(maxsize=64)
 def _expected(cell: bytes) -> bytes | None:
-    """The rest of a chunk from this cell on, the cell included; None if it is no cell."""
+    """Return the rest of a chunk from this cell on, inclusive; None: it is no cell."""
     if max(cell[1:]) >= _FIRST:
         return None
     following = cell[5] | cell[6] << 7

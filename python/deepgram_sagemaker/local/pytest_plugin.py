@@ -28,14 +28,14 @@ _MARKER = "sagemaker_endpoint"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the marker known."""
+    """Register the marker."""
     line = f"{_MARKER}(**arguments): arguments of the LocalEndpoint that the fixture starts"
     config.addinivalue_line("markers", line)
 
 
 @pytest.fixture
 def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
-    """Starts local endpoints with the arguments of `LocalEndpoint`; they stop with the test."""
+    """Start local endpoints with the arguments of `LocalEndpoint`; they stop with the test."""
     from .endpoint import LocalEndpoint
 
     with contextlib.ExitStack() as running:
@@ -50,6 +50,6 @@ def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
 def sagemaker_endpoint(
     request: pytest.FixtureRequest, sagemaker_endpoint_factory: Callable[..., LocalEndpoint]
 ) -> LocalEndpoint:
-    """A running local endpoint, as the test's `sagemaker_endpoint` marker says."""
+    """Run a local endpoint with the arguments of the test's `sagemaker_endpoint` marker."""
     marker = request.node.get_closest_marker(_MARKER)
     return sagemaker_endpoint_factory(**(marker.kwargs if marker else {}))

@@ -29,7 +29,7 @@ __all__ = ["Watermark", "chunk"]
 
 
 def chunk(number: int, size: int, *, channels: int = 1, width: int = 2) -> bytes:
-    """One chunk of audio that carries its number in every channel.
+    """Return one chunk of audio that contains its number in every channel.
 
     Args:
         number: from 0 to 2**28 - 1.

@@ -46,7 +46,7 @@ class WatermarkAgent:
     _service: AgentService = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepares what all streams share."""
+        """Prepare what all streams share."""
         service = AgentService(
             self._ear,
             self._voice,

@@ -32,14 +32,14 @@ _SILENCE: Final = {"linear16": 0x00, "mulaw": 0xFF, "alaw": 0xD5}
 
 
 def number_of(word: str) -> int:
-    """The number that a word's block carries."""
+    """Return the number that a word's block contains."""
     if word.isascii() and word.isdigit() and int(word) < _NUMBERS:
         return int(word)
     return zlib.crc32(word.encode()) % _NUMBERS
 
 
 def numbers_in(audio: bytes) -> list[int]:
-    """The numbers of the blocks in what was heard, in order; torn blocks included."""
+    """Return the numbers of the blocks in some audio, in order, torn blocks included."""
     return [mark.number for mark in read_marks(audio)]
 
 
@@ -75,7 +75,7 @@ class WatermarkAura:
     _service: SpeakService = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepares what all streams share."""
+        """Prepare what all streams share."""
         draws = random.Random(self.seed)  # noqa: S311 - lengths of sounds
 
         def voice(output: AudioOutput) -> CountingVoice:
@@ -128,7 +128,7 @@ class CountingVoice:
         return chunk(number_of(word), block, width=self._output.width) + silence
 
     def _size(self, seconds: float) -> int:
-        """Bytes of so many seconds: whole samples."""
+        """Return the number of bytes in `seconds`, in whole samples."""
         if self._lengths is not None:
             seconds *= self._lengths.uniform(0.75, 1.25)
         return round(seconds * self._output.sample_rate) * self._output.width

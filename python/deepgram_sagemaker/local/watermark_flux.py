@@ -69,7 +69,7 @@ class WatermarkFlux:
     _draws: random.Random = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepares what all streams share."""
+        """Prepare what all streams share."""
         # The dataclass is frozen for everybody else.
         object.__setattr__(self, "_draws", random.Random(self.seed))  # noqa: S311 - tests' dice
 
@@ -110,7 +110,7 @@ class WatermarkFlux:
 
 
 async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool:
-    """Whether the client's input does not end within so many seconds."""
+    """Return whether the client's input goes on for `seconds` without an end."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -185,7 +185,7 @@ class ChunkTurns:
             yield self._tell("EndOfTurn", self._clock.now_us, _OVER, "manual")
 
     def close(self) -> Iterator[Message]:
-        """The last Update, up to the end of the audio: no turn ends any more."""
+        """Yield the last Update, up to the audio's end; no turn ends any more."""
         self._words += self._waiting
         yield self._tell("Update", self._clock.now_us, _OPEN)
 
@@ -213,7 +213,7 @@ class ChunkTurns:
                 yield self._tell("EndOfTurn", word.end_us, _OVER, "model")
 
     def _say(self, end_us: int) -> Iterator[Message]:
-        """What one more word of the turn gives rise to."""
+        """Yield the messages that one more word of the turn causes."""
         if len(self._words) == 1:
             yield self._tell("StartOfTurn", end_us, _OPEN)
         elif self._is_eager:
@@ -266,7 +266,7 @@ class ChunkClock:
 
     @classmethod
     def of(cls, query: Mapping[str, Sequence[str]]) -> ChunkClock:
-        """The clock that a query declares.
+        """Return the clock that a query declares.
 
         Raises:
             Refused: a number is none.
@@ -327,7 +327,7 @@ class ChunkClock:
 
 
 def _wav_header(data: bytes) -> tuple[_Format, int] | None:
-    """What audio begins like this, and the size of its header; None: more has to come."""
+    """Return the audio's kind and its header's size; None: more bytes are needed."""
     if not data.startswith(b"RIFF"):
         return None if b"RIFF".startswith(data) else (_OTHER, 0)
     at, known = 12, None

@@ -80,7 +80,7 @@ class FluxTeller:
         return self._turn_start_us
 
     def connected(self) -> Message:
-        """The first message."""
+        """Return the first message."""
         return self._numbered({"type": "Connected"})
 
     def turn(
@@ -91,7 +91,7 @@ class FluxTeller:
         confidence: float,
         trigger: Trigger | None = None,
     ) -> Message:
-        """A `TurnInfo`; behind an `EndOfTurn` the next turn begins.
+        """Return a `TurnInfo`; after an `EndOfTurn` the next turn begins.
 
         Args:
             event: what has happened.
@@ -160,7 +160,7 @@ class FluxTeller:
         )
 
     def error(self, code: str, description: str) -> Message:
-        """The message that goes before the end of a stream that is refused."""
+        """Return the message that precedes the end of a refused stream."""
         message = self._numbered({"type": "Error", "code": code, "description": description})
         # The only message without one.
         del message["request_id"]

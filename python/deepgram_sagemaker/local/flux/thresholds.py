@@ -51,7 +51,7 @@ class Thresholds:
         return cls().changed(given)
 
     def changed(self, given: Mapping[str, Any]) -> Thresholds:
-        """These with others in their place; what is not given stays.
+        """Return a copy with the given thresholds replaced.
 
         Raises:
             ThresholdsError: one is not known, no number, out of range, or too high for another.

@@ -226,7 +226,7 @@ class FluxSpeaker:
         self.plan.add(Tell(lambda: message, survives=True))
 
     def _split(self, turn: _Turn, position: int) -> tuple[str, str]:
-        """A turn's text up to a position in the session's audio, and from there on."""
+        """Return a turn's text before and after a position in the session's audio."""
         left = (position - (turn.start_ms or 0)) * self._output.bytes_per_second // 1_000
         done = 0
         for say in turn.said:

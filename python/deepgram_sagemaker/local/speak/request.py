@@ -77,7 +77,7 @@ class SpeakRequest:
 
 
 def check_speed(speed: float, slowest: float = _SLOWEST["v2"]) -> str | None:
-    """The code of what is wrong with a speed, None if nothing is."""
+    """Return the code of what is wrong with a speed; None: nothing."""
     if not slowest <= speed <= _FASTEST:
         return "SPEED_OUT_OF_RANGE"
     if abs(speed * _SPEED_STEPS - round(speed * _SPEED_STEPS)) > 1e-6:

@@ -36,7 +36,7 @@ class AudioOutput:
         return self.width * self.sample_rate
 
     def milliseconds(self, size: int) -> int:
-        """How long so many bytes last, rounded down."""
+        """Return how long `size` bytes last, rounded down."""
         return size * 1_000 // self.bytes_per_second
 
 
@@ -82,7 +82,7 @@ class TextBuffer:
         return ready
 
     def flush(self) -> str:
-        """What is left, which may be nothing."""
+        """Return the rest, which may be empty."""
         rest, self._text = self._text, ""
         return rest
 
@@ -92,7 +92,7 @@ _FORMAT_TAGS: Final = {"linear16": 1, "alaw": 6, "mulaw": 7}
 
 
 def wav_header(output: AudioOutput) -> bytes:
-    """The header of a WAV file whose length nobody knows yet."""
+    """Return the header of a WAV file of unknown length."""
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         b"RIFF",

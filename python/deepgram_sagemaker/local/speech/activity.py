@@ -28,7 +28,7 @@ _BAND: Final = (_FREQUENCIES >= 100) & (_FREQUENCIES <= 4_000)
 
 
 def levels(frames: Samples) -> list[float]:
-    """The level of each frame in the speech band, in dB below full scale.
+    """Return each frame's level in the speech band, in dB below full scale.
 
     Args:
         frames: shaped `(count, FRAME)`.

@@ -36,7 +36,7 @@ class Listening(Protocol):
         """How much audio has come, in microseconds."""
 
     def greet(self) -> Iterator[Message]:
-        """What is said before the client has said anything."""
+        """Yield the messages that precede any input."""
 
     def audio(self, data: bytes) -> Iterator[Message]:
         """Take audio and answer it.
@@ -46,7 +46,7 @@ class Listening(Protocol):
         """
 
     def interims(self) -> Iterator[Message]:
-        """What may be left out when audio comes faster than it can be recognised."""
+        """Yield messages that may be skipped when audio is faster than recognition."""
 
     def obey(self, text: str) -> Iterator[Message]:
         """Take a text message and answer it.
@@ -56,10 +56,10 @@ class Listening(Protocol):
         """
 
     def complain(self, error: SchemaError, text: str, /) -> Message:
-        """The message that tells of a text message that was not understood."""
+        """Return the message about a text message that was not understood."""
 
     def keeps_alive(self, message: str | bytes) -> bool:
-        """Whether a message proves that the client is there."""
+        """Return whether a message proves that the client is there."""
 
 
 class Conversation:
@@ -126,7 +126,7 @@ class Conversation:
                 await self._obey(thread, message)
 
     async def _receive(self) -> str | bytes:
-        """The next message, unless the client has been silent for too long."""
+        """Return the next message, unless the client has been silent for too long."""
         while True:
             silent_until = self._heard + self._silence_limit
             try:

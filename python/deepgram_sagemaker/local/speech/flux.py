@@ -58,7 +58,7 @@ class FluxListener:
         return self._frames * 1_000_000 // known.sample_rate if known else 0
 
     def greet(self) -> Iterator[Message]:
-        """What is said before the client has said anything."""
+        """Yield the messages that precede any input."""
         yield self._teller.connected()
 
     def audio(self, data: bytes) -> Iterator[Message]:
@@ -104,9 +104,9 @@ class FluxListener:
                 self.is_over = True
 
     def complain(self, error: SchemaError, _text: str) -> Message:
-        """The message that tells of a text message that was not understood."""
+        """Return the message about a text message that was not understood."""
         return self._teller.error("UNPARSABLE_CLIENT_MESSAGE", str(error))
 
     def keeps_alive(self, message: str | bytes) -> bool:
-        """Whether a message proves that the client is there: only audio does."""
+        """Return whether a message proves that the client is there: only audio does."""
         return isinstance(message, bytes)

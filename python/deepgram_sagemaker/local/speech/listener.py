@@ -166,11 +166,11 @@ class Listener:
                 self.is_over = True
 
     def complain(self, error: SchemaError, text: str) -> Message:
-        """The message that tells of a text message that was not understood."""
+        """Return the message about a text message that was not understood."""
         return messages.schema_error(str(error), text)
 
     def keeps_alive(self, message: str | bytes) -> bool:
-        """Whether a message proves that the client is there: audio and `KeepAlive` do."""
+        """Return whether a message proves that the client is there: audio and `KeepAlive` do."""
         if isinstance(message, bytes):
             return True
         try:

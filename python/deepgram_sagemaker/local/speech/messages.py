@@ -39,7 +39,7 @@ class StreamIdentity:
 
 
 def _seconds(microseconds: int) -> float:
-    """Seconds with at most six decimals, which is exactly what microseconds are."""
+    """Return microseconds as seconds, exactly: they have at most six decimals."""
     return microseconds / 1_000_000
 
 
@@ -55,7 +55,7 @@ def results(
     speech_final: bool,
     from_finalize: bool,
 ) -> Message:
-    """A `Results` message.
+    """Return a `Results` message.
 
     Args:
         identity: the stream's.
@@ -109,12 +109,12 @@ def _word(word: Word, *, punctuated: bool) -> Message:
 
 
 def speech_started(channel: tuple[int, int], at_us: int) -> Message:
-    """A `SpeechStarted` message."""
+    """Return a `SpeechStarted` message."""
     return {"type": "SpeechStarted", "channel": list(channel), "timestamp": _seconds(at_us)}
 
 
 def utterance_end(channel: tuple[int, int], last_word_end_us: int) -> Message:
-    """An `UtteranceEnd` message."""
+    """Return an `UtteranceEnd` message."""
     return {
         "type": "UtteranceEnd",
         "channel": list(channel),
@@ -123,7 +123,7 @@ def utterance_end(channel: tuple[int, int], last_word_end_us: int) -> Message:
 
 
 def metadata(identity: StreamIdentity, *, sha256: str, duration_us: int, channels: int) -> Message:
-    """The `Metadata` message that ends a stream.
+    """Return the `Metadata` message that ends a stream.
 
     Args:
         identity: the stream's.
@@ -145,7 +145,7 @@ def metadata(identity: StreamIdentity, *, sha256: str, duration_us: int, channel
 
 
 def configure_success(identity: StreamIdentity, keyterms: Sequence[str] | None) -> Message:
-    """A `ConfigureSuccess` message; the keyterms only when they were replaced."""
+    """Return a `ConfigureSuccess` message, with keyterms only if they were replaced."""
     message: Message = {"type": "ConfigureSuccess", "request_id": identity.request_id}
     if keyterms is not None:
         message["keyterms"] = list(keyterms)
@@ -153,7 +153,7 @@ def configure_success(identity: StreamIdentity, keyterms: Sequence[str] | None) 
 
 
 def configure_failure(identity: StreamIdentity, code: str, description: str) -> Message:
-    """A `ConfigureFailure` message."""
+    """Return a `ConfigureFailure` message."""
     return {
         "type": "ConfigureFailure",
         "request_id": identity.request_id,
@@ -163,7 +163,7 @@ def configure_failure(identity: StreamIdentity, code: str, description: str) -> 
 
 
 def schema_error(description: str, original: str) -> Message:
-    """The `Error` message for a text message that could not be understood."""
+    """Return the `Error` message for a text message that could not be understood."""
     return {
         "type": "Error",
         "variant": "SchemaError",

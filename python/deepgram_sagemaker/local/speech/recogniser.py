@@ -81,7 +81,7 @@ _shared: list[Recogniser] = []
 
 
 def shared_recogniser() -> Recogniser:
-    """This process's recogniser, loaded when it is first asked for. Blocks while it loads.
+    """Return this process's recogniser; the first call loads it, and blocks meanwhile.
 
     Raises:
         MissingExtraError: moonshine-voice is not installed.
@@ -93,7 +93,7 @@ def shared_recogniser() -> Recogniser:
 
 
 def import_moonshine(module: str) -> Any:  # noqa: ANN401 - the package is not typed
-    """One of moonshine-voice's modules.
+    """Import one of moonshine-voice's modules.
 
     Raises:
         MissingExtraError: moonshine-voice, or something it needs, is not installed.

@@ -128,7 +128,7 @@ def _utterance_end(query: Query) -> int | None:
 
 
 def audio_format(query: Query) -> AudioFormat | None:
-    """The format of the raw audio that a query announces; None: a container will tell.
+    """Return the raw audio's format that a query declares; None: a container has it.
 
     Raises:
         RequestError: a value is malformed or not supported; the message names both.

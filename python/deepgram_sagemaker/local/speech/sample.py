@@ -25,7 +25,7 @@ TWO_CITIES_TEXT: Final = (
 
 
 def two_cities() -> Path:
-    """The 44 seconds of English speech that come with the recogniser: a WAV file, 48 kHz mono.
+    """Return the recogniser's 44 seconds of English speech: a WAV file, 48 kHz mono.
 
     Raises:
         MissingExtraError: moonshine-voice is not installed.
@@ -35,7 +35,7 @@ def two_cities() -> Path:
 
 
 def word_error_rate(reference: str, transcript: str) -> float:
-    """The fewest words to change, drop or add to make one of the other, per reference word.
+    """Return the word error rate: the fewest edits per word of the reference.
 
     Capitals and punctuation do not count. The rate is above 1 when more is wrong than was said.
 

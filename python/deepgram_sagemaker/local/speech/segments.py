@@ -166,7 +166,7 @@ class Segmenter:
         self._audio.append(self._unanalysed)
 
     def look(self) -> Piece:
-        """The piece as it would be if it were cut here and now; nothing changes."""
+        """Return the piece as if it were cut now, without changing anything."""
         return self._piece(max(self._now_us, self._start_us), Cut.OPEN)
 
     def finish(self, end_us: int) -> Piece:
@@ -198,7 +198,7 @@ class Segmenter:
             yield UtteranceOver()
 
     def _follow(self, level: float) -> SpeechBegan | None:
-        """One more frame: is there a voice, and did it just begin?"""
+        """Take one more frame; return the event if speech begins in it."""
         # A frame that a Finalize cut in two belongs to the later piece.
         at = max(self._now_us, self._start_us)
         self._now_us += FRAME_US
@@ -268,11 +268,11 @@ class Segmenter:
         return Piece(self._start_us, end_us, cut, speech, voiced)
 
     def _joined(self) -> Samples:
-        """The piece's audio in one array, which then also is how it is kept."""
+        """Return the piece's audio as one array, and keep it in that form."""
         if len(self._audio) != 1:
             self._audio = [np.concatenate(self._audio) if self._audio else self._unanalysed[:0]]
         return self._audio[0]
 
     def _index(self, at_us: int) -> int:
-        """The index into the piece's audio of a moment, which may lie outside it."""
+        """Return a moment's index into the piece's audio; it may lie outside."""
         return max(0, (at_us - self._start_us) * SAMPLE_RATE // 1_000_000)

@@ -34,7 +34,7 @@ _EVEN_ODDS_US: Final = 350_000
 
 
 def confidence_after(silence_us: int) -> float:
-    """How sure it is that a turn is over after so much silence: 0.5 after 350 ms, never 1."""
+    """Return the confidence, after some silence, that a turn is over: 0.5 after 350 ms, never 1."""
     return silence_us / (silence_us + _EVEN_ODDS_US)
 
 
@@ -145,7 +145,7 @@ class TurnDetector:
         return self._tell("Update")
 
     def _pause(self) -> Message | None:
-        """What the silence after speech comes to."""
+        """Return what the silence after speech leads to, if anything."""
         if (trigger := self._over()) is not None:
             return self._end(trigger)
         eager = self._teller.thresholds.eager_eot_threshold

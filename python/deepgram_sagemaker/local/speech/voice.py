@@ -31,12 +31,12 @@ _PITCH: Final = 50
 
 
 def espeak() -> str | None:
-    """The path of `espeak-ng`, None if this machine does not have it."""
+    """Return the path of `espeak-ng`; None: it is not installed."""
     return shutil.which("espeak-ng")
 
 
 def speaking_voices(*, varies: bool = False) -> Callable[[AudioOutput], Voice]:
-    """What makes a stream's voice: the best that this machine has.
+    """Return the factory of the best voice that this machine has.
 
     Args:
         varies: whether the voice is a little different on every stream.

@@ -35,7 +35,7 @@ class Word:
 
 
 def plain(written: str) -> str:
-    """A word without capitals and punctuation at its edges; the apostrophe in "it's" stays."""
+    """Return a word in lower case without punctuation at its edges; inner apostrophes stay."""
     return _EDGES.sub("", written.lower())
 
 
