@@ -1,7 +1,14 @@
-"""The local endpoint: what answers in place of Amazon SageMaker on a laptop or in CI.
+"""The local endpoint: it answers in place of Amazon SageMaker on a laptop or in CI.
 
-Its parts are imported when they are used: pytest imports this package for its fixtures, in every
-run, whether a test asks for an endpoint or not.
+- `endpoint` runs the native server; `faults` are the faults to inject; `pytest_plugin` has the
+  fixtures.
+- `stream` is what a model sees of the client. Models: `speech` (real), `watermark` and
+  `watermark_*` (they count chunks). `agent`, `flux` and `speak` are the protocols that both share.
+
+Names are imported on first use, because pytest imports this package for its fixtures in every run.
+
+May import `_native`, `config`, `errors` and `wakeups`; never `transport`, `factory` or `aws`.
+Tests: tests/local.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What every `v2/listen` behind the local endpoint has in common: settings, and messages."""
+"""Settings and messages of `v2/listen`, shared by every model behind the local endpoint.
+
+May import `local.controls`. Tests: tests/local/test_flux.py.
+"""
 
 from typing import Final
 
@@ -8,5 +11,4 @@ from .thresholds import Thresholds, ThresholdsError
 __all__ = ["SILENCE_LIMIT", "FluxTeller", "SpokenWord", "Thresholds", "ThresholdsError"]
 
 SILENCE_LIMIT: Final = 12.0
-"""Seconds without audio after which Flux closes the stream; a client that sends some every 10 s
-lives."""
+"""Seconds without audio after which Flux closes the stream. Audio every 10 s keeps it open."""

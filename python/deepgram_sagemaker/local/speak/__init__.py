@@ -1,6 +1,9 @@
-"""Speaking behind the local endpoint: `v1/speak` as Aura, `v2/speak` as Flux TTS speaks it.
+"""Speech synthesis behind the local endpoint: `v1/speak` as Aura, `v2/speak` as Flux TTS.
 
-The protocols are here, and know nothing of how text becomes sound: that is a `Voice`.
+The protocols are here. A `Voice`, which the caller gives, turns text into audio.
+
+May import `local.controls` and `local.stream`. Tests: tests/local/test_aura.py, and
+tests/local/test_watermark_aura.py for the counting voice.
 """
 
 from .service import PATHS, SpeakService

@@ -1,6 +1,8 @@
 """Real speech behind the local endpoint: Nova and Flux listen, Aura and Flux TTS speak.
 
-Needs the `local` extra. The recogniser itself is only loaded when a stream needs it.
+Needs the `local` extra. The recogniser is loaded when a stream first needs it.
+
+May import the rest of `local`, but not `local.endpoint`. Tests: tests/local/speech.
 """
 
 import importlib.util
