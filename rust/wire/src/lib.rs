@@ -1,11 +1,11 @@
-//! SageMaker's bytes: pure, without I/O and without a clock.
+//! SageMaker's bytes, without I/O and without a clock.
 //!
 //! - [`eventstream`]: the `application/vnd.amazon.eventstream` framing, both ways.
 //! - [`signing`]: the signature chain over the events.
-//! - [`payload_part`]: what the service's events mean, and how a frame becomes signed events.
-//! - [`refusals`]: the names and bodies of AWS's errors, and what they mean.
+//! - [`payload_part`]: the service's events, and how a frame becomes signed events.
+//! - [`refusals`]: maps the names and bodies of AWS's errors to reasons.
 //!
-//! Imports `dgsm-leg` alone. Tests: `tests/`, against AWS's own crates; and in each module.
+//! Imports only `dgsm-leg`. Tests: `tests/`, against AWS's own crates, and in each module.
 
 pub mod eventstream;
 pub mod payload_part;

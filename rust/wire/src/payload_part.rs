@@ -1,10 +1,10 @@
-//! What travels in the events: payload parts, their assembly to frames, and the service's in-band
+//! The content of the events: payload parts, their assembly to frames, and the service's in-band
 //! exceptions.
 //!
-//! Names and types of the headers are the service model's: `:message-type`, `:event-type` or
-//! `:exception-type`, `:content-type`, and for payload parts `DataType`, `CompletionState` and `P`
-//! (padding, ignored), all strings. The payload of a part is the message itself, or a fragment of
-//! it; that of an exception is JSON.
+//! Names and types of the headers are those of the service's model: `:message-type`, `:event-type`
+//! or `:exception-type`, `:content-type`, and for payload parts `DataType`, `CompletionState` and
+//! `P` (padding, ignored), all strings. The payload of a part is the message itself, or a fragment
+//! of it; that of an exception is JSON.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
@@ -21,10 +21,10 @@ const PAYLOAD_PART: &str = "PayloadPart";
 const OCTETS: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 
-/// The most that one part may carry, in bytes: the format's 16 MiB of payload, less the wrapping of
-/// an event.
+/// The most bytes that one part may carry: the format's 16 MiB of payload, less the wrapping of an
+/// event.
 pub const MAX_PART: usize = 16 * 1024 * 1024 - 1024;
-/// The least that [`encode_signed`] puts into a part: the longest character.
+/// The smallest part size of [`encode_signed`]: the longest character.
 const MIN_PART: usize = 4;
 
 /// Whether a part carries text or bytes.
@@ -32,7 +32,7 @@ const MIN_PART: usize = 4;
 pub enum DataType {
     /// `UTF8`: text.
     Utf8,
-    /// `BINARY`: bytes; audio, in practice.
+    /// `BINARY`: bytes, in practice audio.
     Binary,
 }
 
@@ -41,7 +41,7 @@ pub enum DataType {
 pub enum Completion {
     /// `PARTIAL`: more follows.
     Partial,
-    /// `COMPLETE`, or not said: the message ends here.
+    /// `COMPLETE`, or no such header: the message ends here.
     Complete,
 }
 
@@ -50,54 +50,54 @@ pub enum Completion {
 pub struct PayloadPart {
     /// The message or fragment.
     pub data: Bytes,
-    /// Text or bytes. `None` when the sender does not say: bytes, or what the message's first part
-    /// said.
+    /// Text or bytes. `None`: the sender does not say; it is what the message's first part says,
+    /// else bytes.
     pub data_type: Option<DataType>,
     /// Whether the message ends here.
     pub completion: Completion,
 }
 
-/// What the service sends.
+/// An event of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerEvent {
     /// A part of a message.
     Part(PayloadPart),
-    /// The stream fails, in band.
+    /// An in-band exception: the stream fails.
     Exception {
         /// The model's name for it, such as `ModelStreamError` or `InternalStreamFailure`.
         kind: String,
-        /// The `ErrorCode`, where the kind has one.
+        /// The `ErrorCode`, if the kind has one.
         code: Option<String>,
-        /// The message, as the service wrote it; empty when it wrote none.
+        /// The service's message; empty if there is none.
         message: String,
     },
-    /// An event that this version does not know: to be skipped, with a warning.
+    /// An event of an unknown type, to be skipped with a warning.
     Unknown {
         /// Its `:event-type`.
         event_type: String,
     },
 }
 
-/// Why an event makes no sense.
+/// Why an event can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// A header that the event needs is missing, or not a string.
     #[error("the header {0} is missing or not a string")]
     Header(&'static str),
-    /// A header says something that it can't.
+    /// A header has a value that it can't have.
     #[error("the header {name} says {value:?}")]
     Value {
         /// The header's name.
         name: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
-    /// A client sent something else than a payload part.
+    /// A client sent an event that is not a payload part.
     #[error("not a PayloadPart event: {0}")]
     NotAPart(String),
 }
 
-/// Why parts don't make a message.
+/// Why parts do not form a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AssemblyError {
     /// The parts of one message disagree about text or bytes.
@@ -106,12 +106,12 @@ pub enum AssemblyError {
     /// The message is larger than the limit.
     #[error("a message of at least {length} bytes is larger than the limit of {limit}")]
     TooLarge {
-        /// What has arrived of it, in bytes.
+        /// The bytes received so far.
         length: usize,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Text that is not UTF-8.
+    /// The text is not UTF-8.
     #[error(transparent)]
     NotUtf8(#[from] NotUtf8),
     /// The stream ended before the message did.
@@ -119,12 +119,12 @@ pub enum AssemblyError {
     Unfinished(usize),
 }
 
-/// Joins parts to frames. A message of one part is passed on without a copy; one of several is in a
-/// buffer of its own length.
+/// Joins parts to frames. A message of one part is passed on without a copy; a message of several
+/// parts gets a buffer of its length.
 #[derive(Debug)]
 pub struct Assembler {
     limit: usize,
-    /// Type and content so far of the message under way.
+    /// Type and content so far of the current message.
     open: Option<(DataType, Vec<u8>)>,
 }
 
@@ -147,7 +147,7 @@ impl Completion {
 }
 
 impl PayloadPart {
-    /// The whole of `frame` in one part.
+    /// Returns the whole of `frame` as one part.
     #[must_use]
     pub fn whole(frame: &Frame) -> Self {
         Self {
@@ -160,7 +160,7 @@ impl PayloadPart {
     /// Reads a client's event, which can only be a payload part.
     ///
     /// # Errors
-    /// [`EventError`] when it is something else, or malformed.
+    /// [`EventError`] if it is another event, or malformed.
     pub fn parse(message: Message) -> Result<Self, EventError> {
         match ServerEvent::parse(message)? {
             ServerEvent::Part(part) => Ok(part),
@@ -192,7 +192,7 @@ impl ServerEvent {
     /// Reads an event of the service.
     ///
     /// # Errors
-    /// [`EventError`] when it is malformed.
+    /// [`EventError`] if it is malformed.
     pub fn parse(message: Message) -> Result<Self, EventError> {
         match text(&message, ":message-type")? {
             "event" => match text(&message, ":event-type")? {
@@ -214,7 +214,7 @@ impl ServerEvent {
                     message,
                 })
             }
-            // What the model does not know comes with its text in the headers.
+            // Exceptions outside the service's model have their text in the headers.
             "error" => Ok(Self::Exception {
                 kind: text(&message, ":error-code")?.to_owned(),
                 code: None,
@@ -229,7 +229,7 @@ impl ServerEvent {
 }
 
 impl Assembler {
-    /// An assembler for messages of at most `limit` bytes.
+    /// Creates an assembler for messages of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit, open: None }
@@ -238,7 +238,7 @@ impl Assembler {
     /// Takes the next part; returns the message that it completes.
     ///
     /// # Errors
-    /// [`AssemblyError`]; the message under way is then dropped.
+    /// [`AssemblyError`]; the current message is then dropped.
     pub fn push(&mut self, part: PayloadPart) -> Result<Option<Frame>, AssemblyError> {
         let open = self.open.take();
         let held = open.as_ref().map_or(0, |(_, joined)| joined.len());
@@ -274,10 +274,10 @@ impl Assembler {
         }
     }
 
-    /// Says that no part follows.
+    /// Checks that the parts may end here.
     ///
     /// # Errors
-    /// [`AssemblyError::Unfinished`] when a message has begun and not ended.
+    /// [`AssemblyError::Unfinished`] if a message has begun and not ended.
     pub fn finish(&self) -> Result<(), AssemblyError> {
         match &self.open {
             None => Ok(()),
@@ -286,13 +286,13 @@ impl Assembler {
     }
 }
 
-/// Appends `frame` to `out` as signed events at the time `now_ms` (milliseconds since the epoch):
-/// one event, or `PARTIAL` ones and a `COMPLETE` one when the frame is larger than `max_part`
-/// bytes. Text is cut between characters. `max_part` is taken as at least 4 and at most
-/// [`MAX_PART`]. Returns the number of events.
+/// Appends `frame` to `out` as signed events at the time `now_ms` (milliseconds since the epoch).
+/// This is one event, or several `PARTIAL` events and a `COMPLETE` one if the frame is larger than
+/// `max_part` bytes. Text is cut between characters. `max_part` is clamped to 4 up to [`MAX_PART`].
+/// Returns the number of events.
 ///
 /// # Errors
-/// [`SigningError`] after the end, or when the clock is out of range; `out` is then as it was.
+/// [`SigningError`] after the end, or if the clock is out of range; `out` is then unchanged.
 pub fn encode_signed(
     signer: &mut EventSigner,
     now_ms: i64,
@@ -323,7 +323,7 @@ pub fn encode_signed(
 /// `ModelStreamError`.
 ///
 /// # Errors
-/// [`EncodeError`] when `kind` or `message` is too long for its place.
+/// [`EncodeError`] if `kind` or `message` is too long for its field.
 pub fn encode_exception(
     kind: &str,
     code: Option<&str>,
@@ -362,7 +362,7 @@ fn sign_part(
     })
 }
 
-/// The encoded headers of a client's part: there are only four of them, so they are written out
+/// Returns the encoded headers of a client's part. There are only four, so they are written out
 /// here.
 fn client_headers(data_type: DataType, completion: Completion) -> &'static [u8] {
     macro_rules! headers {
@@ -387,8 +387,8 @@ fn client_headers(data_type: DataType, completion: Completion) -> &'static [u8] 
     }
 }
 
-/// Where to cut text of more than `max` bytes: at `max`, or up to three bytes before, where a
-/// character begins.
+/// Returns where to cut text of more than `max` bytes: where a character begins, at `max` or up to
+/// three bytes before.
 fn cut(text: &[u8], max: usize) -> usize {
     let begins_character = |at: &usize| text[*at] & 0b1100_0000 != 0b1000_0000;
     (max - (MIN_PART - 1)..=max)
@@ -456,8 +456,8 @@ fn parse_completion(message: &Message) -> Result<Completion, EventError> {
     }
 }
 
-/// What counts in an exception's body. The rest is passed over where it stands: as values it would
-/// take many times its room.
+/// The relevant fields of an exception's body. The others are skipped in place, because as values
+/// they would take many times their room.
 #[derive(Deserialize)]
 struct ExceptionBody<'a> {
     #[serde(borrow, rename = "ErrorCode")]
@@ -468,8 +468,8 @@ struct ExceptionBody<'a> {
     plain: Option<&'a RawValue>,
 }
 
-/// Code and message of an exception's body. A body that is not the expected JSON is the message
-/// itself: it is all that there is to tell.
+/// Returns code and message of an exception's body. A body that is not the expected JSON is itself
+/// the message.
 fn parse_exception(body: &[u8]) -> (Option<String>, String) {
     match serde_json::from_slice::<ExceptionBody<'_>>(body) {
         Ok(fields) => {

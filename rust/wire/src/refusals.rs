@@ -1,7 +1,8 @@
-//! What AWS says when it refuses: its names for errors, in any dress, and its answers' bodies.
+//! Maps AWS's refusals to reasons: the names of its errors, in all their forms, and the bodies of
+//! its answers.
 //!
-//! One table of names for HTTP answers and for exceptions in an open stream: the same name means
-//! the same in both.
+//! HTTP answers and exceptions in an open stream share one table, because a name means the same in
+//! both.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +12,7 @@ use dgsm_leg::end::LegEnd;
 use dgsm_leg::quote;
 use dgsm_leg::reason::Reason;
 
-/// An HTTP answer that is not a stream. Header names are in lower case.
+/// Diagnoses an HTTP answer that is not a stream. Header names are in lower case.
 #[must_use]
 pub fn diagnose(status: u16, headers: &[(String, String)], body: &[u8]) -> Diagnosis {
     let header = |wanted: &str| {
@@ -26,7 +27,7 @@ pub fn diagnose(status: u16, headers: &[(String, String)], body: &[u8]) -> Diagn
         .as_ref()
         .and_then(Value::as_object)
         .unwrap_or(&nothing);
-    // Some of AWS's front ends wrap it once more.
+    // Some of AWS's front ends wrap the body in another object.
     let wrapped = body_fields
         .get("Error")
         .or_else(|| body_fields.get("error"))
@@ -78,19 +79,19 @@ pub fn diagnose(status: u16, headers: &[(String, String)], body: &[u8]) -> Diagn
     }
 }
 
-/// An error's name out of `namespace#Name` or `Name:http://…`.
+/// Returns the error's name in `namespace#Name` or `Name:http://…`.
 fn bare(code: &str) -> &str {
     let code = code.split(':').next().unwrap_or_default();
     code.rsplit('#').next().unwrap_or_default().trim()
 }
 
-/// What an HTTP answer other than 200 means.
+/// Returns the reason of an HTTP answer other than 200.
 #[must_use]
 pub fn of_answer(status: u16, code: &str, said: &str) -> Reason {
     let lower = said.to_lowercase();
     if let Some(reason) = of_name(code, &lower) {
         return match reason {
-            // No such model, variant or endpoint: 404 says that better than the name.
+            // With a 404, the model, the variant or the endpoint does not exist.
             Reason::InvalidRequest if status == 404 => Reason::NoEndpoint,
             reason => reason,
         };
@@ -109,18 +110,18 @@ pub fn of_answer(status: u16, code: &str, said: &str) -> Reason {
     }
 }
 
-/// What an exception in an open stream means.
+/// Returns the reason of an exception in an open stream.
 #[must_use]
 pub fn of_exception(kind: &str, message: &str) -> Reason {
     match of_name(kind, &message.to_lowercase()) {
-        // A stream that is open has been asked for well enough.
+        // The request was valid, because it opened the stream; so an event is invalid.
         Some(Reason::InvalidRequest) => Reason::InvalidEvent,
         Some(reason) => reason,
         None => Reason::UnknownException,
     }
 }
 
-/// How a leg ends with an exception in its stream.
+/// Returns the end of a leg whose stream had an exception.
 #[must_use]
 pub fn ended(kind: &str, code: Option<String>, message: String) -> LegEnd {
     if is_named(kind, "ModelStreamError") {
@@ -141,8 +142,8 @@ pub fn ended(kind: &str, code: Option<String>, message: String) -> LegEnd {
     }
 }
 
-/// Whether a name is another way to write `wanted`: in another case, with a namespace before it or
-/// an address after it.
+/// Returns whether a name is `wanted`, in any case, with or without a namespace before it and an
+/// address after it.
 fn is_named(name: &str, wanted: &str) -> bool {
     let bare = bare(name);
     let bare = bare.rsplit('.').next().unwrap_or_default();
@@ -173,9 +174,9 @@ const INVALID: [&str; 10] = [
     "toolarge",
 ];
 
-/// The table of names. Names are compared in lower case, without `Exception`, `Error` or `Fault` at
-/// their end. First whole names, then parts of them: the service's next error will be called like
-/// its last one.
+/// The table of names. Names are compared in lower case, without a final `Exception`, `Error` or
+/// `Fault`. Whole names come first, then parts of names, because new errors are named like old
+/// ones.
 fn of_name(code: &str, said: &str) -> Option<Reason> {
     let bare = bare(code);
     let lower = bare
@@ -268,8 +269,8 @@ fn of_name(code: &str, said: &str) -> Option<Reason> {
     })
 }
 
-/// SageMaker's one sentence for two things: a container that is full, and one that refuses the
-/// query.
+/// Returns the reason of a `ModelError`. SageMaker has one sentence for two causes: the container
+/// is full, or it refuses the query.
 fn container(said: &str) -> Reason {
     if said.contains("failed to establish websocket") {
         Reason::ContainerUnavailable
@@ -301,14 +302,14 @@ fn is_not_in_service(said: &str) -> bool {
     .any(|words| said.contains(words))
 }
 
-/// The text of an element in XML, which some of AWS's front ends answer in.
+/// Returns the text of an XML element; some of AWS's front ends answer in XML.
 fn element<'a>(page: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = page.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.trim()).filter(|text| !text.is_empty() && !text.contains('<'))
 }
 
-/// A page without its tags, and without what stands in its scripts, styles and title.
+/// Returns a page without its tags, and without its scripts, styles and title.
 fn without_markup(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -327,7 +328,7 @@ fn without_markup(page: &str) -> String {
             .flatten()
             .unwrap_or(0);
         rest = match tag[skipped..].split_once('>') {
-            // The end tag of what was hidden, or the tag itself.
+            // The end tag of a hidden element, or the tag itself.
             Some((_, after)) => after,
             None => "",
         };

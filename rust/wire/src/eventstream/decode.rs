@@ -1,11 +1,11 @@
-//! Reading messages from input that arrives in pieces.
+//! Decodes messages from input that arrives in pieces.
 
 use bytes::{Buf, Bytes};
 
 use super::message::{HeaderError, Headers, Message};
 use super::{OVERHEAD, PRELUDE_LEN, TRAILER_LEN};
 
-/// How large a message may be before the input is refused.
+/// Limits above which the input is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The whole message, in bytes.
@@ -14,11 +14,11 @@ pub struct Limits {
     pub max_headers: usize,
 }
 
-/// Why the input can't be read. What follows in the same stream can't be read either: the framing
-/// is lost.
+/// Why the input can't be decoded. The rest of the stream can't be decoded either, because the
+/// framing is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The CRC of the prelude is wrong; the usual sign of input that is not an event stream.
+    /// The CRC of the prelude is wrong, usually because the input is not an event stream.
     #[error("prelude CRC is {received:#010x}, computed {computed:#010x}")]
     PreludeChecksum {
         /// As received.
@@ -58,32 +58,32 @@ pub enum DecodeError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A header can't be read.
+    /// A header can't be decoded.
     #[error(transparent)]
     Header(#[from] HeaderError),
     /// The input ended in the middle of a message.
     #[error("the input ends {missing} bytes short of a message")]
     Truncated {
-        /// How many bytes are missing at least.
+        /// Bytes that are missing, at least.
         missing: usize,
     },
-    /// Input after the one message that was expected.
+    /// Input follows the single message that was expected.
     #[error("{0} bytes follow the message")]
     Trailing(usize),
 }
 
-/// Incremental decoder: bytes in, in pieces of any size; messages out.
+/// Incremental decoder: takes bytes in pieces of any size and returns messages.
 ///
-/// A message that lies within one piece is returned as slices of it, and keeps the piece. One that
-/// straddles pieces is copied, once, into a buffer of its own that is as long as the message.
+/// A message that lies within one piece is returned as slices of it, and keeps the piece alive. A
+/// message that straddles pieces is copied once, into its own buffer of the message's length.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    /// The start of a message whose end has not arrived. Comes before `piece`.
+    /// The start of an incomplete message. It precedes `piece`.
     partial: Vec<u8>,
     /// The unread rest of the latest piece.
     piece: Bytes,
-    /// The checked prelude of the message under way.
+    /// The checked prelude of the current message.
     prelude: Option<Prelude>,
     failed: Option<DecodeError>,
 }
@@ -95,14 +95,14 @@ struct Prelude {
 }
 
 impl Limits {
-    /// The format's own: 16 MiB of payload, 128 KiB of headers.
+    /// The format's limits: 16 MiB of payload, 128 KiB of headers.
     pub const PROTOCOL: Self = Self {
         max_message: 16 * 1024 * 1024 + 128 * 1024 + OVERHEAD,
         max_headers: 128 * 1024,
     };
 
-    /// For what a service sends: 16 MiB of payload, 16 KiB of headers. Those that it is known to
-    /// send take some 150 bytes, the rest is room for padding.
+    /// Limits for the service's messages: 16 MiB of payload, 16 KiB of headers. Its known headers
+    /// take about 150 bytes; the rest leaves room for padding.
     pub const SERVICE: Self = Self {
         max_message: 16 * 1024 * 1024 + 16 * 1024 + OVERHEAD,
         max_headers: 16 * 1024,
@@ -116,7 +116,7 @@ impl Default for Limits {
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream.
+    /// Creates a decoder at the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -128,8 +128,8 @@ impl Decoder {
         }
     }
 
-    /// Takes the next piece of the input. Call [`Decoder::next`] until it returns `None` before the
-    /// next piece: that is what avoids copies.
+    /// Takes the next piece of the input. To avoid copies, call [`Decoder::next`] until it returns
+    /// `None` before the next piece.
     pub fn push(&mut self, piece: Bytes) {
         if self.failed.is_some() {
             return;
@@ -140,11 +140,11 @@ impl Decoder {
         self.piece = piece;
     }
 
-    /// The next whole message; `None` when more input is needed.
+    /// Returns the next whole message; `None` if more input is needed.
     ///
     /// # Errors
-    /// [`DecodeError`] for malformed input, and the same one from then on.
-    // Not an iterator: that is over at its first `None`, and this goes on after a push.
+    /// [`DecodeError`] for malformed input, and the same error from then on.
+    // Not an iterator, because an iterator ends at `None` and this continues after a push.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Message>, DecodeError> {
         if let Some(error) = self.failed {
@@ -157,10 +157,10 @@ impl Decoder {
         })
     }
 
-    /// Says that the input has ended.
+    /// Checks that the input may end here.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] in the middle of a message; an earlier error again.
+    /// [`DecodeError::Truncated`] in the middle of a message; otherwise an earlier error again.
     pub fn finish(&self) -> Result<(), DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -174,7 +174,7 @@ impl Decoder {
         }
     }
 
-    /// How many bytes of input are held, waiting for the rest of a message.
+    /// Returns the number of bytes that wait for the rest of a message.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.partial.len() + self.piece.len()
@@ -202,9 +202,9 @@ impl Decoder {
         read_message(message, prelude).map(Some)
     }
 
-    /// The next `len` bytes in one slice. Where they straddle pieces, or have not all arrived, what
-    /// there is of them is moved to `partial`, so that a piece (and the buffer of the connection
-    /// behind it) is not held for its tail.
+    /// Returns the next `len` bytes as one slice. If they straddle pieces or have not all arrived,
+    /// the available ones are moved to `partial`, so that a piece (and the connection's buffer
+    /// behind it) is not kept alive for its tail.
     fn peek(&mut self, len: usize) -> Option<&[u8]> {
         if self.partial.is_empty() && self.piece.len() >= len {
             return Some(&self.piece[..len]);
@@ -212,8 +212,8 @@ impl Decoder {
         let held = self.partial.len();
         let wanted = len.saturating_sub(held).min(self.piece.len());
         if self.partial.capacity() - held < wanted {
-            // Doubled while it grows, and never larger than what is to be in it: a length that is
-            // claimed and does not come takes no memory.
+            // The capacity doubles as input arrives, up to `len`: a declared length whose bytes do
+            // not arrive takes no memory.
             let room = len.min((held + wanted).max(2 * held));
             self.partial.reserve_exact(room - held);
         }
@@ -225,19 +225,19 @@ impl Decoder {
         self.partial.get(..len)
     }
 
-    /// The first `len` bytes of `partial`, in a buffer of that length.
+    /// Takes the first `len` bytes of `partial`, in a buffer of that length.
     fn take_partial(&mut self, len: usize) -> Bytes {
-        // Mostly nothing: `peek` moves no more than it is asked for.
+        // Mostly empty, because `peek` moves only what it is asked for.
         let rest = self.partial.split_off(len);
         let message = std::mem::replace(&mut self.partial, rest);
         message.into_boxed_slice().into()
     }
 }
 
-/// Reads the one message that `input` consists of, as slices of it.
+/// Decodes the single message that `input` consists of, as slices of it.
 ///
 /// # Errors
-/// [`DecodeError`] when it is malformed, too large, cut short, or followed by anything.
+/// [`DecodeError`] if it is malformed, too large, incomplete, or followed by anything.
 pub fn decode_exact(mut input: Bytes, limits: Limits) -> Result<Message, DecodeError> {
     let Some(head) = input.get(..PRELUDE_LEN) else {
         return Err(DecodeError::Truncated {
@@ -286,7 +286,7 @@ fn read_prelude(head: &[u8], limits: Limits) -> Result<Prelude, DecodeError> {
     Ok(Prelude { total, headers })
 }
 
-/// `message` is exactly as long as `prelude` says.
+/// Decodes `message`, whose length is the one in `prelude`.
 fn read_message(mut message: Bytes, prelude: Prelude) -> Result<Message, DecodeError> {
     let trailer = prelude.total - TRAILER_LEN;
     let received = read_u32(&message, trailer);

@@ -1,4 +1,4 @@
-//! Writing messages: one pass, lengths and checksums filled in afterwards.
+//! Encodes messages in one pass; lengths and checksums are filled in afterwards.
 
 use bytes::{BufMut, BytesMut};
 
@@ -10,7 +10,7 @@ const MAX_NAME: usize = u8::MAX as usize;
 /// The protocol reads lengths of values as a signed 16-bit number.
 const MAX_VALUE: usize = i16::MAX as usize;
 
-/// Why a message can't be written.
+/// Why a message can't be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A header's name is longer than 255 bytes.
@@ -30,7 +30,8 @@ pub enum EncodeError {
 /// Appends one message to `out`.
 ///
 /// # Errors
-/// [`EncodeError`] when a length does not fit the format, or a header comes twice; `out` is then as it was.
+/// [`EncodeError`] if a length does not fit the format, or a header is repeated; `out` is then
+/// unchanged.
 pub fn encode(
     headers: &[Header<'_>],
     payload: &[u8],
@@ -60,16 +61,15 @@ pub fn encode(
     Ok(())
 }
 
-/// Leaves room for the prelude; returns where the message starts.
+/// Reserves room for the prelude; returns where the message starts.
 pub(crate) fn start_message(out: &mut BytesMut) -> usize {
     let start = out.len();
     out.put_bytes(0, PRELUDE_LEN);
     start
 }
 
-/// Fills in the prelude of the message that began at `start`, whose headers and payload have been
-/// written since, and appends the message's CRC. The caller has made sure that the length fits 32
-/// bits.
+/// Fills in the prelude of the message that began at `start` and whose headers and payload have
+/// been written, and appends the message's CRC. The caller ensures that the length fits 32 bits.
 pub(crate) fn finish_message(out: &mut BytesMut, start: usize, headers_len: usize) {
     let total = out.len() - start + size_of::<u32>();
     let message = &mut out[start..];
@@ -81,7 +81,7 @@ pub(crate) fn finish_message(out: &mut BytesMut, start: usize, headers_len: usiz
     out.put_u32(message_crc);
 }
 
-/// The encoded length of `header` in bytes, after checking that its parts fit.
+/// Checks that the parts of `header` fit, and returns its encoded length in bytes.
 fn header_len(header: &Header<'_>) -> Result<usize, EncodeError> {
     let name = header.name.len();
     if name > MAX_NAME {

@@ -1,10 +1,10 @@
-//! A message and its headers, as views of the bytes they came in.
+//! A message and its headers, as views of the received bytes.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 
-/// The most headers that a message may have. The service's have six at most.
+/// The most headers that a message may have. The service's messages have at most six.
 pub const MAX_HEADERS: usize = 128;
 
 /// One header: a name of up to 255 bytes and a typed value.
@@ -39,7 +39,7 @@ pub enum HeaderValue<'a> {
     Uuid([u8; 16]),
 }
 
-/// Why a block of headers can't be read.
+/// Why a block of headers can't be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The block ends in the middle of a header.
@@ -59,13 +59,13 @@ pub enum HeaderError {
     TooMany,
 }
 
-/// The headers of one message: checked once when decoded, then read in place.
+/// The headers of one message, checked once when decoded and then read in place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     block: Bytes,
 }
 
-/// One message: headers and payload, both slices of what was received.
+/// One message: headers and payload, both slices of the received bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// The headers, in the order of the wire.
@@ -75,7 +75,7 @@ pub struct Message {
 }
 
 impl Headers {
-    /// Takes an encoded block of headers after checking every one of them.
+    /// Takes an encoded block of headers and checks every header.
     pub(crate) fn parse(block: Bytes) -> Result<Self, HeaderError> {
         let mut rest = &block[..];
         let mut names = Names::default();
@@ -95,7 +95,7 @@ impl Headers {
         Ok(Self { block })
     }
 
-    /// The headers in the order of the wire.
+    /// Returns the headers in the order of the wire.
     pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
         self.encoded().filter_map(|header| header.read().ok())
     }
@@ -109,8 +109,8 @@ impl Headers {
         found.read().ok().map(|header| header.value)
     }
 
-    /// The headers, still encoded. `parse` has read the whole block once, so there are no errors to
-    /// report any more.
+    /// Returns the headers, still encoded. `parse` has read the whole block, so no error is
+    /// possible.
     fn encoded(&self) -> impl Iterator<Item = EncodedHeader<'_>> {
         let mut rest = &self.block[..];
         std::iter::from_fn(move || {
@@ -121,8 +121,8 @@ impl Headers {
     }
 }
 
-/// The names of one message's headers. An event of the service has a handful; only a block with many
-/// takes memory of its own.
+/// The names of one message's headers. An event of the service has few; only a block with many
+/// allocates.
 #[derive(Default)]
 pub(super) struct Names<'a> {
     few: [&'a [u8]; FEW],
@@ -130,11 +130,11 @@ pub(super) struct Names<'a> {
     many: HashSet<&'a [u8]>,
 }
 
-/// So many names are compared one by one.
+/// Up to this number, names are compared one by one.
 const FEW: usize = 16;
 
 impl<'a> Names<'a> {
-    /// Adds a name; says whether it is new.
+    /// Adds a name; returns whether it is new.
     pub(super) fn add(&mut self, name: &'a [u8]) -> bool {
         let known = &self.few[..self.count];
         if known.contains(&name) {
@@ -160,7 +160,7 @@ impl Message {
 }
 
 impl HeaderValue<'_> {
-    /// The type's number on the wire.
+    /// Returns the type's number on the wire.
     pub(super) fn wire_type(self) -> u8 {
         match self {
             Self::Bool(true) => 0,
@@ -177,7 +177,7 @@ impl HeaderValue<'_> {
     }
 }
 
-/// A header whose extent is known, and whose content has not been looked at.
+/// A header whose extent is known and whose content has not been read.
 struct EncodedHeader<'a> {
     name: &'a [u8],
     wire_type: u8,
@@ -185,7 +185,7 @@ struct EncodedHeader<'a> {
     value: &'a [u8],
 }
 
-/// Splits off the header at the front of `input`; returns it and what follows.
+/// Splits off the header at the front of `input`; returns it and the rest.
 fn split_header(input: &[u8]) -> Result<(EncodedHeader<'_>, &[u8]), HeaderError> {
     let (&[name_len], rest) = split_array::<1>(input)?;
     let (name, rest) = split(rest, usize::from(name_len))?;

@@ -27,5 +27,5 @@ pub use message::{Header, HeaderError, HeaderValue, Headers, MAX_HEADERS, Messag
 pub(crate) const PRELUDE_LEN: usize = 12;
 /// Length of the CRC at the end of a message, in bytes.
 pub(crate) const TRAILER_LEN: usize = 4;
-/// What a message needs beside its headers and payload, in bytes.
+/// Bytes of a message besides its headers and payload.
 pub(crate) const OVERHEAD: usize = PRELUDE_LEN + TRAILER_LEN;

@@ -1,4 +1,4 @@
-//! The chain itself: what both ends compute.
+//! The chain of signatures, which both ends compute.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use super::time::{self, DATE_LEN};
 /// Length of the encoded `:date` header, in bytes.
 pub const DATE_HEADER_LEN: usize = 15;
 
-/// Places in the part of the string to sign that changes with every event.
+/// Positions in the part of the string to sign that changes with every event.
 const PREVIOUS: std::ops::Range<usize> = 0..HEX_LEN;
 const DATE_HASH: std::ops::Range<usize> = HEX_LEN + 1..2 * HEX_LEN + 1;
 const EVENT_HASH: std::ops::Range<usize> = 2 * HEX_LEN + 2..3 * HEX_LEN + 2;
 
-/// The state of a chain: the signature before, and everything that can be kept from one event to
-/// the next.
+/// The state of a chain: the previous signature, and all that can be reused from one event to the
+/// next.
 ///
 /// The string to sign has six lines: algorithm, time, scope, previous signature, hash of the
 /// encoded `:date` header, hash of the event. The first three change once a second, the header's
-/// hash with the header, the key once a day: the scope's date is the envelope's own, not the
-/// request's, so that a stream that runs past midnight (UTC) goes on with the new day's key.
+/// hash with the header, and the key once a day. The scope's date is the envelope's, not the
+/// request's, so a stream that runs past midnight (UTC) continues with the new day's key.
 pub struct Chain {
     root: RootKey,
     region: String,
@@ -41,7 +41,7 @@ struct Day {
 
 struct Second {
     second: i64,
-    /// Has taken the first three lines.
+    /// The state after the first three lines.
     context: hmac::Context,
 }
 
@@ -56,7 +56,7 @@ struct Date {
 pub struct OutOfRange;
 
 impl Chain {
-    /// A chain that starts from `seed`, the signature of the request.
+    /// Starts a chain from `seed`, the signature of the request.
     #[must_use]
     pub fn new(secret_access_key: &str, region: &str, service: &str, seed: [u8; HEX_LEN]) -> Self {
         let mut tail = [b'\n'; EVENT_HASH.end];
@@ -72,11 +72,11 @@ impl Chain {
         }
     }
 
-    /// Prepares for an envelope of the time `ms` (since the epoch); returns its encoded `:date`
-    /// header.
+    /// Prepares for an envelope at the time `ms` (milliseconds since the epoch); returns its
+    /// encoded `:date` header.
     ///
     /// # Errors
-    /// [`OutOfRange`]; the chain is then where it was.
+    /// [`OutOfRange`]; the chain is then unchanged.
     pub fn at(&mut self, ms: i64) -> Result<[u8; DATE_HEADER_LEN], OutOfRange> {
         if let Some(date) = self.date
             && date.ms == ms
@@ -101,8 +101,7 @@ impl Chain {
         Ok(header)
     }
 
-    /// The signature of `event` (nothing, for the end) at the time that [`Chain::at`] has prepared
-    /// for.
+    /// Returns the signature of `event` (empty, for the end) at the time given to [`Chain::at`].
     ///
     /// # Errors
     /// [`OutOfRange`] before the first [`Chain::at`].
@@ -119,7 +118,7 @@ impl Chain {
         Ok(tag_bytes(context.sign()))
     }
 
-    /// Makes `signature` the one that the next event's builds on.
+    /// Makes `signature` the previous signature of the next event.
     pub fn advance(&mut self, signature: &[u8; 32]) {
         hex::write(signature, &mut self.tail[PREVIOUS]);
     }
@@ -158,7 +157,7 @@ fn scope<'a>(date: &'a [u8; DATE_LEN], region: &'a str, service: &'a str) -> Sco
     }
 }
 
-/// The `:date` header as it is encoded in the envelope, and hashed.
+/// Returns the `:date` header as it is encoded in the envelope and hashed.
 fn date_header(ms: i64) -> [u8; DATE_HEADER_LEN] {
     let mut header = *b"\x05:date\x0800000000";
     header[7..].copy_from_slice(&ms.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Signing events.
+//! Signs events.
 
 use bytes::{BufMut, BytesMut};
 
@@ -12,7 +12,7 @@ const SIGNATURE_LEN: usize = 32;
 const ENVELOPE_HEADERS: usize = DATE_HEADER_LEN + SIGNATURE_HEADER.len() + SIGNATURE_LEN;
 const SIGNATURE_AT: usize = PRELUDE_LEN + ENVELOPE_HEADERS - SIGNATURE_LEN;
 
-/// What an envelope adds to an event, in bytes.
+/// Bytes that an envelope adds to an event.
 pub(crate) const ENVELOPE_LEN: usize = OVERHEAD + ENVELOPE_HEADERS;
 
 /// Why an event can't be signed.
@@ -21,10 +21,10 @@ pub enum SigningError {
     /// The seed is not a signature: 64 lowercase hexadecimal digits.
     #[error("the request's signature is not 64 hexadecimal digits")]
     Seed,
-    /// The end has been signed; nothing may follow.
+    /// The end has been signed, and nothing may follow.
     #[error("the event stream has been ended")]
     Ended,
-    /// The clock says a time that a signature can't carry.
+    /// The clock is outside the range of a signature's time.
     #[error("the clock is before 1970 or after 9999")]
     Clock,
     /// The event does not fit the 32-bit length of its envelope.
@@ -34,8 +34,8 @@ pub enum SigningError {
 
 /// The client's end of the chain.
 ///
-/// Signing takes the time in whole seconds, as the AWS SDKs for Rust and Java do: the string to
-/// sign has no more, and what depends on the time is computed once a second.
+/// The time is signed in whole seconds, as in the AWS SDKs for Rust and Java: the string to sign is
+/// no finer, and everything that depends on the time is computed once a second.
 #[derive(Debug)]
 pub struct EventSigner {
     chain: Chain,
@@ -43,10 +43,10 @@ pub struct EventSigner {
 }
 
 impl EventSigner {
-    /// A chain that starts from `seed`, the request's signature in hexadecimal.
+    /// Starts a chain from `seed`, the request's signature in hexadecimal.
     ///
     /// # Errors
-    /// [`SigningError::Seed`] when `seed` is not a signature.
+    /// [`SigningError::Seed`] if `seed` is not a signature.
     pub fn new(
         secret_access_key: &str,
         region: &str,
@@ -64,7 +64,7 @@ impl EventSigner {
     /// appends the envelope to `out`.
     ///
     /// # Errors
-    /// [`SigningError`]; `out` and the chain are then as they were.
+    /// [`SigningError`]; `out` and the chain are then unchanged.
     pub fn sign_into(
         &mut self,
         event: &[u8],
@@ -79,14 +79,14 @@ impl EventSigner {
     /// error.
     ///
     /// # Errors
-    /// [`SigningError`]; `out` and the chain are then as they were.
+    /// [`SigningError`]; `out` and the chain are then unchanged.
     pub fn sign_end(&mut self, now_ms: i64, out: &mut BytesMut) -> Result<(), SigningError> {
         self.seal(now_ms, out, 0, |_| {})?;
         self.ended = true;
         Ok(())
     }
 
-    /// Whether the end has been signed.
+    /// Returns whether the end has been signed.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.ended

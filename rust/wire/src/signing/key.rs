@@ -4,7 +4,7 @@ use std::fmt;
 
 use ring::hmac;
 
-/// What a signature is good for: one day, one region, one service.
+/// What a signature is valid for: one day, one region, one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope<'a> {
     /// The UTC day, `YYYYMMDD`.
@@ -29,8 +29,8 @@ impl fmt::Display for Scope<'_> {
 #[derive(Clone)]
 pub struct SigningKey(pub(super) hmac::Key);
 
-/// Where derivation starts. Kept instead of the secret itself, so that keys for later days can be
-/// derived.
+/// The start of the derivation. It is kept instead of the secret, so that keys for later days can
+/// be derived.
 #[derive(Clone)]
 pub(super) struct RootKey(hmac::Key);
 
@@ -48,13 +48,13 @@ impl RootKey {
 }
 
 impl SigningKey {
-    /// The key of `secret_access_key` for `scope`.
+    /// Derives the key of `secret_access_key` for `scope`.
     #[must_use]
     pub fn derive(secret_access_key: &str, scope: Scope<'_>) -> Self {
         RootKey::new(secret_access_key).derive(scope)
     }
 
-    /// The signature of `string_to_sign`, 32 bytes.
+    /// Returns the signature of `string_to_sign`, 32 bytes.
     #[must_use]
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
         tag_bytes(hmac::sign(&self.0, string_to_sign))
@@ -77,7 +77,7 @@ fn key(value: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, value)
 }
 
-/// The tag as an array: HMAC-SHA-256 has 32 bytes.
+/// Returns the tag as an array: HMAC-SHA-256 has 32 bytes.
 pub(super) fn tag_bytes(tag: hmac::Tag) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(tag.as_ref());

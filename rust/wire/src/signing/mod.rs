@@ -1,11 +1,11 @@
 //! AWS Signature Version 4 for event streams.
 //!
 //! The request's signature seeds a chain: every event is wrapped in an envelope that carries the
-//! time (`:date`) and a signature (`:chunk-signature`) over that time, the event and the signature
-//! before it. An envelope without an event ends the chain.
+//! time (`:date`) and a signature (`:chunk-signature`) over that time, the event and the previous
+//! signature. An envelope without an event ends the chain.
 //!
 //! - [`EventSigner`]: the client's end of the chain.
-//! - [`Chain`]: what both ends compute. The server's end is the local endpoint's.
+//! - [`Chain`]: the computation of both ends. The server's end is in the local endpoint.
 
 mod chain;
 mod events;
