@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # abi3 needs an interpreter to build against; ours is the one in the environment.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Whatever environment is active, and however its Python is in the mood to behave: not ours.
+# The active environment, and variables that change how Python behaves, do not apply here.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX PIP_USER PIP_TARGET PIP_PREFIX PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport $(filter PYTHON%,$(.VARIABLES))
@@ -36,7 +36,7 @@ $(PEER)/.ready: tools/peer-requirements.txt tools/find-python
 	$(PEER)/bin/python -m pip install --quiet -r tools/peer-requirements.txt
 	touch $@
 
-# Release code, apart from what tests and demo use.
+# Release code, separate from the build that tests and demo use.
 $(BENCH)/.ready: pyproject.toml tools/find-python
 	python=$$(tools/find-python 3.12) && "$$python" -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
@@ -48,25 +48,25 @@ demo: build ## Transcribe real speech through the whole path, on the local endpo
 
 test: test-rust test-python test-sdk-oldest ## Run every test.
 
-# In two parts, the extension's package with each: what the oracles of `wire` ask of shared crates would
-# have most of them built twice, for the tests and for the extension.
+# In two parts, each with the extension's package: otherwise the features that the oracles of `wire`
+# enable in shared crates would have most of them built twice.
 RUST_TESTS = cargo test --quiet --package dgsm-python --package dgsm-leg --package dgsm-session \
 		--package dgsm-wire && \
 	cargo test --quiet --package dgsm-python --package dgsm-net --package dgsm-local
 
-# Generated cases are the same ones every time: a change that fails is to blame. A full run looks
-# for new ones, and more of them.
+# Generated cases are the same every time, so a failure is the change's fault. A full run generates
+# new cases, and more of them.
 test-rust: export PROPTEST_RNG_SEED := 20
 test-rust: setup
 	$(RUST_TESTS)
 
-# Most of them wait: two at a time, or more where there are more processors.
+# Most tests wait, so one runs on every processor, and at most four at a time.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 test-python: build $(PEER)/.ready
 	$(PYTEST)
 
-# What depends on the AWS SDK, with another version before the environment's own on the path.
+# Tests that depend on the AWS SDK, with another version of it first on the path.
 SDK := aws-sdk-sagemaker-runtime-http2
 SDK_QUICK := tests/aws/test_operation.py tests/e2e/test_first_session.py tests/test_discretion.py
 SDK_ALL := tests/aws tests/test_transport.py tests/test_discretion.py tests/test_package.py \

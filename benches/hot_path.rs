@@ -1,6 +1,6 @@
 //! The core's work for live audio and nothing else: what the guards count.
 //!
-//! `hot_path CHUNKS` carries so many chunks through a session, from the application's frame to
+//! `hot_path CHUNKS` carries this number of chunks through a session, from the application's frame to
 //! the signed bytes and from a final result to the acknowledged journal. Counts are taken from
 //! two lengths, and their difference has no start in it.
 
@@ -16,7 +16,7 @@ const SEED: &str = "1f58b9145b24d108d7ac38887338b3ea3229833b9c1e418250343f907bfd
 const START_MS: u64 = 1_770_091_506_789;
 const CHUNK: usize = 640;
 const CHUNK_MS: u64 = 20;
-/// A final result for so many chunks.
+/// The number of chunks that a final result covers.
 const WINDOW: u64 = 10;
 
 fn main() {

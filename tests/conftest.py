@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 PATIENCE = 60
 """Seconds for one test: nothing hangs, tests that show it included."""
 
-# Where AWS tools, OpenSSL and HTTP clients would look for what belongs to this machine's user.
+# Variables with which AWS tools, OpenSSL and HTTP clients find what belongs to this machine's user.
 FOREIGN = (
     "AWS_",
     "SSL_CERT_",
@@ -24,7 +24,7 @@ FOREIGN = (
     "NO_PROXY",
 )
 
-# What changes how Python behaves, how hypothesis draws, or how something is printed.
+# Variables that change how Python behaves, how hypothesis draws, or how text is printed.
 MOODS = (
     "PYTHON",
     "HYPOTHESIS_",
@@ -39,16 +39,16 @@ MOOD = {
     *("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERMINAL_WIDTH"),
     *("COLUMNS", "LINES", "UNICODE_VERSION", "CI", "GITHUB_ACTIONS"),
 }
-# Where modules are found, and where bytecode goes: whoever sets it may need it.
+# Where modules are found and where bytecode goes, which the user may need.
 KEPT = {"PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session):
-    """No test, and no process that a test starts, is in anybody's mood.
+    """Keep the user's settings away from tests and from the processes that tests start.
 
-    For good, and before tests are collected: rich and typer read some of it once, as they are
-    imported. pytest has read by now what concerns itself.
+    This is permanent and happens before tests are collected, because rich and typer read some of
+    the settings once, when they are imported. pytest has read its own by now.
     """
     for name in list(os.environ):
         if (name in MOOD or name.startswith(MOODS)) and name not in KEPT:

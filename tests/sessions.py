@@ -124,7 +124,7 @@ async def until(condition, *, within=20.0):
 
 
 def is_refused(port):
-    """Whether nobody listens on a port of this machine."""
+    """Whether nothing listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 

@@ -27,7 +27,7 @@ class AsynchronousSession:
     """As aiobotocore's."""
 
     async def get_credentials(self):
-        """Nobody awaits it."""
+        """It is not awaited."""
 
 
 SECONDS = (

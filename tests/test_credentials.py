@@ -51,7 +51,7 @@ def looking():
 
 
 class Keys:
-    """Somebody else's session and credentials in one: counts, waits, fails as told."""
+    """A foreign session and credentials in one: counts, waits, fails as told."""
 
     def __init__(self, *, gate=None, error=None):
         self.gate = gate

@@ -1,4 +1,4 @@
-"""Keys, tokens and signatures are told to nobody: not by a traceback, not by a log."""
+"""Keys, tokens and signatures appear nowhere: in no traceback, and in no log."""
 
 import asyncio
 import io
@@ -232,7 +232,7 @@ async def test_what_the_signer_is_given_masks_itself(monkeypatch):
 
 
 class Provider:
-    """A `boto3_session` of somebody's own."""
+    """A foreign `boto3_session`."""
 
     def __init__(self, keys):
         self.keys = keys

@@ -90,7 +90,7 @@ def published():
     """What a script finds of the published release."""
     if not PEER.exists():
         pytest.skip(".venv-peer is missing: make .venv-peer/.ready")
-    # Isolated: our own package is on the path of whoever runs the tests.
+    # Isolated, because our package is on the path of the process that runs the tests.
     run = subprocess.run(
         [PEER, "-I", "-W", "ignore", "-c", SURFACE], capture_output=True, text=True, check=True
     )
@@ -193,7 +193,7 @@ async def test_what_a_session_says_is_heard_on_the_loggers_old_name(caplog):
     finally:
         logger.removeHandler(handler)
     assert any("ended" in record.getMessage() for record in said)
-    # And whoever listens to the whole package hears it still.
+    # A handler of the whole package still gets it.
     assert set(said) <= set(caplog.records)
 
 

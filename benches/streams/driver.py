@@ -175,7 +175,7 @@ async def every(
 
 
 async def send(streams: list[Stream], chunks: int) -> None:
-    """Sends so many further chunks of each stream, one a period, where all have the same beat."""
+    """Sends `chunks` further chunks of each stream, one per period; all have the same beat."""
     beat = streams[0].beat
     due = beat.count + 1
     for count in range(due, due + chunks + OPENING - 1):
@@ -236,7 +236,7 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     await every([warm], Stream.close, options.patience)
     loaded = Usage()
     # Made before the first look at the memory: what belongs to a stream is made when it opens.
-    # Results come every so many chunks: not of all streams in one period.
+    # Results come at intervals of chunks: not for all streams in one period.
     streams = [
         Stream(
             client,

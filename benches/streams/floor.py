@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 CHUNKS_A_REPLY = 10
-"""The endpoint's final result covers so many chunks."""
+"""Chunks that a final result of the endpoint covers."""
 
 
 class Floor:

@@ -98,7 +98,7 @@ class Runner:
         self.replies = scratch / "replies.json"
 
     def record(self, where: dict[str, str], chunks: int) -> None:
-        """Keeps what the endpoint answers to so many chunks, for the floor."""
+        """Keeps what the endpoint answers to `chunks` chunks, for the floor."""
         audio = self.audio.read_bytes()[: chunks * CHUNK]
         self.replies.write_text(json.dumps(replies(where, audio)))
 

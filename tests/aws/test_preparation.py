@@ -106,7 +106,7 @@ async def test_it_hangs_and_the_loop_does_not(caplog):
     (record,) = caplog.records
     # Where everything that a session has to say is heard.
     assert (record.levelname, record.name) == ("WARNING", "deepgram_sagemaker.transport")
-    # Whoever asks again waits for the same thread, and there is no other.
+    # Later callers wait for the same thread, and there is no other.
     for _ in range(3):
         with pytest.raises(ConnectTimeoutError):
             await slow.value()
@@ -209,7 +209,7 @@ def test_a_forked_child_makes_its_own():
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this platform")
 @pytest.mark.parametrize("which", ["ca_bundle", "AWS_CONFIG_FILE"])
 async def test_a_file_that_never_answers_is_an_error_in_time(tmp_path, monkeypatch, which):
-    """Opening a pipe that nobody writes to blocks, as a file on a dead NFS does."""
+    """Opening a pipe without a writer blocks, as a file on a dead NFS does."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     monkeypatch.setattr("pathlib.Path.is_file", lambda _: True)

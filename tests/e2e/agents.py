@@ -96,7 +96,8 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked
         pace: seconds between chunks.
         written: the turns that are written, not spoken.
         prompted: the turns before which the prompt is changed.
-        talked: what to tell it with, for whoever looks although `send` raises; None: a `Talked`.
+        talked: collects the messages, for a caller that reads them even if `send` raises; None: a
+            new `Talked`.
     """
     talked = Talked() if talked is None else talked
     client, factory = client_of(config)
@@ -137,7 +138,7 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked
 
 
 def is_done(talked, utterances):
-    """The agent has said so much, and is silent."""
+    """Whether the agent has said this number of utterances, and is silent."""
     said = talked.said_by("assistant")
     return len(said) >= utterances and len(talked.of("AgentAudioDone")) >= utterances
 

@@ -51,7 +51,7 @@ class Told:
 
 
 AHEAD, MOMENT = 40, 0.02
-"""An application waits so long, in seconds, where what was told is so many chunks behind."""
+"""If the results are AHEAD chunks behind, the application waits MOMENT seconds."""
 
 
 async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, told=None, **query):
@@ -65,7 +65,8 @@ async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, told
             away those on their way, so that resets faster than answers are no progress at all.
         wait: awaited instead, after each chunk, with the chunks sent so far and what was told.
         at: by a chunk's number, what is awaited with the connection before it is sent.
-        told: what to tell it with, for whoever looks although `send` raises; None: a `Told`.
+        told: collects the messages, for a caller that reads them even if `send` raises; None: a
+            new `Told`.
         query: further parameters.
     """
     told = Told() if told is None else told
@@ -113,7 +114,7 @@ def follows(state, event):
 
 
 def seconds(audio, chunks):
-    """Where on the audio's clock so many chunks end."""
+    """The time on the audio's clock at which this number of chunks ends."""
     # Where the clock is the container's own, its header is bytes like any other.
     header = len(audio.header) / 32000 if audio is OGG else 0.0
     return chunks * audio.seconds_a_chunk + header

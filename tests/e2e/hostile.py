@@ -13,7 +13,7 @@ import boto3
 from deepgram_sagemaker import SageMakerConfig
 from e2e.by_hand import STRING, encoded
 
-# Its key is in this repository, and its authority is itself: nobody else trusts it.
+# Its key is in this repository and it is self-signed, so only these tests trust it.
 CERTIFICATE = Path(__file__).with_name("hostile.pem")
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
@@ -182,7 +182,7 @@ class Stream:
             self._alive()
 
     async def data(self, payload, *, size=MOST, padding=0, end=False):
-        """Sends DATA in frames of a size, each with so much padding, as the client allows."""
+        """Sends DATA in frames of one size, each with `padding`, as flow control allows."""
         pad = bytes(padding)
         for at in range(0, len(payload) or 1, size):
             part = payload[at : at + size]
@@ -276,5 +276,5 @@ class Hostile:
 
 
 def session():
-    """Keys that nobody checks."""
+    """Keys that are not checked."""
     return boto3.Session(aws_access_key_id="AKIDHOSTILE", aws_secret_access_key="secret")

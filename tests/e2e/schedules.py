@@ -130,12 +130,12 @@ class Product(ABC):
     @property
     @abstractmethod
     def messages(self) -> int:
-        """About so many are sent."""
+        """Roughly how many are sent."""
 
     @property
     @abstractmethod
     def replies(self) -> int:
-        """At least so many come back."""
+        """How many come back, at least."""
 
     @abstractmethod
     async def converse(self, config) -> None:
@@ -337,7 +337,7 @@ class Agent(Product):
     # An agent's conversation has no closing message.
     closing = "UpdatePrompt"
     controls = ("Settings",)
-    # Nothing is heard of an agent while nobody speaks, so a silent one is no fault.
+    # An agent is silent while the user does not speak, so silence is not a fault.
     notices_silence = False
 
     def __init__(self, draw):

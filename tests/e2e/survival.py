@@ -53,8 +53,8 @@ STEREO = Audio(
     channels=2,
 )
 WAV = Audio("wav", {}, 640, 2, header=wav_header(16000, 1))
-# An Ogg page's first bytes, and any bytes after them: nobody but the decoder knows its clock. The
-# local endpoint takes 32,000 bytes as one second.
+# An Ogg page's first bytes, and any bytes after them: only a decoder knows its clock. The local
+# endpoint takes 32,000 bytes as one second.
 OGG = Audio("ogg", {}, 640, 1, header=b"OggS\0\2", seconds_a_chunk=0.02)
 
 AUDIO = [LINEAR16, MULAW, STEREO, WAV, OGG]
@@ -132,8 +132,8 @@ async def converse(
     `config` may be a factory, for sessions that share one. `pace` is seconds between chunks; None:
     as fast as `send` takes them. `wait` is awaited instead, after each chunk, with the factory and
     the chunks sent so far. `middle` is awaited with the connection before the chunk half-way.
-    `heard` is what to tell it with, for whoever looks although `send` raises. Any number of these
-    may run at once.
+    `heard` collects the results, for a caller that reads them even if `send` raises. Any number of
+    these may run at once.
     """
     heard = Heard() if heard is None else heard
     client, factory = client_of(config)

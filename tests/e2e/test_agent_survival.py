@@ -32,7 +32,7 @@ from e2e.survival import client_of
 TURNS = 5
 WRITTEN, PROMPTED = {2}, {1, 3}
 
-# Nothing is heard of an agent while nobody speaks, so a silent one is no fault.
+# An agent is silent while the user does not speak, so silence is not a fault.
 FAULTS = (*(name for name in BREAKS if name != "silence"), *REFUSALS)
 PLACES = {
     # In a turn of the user's, at its end, and in the silence after it.
@@ -85,8 +85,8 @@ async def test_a_conversation_with_an_agent_survives(fault, pattern, place):
 class Calling:
     """An agent that has a function called for each turn, and breaks in the first one.
 
-    A turn is so many messages of audio. Without an answer that it has been given, it asks; its
-    second stream asks again, whatever it was told, as a language model may.
+    A turn is a fixed number of audio messages. The agent asks if it was given no answer; its second
+    stream asks again in any case, as a language model may.
     """
 
     def __init__(self, *, breaks_on_response):

@@ -29,8 +29,8 @@ PLACES = ("on-speak", "on-flush", "after-close", "during-rollover")
 FAULTS = (*BREAKS, *REFUSALS, *PLACES)
 WAYS = {"at-once": {}, "in-turn": {"in_turn": True}}
 
-# A word is three messages of audio, and a turn 15, with one to four others: a leg that ends behind
-# so many messages has said a turn, and ends somewhere in another.
+# A word is three messages of audio, and a turn 15, with one to four others: a leg that ends after
+# ONE_TURN messages has said one turn, and ends somewhere in the next.
 ONE_TURN, PIECES = 21, 15
 
 
@@ -167,7 +167,7 @@ async def test_what_was_cleared_is_not_said_again(place):
     assert LINEAR16.said(turns[0]).startswith(cleared)
     assert len(cleared) < len(LINEAR16.said(turns[0]))
     assert others == [LINEAR16.said(words) for words in turns[1:]]
-    # This service counts them apart. Where no leg has both, nobody can tell: then together.
+    # This service counts them apart. If no leg has both, that is unknown: they count together.
     numbers = [1, 2] if place == "all-of-it" else [0, 1]
     assert [message.sequence_id for message in said.of("Flushed")] == numbers
     assert [message.sequence_id for message in said.of("Cleared")] == [0]

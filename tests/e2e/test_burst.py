@@ -16,15 +16,15 @@ CHUNKS = 5
 
 FAULTS = [
     Fault(Answer(429, "ThrottlingException"), legs=(1, THROTTLED)),
-    # A throttled connection is used again by whoever comes next, so that these are among the
-    # first: handshakes of a burst's later connections.
+    # The next stream reuses a throttled connection, so these are among the first: handshakes of a
+    # burst's later connections.
     Fault(SlowTls(SLOW_BY), legs=(THROTTLED + 1, THROTTLED + SLOW)),
 ]
 
 
 @pytest.mark.patience(120)
 async def test_five_hundred_opens_all_deliver_everything():
-    """Nobody is told of 300 throttled requests and 50 handshakes of two seconds."""
+    """The applications see nothing of 300 throttled requests and 50 handshakes of two seconds."""
     with endpoint_elsewhere(model=Watermark(window=CHUNKS), faults=FAULTS) as endpoint:
         config = endpoint.config(max_concurrency=SESSIONS)
         client = client_of(config)

@@ -36,7 +36,7 @@ SETTINGS = [0.2, 0.7]
 """Seconds that the deadlines are set to."""
 
 TRIES = 5
-"""A busy machine may wake anything late: the best of so many has to be exact."""
+"""A busy machine may wake anything late: the best of this number of tries has to be exact."""
 
 
 def slack(setting):
@@ -118,7 +118,7 @@ async def test_connection_acquire_timeout(setting):
 
             await exactly(setting, measured)
             assert endpoint.stats.opens == 1
-        # The permit is free again, and nobody stands in the way any more.
+        # The permit is free again, and no waiter blocks it.
         assert (await session(client, 10)).numbers == list(range(10))
 
 

@@ -292,7 +292,7 @@ async def test_a_claim_beyond_the_audio_takes_nothing_from_the_rest(caplog, lie,
 
 @pytest.mark.parametrize("chunks", [145, 15])
 async def test_silence_counts_when_the_application_has_stopped(chunks):
-    """92,800 bytes without a result, and nobody who says more."""
+    """92,800 bytes without a result, and no further input."""
     faults = [Fault(GoSilent(), when=AfterMessages(1), times=None)]
     async with LocalEndpoint(faults=faults) as endpoint:
         transport = transport_to(endpoint, stall_timeout=0.3, max_retries=2)

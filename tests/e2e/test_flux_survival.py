@@ -72,7 +72,7 @@ async def test_a_conversation_survives(fault, pattern, kind, model):
             chunks,
             turn=None if fault == "on-force" else TURN,
             word_times=flux.word_times,
-            # What is too short for a window need not be told: nobody can know that it would be.
+            # Audio too short for a window may have no result: no window can be expected for it.
             cut_off=WINDOW if fault == "after-close" and pattern == "often" else 0,
         )
         configured = [message.thresholds.eot_threshold for message in told.of("ConfigureSuccess")]

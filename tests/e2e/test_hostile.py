@@ -500,7 +500,7 @@ async def test_words_of_megabytes_are_cut(name):
 
 
 async def test_an_exception_of_megabytes_is_bounded():
-    """What is kept of it, before anybody quotes it."""
+    """What is kept of it, before it is quoted."""
     attack = Attack(answers_data(SAYS["an exception's message"], end=True), fields=QUICK)
     told, _ = await suffering(attack, seconds=15.0)
     assert told["error"] is not None

@@ -26,7 +26,7 @@ REACH = 0.05
 
 
 async def spoken(model, version, turns, places, output=LINEAR16):
-    """What is heard of turns whose legs end behind so many messages each."""
+    """What is heard of turns whose legs each end after the given number of messages."""
     faults = [Fault(Reset(), when=AfterReplies(at), legs=leg) for leg, at in enumerate(places, 1)]
     async with LocalEndpoint(model=model, faults=faults) as endpoint:
         config = endpoint.config(initial_backoff=0.01, max_backoff=0.05, replay_speed=None)

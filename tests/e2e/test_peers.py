@@ -46,7 +46,7 @@ needs_h2spec = pytest.mark.skipif(
     H2SPEC is None, reason="h2spec is missing: https://github.com/summerwind/h2spec/releases"
 )
 
-# Of h2spec's cases so many found what they look for when the tool was last at hand.
+# The number of h2spec's cases, and of those that passed when the tool was last available.
 H2SPEC_CASES, H2SPEC_PASSED = 147, 144
 
 

@@ -133,7 +133,7 @@ async def one(seed):
             )
         try:
             if heard.errors:
-                # More went wrong in a row than anybody bears: then it is said what is missing.
+                # More failures in a row than the settings allow: the error says what is missing.
                 assert_broken_off(heard, audio, chunks)
                 return endpoint.stats.faults, heard
             reached = assert_complete(heard, audio, chunks)
@@ -156,7 +156,7 @@ def assert_broken_off(heard, audio, chunks):
     assert error.seconds_unacknowledged > 0 or audio is OGG
     for words in heard.words.values():
         assert words == list(range(len(words)))
-        # Of audio without a clock nobody knows that it was all.
+        # Without a clock it is unknown whether this was all of the audio.
         assert len(words) < chunks or audio is OGG or audio is STEREO
 
 

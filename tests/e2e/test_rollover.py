@@ -1,4 +1,4 @@
-"""Rollover under live audio: nobody hears it, and nobody waits for it."""
+"""Rollover under live audio: it cannot be heard, and nothing waits for it."""
 
 import asyncio
 from contextlib import AsyncExitStack

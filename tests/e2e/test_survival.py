@@ -77,8 +77,8 @@ async def test_a_session_survives(fault, pattern, kind, lateness):
         config = impatient(
             endpoint,
             rolls_over=fault == "during-rollover",
-            # More may go wrong between two late results than anybody's default bears: each reset
-            # here strikes before the next one, and may cost a refused open, too.
+            # Between two late results there may be more failures than the default allows: each
+            # reset strikes before the next result, and may be followed by a refused open.
             max_retries=50 if pattern == "often" else 5,
         )
         heard = await converse(

@@ -86,7 +86,8 @@ async def speak(
             once.
         act: awaited before each turn's texts with the connection, the turn's number and what was
             said so far.
-        said: what to tell it with, for whoever looks although `send` raises; None: a `Said`.
+        said: collects the audio, for a caller that reads it even if `send` raises; None: a new
+            `Said`.
         query: further parameters.
     """
     said = Said() if said is None else said

@@ -1,7 +1,7 @@
-"""Counts that do not depend on the machine: a slow-down fails here before anybody measures it.
+"""Counts that do not depend on the machine: a slow-down fails here before a benchmark shows it.
 
 Each count is the difference of two runs of different length, so that no start is in it. Limits
-lie some way above what is usual; whoever makes the path dearer on purpose raises them here.
+lie some way above what is usual; a change that costs more on purpose raises them here.
 """
 
 import json
