@@ -14,7 +14,8 @@ pub mod journal;
 pub mod resume;
 mod session;
 
+pub use resume::query::Target;
 pub use session::{
     AfterOpenFailure, FailureCause, LegId, Level, MIN_UNSENT_BYTES, Notice, Outcome, PushError,
-    Seen, SendStep, Session, SessionFailure, Settings, Stats, Step, Target, diagnose, why,
+    Seen, SendStep, Session, SessionFailure, Settings, Stats, Step, diagnose, why,
 };

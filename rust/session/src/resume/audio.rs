@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::query;
-use super::results::ROUNDING;
+use super::rewrite::ROUNDING;
 
 /// A WAV header that has not come to its audio within this much is not worth waiting for.
 const MAX_WAV_HEADER: usize = 64 * 1024;

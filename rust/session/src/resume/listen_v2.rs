@@ -6,22 +6,17 @@
 //! when a word was spoken, times are the windows' alone.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::audio::Audio;
 use super::controls::Configures;
 use super::inbox::Inbox;
-use super::results::ROUNDING;
-use super::rewrite::Edits;
+use super::rewrite::{Edits, ROUNDING};
 use super::scan::Node;
-use super::turn_info::TurnInfo;
+use super::turn_info::{COUNTS, TurnInfo};
 use super::turns::{Event, Turns};
 use super::{Beyond, Effect, Gap, LegStart, LegView, Owed};
 use crate::journal::{Control, Journal};
 use dgsm_leg::frame::Frame;
-
-/// What a count may be: beyond it numbers are not exact for everybody.
-pub const COUNTS: Range<i64> = 0..1 << 53;
 
 /// A model may report so much later than it hears, in microseconds.
 const LITTLE: i64 = 1_000_000;

@@ -1,15 +1,12 @@
 //! One `Results` message: read, shifted to the session's clock, and clipped to what is new.
 
-use super::rewrite::{Edits, seconds};
+use super::rewrite::{Edits, ROUNDING, seconds};
 use super::scan::{Node, to_micros};
 use super::segments::{Clip, Dropped, is_list};
 use super::utterance::Spoken;
 
 /// More channels than any audio has: what announces more is not believed.
 const MAX_CHANNELS: usize = 256;
-
-/// Times that differ by no more than two roundings to six decimals are the same.
-pub const ROUNDING: i64 = 2;
 
 /// A service may round up what it has heard, to a frame of its own: so much is no false claim.
 pub const SLACK: i64 = 100_000;

@@ -50,6 +50,10 @@ impl Edits {
     }
 }
 
+/// Two printed times that differ by at most this many microseconds are the same: each was rounded to
+/// six decimals.
+pub const ROUNDING: i64 = 2;
+
 /// Microseconds as seconds, with at most six decimals.
 #[must_use]
 pub fn seconds(micros: i64) -> String {

@@ -4,6 +4,14 @@
 //! that is not asked for. What is malformed reads as absent: a message that cannot be understood
 //! is passed on as it came.
 
+use dgsm_leg::frame::Frame;
+
+/// Returns a message's `type`; `None` for binary messages, and for text without one.
+#[must_use]
+pub fn type_of(frame: &Frame) -> Option<&str> {
+    frame.as_str().and_then(Node::root)?.get("type")?.raw_str()
+}
+
 /// A value in a document: its text, and where it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node<'a> {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::scan::Node;
+use super::scan::type_of;
 use crate::journal::Journal;
 use dgsm_leg::frame::Frame;
 
@@ -42,12 +42,6 @@ impl Kind {
             Some(_) | None => Self::Other,
         }
     }
-}
-
-/// A message's `type`.
-#[must_use]
-pub fn type_of(frame: &Frame) -> Option<&str> {
-    frame.as_str().and_then(Node::root)?.get("type")?.raw_str()
 }
 
 /// One message of the application.

@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use super::controls::Configures;
 use super::inbox::Inbox;
 use super::rewrite::Edits;
-use super::scan::Node;
-use super::speak::{Kind, Request, Requests, Said, type_of};
+use super::scan::{Node, type_of};
+use super::speak::{Kind, Request, Requests, Said};
 use super::speech::{Join, Speech};
 use super::voice::Voice;
 use super::{Effect, LegStart, LegView};
@@ -21,7 +21,7 @@ use crate::journal::{Control, Journal};
 use dgsm_leg::frame::Frame;
 
 /// What the service counts: characters as they came, and those that are billed.
-const COUNTS: [(&str, &str); 2] = [
+const CHARACTER_COUNTS: [(&str, &str); 2] = [
     ("input_character_count", "total_input_character_count"),
     ("billable_character_count", "total_billable_character_count"),
 ];
@@ -456,7 +456,7 @@ impl SpeakV2 {
             };
         };
         turn.leg.metadata = true;
-        turn.counts = COUNTS.map(|(key, _)| integer(root.get(key)));
+        turn.counts = CHARACTER_COUNTS.map(|(key, _)| integer(root.get(key)));
         let news = !std::mem::replace(&mut turn.told.metadata, true);
         let mut edits = Edits::default();
         rename(turn, name, &mut edits);
@@ -522,7 +522,7 @@ impl SpeakV2 {
         {
             rename(turn, name, &mut edits);
             let count = |key| integer(metadata.and_then(|metadata| metadata.get(key)));
-            turn.counts = COUNTS.map(|(key, _)| count(key));
+            turn.counts = CHARACTER_COUNTS.map(|(key, _)| count(key));
             over = Some(turn.id);
         }
         let number = answered.map_or(u64::MAX, |interrupt| interrupt.number);
@@ -583,7 +583,7 @@ impl SpeakV2 {
                 root.get("total_audio_duration_ms"),
                 millis(self.shift),
             );
-            for ((_, key), before) in COUNTS.iter().zip(self.leg_counts_from) {
+            for ((_, key), before) in CHARACTER_COUNTS.iter().zip(self.leg_counts_from) {
                 shift(&mut edits, root.get(key), before);
             }
         }

@@ -1,10 +1,15 @@
 //! One `TurnInfo` message: read on the session's clock, and put into the session's words.
 
-use super::listen_v2::COUNTS;
-use super::results::{ROUNDING, SLACK};
-use super::rewrite::{Edits, seconds};
+use std::ops::Range;
+
+use super::results::SLACK;
+use super::rewrite::{Edits, ROUNDING, seconds};
 use super::scan::Node;
 use super::turns::{Event, Heard, Said};
+
+/// The counts that are believed. Beyond them a 64-bit float, which is what JSON numbers are to many
+/// clients, is not exact.
+pub const COUNTS: Range<i64> = 0..1 << 53;
 
 /// A `TurnInfo` message as a leg sent it.
 #[derive(Debug)]

@@ -20,7 +20,7 @@
 //! end hears less in a replay, which runs faster), windows of its turn had been reported beyond it:
 //! they belong to the next turn now, and are reported again as such.
 
-use super::results::ROUNDING;
+use super::rewrite::ROUNDING;
 
 /// An Update without words acknowledges what ends so long before it: a word may be on its way.
 const WORD_UNDER_WAY: i64 = 2_000_000;

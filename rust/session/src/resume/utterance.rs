@@ -4,7 +4,7 @@
 //! their utterance ended nor that it began. So what was open is carried over, per channel, and
 //! closed when the new leg's results show that it is over.
 
-use super::results::ROUNDING;
+use super::rewrite::ROUNDING;
 
 /// Which signs of an utterance's end the application asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

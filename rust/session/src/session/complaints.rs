@@ -17,8 +17,7 @@ use std::collections::BTreeMap;
 
 use super::ending::Ending;
 use super::{Notice, Session};
-use crate::resume::scan::Node;
-use crate::resume::speak::type_of;
+use crate::resume::scan::{Node, type_of};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub use ending::{diagnose, why};
 pub use notice::{Level, Notice};
-pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
+pub use settings::{MIN_UNSENT_BYTES, Settings};
 pub use stats::Stats;
 pub use step::{
     AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
@@ -42,6 +42,7 @@ pub use step::{
 use crate::backoff::Attempts;
 use crate::journal::{Control, Journal};
 use crate::resume::inbox::Inbox;
+use crate::resume::query::Target;
 use crate::resume::vocabulary::recognised;
 use crate::resume::{Input, Product, as_seconds};
 use complaints::OnBoard;
