@@ -53,16 +53,17 @@ impl Layout {
         u64::try_from(micros * u128::from(self.rate) / 1_000_000).unwrap_or(u64::MAX)
     }
 
-    fn from_query(text: &str) -> Option<Self> {
-        let (sample_bytes, silence) = match query::value(text, "encoding")?.as_str() {
+    /// Returns the layout of a raw encoding, by its name in the query; `None` for other encodings,
+    /// and where a number is missing or 0.
+    fn of(encoding: &str, rate: Option<u32>, channels: u32) -> Option<Self> {
+        let (sample_bytes, silence) = match encoding {
             "linear16" => (2, 0),
             "linear32" => (4, 0),
             "mulaw" => (1, 0xFF),
             "alaw" => (1, 0xD5),
             _ => return None,
         };
-        let rate = query::number(text, "sample_rate").filter(|rate| *rate > 0)?;
-        let channels = query::number(text, "channels").unwrap_or(1);
+        let rate = rate.filter(|rate| *rate > 0)?;
         let channels = u16::try_from(channels)
             .ok()
             .filter(|channels| *channels > 0)?;
@@ -106,14 +107,20 @@ pub enum Audio {
 }
 
 impl Audio {
-    /// What the query says of it.
+    /// Returns the audio that a query describes.
     #[must_use]
     pub fn from_query(text: &str) -> Self {
-        if query::value(text, "encoding").is_some() {
-            Layout::from_query(text).map_or(Self::Other, Self::Raw)
-        } else {
-            Self::Unknown(BytesMut::new())
-        }
+        let Some(encoding) = query::value(text, "encoding") else {
+            return Self::Unknown(BytesMut::new());
+        };
+        let channels = query::number(text, "channels").unwrap_or(1);
+        Self::encoded(&encoding, query::number(text, "sample_rate"), channels)
+    }
+
+    /// Returns audio in an encoding that is named. `rate` is in samples a second.
+    #[must_use]
+    pub fn encoded(encoding: &str, rate: Option<u32>, channels: u32) -> Self {
+        Layout::of(encoding, rate, channels).map_or(Self::Other, Self::Raw)
     }
 
     /// Looks at the next bytes, as far as they decide anything.
@@ -223,6 +230,14 @@ impl Audio {
     pub fn micros_at(&self, byte: u64) -> i64 {
         self.layout()
             .map_or(0, |layout| layout.micros(self.blocks_at(byte)))
+    }
+
+    /// Returns the time of a position in microseconds, whatever a header declares; `None` without a
+    /// clock.
+    #[must_use]
+    pub fn clock_at(&self, byte: u64) -> Option<i64> {
+        self.layout()
+            .map(|layout| layout.micros(self.blocks_at(byte)))
     }
 
     /// What a leg that starts at this block has to get first: the WAV header, its sizes reduced by

@@ -9,8 +9,8 @@ use super::scan::type_of;
 use crate::journal::Journal;
 use dgsm_leg::frame::Frame;
 
-/// Messages of the service that are remembered so as not to be repeated.
-const MAX_SAID: usize = 16;
+/// How many warnings of a turn are remembered.
+const MAX_WARNINGS: usize = 16;
 
 /// What an application asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,25 +201,25 @@ impl Requests {
     }
 }
 
-/// What the service said in a turn, word for word, so that another leg does not repeat it.
+/// The warnings of a turn, word for word, so that another leg does not repeat them.
 #[derive(Debug, Default)]
-pub struct Said {
-    frames: Vec<Frame>,
+pub struct Warnings {
+    said: Vec<Frame>,
 }
 
-impl Said {
-    /// Whether it is new.
+impl Warnings {
+    /// Returns whether a warning is new in this turn.
     pub fn is_new(&mut self, frame: &Frame) -> bool {
-        let new = !self.frames.contains(frame);
-        if new && self.frames.len() < MAX_SAID {
-            self.frames.push(frame.clone());
+        let new = !self.said.contains(frame);
+        if new && self.said.len() < MAX_WARNINGS {
+            self.said.push(frame.clone());
         }
         new
     }
 
-    /// Another turn.
+    /// Another turn begins.
     pub fn clear(&mut self) {
-        self.frames.clear();
+        self.said.clear();
     }
 }
 
@@ -286,11 +286,11 @@ mod tests {
 
     #[test]
     fn the_same_words_are_new_once_a_turn() {
-        let mut said = Said::default();
-        assert!(said.is_new(&Frame::from("a")));
-        assert!(!said.is_new(&Frame::from("a")));
-        said.clear();
-        assert!(said.is_new(&Frame::from("a")));
+        let mut warnings = Warnings::default();
+        assert!(warnings.is_new(&Frame::from("a")));
+        assert!(!warnings.is_new(&Frame::from("a")));
+        warnings.clear();
+        assert!(warnings.is_new(&Frame::from("a")));
     }
 
     #[test]

@@ -99,13 +99,13 @@ impl Speech {
 
     /// How much of the turn was delivered, in bytes.
     #[must_use]
-    pub const fn said(&self) -> u64 {
+    pub const fn delivered(&self) -> u64 {
         self.said.bytes()
     }
 
     /// How much of the turn came on this leg, in bytes.
     #[must_use]
-    pub const fn heard(&self) -> u64 {
+    pub const fn on_leg(&self) -> u64 {
         self.heard
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::results::SLACK;
 use super::rewrite::{Edits, ROUNDING, seconds};
 use super::scan::Node;
-use super::turns::{Event, Heard, Said};
+use super::turns::{Event, News, Report};
 
 /// The counts that are believed. Beyond them a 64-bit float, which is what JSON numbers are to many
 /// clients, is not exact.
@@ -145,12 +145,12 @@ impl<'a> TurnInfo<'a> {
 
     /// What turns need to know of it.
     #[must_use]
-    pub fn heard(&self) -> Heard<'_> {
+    pub fn report(&self) -> Report<'_> {
         let (transcript, clipped) = match &self.kept {
             Kept::All(text) => (*text, false),
             Kept::From(_, text) => (text.as_str(), true),
         };
-        Heard {
+        Report {
             event: self.event,
             index: self.index,
             start: self.start,
@@ -163,17 +163,17 @@ impl<'a> TurnInfo<'a> {
     /// What has to change in its text for it to say this. One that is made reports an event that
     /// the leg did not, about the same audio.
     #[must_use]
-    pub fn edits(&self, said: &Said, event: Event) -> Edits {
+    pub fn edits(&self, news: &News, event: Event) -> Edits {
         let mut edits = Edits::default();
         if event != self.event {
             edits.replace(self.nodes.event.span(), format!("\"{}\"", event.name()));
         }
-        if said.index != self.index {
-            edits.replace(self.nodes.index.span(), said.index.to_string());
+        if news.index != self.index {
+            edits.replace(self.nodes.index.span(), news.index.to_string());
         }
         for (node, printed, is) in [
-            (self.nodes.start, self.printed.0, said.start),
-            (self.nodes.end, self.printed.1, said.end),
+            (self.nodes.start, self.printed.0, news.start),
+            (self.nodes.end, self.printed.1, news.end),
         ] {
             if is != printed {
                 edits.replace(node.span(), seconds(is));
@@ -281,8 +281,8 @@ mod tests {
         TurnInfo::read(Node::root(text).unwrap(), offset, ended).unwrap()
     }
 
-    fn said(event: Event, index: i64, start: i64, end: i64) -> Said {
-        Said {
+    fn news(event: Event, index: i64, start: i64, end: i64) -> News {
+        News {
             made: None,
             event,
             index,
@@ -294,21 +294,21 @@ mod tests {
     #[test]
     fn in_its_place_nothing_changes() {
         let info = read(MESSAGE, 0, 2_000_000);
-        let edits = info.edits(&said(Event::EndOfTurn, 1, 2_000_000, 4_500_000), info.event);
+        let edits = info.edits(&news(Event::EndOfTurn, 1, 2_000_000, 4_500_000), info.event);
         assert!(edits.is_empty());
         assert_eq!(info.trigger, Some("model"));
-        assert_eq!(info.heard().transcript, r#"Say \"hi\" now."#);
+        assert_eq!(info.report().transcript, r#"Say \"hi\" now."#);
     }
 
     #[test]
     fn a_later_leg_s_fields_move_and_nothing_else() {
         let info = read(MESSAGE, 10_250_000, 12_250_000);
         assert_eq!(
-            (info.heard().start, info.heard().end),
+            (info.report().start, info.report().end),
             (12_250_000, 14_750_000)
         );
-        let said = said(Event::EndOfTurn, 5, 12_000_000, 14_750_000);
-        let text = info.edits(&said, Event::EndOfTurn).apply(MESSAGE);
+        let news = news(Event::EndOfTurn, 5, 12_000_000, 14_750_000);
+        let text = info.edits(&news, Event::EndOfTurn).apply(MESSAGE);
         let expected = MESSAGE
             .replace(r#""turn_index":1"#, r#""turn_index":5"#)
             .replace(
@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn one_that_is_made_has_no_trigger() {
         let info = read(MESSAGE, 0, 0);
-        let said = said(Event::EndOfTurn, 1, 2_000_000, 4_500_000);
-        let text = info.edits(&said, Event::TurnResumed).apply(MESSAGE);
+        let news = news(Event::EndOfTurn, 1, 2_000_000, 4_500_000);
+        let text = info.edits(&news, Event::TurnResumed).apply(MESSAGE);
         let expected = MESSAGE
             .replace("\"EndOfTurn\"", "\"TurnResumed\"")
             .replace(r#","trigger":"model""#, "");
@@ -337,9 +337,9 @@ mod tests {
     fn what_an_earlier_turn_has_is_clipped() {
         // "hi" has its midpoint exactly on the edge: it stays.
         let info = read(MESSAGE, 1_000_000, 4_000_000);
-        assert_eq!(info.heard().transcript, r#"\"hi\" now."#);
-        assert!(info.heard().clipped);
-        let text = info.edits(&said(Event::EndOfTurn, 1, 4_000_000, 5_500_000), info.event);
+        assert_eq!(info.report().transcript, r#"\"hi\" now."#);
+        assert!(info.report().clipped);
+        let text = info.edits(&news(Event::EndOfTurn, 1, 4_000_000, 5_500_000), info.event);
         let text = text.apply(MESSAGE);
         let root = Node::root(&text).unwrap();
         assert_eq!(root.get("transcript").unwrap().text(), r#""\"hi\" now.""#);
@@ -353,9 +353,9 @@ mod tests {
     #[test]
     fn words_without_times_go_together() {
         let text = MESSAGE.replace(r#""start":2.1,"#, "");
-        assert!(!read(&text, 0, 3_200_000).heard().clipped);
+        assert!(!read(&text, 0, 3_200_000).report().clipped);
         let old = read(&text, 0, 3_300_000);
-        assert!(old.heard().clipped && old.heard().transcript.is_empty());
+        assert!(old.report().clipped && old.report().transcript.is_empty());
     }
 
     #[test]
@@ -375,8 +375,8 @@ mod tests {
             .replace("\"EndOfTurn\"", "\"NewEvent\"")
             .replace("trigger", "cause");
         let info = read(&text, 1_000_000, 0);
-        let said = said(Event::Update, 1, 3_000_000, 5_500_000);
-        let moved = info.edits(&said, said.event).apply(&text);
+        let news = news(Event::Update, 1, 3_000_000, 5_500_000);
+        let moved = info.edits(&news, news.event).apply(&text);
         assert!(moved.contains("\"NewEvent\"") && moved.contains("\"audio_window_end\":5.5"));
     }
 }

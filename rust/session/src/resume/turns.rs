@@ -72,7 +72,7 @@ impl Event {
 
 /// A `TurnInfo`; times in microseconds on the session's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub struct Report<'a> {
     /// What it reports.
     pub event: Event,
     /// The turn's number on its leg.
@@ -89,7 +89,7 @@ pub struct Heard<'a> {
 
 /// What the application is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct News {
     /// An event that the leg did not report, but follows for the application; it comes first.
     pub made: Option<Event>,
     /// The event.
@@ -124,13 +124,13 @@ impl LegTurns {
         self.eager = before.eager;
     }
 
-    fn follow(&mut self, heard: &Heard<'_>) {
-        match heard.event {
+    fn follow(&mut self, report: &Report<'_>) {
+        match report.event {
             Event::Update => {}
             Event::StartOfTurn => self.started = true,
             Event::EagerEndOfTurn => {
                 self.started = true;
-                self.eager = Some(heard.transcript.to_owned());
+                self.eager = Some(report.transcript.to_owned());
             }
             Event::TurnResumed => self.eager = None,
             Event::EndOfTurn => {
@@ -218,54 +218,54 @@ impl Turns {
 
     /// A leg reports that does not speak for the session yet. Whether that would be news: it is
     /// about all that was delivered, or is the end of a turn that nobody has reported.
-    pub fn overhear(&self, leg: &mut LegTurns, heard: &Heard<'_>) -> bool {
-        let ends = heard.event == Event::EndOfTurn && heard.end > self.ended + ROUNDING;
-        if ends || heard.end + ROUNDING >= self.reached {
+    pub fn overhear(&self, leg: &mut LegTurns, report: &Report<'_>) -> bool {
+        let ends = report.event == Event::EndOfTurn && report.end > self.ended + ROUNDING;
+        if ends || report.end + ROUNDING >= self.reached {
             return true;
         }
-        leg.follow(heard);
+        leg.follow(report);
         false
     }
 
     /// A leg reports: what the application is told, if it is news.
-    pub fn hear(&mut self, leg: &mut LegTurns, heard: &Heard<'_>) -> Option<Said> {
-        leg.follow(heard);
-        self.settle(leg, heard);
-        let said = if leg.first_leg {
-            Some(Self::as_it_is(heard))
+    pub fn hear(&mut self, leg: &mut LegTurns, report: &Report<'_>) -> Option<News> {
+        leg.follow(report);
+        self.settle(leg, report);
+        let news = if leg.first_leg {
+            Some(Self::as_it_is(report))
         } else {
-            self.news(leg, heard)
+            self.news(leg, report)
         };
-        let said = said?;
-        self.start = Some(said.start);
-        self.index = said.index;
-        self.reached = said.end;
-        for event in said.made.into_iter().chain([said.event]) {
+        let news = news?;
+        self.start = Some(news.start);
+        self.index = news.index;
+        self.reached = news.end;
+        for event in news.made.into_iter().chain([news.event]) {
             match event {
                 Event::Update => {}
                 Event::StartOfTurn => self.started = true,
-                Event::EagerEndOfTurn => self.eager = Some(heard.transcript.to_owned()),
+                Event::EagerEndOfTurn => self.eager = Some(report.transcript.to_owned()),
                 Event::TurnResumed => self.eager = None,
-                Event::EndOfTurn => self.turn_ended(leg, said.end),
+                Event::EndOfTurn => self.turn_ended(leg, news.end),
             }
         }
-        Some(said)
+        Some(news)
     }
 
     /// Takes what an event acknowledges, whether or not it is news.
-    fn settle(&mut self, leg: &LegTurns, heard: &Heard<'_>) {
-        match heard.event {
-            Event::Update if !leg.started && heard.transcript.is_empty() => {
-                self.acked = self.acked.max(heard.end - WORD_UNDER_WAY);
-                self.quiet = self.quiet.max(Some(heard.end));
+    fn settle(&mut self, leg: &LegTurns, report: &Report<'_>) {
+        match report.event {
+            Event::Update if !leg.started && report.transcript.is_empty() => {
+                self.acked = self.acked.max(report.end - WORD_UNDER_WAY);
+                self.quiet = self.quiet.max(Some(report.end));
             }
             Event::Update if !leg.started => {}
             Event::Update | Event::StartOfTurn | Event::EagerEndOfTurn | Event::TurnResumed => {
                 self.quiet = None;
             }
             Event::EndOfTurn => {
-                self.acked = self.acked.max(heard.end);
-                self.quiet = self.quiet.max(Some(heard.end));
+                self.acked = self.acked.max(report.end);
+                self.quiet = self.quiet.max(Some(report.end));
             }
         }
     }
@@ -280,31 +280,31 @@ impl Turns {
         self.eager = None;
     }
 
-    const fn as_it_is(heard: &Heard<'_>) -> Said {
-        Said {
+    const fn as_it_is(report: &Report<'_>) -> News {
+        News {
             made: None,
-            event: heard.event,
-            index: heard.index,
-            start: heard.start,
-            end: heard.end,
+            event: report.event,
+            index: report.index,
+            start: report.start,
+            end: report.end,
         }
     }
 
     /// What a later leg says, for an application that stands elsewhere.
-    fn news(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<Said> {
-        let (made, event) = match heard.event {
-            Event::EndOfTurn => self.end_of_turn(leg, heard)?,
-            _ if heard.end <= leg.from + ROUNDING => return None,
+    fn news(&self, leg: &LegTurns, report: &Report<'_>) -> Option<News> {
+        let (made, event) = match report.event {
+            Event::EndOfTurn => self.end_of_turn(leg, report)?,
+            _ if report.end <= leg.from + ROUNDING => return None,
             event if self.started => self.within_a_turn(leg, event),
-            event => between_turns(leg, event, heard),
+            event => between_turns(leg, event, report),
         };
         // The leg does not know where the turn started that was open before it.
         let start = match self.start {
             Some(start) if !leg.ended => start,
-            Some(_) | None => heard.start.max(self.ended),
+            Some(_) | None => report.start.max(self.ended),
         };
-        let end = heard.end.max(start);
-        Some(Said {
+        let end = report.end.max(start);
+        Some(News {
             made,
             event,
             index: self.index,
@@ -313,18 +313,18 @@ impl Turns {
         })
     }
 
-    fn end_of_turn(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<(Option<Event>, Event)> {
-        if heard.end <= self.ended + ROUNDING {
+    fn end_of_turn(&self, leg: &LegTurns, report: &Report<'_>) -> Option<(Option<Event>, Event)> {
+        if report.end <= self.ended + ROUNDING {
             return None;
         }
-        if heard.clipped && heard.transcript.is_empty() {
+        if report.clipped && report.transcript.is_empty() {
             // All its words are an earlier turn's: what is new is silence.
-            let news = !self.started && heard.end > leg.from + ROUNDING;
+            let news = !self.started && report.end > leg.from + ROUNDING;
             return news.then_some((None, Event::Update));
         }
         let made = match &self.eager {
             _ if !self.started => Some(Event::StartOfTurn),
-            Some(eager) if eager != heard.transcript => Some(Event::TurnResumed),
+            Some(eager) if eager != report.transcript => Some(Event::TurnResumed),
             Some(_) | None => None,
         };
         Some((made, Event::EndOfTurn))
@@ -355,9 +355,9 @@ impl Turns {
 
 /// The application has yet to be told that a turn has started: perhaps the leg has said so about
 /// audio that was reported without words.
-fn between_turns(leg: &LegTurns, event: Event, heard: &Heard<'_>) -> (Option<Event>, Event) {
+fn between_turns(leg: &LegTurns, event: Event, report: &Report<'_>) -> (Option<Event>, Event) {
     match event {
-        Event::Update if leg.started && !heard.transcript.is_empty() => (None, Event::StartOfTurn),
+        Event::Update if leg.started && !report.transcript.is_empty() => (None, Event::StartOfTurn),
         Event::Update => (None, Event::Update),
         Event::StartOfTurn | Event::TurnResumed => (None, Event::StartOfTurn),
         Event::EagerEndOfTurn | Event::EndOfTurn => (Some(Event::StartOfTurn), event),
@@ -375,8 +375,8 @@ mod tests {
     /// An event of the session: what comes before it, what it is, where its window ends.
     type Expected = (Option<Event>, Event, i64);
 
-    const fn heard(event: Event, start: i64, end: i64, transcript: &str) -> Heard<'_> {
-        Heard {
+    const fn report(event: Event, start: i64, end: i64, transcript: &str) -> Report<'_> {
+        Report {
             event,
             index: 0,
             start,
@@ -386,8 +386,8 @@ mod tests {
         }
     }
 
-    const fn said(made: Option<Event>, event: Event, index: i64, start: i64, end: i64) -> Said {
-        Said {
+    const fn news(made: Option<Event>, event: Event, index: i64, start: i64, end: i64) -> News {
+        News {
             made,
             event,
             index,
@@ -401,10 +401,10 @@ mod tests {
         let mut turns = Turns::default();
         let mut leg = turns.begin_leg(true);
         for (event, end, transcript) in events {
-            let heard = heard(*event, 0, end * 1_000_000, transcript);
+            let report = report(*event, 0, end * 1_000_000, transcript);
             assert_eq!(
-                turns.hear(&mut leg, &heard),
-                Some(said(None, *event, 0, 0, end * 1_000_000))
+                turns.hear(&mut leg, &report),
+                Some(news(None, *event, 0, 0, end * 1_000_000))
             );
         }
         let leg = turns.begin_leg(false);
@@ -418,9 +418,9 @@ mod tests {
     ) -> Vec<(Option<Event>, Event, i64)> {
         let mut told = Vec::new();
         for (event, end, transcript) in events {
-            let heard = heard(*event, 0, end * 1_000_000, transcript);
-            if let Some(said) = turns.hear(leg, &heard) {
-                told.push((said.made, said.event, said.end / 1_000_000));
+            let report = report(*event, 0, end * 1_000_000, transcript);
+            if let Some(news) = turns.hear(leg, &report) {
+                told.push((news.made, news.event, news.end / 1_000_000));
             }
         }
         told
@@ -517,23 +517,23 @@ mod tests {
     fn windows_and_numbers_go_on() {
         let mut turns = Turns::default();
         let mut leg = turns.begin_leg(true);
-        turns.hear(&mut leg, &heard(EndOfTurn, 0, 5_000_000, "a"));
-        let update = Heard {
+        turns.hear(&mut leg, &report(EndOfTurn, 0, 5_000_000, "a"));
+        let update = Report {
             index: 1,
-            ..heard(Update, 5_000_000, 6_000_000, "")
+            ..report(Update, 5_000_000, 6_000_000, "")
         };
         turns.hear(&mut leg, &update);
         // It starts a little later than the turn that is open.
         let mut leg = turns.begin_leg(false);
-        let first = turns.hear(&mut leg, &heard(StartOfTurn, 5_500_000, 7_000_000, "b"));
+        let first = turns.hear(&mut leg, &report(StartOfTurn, 5_500_000, 7_000_000, "b"));
         assert_eq!(
             first,
-            Some(said(None, StartOfTurn, 1, 5_000_000, 7_000_000))
+            Some(news(None, StartOfTurn, 1, 5_000_000, 7_000_000))
         );
-        let end = turns.hear(&mut leg, &heard(EndOfTurn, 5_500_000, 8_000_000, "b"));
-        assert_eq!(end, Some(said(None, EndOfTurn, 1, 5_000_000, 8_000_000)));
-        let next = turns.hear(&mut leg, &heard(StartOfTurn, 8_000_000, 9_000_000, "c"));
-        assert_eq!(next, Some(said(None, StartOfTurn, 2, 8_000_000, 9_000_000)));
+        let end = turns.hear(&mut leg, &report(EndOfTurn, 5_500_000, 8_000_000, "b"));
+        assert_eq!(end, Some(news(None, EndOfTurn, 1, 5_000_000, 8_000_000)));
+        let next = turns.hear(&mut leg, &report(StartOfTurn, 8_000_000, 9_000_000, "c"));
+        assert_eq!(next, Some(news(None, StartOfTurn, 2, 8_000_000, 9_000_000)));
     }
 
     #[test]
@@ -551,23 +551,23 @@ mod tests {
             []
         );
         let (mut turns, mut leg) = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a")]);
-        let nothing_new = Heard {
+        let nothing_new = Report {
             clipped: true,
-            ..heard(EndOfTurn, 0, 5_000_000, "")
+            ..report(EndOfTurn, 0, 5_000_000, "")
         };
-        let silence = Some(said(None, Update, 1, 4_000_000, 5_000_000));
+        let silence = Some(news(None, Update, 1, 4_000_000, 5_000_000));
         assert_eq!(turns.hear(&mut leg, &nothing_new), silence);
-        let next = turns.hear(&mut leg, &heard(StartOfTurn, 5_000_000, 6_000_000, "b"));
-        assert_eq!(next, Some(said(None, StartOfTurn, 1, 4_000_000, 6_000_000)));
+        let next = turns.hear(&mut leg, &report(StartOfTurn, 5_000_000, 6_000_000, "b"));
+        assert_eq!(next, Some(news(None, StartOfTurn, 1, 4_000_000, 6_000_000)));
     }
 
     #[test]
     fn a_turn_without_words_of_its_own_ends_nothing() {
         let mut state = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a"), (Update, 7, "")]);
         let (turns, leg) = &mut state;
-        let nothing_new = Heard {
+        let nothing_new = Report {
             clipped: true,
-            ..heard(EndOfTurn, 0, 6_000_000, "")
+            ..report(EndOfTurn, 0, 6_000_000, "")
         };
         assert_eq!(turns.hear(leg, &nothing_new), None, "it was reported");
     }
@@ -576,15 +576,15 @@ mod tests {
     fn silence_acknowledges_all_but_two_seconds() {
         let mut turns = Turns::default();
         let mut leg = turns.begin_leg(true);
-        turns.hear(&mut leg, &heard(Update, 0, 5_000_000, ""));
+        turns.hear(&mut leg, &report(Update, 0, 5_000_000, ""));
         assert_eq!(turns.acked(), 3_000_000);
         assert!(turns.quiet_until(5_200_000) && !turns.quiet_until(5_300_000));
         assert!(turns.reported_until(5_200_000) && !turns.reported_until(5_300_000));
-        turns.hear(&mut leg, &heard(StartOfTurn, 0, 6_000_000, "a"));
-        turns.hear(&mut leg, &heard(Update, 0, 9_000_000, "a"));
+        turns.hear(&mut leg, &report(StartOfTurn, 0, 6_000_000, "a"));
+        turns.hear(&mut leg, &report(Update, 0, 9_000_000, "a"));
         assert_eq!(turns.acked(), 3_000_000, "a turn is open");
         assert!(!turns.quiet_until(5_200_000));
-        turns.hear(&mut leg, &heard(EndOfTurn, 0, 10_000_000, "a"));
+        turns.hear(&mut leg, &report(EndOfTurn, 0, 10_000_000, "a"));
         assert_eq!(turns.acked(), 10_000_000);
         assert!(turns.quiet_until(10_000_000));
     }

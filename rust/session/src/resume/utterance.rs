@@ -30,7 +30,7 @@ pub struct Spoken {
 
 /// A result as far as utterances care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct Observed {
     /// Its words; `None`: it has none.
     pub spoken: Option<Spoken>,
     /// Where its audio ends.
@@ -106,30 +106,30 @@ impl Utterance {
     }
 
     /// What a result of a later leg closes. Call before [`Utterance::results`].
-    pub fn close(&mut self, closers: Closers, heard: &Heard) -> Close {
+    pub fn close(&mut self, closers: Closers, observed: &Observed) -> Close {
         let mut close = Close::default();
         if let (Some(last), Some(pause)) = (self.carried.last_word, closers.utterance_end) {
-            match heard.spoken {
+            match observed.spoken {
                 Some(spoken) if spoken.first_start - last >= pause => close.end_before = Some(last),
                 // The utterance goes on, and the leg will close it by itself.
-                Some(_) if heard.is_final => self.carried.last_word = None,
-                None if heard.end - last >= pause => close.end_after = Some(last),
+                Some(_) if observed.is_final => self.carried.last_word = None,
+                None if observed.end - last >= pause => close.end_after = Some(last),
                 Some(_) | None => {}
             }
         }
-        if self.carried.words && heard.is_final {
+        if self.carried.words && observed.is_final {
             self.carried.words = false;
-            close.speech_final = heard.spoken.is_none();
+            close.speech_final = observed.spoken.is_none();
         }
         close
     }
 
     /// A result was delivered.
-    pub fn results(&mut self, heard: &Heard) {
+    pub fn results(&mut self, observed: &Observed) {
         let ended = self.ended.unwrap_or(i64::MIN);
-        if let Some(spoken) = heard.spoken {
+        if let Some(spoken) = observed.spoken {
             self.heard_behind |= spoken.last_start >= ended;
-            if heard.is_final {
+            if observed.is_final {
                 self.words = true;
                 self.open = true;
                 self.last_open = Some(spoken.last_end);
@@ -138,10 +138,10 @@ impl Utterance {
                 }
             }
         }
-        if heard.is_final && heard.speech_final {
+        if observed.is_final && observed.speech_final {
             self.words = false;
             self.carried.words = false;
-            self.shut(heard.end);
+            self.shut(observed.end);
         }
     }
 
@@ -199,13 +199,13 @@ mod tests {
         pause: 1_000,
     };
 
-    fn words(first_start: i64, last_end: i64) -> Heard {
+    fn words(first_start: i64, last_end: i64) -> Observed {
         let spoken = Spoken {
             first_start,
             last_start: last_end - 100,
             last_end,
         };
-        Heard {
+        Observed {
             spoken: Some(spoken),
             end: last_end + 50,
             is_final: true,
@@ -213,8 +213,8 @@ mod tests {
         }
     }
 
-    fn nothing(end: i64) -> Heard {
-        Heard {
+    fn nothing(end: i64) -> Observed {
+        Observed {
             spoken: None,
             end,
             is_final: true,
@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn the_first_empty_final_is_the_end_of_speech() {
         let mut utterance = open_at_a_reset();
-        let heard = nothing(2_400);
-        let close = utterance.close(BOTH, &heard);
+        let observed = nothing(2_400);
+        let close = utterance.close(BOTH, &observed);
         assert_eq!(
             close,
             Close {
@@ -242,9 +242,9 @@ mod tests {
                 ..Close::default()
             }
         );
-        utterance.results(&Heard {
+        utterance.results(&Observed {
             speech_final: true,
-            ..heard
+            ..observed
         });
         assert_eq!(utterance.close(BOTH, &nothing(2_800)), Close::default());
         utterance.carry(BOTH, false);
@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn an_utterance_that_goes_on_is_closed_by_its_leg() {
         let mut utterance = open_at_a_reset();
-        let heard = words(2_300, 2_700);
-        assert_eq!(utterance.close(BOTH, &heard), Close::default());
-        utterance.results(&heard);
+        let observed = words(2_300, 2_700);
+        assert_eq!(utterance.close(BOTH, &observed), Close::default());
+        utterance.results(&observed);
         assert_eq!(utterance.close(BOTH, &nothing(9_000)), Close::default());
     }
 
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn interim_words_hold_the_end_back_but_do_not_decide() {
         let mut utterance = open_at_a_reset();
-        let interim = Heard {
+        let interim = Observed {
             is_final: false,
             ..words(2_500, 3_500)
         };
@@ -335,7 +335,7 @@ mod tests {
         // Announced by the leg before, ahead of the results.
         assert!(utterance.start(5_000, true));
         utterance.carry(BOTH, false);
-        utterance.results(&Heard {
+        utterance.results(&Observed {
             speech_final: true,
             ..nothing(2_400)
         });
@@ -343,7 +343,7 @@ mod tests {
             !utterance.start(5_040, false),
             "the same speech, heard a little later"
         );
-        utterance.results(&Heard {
+        utterance.results(&Observed {
             speech_final: true,
             ..words(5_100, 6_000)
         });
