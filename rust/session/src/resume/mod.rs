@@ -84,3 +84,44 @@ pub fn product_at(target: &Target<'_>) -> Box<dyn Product> {
         |(_, new)| new(target),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str) -> Box<dyn Product> {
+        product_at(&Target { path, query: "" })
+    }
+
+    #[test]
+    fn a_product_is_found_by_its_path() {
+        for (path, _) in PRODUCTS {
+            let product = at(path);
+            assert!(!product.vocabulary().is_empty(), "{path}");
+            assert_eq!(
+                at(&format!("/{path}")).vocabulary(),
+                product.vocabulary(),
+                "{path}"
+            );
+            // What the session sends by itself is a message that the product knows.
+            for frame in [product.closing(), product.keepalive()]
+                .into_iter()
+                .flatten()
+            {
+                let kind = scan::type_of(&frame).unwrap();
+                assert!(product.vocabulary().contains(&kind), "{path}: {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_product_is_passed_through() {
+        for path in ["", "v3/listen", "v1/listen/x", "invocations"] {
+            let product = at(path);
+            assert!(
+                product.vocabulary().is_empty() && product.is_single(),
+                "{path}"
+            );
+        }
+    }
+}

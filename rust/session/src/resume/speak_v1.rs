@@ -57,7 +57,6 @@ impl Numbering {
 /// An Aura session.
 #[derive(Debug)]
 pub struct SpeakV1 {
-    voice: Option<Voice>,
     speech: Speech,
     requests: Requests,
     numbering: Numbering,
@@ -66,24 +65,19 @@ pub struct SpeakV1 {
     /// The number of the `Flush` that the session sends by itself.
     own_flush: Option<u64>,
     warnings: Warnings,
-    /// How much of the turn had been delivered when the leg began, or at the last progress, in bytes.
-    progress: u64,
 }
 
 impl SpeakV1 {
     /// Returns a session that asks for this.
     #[must_use]
     pub fn new(target: &Target<'_>) -> Self {
-        let voice = Voice::from_query(target.query);
         Self {
-            voice,
-            speech: Speech::new(voice),
+            speech: Speech::new(Voice::from_query(target.query)),
             requests: Requests::default(),
             numbering: Numbering::default(),
             metadata: false,
             own_flush: None,
             warnings: Warnings::default(),
-            progress: 0,
         }
     }
 }
@@ -146,7 +140,6 @@ impl Product for SpeakV1 {
         if number > 0 {
             self.speech.again();
         }
-        self.progress = self.speech.delivered();
         LegStart::at(LegView::new(number), journal.cursor(journal.sent()))
     }
 
@@ -158,10 +151,11 @@ impl Product for SpeakV1 {
     fn receive(&mut self, mut message: Incoming<'_>) -> Effect {
         if let Frame::Binary(payload) = message.frame {
             let joined = self.speech.receive(payload.clone(), message.inbox);
-            return self.progressed(Effect {
+            return Effect {
                 joined,
+                advanced: self.speech.has_progressed(),
                 ..Effect::of_result()
-            });
+            };
         }
         match message.kind() {
             Some("Flushed") => return self.flushed(&mut message),
@@ -236,20 +230,6 @@ impl Product for SpeakV1 {
 }
 
 impl SpeakV1 {
-    /// A new second of a turn is progress, too: a long turn may need many legs, and text that kills
-    /// its leg does not get that far.
-    fn progressed(&mut self, mut effect: Effect) -> Effect {
-        let new = self.speech.delivered().saturating_sub(self.progress);
-        if self
-            .voice
-            .is_some_and(|voice| voice.micros(new) >= 1_000_000)
-        {
-            self.progress = self.speech.delivered();
-            effect.advanced = true;
-        }
-        effect
-    }
-
     /// A `Flush` is answered: everything before it has been said.
     fn flushed(&mut self, message: &mut Incoming<'_>) -> Effect {
         let heard = self.speech.on_leg() > 0;
@@ -300,7 +280,6 @@ impl SpeakV1 {
     fn turn_over(&mut self, joined: Option<Join>) -> Effect {
         self.speech.next_turn();
         self.warnings.clear();
-        self.progress = 0;
         Effect {
             delivered_final: true,
             advanced: true,

@@ -21,6 +21,9 @@ use super::join::{Ramp, Trace, counterpart, frames_needed, frames_possible, quie
 use super::voice::Voice;
 use dgsm_leg::frame::Frame;
 
+/// How much new speech is progress, in microseconds.
+const PROGRESS: i64 = 1_000_000;
+
 /// Two syntheses were joined; times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Join {
@@ -79,6 +82,8 @@ pub struct Speech {
     leg_is_new: bool,
     /// The turn's speech on this leg, in bytes.
     heard: u64,
+    /// What had been delivered of the turn when the leg began, or at the last progress, in bytes.
+    progress: u64,
 }
 
 impl Speech {
@@ -94,6 +99,7 @@ impl Speech {
             header_ever: false,
             leg_is_new: false,
             heard: 0,
+            progress: 0,
         }
     }
 
@@ -122,6 +128,7 @@ impl Speech {
         self.head = Head::new();
         self.leg_is_new = true;
         self.heard = 0;
+        self.progress = self.said.bytes();
     }
 
     /// The turn is over: what follows is another one's. Nothing more of it is delivered.
@@ -131,6 +138,20 @@ impl Speech {
         self.head = Head::new();
         self.header_said = false;
         self.heard = 0;
+        self.progress = 0;
+    }
+
+    /// Returns whether a second of the turn was delivered since the last progress. That is progress,
+    /// too: a long turn may need many legs, and text that kills its leg does not get that far.
+    pub fn has_progressed(&mut self) -> bool {
+        let new = self.said.bytes().saturating_sub(self.progress);
+        let progressed = self
+            .voice
+            .is_some_and(|voice| voice.micros(new) >= PROGRESS);
+        if progressed {
+            self.progress = self.said.bytes();
+        }
+        progressed
     }
 
     /// Speech came.
