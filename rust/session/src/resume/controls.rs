@@ -10,14 +10,14 @@ use dgsm_leg::frame::Frame;
 #[derive(Debug)]
 struct Finalize {
     number: u64,
-    /// Audio before it, in microseconds; `None` where the audio has no clock.
+    /// The end of the audio before it, in microseconds; `None` where the audio has no clock.
     place: Option<i64>,
     /// The leg that it was sent on last.
     leg: Option<u64>,
     answered: Vec<bool>,
 }
 
-/// The `Finalize`s that are open, oldest first.
+/// The open `Finalize`s, oldest first.
 #[derive(Debug, Default)]
 pub struct Finalizes {
     open: VecDeque<Finalize>,
@@ -62,8 +62,9 @@ impl Finalizes {
             .any(|finalize| finalize.waits_for(channel, leg))
     }
 
-    /// A final of a channel: an answer settles the oldest open one, audio behind a place all those
-    /// before it. Returns the numbers that every channel has settled.
+    /// A channel has a final result. An answer settles the oldest open one; audio behind a
+    /// Finalize's place settles that one. Returns the numbers of those that every channel has
+    /// settled.
     pub fn final_result(
         &mut self,
         (channel, channels): (usize, usize),
@@ -127,12 +128,12 @@ struct Configure {
     frame: Frame,
 }
 
-/// The `Configure`s that are open, and what the accepted ones come to.
+/// The open `Configure`s, and the accepted ones as one message.
 #[derive(Debug, Default)]
 pub struct Configures {
     open: VecDeque<Configure>,
     merged: Option<Map<String, Value>>,
-    /// How often one was accepted.
+    /// How many were accepted.
     accepted: u32,
 }
 
@@ -168,7 +169,7 @@ impl Configures {
         Some(Frame::from(serde_json::to_string(merged).ok()?))
     }
 
-    /// The service replied to the oldest one on this leg; its number.
+    /// The service replied to the oldest one on this leg. Returns its number.
     pub fn reply(&mut self, leg: u64, accepted: bool) -> Option<u64> {
         let index = self
             .open
@@ -181,7 +182,8 @@ impl Configures {
         Some(configure.number)
     }
 
-    /// Everything before this time is finalised: what stands before it took effect. The numbers.
+    /// Everything before this time is finalised, so Configures before it took effect. Returns their
+    /// numbers.
     pub fn passed(&mut self, acked: i64) -> Vec<u64> {
         let mut passed = Vec::new();
         while let Some(oldest) = self.open.front()
@@ -194,7 +196,7 @@ impl Configures {
         passed
     }
 
-    /// What it asks for becomes part of every leg's head.
+    /// Makes one part of every leg's head.
     pub fn accept(&mut self, frame: &Frame) {
         let Ok(Value::Object(fields)) = serde_json::from_slice(frame.bytes()) else {
             return;
@@ -203,8 +205,7 @@ impl Configures {
         self.accepted += 1;
     }
 
-    /// Returns the accepted ones as one message, where a leg was not sent it since the last of them
-    /// was accepted.
+    /// Returns the accepted ones as one message, unless a leg was sent all of them.
     pub fn head(&self, leg: &mut LegConfigures) -> Option<Frame> {
         if std::mem::replace(&mut leg.covered, self.accepted) == self.accepted {
             return None;
@@ -274,7 +275,7 @@ impl LegConfigures {
     }
 }
 
-/// Field by field: later values win, objects within are merged likewise.
+/// Merges objects field by field. Later values win.
 fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {

@@ -1,39 +1,39 @@
-//! Utterances that were open when a leg ended, closed once on the next one.
+//! Utterances that were open when a leg ended: each is closed once, on the next leg.
 //!
-//! A leg knows nothing of the words that the one before it has finalised: it will neither say that
-//! their utterance ended nor that it began. So what was open is carried over, per channel, and
-//! closed when the new leg's results show that it is over.
+//! A leg does not know the words that an earlier leg has finalised, so it reports neither the end
+//! nor the start of their utterance. An open utterance is carried over, per channel, and closed
+//! when the new leg's results show that it is over.
 
 use super::rewrite::ROUNDING;
 
-/// Which signs of an utterance's end the application asked for.
+/// The signs of an utterance's end that the application asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closers {
     /// `speech_final`: `endpointing` is not off.
     pub speech_final: bool,
     /// `UtteranceEnd` after this many microseconds without words.
     pub utterance_end: Option<i64>,
-    /// How long an utterance lasts without words, in microseconds, before speech is another one.
+    /// The pause after which speech belongs to another utterance, in microseconds.
     pub pause: i64,
 }
 
 /// The words of one result, in microseconds on the session's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spoken {
-    /// Where the first one starts.
+    /// The start of the first one.
     pub first_start: i64,
-    /// Where the last one starts.
+    /// The start of the last one.
     pub last_start: i64,
-    /// Where the last one ends.
+    /// The end of the last one.
     pub last_end: i64,
 }
 
-/// A result as far as utterances care.
+/// What utterances need to know of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// Its words; `None`: it has none.
+    /// Its words; `None` where it has none.
     pub spoken: Option<Spoken>,
-    /// Where its audio ends.
+    /// The end of its audio, in microseconds.
     pub end: i64,
     /// It is final.
     pub is_final: bool,
@@ -41,12 +41,12 @@ pub struct Observed {
     pub speech_final: bool,
 }
 
-/// What is to be said beside a result, or in it.
+/// What closes an utterance around a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Close {
     /// An `UtteranceEnd` with this `last_word_end` comes before it.
     pub end_before: Option<i64>,
-    /// Or after it.
+    /// An `UtteranceEnd` with this `last_word_end` comes after it.
     pub end_after: Option<i64>,
     /// Its `speech_final` is set.
     pub speech_final: bool,
@@ -57,9 +57,9 @@ pub struct Close {
 struct Carried {
     /// Finalised words have had no `speech_final`.
     words: bool,
-    /// The last of them, when there was no `UtteranceEnd` after it.
+    /// The end of the last of them, where no `UtteranceEnd` came after it.
     last_word: Option<i64>,
-    /// Speech that starts before this belongs to what is open.
+    /// Speech that starts before this time belongs to the open utterance.
     open_until: Option<i64>,
 }
 
@@ -81,16 +81,15 @@ pub struct Utterance {
     last_open: Option<i64>,
     /// The latest `SpeechStarted` that was delivered.
     started: Option<i64>,
-    /// The latest `UtteranceEnd` that was delivered: its last word's end.
+    /// The `last_word_end` of the latest `UtteranceEnd` that was delivered.
     ended: Option<i64>,
-    /// A word was heard behind that end.
+    /// A word came behind that end.
     heard_behind: bool,
     carried: Carried,
 }
 
 impl Utterance {
-    /// A new leg goes on without knowing what came before. `from_start`: it hears everything
-    /// again, so it closes by itself what it opens.
+    /// Another leg begins. `from_start`: it hears everything again, so it closes what it opens.
     pub fn carry(&mut self, closers: Closers, from_start: bool) {
         self.carried = Carried {
             words: self.words && closers.speech_final && !from_start,
@@ -105,13 +104,13 @@ impl Utterance {
         };
     }
 
-    /// What a result of a later leg closes. Call before [`Utterance::results`].
+    /// Returns what a result of a later leg closes. Comes before [`Utterance::results`].
     pub fn close(&mut self, closers: Closers, observed: &Observed) -> Close {
         let mut close = Close::default();
         if let (Some(last), Some(pause)) = (self.carried.last_word, closers.utterance_end) {
             match observed.spoken {
                 Some(spoken) if spoken.first_start - last >= pause => close.end_before = Some(last),
-                // The utterance goes on, and the leg will close it by itself.
+                // The utterance goes on, and the leg will close it.
                 Some(_) if observed.is_final => self.carried.last_word = None,
                 None if observed.end - last >= pause => close.end_after = Some(last),
                 Some(_) | None => {}
@@ -145,8 +144,8 @@ impl Utterance {
         }
     }
 
-    /// An `UtteranceEnd` of a leg, or one made here: whether it is news. `None`: the service did
-    /// not know the last word (-1).
+    /// A leg sends an `UtteranceEnd`, or one was made. Returns whether it is news. Without a time
+    /// the service did not know the last word (-1).
     pub fn end(&mut self, last_word_end: Option<i64>, first_leg: bool) -> bool {
         let repeated = match (last_word_end, self.ended) {
             (Some(now), Some(before)) => now <= before || !self.heard_behind,
@@ -163,7 +162,7 @@ impl Utterance {
         true
     }
 
-    /// A `SpeechStarted`: whether it is news.
+    /// A leg sends a `SpeechStarted`. Returns whether it is news.
     pub fn start(&mut self, at: i64, first_leg: bool) -> bool {
         let repeated = self.carried.open_until.is_some_and(|until| at <= until)
             || self.started.is_some_and(|started| at <= started + ROUNDING);
@@ -175,9 +174,9 @@ impl Utterance {
         true
     }
 
-    /// What was open at `end` is closed; speech that has started behind it is not.
+    /// Closes the utterance at `end`, unless speech has started behind it.
     fn shut(&mut self, end: i64) {
-        // Both are times that were rounded, each for itself.
+        // Each of the two times was rounded.
         let next = self
             .started
             .is_some_and(|started| started + ROUNDING >= end);
