@@ -57,10 +57,10 @@ pub const VOCABULARY: &[&str] = &[
 /// How many of the user's turns may be without an answer. The oldest of more are taken for new ones
 /// when they are heard again.
 const MAX_TURNS: usize = 64;
-/// The longest text that is remembered, in bytes. No one says more at once.
+/// The longest text that is remembered, in bytes. No turn is longer.
 const MAX_WORDS: usize = 64 << 10;
 
-/// How much silent audio may hold the start of a turn that is not reported yet, in microseconds.
+/// How long before it is reported a turn may start, in microseconds.
 const UNREPORTED: i64 = 10_000_000;
 
 /// What waits for an answer.
@@ -72,7 +72,7 @@ enum Wants {
     Updated(Update, Frame),
     /// An answer to these words of the user.
     Reply(String),
-    /// The agent to say this; `None`: anything.
+    /// The agent to say this; anything for `None`.
     Say(Option<String>),
     /// The agent to go on from a function's response.
     Called,
@@ -457,7 +457,7 @@ impl Product for AgentV1 {
         Some(&self.audio)
     }
 
-    /// Audio before it is not heard again.
+    /// The audio before it is not heard again.
     fn finalised(&self) -> i64 {
         self.audio.micros_before(self.acked)
     }
@@ -555,7 +555,8 @@ impl AgentV1 {
         again.is_some()
     }
 
-    /// The user starts to speak. Returns whether it is news. The audio well before has no turn in it.
+    /// The user starts to speak. Returns whether it is news. There is no turn in the audio well
+    /// before.
     fn user_started(&mut self, journal: &mut Journal) -> bool {
         self.said_once.user_started = true;
         if std::mem::take(&mut self.leg.start_known) {
@@ -604,7 +605,7 @@ impl AgentV1 {
         journal.ack(self.acked);
     }
 
-    /// An update is answered. Returns whether the application is told.
+    /// An update is answered. Returns whether the answer is delivered.
     fn updated(&mut self, leg: u64, journal: &mut Journal, update: Update) -> bool {
         let again = self
             .leg
@@ -641,7 +642,7 @@ impl AgentV1 {
     }
 }
 
-/// A string with its escapes undone.
+/// Returns a string, unescaped.
 fn string(node: Node<'_>) -> Option<String> {
     serde_json::from_str(node.text()).ok()
 }

@@ -230,8 +230,7 @@ impl Audio {
     /// declares; 0 without a clock.
     #[must_use]
     pub fn micros_at(&self, byte: u64) -> i64 {
-        self.layout()
-            .map_or(0, |layout| layout.micros(self.blocks_at(byte)))
+        self.clock_at(byte).unwrap_or(0)
     }
 
     /// Returns the time of a position in microseconds, whatever a header declares; `None` without a

@@ -26,7 +26,7 @@ const MAX_CALLS: usize = 256;
 /// A call's stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It was made before the text of the user's turn came, which has not come yet.
+    /// It was made before the text of the user's turn, which has not come.
     Early,
     /// The agent may be about to use it.
     Awaited,

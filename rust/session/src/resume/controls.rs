@@ -63,8 +63,7 @@ impl Finalizes {
     }
 
     /// A channel has a final result. An answer settles the oldest open one; audio behind a
-    /// Finalize's place settles that one. Returns the numbers of those that every channel has
-    /// settled.
+    /// Finalize's place settles that one. Returns the numbers that every channel has settled.
     pub fn final_result(
         &mut self,
         (channel, channels): (usize, usize),
@@ -248,7 +247,7 @@ impl Configures {
 pub enum Reply {
     /// The leg's head: the application did not ask.
     Head,
-    /// The leg's head, which was accepted once and is refused now. The application is told.
+    /// The leg's head, which was accepted once and is refused now. The reply is delivered.
     HeadRefused,
     /// A Configure of the application.
     Own,

@@ -402,7 +402,7 @@ mod tests {
         Voice::from_query("encoding=linear16&sample_rate=16000").unwrap()
     }
 
-    /// A tone of so many periods a second, as bytes.
+    /// Returns a tone as bytes.
     fn tone(hertz: f64, size: f64, millis: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         for index in 0..millis * 16 {

@@ -51,7 +51,7 @@ pub struct ListenV1 {
     /// The number of channels in the query; `None` where the audio decides.
     declared_channels: Option<usize>,
     channels: Vec<Channel>,
-    /// Where a channel starts that is heard for the first time: behind what is lost.
+    /// The end of the lost audio, where a new channel starts, in microseconds.
     base: i64,
     finalizes: Finalizes,
     configures: Configures,
@@ -271,7 +271,7 @@ impl Product for ListenV1 {
         Effect::default()
     }
 
-    /// It has said as much as was delivered with a final that reaches as far as the last one.
+    /// It has said as much when a final reaches as far as the last delivered one.
     fn overhear(&mut self, leg: &mut LegView, frame: &Frame) -> bool {
         let Some(root) = frame.as_str().and_then(Node::root) else {
             return false;
@@ -289,7 +289,7 @@ impl Product for ListenV1 {
                 let end = results.end + leg.offset;
                 let news = end + ROUNDING >= delivered;
                 if !news {
-                    // The current leg has been there, too.
+                    // The current leg has passed this place.
                     leg.forget_overheard(results.channel, end - self.closers.pause);
                 }
                 news
@@ -314,7 +314,7 @@ impl Product for ListenV1 {
         Some("Metadata")
     }
 
-    /// Audio without a clock never is, for certain.
+    /// Audio without a clock is never certainly acknowledged.
     fn all_acked(&self, byte: u64) -> bool {
         match self.audio.layout() {
             Some(layout) => layout.block_at(self.finalised()) >= self.audio.blocks_before(byte),
@@ -360,7 +360,7 @@ impl Product for ListenV1 {
         }
     }
 
-    /// Nothing, where the application has asked already.
+    /// `None` where the application has asked already.
     fn ask_for_it(&self) -> Option<Frame> {
         let asked = !self.finalizes.is_empty();
         (!asked).then(|| Frame::from(r#"{"type":"Finalize"}"#))
@@ -386,7 +386,7 @@ impl Product for ListenV1 {
         Some(&self.audio)
     }
 
-    /// Every channel is finalised up to there.
+    /// It is the minimum of all channels.
     fn finalised(&self) -> i64 {
         self.channels
             .iter()
@@ -453,7 +453,7 @@ impl ListenV1 {
                 is_final: results.is_final,
                 speech_final: results.speech_final == Some(true),
             };
-            // An answer without audio of its own says nothing of a pause.
+            // An answer without audio of its own does not show a pause.
             let close = if empty {
                 Close::default()
             } else {

@@ -19,7 +19,7 @@
 //! recognise   messages that came as bytes
 //! ```
 //!
-//! A new product has a module that implements [`Product`], and a row in [`PRODUCTS`].
+//! A new product has a module that implements [`Product`], and a row in the table below.
 
 pub mod agent_v1;
 pub mod audio;

@@ -162,7 +162,7 @@ pub trait Product: fmt::Debug + Send {
         None
     }
 
-    /// Returns the message that keeps a leg open that was sent nothing else yet.
+    /// Returns the message that keeps a standby open that was sent nothing else.
     fn standby_keepalive(&self) -> Option<Frame> {
         None
     }
@@ -178,8 +178,8 @@ pub trait Product: fmt::Debug + Send {
         None
     }
 
-    /// Returns what a standby that hears everything again has to be sent next: settings that the
-    /// service has accepted meanwhile.
+    /// Returns what a standby that hears everything again is sent next: settings that the service
+    /// has accepted meanwhile.
     fn catch_up(&mut self, _leg: &LegView) -> Option<Frame> {
         None
     }
@@ -203,7 +203,7 @@ pub trait Product: fmt::Debug + Send {
         true
     }
 
-    /// Returns the optional message that headed a leg and has no answer yet.
+    /// Returns the optional message that headed a leg and has no answer.
     fn unanswered_head(&self, _leg: &LegView) -> Option<Frame> {
         None
     }

@@ -285,7 +285,7 @@ impl<'a> Word<'a> {
         edits.replace(self.end.span(), seconds(self.end_micros));
     }
 
-    /// Returns it as it is written, with escapes.
+    /// Returns its text, with escapes.
     fn written(&self) -> &'a str {
         let field = |name| self.node.get(name).and_then(|node| node.raw_str());
         field("punctuated_word")

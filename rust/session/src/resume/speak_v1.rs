@@ -110,7 +110,7 @@ impl Product for SpeakV1 {
         !matches!(Kind::of(frame), Kind::Text | Kind::Flush)
     }
 
-    /// Text that no `Flush` follows would have no answer, and could not be told from missing text.
+    /// Text that no `Flush` follows would have no answer, and would look like missing speech.
     fn before_close(&mut self, journal: &Journal) -> Option<Frame> {
         let open = self.requests.has_text(self.requests.open_turn());
         open.then(|| {
@@ -177,7 +177,7 @@ impl Product for SpeakV1 {
         Some("Metadata")
     }
 
-    /// What was kept to be joined is all there is.
+    /// No leg follows, so what was kept to be joined is delivered.
     fn conclude(&mut self, inbox: &mut Inbox) {
         self.speech.end(inbox);
     }
@@ -191,7 +191,7 @@ impl Product for SpeakV1 {
         leg.close_sent() && !self.requests.owes() && !self.requests.waits()
     }
 
-    /// Of text that no `Flush` followed some speech has come.
+    /// Text that no `Flush` follows has no answer: some speech of it has to have come.
     fn end_answers(&self, _leg: &LegView, _journal: &Journal) -> bool {
         !self.requests.owes() && (!self.requests.asks() || self.speech.on_leg() > 0)
     }
@@ -233,7 +233,7 @@ impl SpeakV1 {
     /// A `Flush` is answered: everything before it has been said.
     fn flushed(&mut self, message: &mut Incoming<'_>) -> Effect {
         let heard = self.speech.on_leg() > 0;
-        // An empty Flush may not be answered at all; where audio came, it is another one's.
+        // An empty Flush may stay without an answer. Where audio came, this answers another one.
         let answered = self
             .requests
             .on_leg(Kind::Flush)
@@ -249,7 +249,7 @@ impl SpeakV1 {
                 self.requests
                     .settle(message.journal, |request| request.kind == Kind::Text);
             }
-            // Nothing was asked for that it could answer.
+            // Nothing that was asked for has this answer.
             None => return self.pass_on(message, Answer::Flushed),
         }
         let joined = self.speech.end(message.inbox);

@@ -79,7 +79,7 @@ pub struct Speech {
     header_said: bool,
     /// A header was delivered in any turn.
     header_ever: bool,
-    /// Nothing has come on this leg yet.
+    /// Nothing has come on this leg.
     leg_is_new: bool,
     /// The turn's speech on this leg, in bytes.
     heard: u64,

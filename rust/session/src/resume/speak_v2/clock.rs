@@ -3,8 +3,8 @@
 //! A leg counts from its own start. The session counts from the first leg's start, without the speech
 //! that was synthesised again.
 
-use super::super::rewrite::Edits;
-use super::super::scan::Node;
+use crate::resume::rewrite::Edits;
+use crate::resume::scan::Node;
 
 /// What the service counts, and the sums of it: characters as they came, and billed ones.
 pub(super) const CHARACTER_COUNTS: [(&str, &str); 2] = [

@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use super::super::leg::LegView;
-use super::super::rewrite::Edits;
-use super::super::scan::Node;
 use super::clock::Clock;
+use crate::resume::leg::LegView;
+use crate::resume::rewrite::Edits;
+use crate::resume::scan::Node;
 use dgsm_leg::frame::Frame;
 
 /// An `Interrupt` that is not answered.

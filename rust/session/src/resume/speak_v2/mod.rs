@@ -224,7 +224,7 @@ impl Product for SpeakV2 {
         Some("SessionMetadata")
     }
 
-    /// What was kept to be joined is all there is.
+    /// No leg follows, so what was kept to be joined is delivered.
     fn conclude(&mut self, inbox: &mut Inbox) {
         self.speech.end(inbox);
     }

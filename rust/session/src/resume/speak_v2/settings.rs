@@ -10,9 +10,9 @@
 
 use std::collections::VecDeque;
 
-use super::super::controls::{Configures, LegConfigures, Reply};
-use super::super::speak::{Kind, Requests};
 use crate::journal::Journal;
+use crate::resume::controls::{Configures, LegConfigures, Reply};
+use crate::resume::speak::{Kind, Requests};
 use dgsm_leg::frame::Frame;
 
 /// A `Configure` that is not part of every leg's head yet.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::rewrite::Edits;
-use super::super::scan::Node;
+use crate::resume::rewrite::Edits;
+use crate::resume::scan::Node;
 
 /// A turn that is not acknowledged.
 #[derive(Debug, Default)]
