@@ -57,7 +57,7 @@ use query::Target;
 type Constructor = fn(&Target<'_>) -> Box<dyn Product>;
 
 /// The products, by the path that they are invoked at.
-const PRODUCTS: [(&str, Constructor); 5] = [
+const PRODUCTS: &[(&str, Constructor)] = &[
     ("v1/listen", |target| {
         Box::new(listen_v1::ListenV1::new(target))
     }),
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_product_is_found_by_its_path() {
-        for (path, _) in PRODUCTS {
+        for &(path, _) in PRODUCTS {
             let product = at(path);
             assert!(!product.vocabulary().is_empty(), "{path}");
             assert_eq!(
