@@ -357,4 +357,23 @@ mod tests {
         assert_eq!(configures.passed(101), [0]);
         assert!(configures.head(&mut LegConfigures::default()).is_some());
     }
+
+    #[test]
+    fn a_head_is_answered_before_what_the_application_asked() {
+        let mut configures = Configures::default();
+        configures.accept(&Frame::from(r#"{"type":"Configure","x":1}"#));
+        let (mut leg, mut standby) = (LegConfigures::default(), LegConfigures::default());
+        assert!(configures.head(&mut leg).is_some() && configures.head(&mut standby).is_some());
+        leg.go_on(&standby);
+        assert_eq!(configures.reply_to(&mut leg, true), Reply::Head);
+        assert!(configures.unanswered_head(&leg).is_some(), "one is left");
+        assert_eq!(configures.reply_to(&mut leg, false), Reply::HeadRefused);
+        assert_eq!(configures.unanswered_head(&leg), None);
+        assert_eq!(configures.reply_to(&mut leg, true), Reply::Own);
+        assert_eq!(
+            configures.head(&mut LegConfigures::default()),
+            None,
+            "it is not in force any more"
+        );
+    }
 }

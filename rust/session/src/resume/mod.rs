@@ -124,4 +124,21 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_farewell_before_the_closing_message_may_be_a_legs_last_word() {
+        let metadata = dgsm_leg::frame::Frame::from(r#"{"type":"Metadata"}"#);
+        let error = dgsm_leg::frame::Frame::from(r#"{"type":"Error"}"#);
+        let mut leg = LegView::new(1);
+        assert!(at("v1/listen").may_be_last(&leg, &metadata));
+        assert!(
+            !at("v1/speak").may_be_last(&leg, &metadata),
+            "it greets with that"
+        );
+        leg.sends_close();
+        assert!(!at("v1/listen").may_be_last(&leg, &metadata), "an answer");
+        for (path, _) in PRODUCTS {
+            assert!(at(path).may_be_last(&leg, &error), "{path}");
+        }
+    }
 }

@@ -114,3 +114,45 @@ pub(super) fn shift(edits: &mut Edits, node: Option<Node<'_>>, by: i64) {
 pub(super) const fn millis(micros: i64) -> i64 {
     (micros + 500).div_euclid(1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_goes_on_where_a_leg_starts_anew() {
+        let mut clock = Clock::default();
+        clock.next_turn(1_000_000, 1_000_000);
+        assert_eq!(clock.shift_millis(), 0, "one leg");
+        clock.begin_leg();
+        assert_eq!(
+            (clock.turn_start(), clock.shift_millis()),
+            (1_000_000, 1000)
+        );
+        clock.join(20_000);
+        assert_eq!(clock.shift_millis(), 1020, "the join was later");
+        clock.next_turn(500_000, 480_000);
+        assert_eq!(
+            (clock.turn_start(), clock.shift_millis()),
+            (1_500_000, 1020)
+        );
+        clock.interrupt(1_600_000, 600_000);
+        assert_eq!(
+            (clock.turn_start(), clock.shift_millis()),
+            (1_600_000, 1000)
+        );
+    }
+
+    #[test]
+    fn sums_include_earlier_legs() {
+        let mut totals = Totals::default();
+        totals.add([5, 4]);
+        totals.begin_leg();
+        totals.add([i64::MAX, 1]);
+        let text = r#"{"total_input_character_count":1,"total_billable_character_count":2}"#;
+        let mut edits = Edits::default();
+        totals.shift(Node::root(text).unwrap(), &mut edits);
+        let expected = r#"{"total_input_character_count":6,"total_billable_character_count":6}"#;
+        assert_eq!(edits.apply(text), expected);
+    }
+}

@@ -137,3 +137,51 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Control;
+
+    /// Asks for text, then for a Configure; both are sent.
+    fn asked() -> (Settings, Requests, Journal) {
+        let mut journal = Journal::new();
+        let (mut settings, mut requests) = (Settings::default(), Requests::default());
+        for kind in [Kind::Text, Kind::Configure] {
+            let frame = Frame::from(r#"{"type":"Configure","speed":2}"#);
+            let number = journal.push_control(Control::Other, frame.clone());
+            requests.push(kind, number);
+            if kind == Kind::Configure {
+                settings.push(number, &frame);
+            }
+            settings.sent(number);
+        }
+        (settings, requests, journal)
+    }
+
+    #[test]
+    fn an_accepted_one_keeps_its_place_until_the_text_before_it_is_acknowledged() {
+        let (mut settings, mut requests, mut journal) = asked();
+        assert!(settings.waits(1));
+        assert_eq!(settings.reply(true), Answer::Accepted);
+        assert!(!settings.waits(1));
+        settings.merge(&mut requests, &mut journal);
+        assert_eq!(settings.begin_leg(), None, "the text comes first");
+        settings.sent(1);
+        assert_eq!(settings.reply(true), Answer::Known);
+        requests.settle(&mut journal, |request| request.kind == Kind::Text);
+        settings.merge(&mut requests, &mut journal);
+        assert!(requests.front().is_none());
+        assert!(settings.begin_leg().is_some());
+        assert_eq!(settings.reply(true), Answer::Ignored);
+        assert_eq!(settings.reply(true), Answer::PassedOn, "nothing was asked");
+    }
+
+    #[test]
+    fn a_refused_one_is_not_sent_again() {
+        let (mut settings, ..) = asked();
+        assert_eq!(settings.reply(false), Answer::Refused(1));
+        assert!(!settings.waits(1));
+        assert_eq!(settings.begin_leg(), None);
+    }
+}
