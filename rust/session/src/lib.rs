@@ -1,20 +1,22 @@
-//! Deepgram conversations over any number of legs: sans I/O, without a clock or randomness of its own,
-//! and without a word of what carries the legs.
+//! Deepgram conversations over several legs. The crate has no I/O, no clock and no randomness, and does
+//! not know what carries the legs.
 //!
 //! - [`Session`]: the state machine, in `session`.
-//! - [`journal`]: the ordered record of what the application sent: send queue and replay ring.
+//! - [`journal`]: the ordered record of what the application sent, both send queue and replay ring.
 //! - [`backoff`]: full-jitter delays, counts and budget.
-//! - [`resume`]: what each of Deepgram's products needs to go on over another leg.
+//! - [`resume`]: a trait and a module per product: how it goes on over another leg.
 //!
-//! Imports `dgsm-leg` alone. Tests: `tests/session_*.rs`, where the test plays application, driver,
-//! service and clock; and in each module.
+//! `session` imports the other three, and `resume` imports `journal`. Of our crates this one imports
+//! `dgsm-leg` alone. Tests are in each module and in `tests/session_*.rs`, where the test plays
+//! application, driver, service and clock.
 
 pub mod backoff;
 pub mod journal;
 pub mod resume;
 mod session;
 
+pub use resume::query::Target;
 pub use session::{
     AfterOpenFailure, FailureCause, LegId, Level, MIN_UNSENT_BYTES, Notice, Outcome, PushError,
-    Seen, SendStep, Session, SessionFailure, Settings, Stats, Step, Target, diagnose, why,
+    Seen, SendStep, Session, SessionFailure, Settings, Stats, Step, diagnose, why,
 };

@@ -1,49 +1,66 @@
 //! `v1/agent/converse`: a conversation that goes on over another leg.
 //!
-//! The agent's messages have no times, so audio is acknowledged by where they come: what a leg has
-//! been sent when a user's turn is reported belongs to that turn or to one before it. The turn is
-//! complete when the agent has said what it answers; one without an answer is heard again on the next leg, and its
-//! text is not delivered twice.
+//! The agent's messages have no times, so audio is acknowledged by the order of messages: what a leg
+//! had been sent when a user's turn was reported belongs to that turn or to an earlier one. The turn
+//! is complete when the agent has answered it. A turn without an answer is heard again on the next
+//! leg, and its text is not delivered twice.
 //!
-//! What is sent again on a later leg:
+//! A later leg is sent again:
 //!
-//! - *Settings*, first, with the conversation so far, but for the user's turns that are heard again;
-//!   the greeting only if it was not said. An agent that is named instead of described cannot be
-//!   given the conversation.
-//! - *Updates* that were accepted, the last of each sort; their answers are not delivered. One
+//! - *Settings*, first, with the conversation so far, without the user's turns that are heard again.
+//!   The greeting is part of it only if it was not said. A stored agent, whose settings have an id
+//!   instead of a description, cannot be given the conversation.
+//! - *Updates* that were accepted, the last of each sort; their answers are not delivered. An update
 //!   without an answer stays in its place.
-//! - *Injected messages* until the agent has said them, or what they ask for, or refused them.
-//! - *Anything else* until the agent's next answer, but for responses to functions: the new leg has
+//! - *Injected messages* until the agent has said them, or answered or refused them.
+//! - *Anything else* until the agent's next answer, except responses to functions: the new leg has
 //!   made no calls.
 //!
-//! A turn for which the agent had a function called is not heard again: the turn, the call and its
-//! response are part of the conversation that the new leg is told of. Where that leg makes the
-//! same call all the same, it gets the response that is known: see [`Calls`].
+//! A turn for which the agent called a function is not heard again: the turn, the call and its
+//! response are part of the conversation in the settings. If the new leg makes the same call, it
+//! gets the known response: see [`Calls`].
 //!
-//! The agent's own audio is not resumed: where a leg ends in the middle of it, it ends there, and
-//! `AgentAudioDone` is made.
+//! The agent's own audio is not resumed: if a leg ends within it, the audio ends there, and the
+//! session makes `AgentAudioDone`.
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::audio::Audio;
 use super::calls::{Calls, Response};
 use super::conversation::{Conversation, Update};
-use super::inbox::Inbox;
-use super::scan::Node;
-use super::{Effect, Gap, LegStart, LegView};
+use super::incoming::Incoming;
+use super::leg::{Gap, LegStart, LegView};
+use super::product::{Effect, Product};
+use super::query::Target;
+use super::scan::{Node, type_of};
 use crate::journal::{Control, Journal};
 use dgsm_leg::frame::Frame;
 
-/// Turns in a row that the agent may leave without an answer; beyond it the oldest are not told
-/// from new ones.
+/// The messages that clients send.
+pub const VOCABULARY: &[&str] = &[
+    "Settings",
+    "KeepAlive",
+    "UpdatePrompt",
+    "UpdateSpeak",
+    "UpdateThink",
+    "UpdateThink_Live",
+    "UpdateListen",
+    "InjectUserMessage",
+    "InjectAgentMessage",
+    "FunctionCallResponse",
+    "ForceEndTurn",
+];
+
+/// How many of the user's turns may be without an answer. The oldest of more are taken for new ones
+/// when they are heard again.
 const MAX_TURNS: usize = 64;
-/// What is said at once is remembered up to so many bytes: nobody says more.
+/// The longest text that is remembered, in bytes. No turn is longer.
 const MAX_WORDS: usize = 64 << 10;
 
-/// While nobody speaks, so much audio may hold the start of a turn that is not reported yet.
+/// How long before it is reported a turn may start, in microseconds.
 const UNREPORTED: i64 = 10_000_000;
 
 /// What waits for an answer.
@@ -55,7 +72,7 @@ enum Wants {
     Updated(Update, Frame),
     /// An answer to these words of the user.
     Reply(String),
-    /// The agent to say this; `None`: what it likes.
+    /// The agent to say this; anything for `None`.
     Say(Option<String>),
     /// The agent to go on from a function's response.
     Called,
@@ -63,7 +80,7 @@ enum Wants {
     Anything,
 }
 
-/// A message of the application that a new leg would have to be sent again.
+/// A message of the application that a new leg is sent again.
 #[derive(Debug)]
 struct Open {
     number: u64,
@@ -74,22 +91,22 @@ struct Open {
 
 /// A user's turn that the agent has not answered.
 #[derive(Debug)]
-struct Turn {
-    /// Audio that the leg had been sent when the turn was reported, in bytes.
+struct UserTurn {
+    /// The end of the audio that the leg had been sent when the turn was reported, in bytes.
     end: u64,
     content: String,
     /// The leg that reported it last.
     leg: u64,
 }
 
-/// What one leg adds.
+/// What is remembered of the current leg.
 #[derive(Debug, Default)]
-pub struct LegAgent {
-    /// Audio that it has been sent: the position after the last byte.
+struct Leg {
+    /// The end of the audio that it was sent, in bytes.
     position: u64,
-    /// It hears a turn again whose start is known.
+    /// It hears a turn again whose start was delivered.
     start_known: bool,
-    /// Answers to what headed the leg.
+    /// Updates that headed the leg and have no answer yet.
     updates_to_drop: Vec<Update>,
     /// It has taken the settings.
     applied: bool,
@@ -97,31 +114,15 @@ pub struct LegAgent {
     audio_cut_off: bool,
 }
 
-impl LegAgent {
-    /// Audio up to this position went out.
-    pub const fn sent_audio(&mut self, end: u64) {
-        self.position = end;
-    }
-
-    /// The leg has taken the settings.
-    #[must_use]
-    pub const fn has_settings(&self) -> bool {
-        self.applied
-    }
-}
-
-/// What the service has said once.
+/// What the service has said at least once.
 #[derive(Debug, Default)]
-struct Told {
-    /// `Welcome`.
+struct SaidOnce {
     welcome: bool,
-    /// The settings were applied.
-    applied: bool,
-    /// The user starts to speak: it does say so.
-    starts: bool,
+    settings_applied: bool,
+    user_started: bool,
 }
 
-/// Who speaks, as far as anybody knows.
+/// Who speaks, as far as is known.
 #[derive(Debug, Default)]
 struct Floor {
     user: bool,
@@ -135,36 +136,50 @@ pub struct AgentV1 {
     conversation: Conversation,
     calls: Calls,
     open: VecDeque<Open>,
-    told: Told,
+    said_once: SaidOnce,
     floor: Floor,
     /// The user's turns that the agent has not answered.
-    turns: VecDeque<Turn>,
-    /// Audio that is not heard again, in bytes.
+    turns: VecDeque<UserTurn>,
+    /// The end of the audio that is not heard again, in bytes.
     acked: u64,
+    leg: Leg,
 }
 
 impl AgentV1 {
-    /// What a text message of the application is.
+    /// Returns a conversation that has not begun. Everything else is in its settings.
     #[must_use]
-    pub fn classify(kind: Option<&str>) -> Control {
-        match kind {
+    pub fn new(_target: &Target<'_>) -> Self {
+        Self {
+            audio: Audio::Unknown(BytesMut::new()),
+            conversation: Conversation::default(),
+            calls: Calls::default(),
+            open: VecDeque::new(),
+            said_once: SaidOnce::default(),
+            floor: Floor::default(),
+            turns: VecDeque::new(),
+            acked: 0,
+            leg: Leg::default(),
+        }
+    }
+}
+
+impl Product for AgentV1 {
+    fn vocabulary(&self) -> &'static [&'static str] {
+        VOCABULARY
+    }
+
+    fn control(&self, kind: Option<&str>) -> Option<Control> {
+        Some(match kind {
             Some("KeepAlive") => Control::KeepAlive,
             // They stay until they are answered, whatever audio is acknowledged.
             Some("Settings" | "InjectUserMessage" | "InjectAgentMessage") => Control::Configure,
             Some(kind) if Update::asked(kind).is_some() => Control::Configure,
             _ => Control::Other,
-        }
+        })
     }
 
-    /// The audio's clock, as the settings say.
-    #[must_use]
-    pub const fn audio(&self) -> &Audio {
-        &self.audio
-    }
-
-    /// The application sends a control message, which is about to enter the journal. Whether it is
-    /// to: a response to a function is not sent to a leg that does not know the call.
-    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
+    /// A response to a function is not sent to a leg that did not make the call.
+    fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
         let number = journal.next_control();
         let root = frame.as_str().and_then(Node::root);
         let name = root
@@ -175,8 +190,7 @@ impl AgentV1 {
             (Control::KeepAlive | Control::Close, _) => return true,
             (_, Some("Settings")) if self.conversation.settle_on(frame) => {
                 let (encoding, rate) = self.conversation.input();
-                let query = format!("encoding={encoding}&sample_rate={rate}");
-                self.audio = Audio::from_query(&query);
+                self.audio = Audio::encoded(&encoding, u32::try_from(rate).ok(), 1);
                 Wants::Applied
             }
             (_, Some("FunctionCallResponse")) => {
@@ -212,61 +226,26 @@ impl AgentV1 {
         true
     }
 
-    /// A control message is not sent again.
-    pub fn forget(&mut self, number: u64) {
+    fn forget(&mut self, _journal: &mut Journal, number: u64) {
         self.open.retain(|open| open.number != number);
     }
 
-    /// The first of the updates that headed a leg that it has not answered.
-    #[must_use]
-    pub fn told(&self, leg: &LegView) -> Option<Frame> {
-        let update = leg.agent.updates_to_drop.first()?;
-        let mut updates = self.conversation.updates();
-        updates.find_map(|(accepted, frame)| (accepted == *update).then_some(frame))
-    }
-
-    /// It is not in force any more: no leg is told of it.
-    pub fn forget_told(&mut self, leg: &mut LegView) {
-        if !leg.agent.updates_to_drop.is_empty() {
-            let update = leg.agent.updates_to_drop.remove(0);
-            self.conversation.retract(update);
-        }
-    }
-
-    /// All audio before a position belongs to turns that were answered. Where nobody speaks, so far
-    /// as anybody knows, there is nothing to lose. A call whose response only this leg can use is
-    /// open.
-    #[must_use]
-    pub fn all_acked(&self, byte: u64) -> bool {
-        let quiet = !self.floor.user && !self.floor.agent && self.turns.is_empty();
-        (quiet || self.acked >= byte) && !self.calls.waits()
-    }
-
-    /// Whether a session can do without a message: not without what makes up the conversation.
-    #[must_use]
-    pub fn is_optional(kind: Option<&str>) -> bool {
+    /// What was said is the conversation; updates are optional.
+    fn is_optional(&self, frame: &Frame) -> bool {
         !matches!(
-            kind,
+            type_of(frame),
             Some("Settings" | "InjectUserMessage" | "InjectAgentMessage" | "FunctionCallResponse")
         )
     }
 
-    /// What keeps a leg open: nothing comes before the settings.
-    #[must_use]
-    pub fn keepalive(&self) -> Option<Frame> {
+    /// Nothing comes before the settings.
+    fn keepalive(&self) -> Option<Frame> {
         self.conversation
             .is_settled()
             .then(|| Frame::from(r#"{"type":"KeepAlive"}"#))
     }
 
-    /// Audio that is not heard again, in microseconds.
-    #[must_use]
-    pub fn finalised(&self) -> i64 {
-        self.audio.micros_before(self.acked)
-    }
-
-    /// Where the next leg starts, and what it gets first.
-    pub fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
+    fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
         self.calls.begin_leg(number);
         self.open.retain(|open| {
             let called = open.wants == Wants::Called;
@@ -275,21 +254,14 @@ impl AgentV1 {
             }
             !called
         });
-        let mut leg = LegView {
-            number,
-            ..LegView::default()
-        };
-        if number == 0 {
-            return LegStart {
-                view: leg,
-                cursor: journal.cursor(0),
-                head: Vec::new(),
-                gap: None,
-            };
+        self.leg = Leg::default();
+        let leg = LegView::new(number);
+        if leg.is_first() {
+            return LegStart::at(leg, journal.cursor(0));
         }
         let waiting = self.floor.user || !self.turns.is_empty();
         let mut cut = self.acked;
-        if !waiting && self.told.starts {
+        if !waiting && self.said_once.user_started {
             cut = cut.max(self.before(journal.sent()));
         }
         let kept = journal.first().min(journal.sent());
@@ -298,29 +270,28 @@ impl AgentV1 {
         } else {
             self.sample_before(cut)
         };
-        // What nobody spoke in is not missed.
+        // Silence is not missed.
         let gap = (start > cut && waiting).then(|| Gap {
             start: self.audio.micros_before(cut),
             end: self.audio.micros_before(start),
             bytes: start - cut,
         });
         self.acked = self.acked.max(kept);
-        leg.agent = LegAgent {
+        self.leg = Leg {
             position: start,
             start_known: waiting,
-            updates_to_drop: Vec::new(),
-            applied: false,
             audio_cut_off: self.floor.agent,
+            ..Leg::default()
         };
         let mut head = Vec::new();
-        // Until they are applied the journal has them.
-        if self.told.applied {
+        // Until settings are applied the journal has them.
+        if self.said_once.settings_applied {
             // What is heard again becomes part of the conversation again.
             let again = self.turns.iter().filter(|_| gap.is_none());
             let again: Vec<&str> = again.map(|turn| turn.content.as_str()).collect();
             head.extend(self.conversation.resumed(&again));
             for (update, frame) in self.conversation.updates() {
-                leg.agent.updates_to_drop.push(update);
+                self.leg.updates_to_drop.push(update);
                 head.push(frame);
             }
         }
@@ -332,34 +303,12 @@ impl AgentV1 {
         }
     }
 
-    /// The last sample's start at or before a position.
-    fn sample_before(&self, byte: u64) -> u64 {
-        match self.audio.layout() {
-            Some(_) => self.audio.position(self.audio.blocks_before(byte)),
-            None => byte,
-        }
+    fn send_audio(&mut self, _leg: &LegView, start: u64, payload: Bytes) -> Bytes {
+        self.leg.position = start + payload.len() as u64;
+        payload
     }
 
-    /// The first sample's start at or behind a position.
-    fn sample_behind(&self, byte: u64) -> u64 {
-        match self.audio.layout() {
-            Some(_) => self.audio.position(self.audio.block_from(byte)),
-            None => byte,
-        }
-    }
-
-    /// As long before a position as a turn may go unreported.
-    fn before(&self, byte: u64) -> u64 {
-        let Some(layout) = self.audio.layout() else {
-            return 0;
-        };
-        self.audio
-            .position(layout.block_at(self.audio.micros_before(byte) - UNREPORTED))
-    }
-
-    /// A control message goes out on a leg, as the leg gets it.
-    #[must_use]
-    pub fn send(&mut self, leg: &LegView, number: u64, frame: Frame) -> Frame {
+    fn send(&mut self, leg: &LegView, _kind: Control, number: u64, frame: Frame) -> Frame {
         let mut called = false;
         for open in self.open.iter_mut().filter(|open| open.number == number) {
             open.leg = Some(leg.number);
@@ -372,66 +321,73 @@ impl AgentV1 {
         }
     }
 
-    /// A message came on the leg that speaks for the session.
-    pub fn receive(
-        &mut self,
-        leg: &mut LegView,
-        journal: &mut Journal,
-        frame: Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        if std::mem::take(&mut leg.agent.audio_cut_off) {
+    fn reads(&self, _leg: &LegView) -> bool {
+        self.leg.applied
+    }
+
+    /// The first of the updates that headed the leg.
+    fn unanswered_head(&self, _leg: &LegView) -> Option<Frame> {
+        let update = self.leg.updates_to_drop.first()?;
+        let mut updates = self.conversation.updates();
+        updates.find_map(|(accepted, frame)| (accepted == *update).then_some(frame))
+    }
+
+    fn withdraw_head(&mut self, _leg: &LegView) {
+        if !self.leg.updates_to_drop.is_empty() {
+            let update = self.leg.updates_to_drop.remove(0);
+            self.conversation.retract(update);
+        }
+    }
+
+    fn receive(&mut self, mut message: Incoming<'_>) -> Effect {
+        if std::mem::take(&mut self.leg.audio_cut_off) {
             self.floor.agent = false;
-            inbox.push(Frame::from(r#"{"type":"AgentAudioDone"}"#));
+            message
+                .inbox
+                .push(Frame::from(r#"{"type":"AgentAudioDone"}"#));
         }
         let acked = self.acked;
-        let root = frame.as_str().and_then(Node::root);
-        let kind = root
-            .and_then(|root| root.get("type"))
-            .and_then(|kind| kind.raw_str());
-        let mut effect = Effect {
-            result: true,
-            ..Effect::default()
-        };
-        let deliver = match (kind, root) {
-            _ if !frame.is_text() => {
+        let leg = message.leg.number;
+        let mut effect = Effect::of_result();
+        let deliver = match (message.kind(), message.root()) {
+            _ if !message.frame.is_text() => {
                 self.floor.agent = true;
                 true
             }
-            (Some("Welcome"), _) => !std::mem::replace(&mut self.told.welcome, true),
+            (Some("Welcome"), _) => !std::mem::replace(&mut self.said_once.welcome, true),
             (Some("SettingsApplied"), _) => {
-                leg.agent.applied = true;
-                self.settle_first(leg, journal, |wants| *wants == Wants::Applied);
-                !std::mem::replace(&mut self.told.applied, true)
+                self.leg.applied = true;
+                self.settle_first(leg, message.journal, |wants| *wants == Wants::Applied);
+                !std::mem::replace(&mut self.said_once.settings_applied, true)
             }
-            (Some("ConversationText"), Some(root)) => self.text(leg, journal, root),
-            (Some("UserStartedSpeaking"), _) => self.user_started(leg, journal),
+            (Some("ConversationText"), Some(root)) => self.text(leg, message.journal, root),
+            (Some("UserStartedSpeaking"), _) => self.user_started(message.journal),
             (Some("AgentStartedSpeaking"), _) => {
                 self.floor.agent = true;
                 true
             }
             (Some("AgentAudioDone"), _) => {
                 self.calls.spoken();
-                self.answers(leg, journal);
+                self.answers(leg, message.journal);
                 self.floor.agent = false;
                 effect.delivered_final = true;
                 true
             }
             (Some("InjectionRefused"), _) => {
-                self.settle_first(leg, journal, |wants| {
+                self.settle_first(leg, message.journal, |wants| {
                     matches!(wants, Wants::Reply(_) | Wants::Say(_))
                 });
                 true
             }
             (Some("FunctionCallRequest"), Some(root)) => {
-                let requested = self.calls.requested(&frame, root, self.floor.user);
+                let requested = self.calls.requested(message.frame, root, self.floor.user);
                 self.conversation.called(&requested.entries);
-                leg.replies.extend(requested.replies);
-                leg.called_again |= requested.called_again;
+                message.leg.reply(requested.replies);
+                effect.called_again = requested.called_again;
                 // The agent has understood what came before, and acts on it.
-                self.answers(leg, journal);
+                self.answers(leg, message.journal);
                 if let Some(news) = requested.news {
-                    inbox.push(news);
+                    message.inbox.push(news);
                 }
                 effect.advanced = self.acked > acked;
                 return effect;
@@ -444,11 +400,11 @@ impl AgentV1 {
                 true
             }
             (Some("FunctionCallCancelled"), Some(root)) => {
-                let (cancelled, ids) = self.calls.cancelled(&frame, root);
+                let (cancelled, ids) = self.calls.cancelled(message.frame, root);
                 for id in ids {
                     self.conversation.cancelled(&id);
                 }
-                inbox.push(cancelled);
+                message.inbox.push(cancelled);
                 return effect;
             }
             (Some("History"), Some(root)) => {
@@ -461,24 +417,84 @@ impl AgentV1 {
                 true
             }
             (Some("Error"), _) => {
-                leg.hold(frame);
+                message.hold();
                 return effect;
             }
             (Some(kind), _) => match Update::answered(kind) {
-                Some(update) => self.updated(leg, journal, update),
+                Some(update) => self.updated(leg, message.journal, update),
                 None => true,
             },
             (None, _) => true,
         };
         if deliver {
-            inbox.push(frame);
+            message.pass_on();
         }
         effect.advanced = self.acked > acked;
         effect
     }
 
-    /// Somebody said something: whether it is news.
-    fn text(&mut self, leg: &mut LegView, journal: &mut Journal, root: Node<'_>) -> bool {
+    fn greeting(&self) -> Option<&'static str> {
+        Some("Welcome")
+    }
+
+    /// All of it belongs to turns that were answered. While no one speaks, as far as is known, there
+    /// is nothing to lose. A call whose response only this leg can use is open.
+    fn all_acked(&self, byte: u64) -> bool {
+        let quiet = !self.floor.user && !self.floor.agent && self.turns.is_empty();
+        (quiet || self.acked >= byte) && !self.calls.waits()
+    }
+
+    /// There is no closing message.
+    fn answered(&self, _leg: &LegView, _journal: &Journal) -> bool {
+        false
+    }
+
+    fn is_single(&self) -> bool {
+        false
+    }
+
+    fn is_resumable(&self, _journal: &Journal) -> bool {
+        true
+    }
+
+    fn audio(&self) -> Option<&Audio> {
+        Some(&self.audio)
+    }
+
+    /// The audio before it is not heard again.
+    fn finalised(&self) -> i64 {
+        self.audio.micros_before(self.acked)
+    }
+}
+
+impl AgentV1 {
+    /// Returns the start of the last sample at or before a position, in bytes.
+    fn sample_before(&self, byte: u64) -> u64 {
+        match self.audio.layout() {
+            Some(_) => self.audio.position(self.audio.blocks_before(byte)),
+            None => byte,
+        }
+    }
+
+    /// Returns the start of the first sample at or behind a position, in bytes.
+    fn sample_behind(&self, byte: u64) -> u64 {
+        match self.audio.layout() {
+            Some(_) => self.audio.position(self.audio.block_from(byte)),
+            None => byte,
+        }
+    }
+
+    /// Returns the earliest position of a turn that is not reported at this one, in bytes.
+    fn before(&self, byte: u64) -> u64 {
+        let Some(layout) = self.audio.layout() else {
+            return 0;
+        };
+        self.audio
+            .position(layout.block_at(self.audio.micros_before(byte) - UNREPORTED))
+    }
+
+    /// The user or the agent said something. Returns whether it is news.
+    fn text(&mut self, leg: u64, journal: &mut Journal, root: Node<'_>) -> bool {
         let role = root.get("role").and_then(|role| role.raw_str());
         let content = root.get("content").and_then(string);
         let content = content.filter(|words| words.len() <= MAX_WORDS);
@@ -487,7 +503,7 @@ impl AgentV1 {
         };
         match role {
             "user" => {
-                let known = self.heard_again(leg.number, &content);
+                let known = self.heard_again(leg, &content);
                 let acted_on = self.calls.turn();
                 if !known && acted_on {
                     self.conversation.said_before_calls(&content);
@@ -495,11 +511,11 @@ impl AgentV1 {
                     self.conversation.said(role, &content);
                 }
                 self.floor.user = false;
-                leg.agent.start_known = false;
-                self.turns.push_back(Turn {
-                    end: leg.agent.position,
+                self.leg.start_known = false;
+                self.turns.push_back(UserTurn {
+                    end: self.leg.position,
                     content,
-                    leg: leg.number,
+                    leg,
                 });
                 if acted_on {
                     self.answers(leg, journal);
@@ -522,10 +538,10 @@ impl AgentV1 {
         }
     }
 
-    /// Whether a turn that a leg reports was reported by one before. One that was and reads
+    /// Returns whether an earlier leg reported a turn that a leg reports now. One that reads
     /// differently now is news, and takes the other one's place.
     fn heard_again(&mut self, leg: u64, content: &str) -> bool {
-        let earlier = |turn: &Turn| turn.leg != leg;
+        let earlier = |turn: &UserTurn| turn.leg != leg;
         let again = self
             .turns
             .iter()
@@ -543,23 +559,24 @@ impl AgentV1 {
         again.is_some()
     }
 
-    /// The user starts to speak: whether it is news. What came well before has no turn in it.
-    fn user_started(&mut self, leg: &mut LegView, journal: &mut Journal) -> bool {
-        self.told.starts = true;
-        if std::mem::take(&mut leg.agent.start_known) {
+    /// The user starts to speak. Returns whether it is news. There is no turn in the audio well
+    /// before.
+    fn user_started(&mut self, journal: &mut Journal) -> bool {
+        self.said_once.user_started = true;
+        if std::mem::take(&mut self.leg.start_known) {
             return false;
         }
         if !self.floor.user && self.turns.is_empty() {
-            self.ack(self.before(leg.agent.position), journal);
+            self.ack(self.before(self.leg.position), journal);
         }
         self.floor.user = true;
         true
     }
 
-    /// The agent has answered, so it has understood what came before. That it starts to speak is
-    /// not enough: the words may never come.
-    fn answers(&mut self, leg: &LegView, journal: &mut Journal) {
-        let here = |turn: &Turn| turn.leg == leg.number;
+    /// The agent has answered, so it has understood what came before. The start of its speech is not
+    /// enough: the words may never come.
+    fn answers(&mut self, leg: u64, journal: &mut Journal) {
+        let here = |turn: &UserTurn| turn.leg == leg;
         let turns = &self.turns;
         self.open.retain(|open| {
             let answered = match &open.wants {
@@ -569,7 +586,7 @@ impl AgentV1 {
                     .any(|turn| here(turn) && turn.content == *words),
                 Wants::Applied | Wants::Updated(..) | Wants::Say(_) => false,
             };
-            let done = answered && open.leg == Some(leg.number);
+            let done = answered && open.leg == Some(leg);
             if done {
                 journal.settle(open.number);
             }
@@ -592,15 +609,15 @@ impl AgentV1 {
         journal.ack(self.acked);
     }
 
-    /// An answer to an update: whether the application asked for it now.
-    fn updated(&mut self, leg: &mut LegView, journal: &mut Journal, update: Update) -> bool {
-        let again = leg
-            .agent
+    /// An update is answered. Returns whether the answer is delivered.
+    fn updated(&mut self, leg: u64, journal: &mut Journal, update: Update) -> bool {
+        let again = self
+            .leg
             .updates_to_drop
             .iter()
             .position(|dropped| *dropped == update);
         if let Some(index) = again {
-            leg.agent.updates_to_drop.remove(index);
+            self.leg.updates_to_drop.remove(index);
             return false;
         }
         let asked = self.settle_first(
@@ -614,14 +631,14 @@ impl AgentV1 {
         true
     }
 
-    /// Settles the oldest message of a sort that this leg was sent.
+    /// Settles the oldest message of a sort that this leg was sent. Returns what it waited for.
     fn settle_first(
         &mut self,
-        leg: &LegView,
+        leg: u64,
         journal: &mut Journal,
         sort: impl Fn(&Wants) -> bool,
     ) -> Option<Wants> {
-        let here = |open: &Open| open.leg == Some(leg.number) && sort(&open.wants);
+        let here = |open: &Open| open.leg == Some(leg) && sort(&open.wants);
         let index = self.open.iter().position(here)?;
         let open = self.open.remove(index)?;
         journal.settle(open.number);
@@ -629,23 +646,7 @@ impl AgentV1 {
     }
 }
 
-impl Default for AgentV1 {
-    /// A conversation that has not begun.
-    fn default() -> Self {
-        Self {
-            audio: Audio::Unknown(BytesMut::new()),
-            conversation: Conversation::default(),
-            calls: Calls::default(),
-            open: VecDeque::new(),
-            told: Told::default(),
-            floor: Floor::default(),
-            turns: VecDeque::new(),
-            acked: 0,
-        }
-    }
-}
-
-/// A string with its escapes undone.
+/// Returns a string, unescaped.
 fn string(node: Node<'_>) -> Option<String> {
     serde_json::from_str(node.text()).ok()
 }

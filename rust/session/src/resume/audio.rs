@@ -1,43 +1,43 @@
-//! The audio's own clock: what time a byte is, and what byte a time.
+//! The audio's own clock: the time of a byte, and the byte of a time.
 //!
-//! Raw audio has one: its layout is in the query, or in the header of a WAV file. Other audio
-//! (containers, packet codecs) has not: it can only be sent again from its start.
+//! Raw audio has a clock: its layout is in the query, or in the header of a WAV file. Other audio
+//! (containers, packet codecs) has none: it can only be sent again from its start.
 
 use bytes::{Bytes, BytesMut};
 
 use super::query;
-use super::results::ROUNDING;
+use super::rewrite::ROUNDING;
 
-/// A WAV header that has not come to its audio within this much is not worth waiting for.
+/// The longest WAV header that is read, in bytes.
 const MAX_WAV_HEADER: usize = 64 * 1024;
 
-/// How raw audio lies in memory. A *block* is one sample of every channel.
+/// The layout of raw audio. A *block* is one sample of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Blocks a second.
+    /// Blocks per second.
     pub rate: u32,
-    /// Samples a block.
+    /// Samples per block.
     pub channels: u16,
-    /// Bytes a sample.
+    /// Bytes per sample.
     pub sample_bytes: u16,
-    /// The byte that silence is made of.
+    /// The byte of silence.
     pub silence: u8,
 }
 
 impl Layout {
-    /// Bytes a block.
+    /// Returns the bytes per block.
     #[must_use]
     pub fn block_bytes(&self) -> u64 {
         u64::from(self.channels) * u64::from(self.sample_bytes)
     }
 
-    /// Bytes a second.
+    /// Returns the bytes per second.
     #[must_use]
     pub fn byte_rate(&self) -> u64 {
         self.block_bytes() * u64::from(self.rate)
     }
 
-    /// The time of a block, in microseconds, rounded.
+    /// Returns a block's time, in microseconds, rounded.
     #[must_use]
     pub fn micros(&self, block: u64) -> i64 {
         let rate = u128::from(self.rate);
@@ -45,24 +45,26 @@ impl Layout {
         i64::try_from(micros).unwrap_or(i64::MAX)
     }
 
-    /// The block at a time: the last one that starts at or before it. A time is printed with six
-    /// decimals, twice rounded at most, so a microsecond late still is that block.
+    /// Returns the last block that starts at or before a time in microseconds. Printed times have
+    /// six decimals and are rounded at most twice, so a block that starts a microsecond later still
+    /// counts.
     #[must_use]
     pub fn block_at(&self, micros: i64) -> u64 {
         let micros = u128::try_from(micros.saturating_add(1)).unwrap_or(0);
         u64::try_from(micros * u128::from(self.rate) / 1_000_000).unwrap_or(u64::MAX)
     }
 
-    fn from_query(text: &str) -> Option<Self> {
-        let (sample_bytes, silence) = match query::value(text, "encoding")?.as_str() {
+    /// Returns the layout of a raw encoding, by its name in the query; `None` for other encodings,
+    /// and where a number is missing or 0.
+    fn of(encoding: &str, rate: Option<u32>, channels: u32) -> Option<Self> {
+        let (sample_bytes, silence) = match encoding {
             "linear16" => (2, 0),
             "linear32" => (4, 0),
             "mulaw" => (1, 0xFF),
             "alaw" => (1, 0xD5),
             _ => return None,
         };
-        let rate = query::number(text, "sample_rate").filter(|rate| *rate > 0)?;
-        let channels = query::number(text, "channels").unwrap_or(1);
+        let rate = rate.filter(|rate| *rate > 0)?;
         let channels = u16::try_from(channels)
             .ok()
             .filter(|channels| *channels > 0)?;
@@ -80,11 +82,11 @@ impl Layout {
 pub struct WavHeader {
     bytes: Bytes,
     layout: Layout,
-    /// How much audio follows; `None` where the header does not know.
+    /// The size of the audio behind it, in bytes; `None` where the header does not say.
     data_bytes: Option<u32>,
 }
 
-/// What is known of the audio.
+/// What is known about the audio.
 ///
 /// ```text
 ///                  the header is whole
@@ -97,26 +99,32 @@ pub struct WavHeader {
 pub enum Audio {
     /// Raw, as the query says.
     Raw(Layout),
-    /// Not decided: the first bytes so far.
+    /// Undecided. Holds the first bytes so far.
     Unknown(BytesMut),
-    /// Raw, after a header.
+    /// Raw, behind a header.
     Wav(WavHeader),
     /// Without a clock.
     Other,
 }
 
 impl Audio {
-    /// What the query says of it.
+    /// Returns the audio that a query describes.
     #[must_use]
     pub fn from_query(text: &str) -> Self {
-        if query::value(text, "encoding").is_some() {
-            Layout::from_query(text).map_or(Self::Other, Self::Raw)
-        } else {
-            Self::Unknown(BytesMut::new())
-        }
+        let Some(encoding) = query::value(text, "encoding") else {
+            return Self::Unknown(BytesMut::new());
+        };
+        let channels = query::number(text, "channels").unwrap_or(1);
+        Self::encoded(&encoding, query::number(text, "sample_rate"), channels)
     }
 
-    /// Looks at the next bytes, as far as they decide anything.
+    /// Returns audio in an encoding that is named. `rate` is in samples a second.
+    #[must_use]
+    pub fn encoded(encoding: &str, rate: Option<u32>, channels: u32) -> Self {
+        Layout::of(encoding, rate, channels).map_or(Self::Other, Self::Raw)
+    }
+
+    /// Reads the next bytes, as long as the kind of audio is undecided.
     pub fn feed(&mut self, payload: &[u8]) {
         let Self::Unknown(head) = self else { return };
         head.extend_from_slice(payload);
@@ -127,7 +135,7 @@ impl Audio {
         }
     }
 
-    /// The layout, where there is a clock.
+    /// Returns the layout; `None` without a clock.
     #[must_use]
     pub const fn layout(&self) -> Option<Layout> {
         match self {
@@ -137,7 +145,7 @@ impl Audio {
         }
     }
 
-    /// Bytes before the audio.
+    /// Returns the bytes before the audio.
     #[must_use]
     pub fn header_bytes(&self) -> u64 {
         match self {
@@ -146,7 +154,7 @@ impl Audio {
         }
     }
 
-    /// Whole blocks before a position. What follows a WAV file's audio carries no time.
+    /// Returns the whole blocks before a position. What follows a WAV file's audio has no time.
     #[must_use]
     pub fn blocks_before(&self, byte: u64) -> u64 {
         let Some(layout) = self.layout() else {
@@ -156,7 +164,7 @@ impl Audio {
         bytes.min(self.declared()) / layout.block_bytes()
     }
 
-    /// How much audio follows the header, in bytes; no end where nobody says.
+    /// Returns the size of the audio behind the header, in bytes; the maximum where it is unknown.
     fn declared(&self) -> u64 {
         match self {
             Self::Wav(header) => header.data_bytes.map_or(u64::MAX, u64::from),
@@ -164,9 +172,9 @@ impl Audio {
         }
     }
 
-    /// The service has heard audio up to a time, in microseconds. Where that lies behind the end
-    /// that a WAV header declares, the service reads on: the header was written too early, and how
-    /// much follows it is not known.
+    /// The service has heard audio up to a time, in microseconds. If that lies behind the end that
+    /// a WAV header declares, the service reads on: the header was written too early, and the size
+    /// of the audio is unknown.
     pub fn reaches(&mut self, micros: i64) {
         let declared = self.micros_before(self.header_bytes().saturating_add(self.declared()));
         if let Self::Wav(header) = self
@@ -174,7 +182,7 @@ impl Audio {
             && micros > declared.saturating_add(ROUNDING)
         {
             header.data_bytes = None;
-            // A later leg is not told of an end that is none.
+            // A later leg is not sent the wrong end.
             let mut bytes = header.bytes.to_vec();
             let at = bytes.len() - 4;
             bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -183,7 +191,7 @@ impl Audio {
         }
     }
 
-    /// Whole blocks before a position, whatever a header declares.
+    /// Returns the whole blocks before a position, whatever a header declares.
     #[must_use]
     pub fn blocks_at(&self, byte: u64) -> u64 {
         let bytes = byte.saturating_sub(self.header_bytes());
@@ -191,7 +199,7 @@ impl Audio {
             .map_or(0, |layout| bytes / layout.block_bytes())
     }
 
-    /// The first block that starts at or after a position, whatever a header declares.
+    /// Returns the first block that starts at or after a position, whatever a header declares.
     #[must_use]
     pub fn block_from(&self, byte: u64) -> u64 {
         let block = self.blocks_at(byte);
@@ -202,7 +210,7 @@ impl Audio {
         }
     }
 
-    /// The position of a block's first byte.
+    /// Returns the position of a block's first byte.
     #[must_use]
     pub fn position(&self, block: u64) -> u64 {
         let Some(layout) = self.layout() else {
@@ -211,22 +219,30 @@ impl Audio {
         self.header_bytes() + block * layout.block_bytes()
     }
 
-    /// How much time the bytes before a position are, in microseconds.
+    /// Returns the duration of the bytes before a position, in microseconds.
     #[must_use]
     pub fn micros_before(&self, byte: u64) -> i64 {
         self.layout()
             .map_or(0, |layout| layout.micros(self.blocks_before(byte)))
     }
 
-    /// How much time the bytes before a position would be, whatever a header declares.
+    /// Returns the duration of the bytes before a position, in microseconds, whatever a header
+    /// declares; 0 without a clock.
     #[must_use]
     pub fn micros_at(&self, byte: u64) -> i64 {
-        self.layout()
-            .map_or(0, |layout| layout.micros(self.blocks_at(byte)))
+        self.clock_at(byte).unwrap_or(0)
     }
 
-    /// What a leg that starts at this block has to get first: the WAV header, its sizes reduced by
-    /// what is left out.
+    /// Returns the time of a position in microseconds, whatever a header declares; `None` without a
+    /// clock.
+    #[must_use]
+    pub fn clock_at(&self, byte: u64) -> Option<i64> {
+        self.layout()
+            .map(|layout| layout.micros(self.blocks_at(byte)))
+    }
+
+    /// Returns what a leg that starts at this block is sent first: the WAV header, its sizes
+    /// reduced by what is left out.
     #[must_use]
     pub fn header_from(&self, block: u64) -> Option<Bytes> {
         let Self::Wav(header) = self else { return None };
@@ -244,8 +260,8 @@ impl Audio {
         Some(bytes.into())
     }
 
-    /// Audio in which every channel is silent before a block of its own. `start` is the payload's
-    /// position. Shares the payload where there is nothing to silence.
+    /// Silences each channel of a payload before a block of its own. `start` is the payload's
+    /// position. Returns the payload itself where nothing is to be silenced.
     #[must_use]
     pub fn silenced(&self, start: u64, payload: Bytes, until: &[u64]) -> Bytes {
         let Some(layout) = self.layout() else {
@@ -317,7 +333,7 @@ fn parse_wav(head: &[u8]) -> Wav {
     }
 }
 
-/// The layout in a `fmt ` chunk; `None` for what is not raw samples.
+/// Reads the layout in a `fmt ` chunk; `None` where it is not of raw samples.
 fn parse_format(chunk: &[u8]) -> Option<Layout> {
     let short = |at: usize| Some(u16::from_le_bytes(chunk.get(at..at + 2)?.try_into().ok()?));
     let rate = u32::from_le_bytes(chunk.get(4..8)?.try_into().ok()?);
@@ -483,7 +499,7 @@ mod tests {
             let unknown = wav(u32::MAX, b"LIST\x03\0\0\0abc\0");
             assert_eq!(audio.header_from(30).unwrap(), unknown);
         }
-        // It has nothing to take back.
+        // Raw audio declares no end.
         let mut audio = Audio::Raw(LINEAR16);
         audio.reaches(1);
         assert_eq!(audio, Audio::Raw(LINEAR16));

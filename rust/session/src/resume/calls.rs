@@ -1,12 +1,11 @@
-//! Functions that a voice agent had called, and what they returned.
+//! Functions that a voice agent has called, and their responses.
 //!
-//! A call belongs to the leg that made it: another leg knows neither its id nor what it is for. So
-//! a leg that takes a conversation over and makes a call that is open is given the response that
-//! is known, or gets it when it comes; the application is not asked again. Calls that the service
-//! carries out itself cannot be held back.
+//! A call belongs to the leg that made it: another leg does not know its id. When a new leg repeats
+//! an open call, it gets the known response, at once or when it comes; the application is not asked
+//! again. Calls that the service carries out itself cannot be held back.
 //!
 //! ```text
-//!             the turn is told          it speaks with the response
+//!             the turn's text comes     it speaks with the response
 //!   Early ────────────────────▶ Awaited ───────────────────────────▶ Done
 //!                                │   ▲
 //!    another turn, another leg   ▼   │ the new leg makes it again, and gets the response
@@ -21,26 +20,26 @@ use super::rewrite::Edits;
 use super::scan::Node;
 use dgsm_leg::frame::Frame;
 
-/// Calls that are remembered; beyond it the oldest is forgotten.
+/// How many calls are remembered. More push out the oldest.
 const MAX_CALLS: usize = 256;
 
-/// Where a call stands.
+/// A call's stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It was made before the user's turn was told, which is not told yet.
+    /// It was made before the text of the user's turn, which has not come.
     Early,
     /// The agent may be about to use it.
     Awaited,
     /// The agent has not used it, and nothing shows that it will.
     Open,
-    /// The agent has used it: the same call is another one.
+    /// The agent has used it: the same call again is a new one.
     Done,
 }
 
 /// One call of one function.
 #[derive(Debug)]
 struct Call {
-    /// As the application knows it.
+    /// Its id for the application.
     id: String,
     name: String,
     arguments: String,
@@ -52,25 +51,26 @@ struct Call {
     stage: Stage,
 }
 
-/// What becomes of a request.
+/// The result of a request.
 #[derive(Debug, Default)]
 pub struct Requested {
-    /// For the application: without the calls that it knows. `None`: it knows them all.
+    /// The message for the application, without the calls that it knows; `None` where it knows them
+    /// all.
     pub news: Option<Frame>,
-    /// For the leg: responses that are known.
+    /// Known responses, for the leg.
     pub replies: Vec<Frame>,
-    /// The calls that are new, as entries of `function_calls`.
+    /// The new calls, as entries of `function_calls`.
     pub entries: Vec<Value>,
-    /// The service carries one out that was carried out before.
+    /// The service carries out a call a second time.
     pub called_again: bool,
 }
 
-/// What becomes of the application's response.
+/// What happens to the application's response.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Response {
-    /// The leg waits for it. The call's id, if that is known.
+    /// The leg waits for it. Holds the call's id, where it is known.
     Wanted(Option<String>),
-    /// The leg does not know the call: it is not sent there.
+    /// The leg does not know the call, so it is not sent there.
     Unwanted(Option<String>),
 }
 
@@ -79,23 +79,23 @@ pub enum Response {
 pub struct Calls {
     made: VecDeque<Call>,
     leg: u64,
-    /// On this leg a turn of the user's was told; and answered.
-    turn_told: bool,
+    /// Whether this leg has reported a turn of the user's, and answered one.
+    turn_reported: bool,
     turn_answered: bool,
 }
 
 impl Calls {
-    /// Another leg, which has made no calls.
+    /// Another leg begins, which has made no calls.
     pub fn begin_leg(&mut self, leg: u64) {
         self.leg = leg;
-        (self.turn_told, self.turn_answered) = (false, false);
+        (self.turn_reported, self.turn_answered) = (false, false);
         self.made.retain(|call| call.stage != Stage::Done);
         for call in &mut self.made {
             call.stage = Stage::Open;
         }
     }
 
-    /// The leg calls functions; `early`: before the user's turn was told.
+    /// The leg calls functions. `early`: the text of the user's turn has not come.
     pub fn requested(&mut self, frame: &Frame, root: Node<'_>, early: bool) -> Requested {
         let mut requested = Requested::default();
         let Some(functions) = root.get("functions") else {
@@ -138,7 +138,7 @@ impl Calls {
         requested
     }
 
-    /// The open call of an earlier leg that this one repeats.
+    /// Returns the open call of an earlier leg that this one repeats.
     fn again(&self, call: &Call) -> Option<usize> {
         self.made.iter().position(|open| {
             open.leg < call.leg
@@ -149,7 +149,7 @@ impl Calls {
         })
     }
 
-    /// The application responds, with a call's id or, lacking that, its name.
+    /// The application responds, with a call's id or, without one, its name.
     pub fn responded(&mut self, root: Node<'_>) -> Response {
         let (id, name) = (text(root, "id"), text(root, "name"));
         let leg = self.leg;
@@ -161,7 +161,7 @@ impl Calls {
                 .find(|call| call.response.is_none() && Some(&call.name) == name.as_ref()),
         };
         let Some(call) = call else {
-            // Whatever it is, the first leg is sent everything.
+            // The first leg is sent everything, also what is not understood.
             let first = leg == 0;
             return if first {
                 Response::Wanted(id)
@@ -178,7 +178,7 @@ impl Calls {
         }
     }
 
-    /// The service responds to a call that it carried out itself; the call's id.
+    /// The service responds to a call that it carried out itself. Returns the call's id.
     pub fn carried_out(&mut self, root: Node<'_>) -> Option<String> {
         let (id, name, leg) = (text(root, "id"), text(root, "name"), self.leg);
         let call = self.made.iter_mut().find(|call| {
@@ -192,7 +192,7 @@ impl Calls {
         Some(call.id.clone())
     }
 
-    /// The application's response as the leg knows the call.
+    /// Returns the application's response with the call's id on this leg.
     #[must_use]
     pub fn addressed(&self, frame: Frame) -> Frame {
         let node = frame
@@ -214,7 +214,8 @@ impl Calls {
         edits.apply_to(&frame)
     }
 
-    /// The service cancels calls: the message as the application knows them, and their ids.
+    /// The service cancels calls. Returns the message with the ids that the application knows, and
+    /// those ids.
     pub fn cancelled(&mut self, frame: &Frame, root: Node<'_>) -> (Frame, Vec<String>) {
         let (mut edits, mut ids) = (Edits::default(), Vec::new());
         let functions = root.get("functions").into_iter();
@@ -233,14 +234,14 @@ impl Calls {
         (edits.apply_to(frame), ids)
     }
 
-    /// A turn of the user's is told: whether calls were made for it before. A second turn that the
-    /// leg tells after it has answered one is about something else: what it calls now is new.
+    /// The text of a user's turn comes. Returns whether calls were made before it. A second turn,
+    /// after this leg has answered one, is about something else: its calls are new ones.
     pub fn turn(&mut self) -> bool {
         if self.turn_answered {
             let leg = self.leg;
             self.made.retain(|call| call.leg == leg);
         }
-        self.turn_told = true;
+        self.turn_reported = true;
         let mut any = false;
         for call in &mut self.made {
             any |= call.stage == Stage::Early;
@@ -255,7 +256,7 @@ impl Calls {
 
     /// The agent speaks: it has used the responses that it has.
     pub fn spoken(&mut self) {
-        self.turn_answered |= self.turn_told;
+        self.turn_answered |= self.turn_reported;
         let leg = self.leg;
         for call in self.made.iter_mut().filter(|call| call.leg == leg) {
             if call.response.is_some() {
@@ -264,14 +265,14 @@ impl Calls {
         }
     }
 
-    /// Whether the agent is about to use a call of this leg: another leg could not.
+    /// Returns whether the agent may be about to use a call of this leg: another leg could not.
     #[must_use]
     pub fn waits(&self) -> bool {
         let mut stages = self.made.iter().map(|call| call.stage);
         stages.any(|stage| matches!(stage, Stage::Early | Stage::Awaited))
     }
 
-    /// A history's calls under the ids that the application knows.
+    /// Gives a history's calls the ids that the application knows.
     pub fn rename(&self, history: &mut Value) {
         let calls = history["function_calls"]
             .as_array_mut()
@@ -306,7 +307,7 @@ impl Call {
         })
     }
 
-    /// As the conversation's history has it.
+    /// Returns the call as an entry of the conversation's history.
     fn entry(&self, function: Node<'_>) -> Value {
         let mut entry = json!({
             "id": self.id,
@@ -321,7 +322,7 @@ impl Call {
         entry
     }
 
-    /// The response that is known, as the leg knows the call.
+    /// Returns the known response, with the call's id on the leg.
     fn reply(&self) -> Option<Frame> {
         let content = self.response.as_ref()?;
         let reply = json!({
@@ -334,12 +335,13 @@ impl Call {
     }
 }
 
-/// A member's text, its escapes undone.
+/// Returns a member's text, unescaped.
 fn text(object: Node<'_>, key: &str) -> Option<String> {
     serde_json::from_str(object.get(key)?.text()).ok()
 }
 
-/// Arguments are JSON in a string: they are the same in any order and with any spacing.
+/// Returns whether arguments are the same. They are JSON in a string, so order and spacing do not
+/// count.
 fn same(one: &str, other: &str) -> bool {
     let value = |text| serde_json::from_str::<Value>(text).ok();
     one == other || value(one).is_some_and(|one| Some(one) == value(other))

@@ -1,4 +1,4 @@
-//! Finalize and Configure: what is asked, and not answered yet.
+//! Finalize and Configure: what was asked and is not answered yet.
 
 use std::collections::VecDeque;
 
@@ -10,27 +10,27 @@ use dgsm_leg::frame::Frame;
 #[derive(Debug)]
 struct Finalize {
     number: u64,
-    /// Audio before it, in microseconds; `None` where the audio has no clock.
+    /// The end of the audio before it, in microseconds; `None` where the audio has no clock.
     place: Option<i64>,
     /// The leg that it was sent on last.
     leg: Option<u64>,
     answered: Vec<bool>,
 }
 
-/// The `Finalize`s that are open, oldest first.
+/// The open `Finalize`s, oldest first.
 #[derive(Debug, Default)]
 pub struct Finalizes {
     open: VecDeque<Finalize>,
 }
 
 impl Finalizes {
-    /// Whether none is open.
+    /// Returns whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// The application asks.
+    /// The application sends one.
     pub fn push(&mut self, number: u64, place: Option<i64>) {
         self.open.push_back(Finalize {
             number,
@@ -40,7 +40,7 @@ impl Finalizes {
         });
     }
 
-    /// One went out.
+    /// One went out on a leg.
     pub fn sent(&mut self, number: u64, leg: u64) {
         for finalize in &mut self.open {
             if finalize.number == number {
@@ -49,12 +49,12 @@ impl Finalizes {
         }
     }
 
-    /// One is not asked for any more.
+    /// One is not sent again, and no answer is expected.
     pub fn remove(&mut self, number: u64) {
         self.open.retain(|finalize| finalize.number != number);
     }
 
-    /// Whether a channel's answer on this leg would be news.
+    /// Returns whether a channel's answer on this leg would be news.
     #[must_use]
     pub fn awaits(&self, channel: usize, leg: u64) -> bool {
         self.open
@@ -62,8 +62,8 @@ impl Finalizes {
             .any(|finalize| finalize.waits_for(channel, leg))
     }
 
-    /// A final of a channel: an answer settles the oldest open one, audio behind a place all those
-    /// before it. Returns the numbers that every channel has settled.
+    /// A channel has a final result. An answer settles the oldest open one; audio behind a
+    /// Finalize's place settles that one. Returns the numbers that every channel has settled.
     pub fn final_result(
         &mut self,
         (channel, channels): (usize, usize),
@@ -127,17 +127,17 @@ struct Configure {
     frame: Frame,
 }
 
-/// The `Configure`s that are open, and what the accepted ones come to.
+/// The open `Configure`s, and the accepted ones as one message.
 #[derive(Debug, Default)]
 pub struct Configures {
     open: VecDeque<Configure>,
     merged: Option<Map<String, Value>>,
-    /// How often one was accepted.
+    /// How many were accepted.
     accepted: u32,
 }
 
 impl Configures {
-    /// The application asks.
+    /// The application sends one.
     pub fn push(&mut self, number: u64, place: Option<i64>, frame: Frame) {
         self.open.push_back(Configure {
             number,
@@ -147,7 +147,7 @@ impl Configures {
         });
     }
 
-    /// One went out.
+    /// One went out on a leg.
     pub fn sent(&mut self, number: u64, leg: u64) {
         for configure in &mut self.open {
             if configure.number == number {
@@ -156,24 +156,19 @@ impl Configures {
         }
     }
 
-    /// One is not asked for any more.
+    /// One is not sent again, and no answer is expected.
     pub fn remove(&mut self, number: u64) {
         self.open.retain(|configure| configure.number != number);
     }
 
-    /// What was accepted is not any more.
-    pub fn retract(&mut self) {
-        self.merged = None;
-    }
-
-    /// What the accepted ones come to.
+    /// Returns the accepted ones as one message.
     #[must_use]
-    pub fn merged(&self) -> Option<Frame> {
+    fn merged(&self) -> Option<Frame> {
         let merged = self.merged.as_ref()?;
         Some(Frame::from(serde_json::to_string(merged).ok()?))
     }
 
-    /// The service replied to the oldest one on this leg; its number.
+    /// The service replied to the oldest one on this leg. Returns its number.
     pub fn reply(&mut self, leg: u64, accepted: bool) -> Option<u64> {
         let index = self
             .open
@@ -186,7 +181,8 @@ impl Configures {
         Some(configure.number)
     }
 
-    /// Everything before this time is finalised: what stands before it took effect. The numbers.
+    /// Everything before this time is finalised, so Configures before it took effect. Returns their
+    /// numbers.
     pub fn passed(&mut self, acked: i64) -> Vec<u64> {
         let mut passed = Vec::new();
         while let Some(oldest) = self.open.front()
@@ -199,7 +195,7 @@ impl Configures {
         passed
     }
 
-    /// What it asks for becomes part of every leg's head.
+    /// Makes one part of every leg's head.
     pub fn accept(&mut self, frame: &Frame) {
         let Ok(Value::Object(fields)) = serde_json::from_slice(frame.bytes()) else {
             return;
@@ -208,18 +204,77 @@ impl Configures {
         self.accepted += 1;
     }
 
-    /// What a leg has to be told that was told what had been accepted by then: nothing, for a new
-    /// one.
-    #[must_use]
-    pub fn news(&self, told: &mut u32) -> Option<Frame> {
-        if std::mem::replace(told, self.accepted) == self.accepted {
+    /// Returns the accepted ones as one message, unless a leg was sent all of them.
+    pub fn head(&self, leg: &mut LegConfigures) -> Option<Frame> {
+        if std::mem::replace(&mut leg.covered, self.accepted) == self.accepted {
             return None;
         }
-        self.merged()
+        let merged = self.merged()?;
+        leg.replies_to_drop += 1;
+        Some(merged)
+    }
+
+    /// Returns that message where a leg was sent it and has not replied.
+    #[must_use]
+    pub fn unanswered_head(&self, leg: &LegConfigures) -> Option<Frame> {
+        self.merged().filter(|_| leg.replies_to_drop > 0)
+    }
+
+    /// That message is not in force any more: it heads no further leg.
+    pub fn withdraw_head(&mut self, leg: &mut LegConfigures) {
+        leg.drop_reply();
+        self.merged = None;
+    }
+
+    /// The current leg replies to a Configure. Returns to which.
+    pub fn reply_to(&mut self, leg: &mut LegConfigures, accepted: bool) -> Reply {
+        match (leg.replies_to_drop, accepted) {
+            (0, _) => Reply::Own,
+            (_, true) => {
+                leg.drop_reply();
+                Reply::Head
+            }
+            (_, false) => {
+                self.withdraw_head(leg);
+                Reply::HeadRefused
+            }
+        }
     }
 }
 
-/// Field by field: later values win, objects within are merged likewise.
+/// What a reply to a Configure is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The leg's head: the application did not ask.
+    Head,
+    /// The leg's head, which was accepted once and is refused now. The reply is delivered.
+    HeadRefused,
+    /// A Configure of the application.
+    Own,
+}
+
+/// What one leg was sent of the accepted Configures, apart from the application's own.
+#[derive(Debug, Default)]
+pub struct LegConfigures {
+    /// How many had been accepted when it was sent them last.
+    covered: u32,
+    /// Replies that the application did not ask for.
+    replies_to_drop: u32,
+}
+
+impl LegConfigures {
+    /// A standby becomes the current leg: its outstanding replies still come.
+    pub const fn go_on(&mut self, standby: &Self) {
+        self.replies_to_drop += standby.replies_to_drop;
+    }
+
+    /// A reply came that the application did not ask for.
+    pub const fn drop_reply(&mut self) {
+        self.replies_to_drop = self.replies_to_drop.saturating_sub(1);
+    }
+}
+
+/// Merges objects field by field. Later values win.
 fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -286,9 +341,9 @@ mod tests {
         assert_eq!(configures.reply(0, true), Some(0));
         assert_eq!(configures.reply(0, true), Some(1));
         assert_eq!(configures.reply(0, false), Some(2));
-        let mut told = 0;
-        let head = configures.news(&mut told).unwrap();
-        assert_eq!(configures.news(&mut told), None, "it was told");
+        let mut leg = LegConfigures::default();
+        let head = configures.head(&mut leg).unwrap();
+        assert_eq!(configures.head(&mut leg), None, "it was told");
         let head: Value = serde_json::from_slice(head.bytes()).unwrap();
         let expected = r#"{"type":"Configure","features":{"numerals":true,"x":null},"k":["b"]}"#;
         assert_eq!(head, serde_json::from_str::<Value>(expected).unwrap());
@@ -300,6 +355,25 @@ mod tests {
         configures.push(0, Some(100), Frame::from(r#"{"type":"Configure"}"#));
         assert_eq!(configures.passed(100), NONE);
         assert_eq!(configures.passed(101), [0]);
-        assert!(configures.news(&mut 0).is_some());
+        assert!(configures.head(&mut LegConfigures::default()).is_some());
+    }
+
+    #[test]
+    fn a_head_is_answered_before_what_the_application_asked() {
+        let mut configures = Configures::default();
+        configures.accept(&Frame::from(r#"{"type":"Configure","x":1}"#));
+        let (mut leg, mut standby) = (LegConfigures::default(), LegConfigures::default());
+        assert!(configures.head(&mut leg).is_some() && configures.head(&mut standby).is_some());
+        leg.go_on(&standby);
+        assert_eq!(configures.reply_to(&mut leg, true), Reply::Head);
+        assert!(configures.unanswered_head(&leg).is_some(), "one is left");
+        assert_eq!(configures.reply_to(&mut leg, false), Reply::HeadRefused);
+        assert_eq!(configures.unanswered_head(&leg), None);
+        assert_eq!(configures.reply_to(&mut leg, true), Reply::Own);
+        assert_eq!(
+            configures.head(&mut LegConfigures::default()),
+            None,
+            "it is not in force any more"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What a voice agent's new leg has to be told: its settings, what was said so far, and what was
-//! changed since.
+//! What heads a voice agent's new leg: its settings, the conversation so far, and the updates
+//! since.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use dgsm_leg::frame::Frame;
 
-/// What is remembered of the conversation, in bytes; beyond it the oldest goes.
+/// How much of the conversation is remembered, in bytes. The oldest goes first.
 const MAX_HISTORY: usize = 512 * 1024;
 
-/// What changes a part of the settings in the middle of a conversation.
+/// A part of the settings that can change during a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {
     /// The prompt.
@@ -26,7 +26,7 @@ pub enum Update {
 }
 
 impl Update {
-    /// By the name of the application's message.
+    /// Returns the update that the application's message asks for.
     #[must_use]
     pub fn asked(kind: &str) -> Option<Self> {
         Some(match kind {
@@ -39,7 +39,7 @@ impl Update {
         })
     }
 
-    /// By the name of the service's answer.
+    /// Returns the update that the service's message answers.
     #[must_use]
     pub fn answered(kind: &str) -> Option<Self> {
         Some(match kind {
@@ -57,17 +57,18 @@ impl Update {
 #[derive(Debug, Default)]
 pub struct Conversation {
     settings: Option<Map<String, Value>>,
-    /// Entries of `agent.context.messages`, and how long each is.
+    /// Entries of `agent.context.messages`, each with its size in bytes.
     history: VecDeque<(Value, usize)>,
     bytes: usize,
-    /// Accepted ones, the last of each sort, in the order in which they were accepted.
+    /// The last accepted update of each sort, in the order of acceptance.
     updates: Vec<(Update, Frame)>,
-    /// The agent has said something: it does not greet again.
+    /// The agent has said something, so it does not greet again.
     greeted: bool,
 }
 
 impl Conversation {
-    /// The application's settings. Only the first ones count: the service refuses others.
+    /// Takes the settings of the application. Only the first ones count: the service refuses
+    /// others.
     pub fn settle_on(&mut self, frame: &Frame) -> bool {
         if self.settings.is_some() {
             return false;
@@ -78,13 +79,13 @@ impl Conversation {
         self.settings.is_some()
     }
 
-    /// The application has sent its settings.
+    /// Returns whether the application has sent its settings.
     #[must_use]
     pub const fn is_settled(&self) -> bool {
         self.settings.is_some()
     }
 
-    /// Encoding and sample rate of what the application sends, with the service's defaults.
+    /// Returns encoding and sample rate of the application's audio, with the service's defaults.
     #[must_use]
     pub fn input(&self) -> (String, u64) {
         let input = self
@@ -99,7 +100,7 @@ impl Conversation {
         )
     }
 
-    /// Somebody said something.
+    /// The user or the agent said something.
     pub fn said(&mut self, role: &str, content: &str) {
         self.greeted |= role == "assistant";
         self.remember(
@@ -108,8 +109,7 @@ impl Conversation {
         );
     }
 
-    /// The user said something that functions were called for before it was told: it comes before
-    /// those calls.
+    /// The user said something whose text came after the calls that it led to. It goes before them.
     pub fn said_before_calls(&mut self, content: &str) {
         self.said("user", content);
         let calls = self.history.iter().rev().skip(1);
@@ -122,7 +122,8 @@ impl Conversation {
         }
     }
 
-    /// Functions are called: entries of `function_calls`, with the responses that are known.
+    /// Functions are called: entries of `function_calls`, with their responses where they are
+    /// known.
     pub fn called(&mut self, calls: &[Value]) {
         if !calls.is_empty() {
             let entry = json!({"type": "History", "function_calls": calls});
@@ -148,7 +149,7 @@ impl Conversation {
         self.forget_oldest();
     }
 
-    /// A call is of no consequence any more.
+    /// A call is cancelled.
     pub fn cancelled(&mut self, id: &str) {
         for (entry, _) in &mut self.history {
             if let Some(calls) = entry
@@ -167,7 +168,7 @@ impl Conversation {
         });
     }
 
-    /// Function calls, as the service's own history has them: those that are not known are added.
+    /// Adds the calls of the service's own history that are not known.
     pub fn recounted(&mut self, history: &Value) {
         let calls = history["function_calls"].as_array().into_iter().flatten();
         let mut new = Vec::new();
@@ -200,24 +201,24 @@ impl Conversation {
         }
     }
 
-    /// The service accepted a change.
+    /// The service accepted an update.
     pub fn accept(&mut self, update: Update, frame: Frame) {
         self.updates.retain(|(earlier, _)| *earlier != update);
         self.updates.push((update, frame));
     }
 
-    /// A change is not made again.
+    /// An update is not made again.
     pub fn retract(&mut self, update: Update) {
         self.updates.retain(|(accepted, _)| *accepted != update);
     }
 
-    /// Changes to be made again, in order.
+    /// Returns the updates that are made again, in order.
     pub fn updates(&self) -> impl Iterator<Item = (Update, Frame)> {
         self.updates.iter().cloned()
     }
 
-    /// The first message of a later leg: the settings, with the conversation so far, but for what
-    /// the user is going to say `again`, each time the latest of these words.
+    /// Returns the first message of a later leg: the settings with the conversation so far. The
+    /// latest entry of each text in `again` is left out: the user is about to say it again.
     #[must_use]
     pub fn resumed(&self, again: &[&str]) -> Option<Frame> {
         let mut settings = self.settings.clone()?;
@@ -228,7 +229,7 @@ impl Conversation {
                 history.remove(index);
             }
         }
-        // An agent may be named instead of described: then nothing can be added.
+        // A stored agent, which is an id here, cannot be given a conversation.
         if let Some(Value::Object(agent)) = settings.get_mut("agent") {
             if self.greeted {
                 agent.remove("greeting");

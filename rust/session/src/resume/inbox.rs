@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use dgsm_leg::frame::Frame;
 
-/// What a message takes beside its content: its place in the queue, which may have twice the room it
-/// needs and is copied when it grows, and the headers of its allocation.
+/// What a message costs beside its content, in bytes: its place in the queue, which may have twice
+/// the room it needs and is copied when it grows, and the headers of its allocation.
 pub const MESSAGE_COST: usize = 256;
-/// A queue that has become empty keeps room for so many messages.
+/// How many messages an empty queue keeps room for.
 const SPARE: usize = 64;
 
-/// A queue that knows how much memory it takes.
+/// A queue that counts the memory it takes.
 #[derive(Debug, Default)]
 pub struct Inbox {
     frames: VecDeque<Frame>,
@@ -43,19 +43,20 @@ impl Inbox {
         self.bytes = 0;
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no message waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// What the waiting messages take, in bytes: their contents, and [`MESSAGE_COST`] for each.
+    /// Returns the memory of the waiting messages, in bytes: their contents, and [`MESSAGE_COST`]
+    /// for each.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many messages were ever added.
+    /// Returns the number of messages that were ever added.
     #[must_use]
     pub const fn pushed(&self) -> u64 {
         self.pushed

@@ -1,39 +1,39 @@
-//! Two syntheses of one text: are they the same, where does one match the other, and how does
-//! one go on from the other without a click.
+//! Two syntheses of one text: whether they are the same, where they match, and how to go from one
+//! to the other without a click.
 //!
-//! A [`Trace`] is what is kept of speech that was delivered: a checksum after every frame of
-//! 10 ms, and how each frame sounds. That tells where a second synthesis starts to differ, and
-//! which of its places is the one where the first was cut ([`counterpart`]). There the quietest
-//! point within 50 ms is taken ([`quietest`]), and a [`Ramp`] leads over to it.
+//! A [`Trace`] is kept of delivered speech: a checksum after every frame of 10 ms, and the sound of
+//! each frame. It shows where a second synthesis starts to differ, and which of its places
+//! corresponds to the end of the first ([`counterpart`]). The join is at the quietest point within
+//! 50 ms of that place ([`quietest`]), and a [`Ramp`] smooths it.
 
 use crc32fast::Hasher;
 
 use super::voice::Voice;
 
-/// A frame, in milliseconds.
+/// A frame's length, in milliseconds.
 const FRAME_MILLIS: u32 = 10;
-/// How far around its place a quiet point is looked for, in milliseconds.
+/// How far from its place a quiet point is looked for, in milliseconds.
 pub const REACH_MILLIS: u32 = 50;
-/// What counts as the loudness of a point: this much around it, in milliseconds.
+/// The window over which the loudness of a point is measured, in milliseconds.
 const POINT_MILLIS: u32 = 5;
-/// How long a ramp is, in milliseconds: too long for a click, too short for a syllable.
+/// A ramp's length, in milliseconds: too long for a click, too short for a syllable.
 const RAMP_MILLIS: u32 = 5;
-/// A frame where the samples of a voice cannot be told apart, in bytes.
+/// A frame's length where the encoding is not understood, in bytes.
 const OPAQUE_FRAME: usize = 1024;
-/// Quieter than this, on the scale of 16 bits, a frame's pitch is that of noise.
+/// The loudness below which a frame has no pitch but noise, on the scale of 16 bits.
 const SILENT: u64 = 32;
-/// How much a second synthesis may be ahead or behind, beside a quarter: in frames.
+/// How far a second synthesis may be ahead or behind, in frames, in addition to a quarter.
 const SLACK: usize = 5;
-/// Matching costs time with the square of the length, so longer stretches are matched in
+/// How many frames are matched. The time grows with the square, so longer speech is matched in
 /// longer frames.
 const MAX_FRAMES: usize = 2000;
-/// What it costs to stretch or squeeze by a frame, in units of difference.
+/// The cost of stretching or squeezing by a frame, in units of [`Sound::difference`].
 const STRETCH: u32 = 6;
 
-/// How a frame sounds.
+/// A frame's sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sound {
-    /// Its loudness: eight steps for each doubling.
+    /// Its loudness, eight steps per doubling.
     level: u8,
     /// How often the wave crosses zero.
     pitch: u8,
@@ -45,7 +45,7 @@ impl Sound {
     }
 }
 
-/// A frame in the making.
+/// A frame that is not complete.
 #[derive(Clone, Debug, Default)]
 struct Measure {
     samples: u64,
@@ -97,7 +97,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Of nothing yet. Without a voice only checksums are kept.
+    /// Returns an empty trace. Without a voice it has checksums only.
     #[must_use]
     pub fn new(voice: Option<Voice>) -> Self {
         let frame = |voice: Voice| voice.samples(FRAME_MILLIS) * voice.sample_bytes();
@@ -114,7 +114,7 @@ impl Trace {
         }
     }
 
-    /// More of it.
+    /// Adds speech.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let within = (self.bytes % self.frame as u64) as usize;
@@ -152,38 +152,38 @@ impl Trace {
         self.measure.add(self.last);
     }
 
-    /// How much it is, in bytes.
+    /// Returns its size in bytes.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// A checksum of everything.
+    /// Returns a checksum of all of it.
     #[must_use]
     pub fn checksum(&self) -> u32 {
         self.checksum.clone().finalize()
     }
 
-    /// The last whole sample.
+    /// Returns the last whole sample.
     #[must_use]
     pub const fn last(&self) -> i32 {
         self.last
     }
 
-    /// How many whole frames there are.
+    /// Returns the number of whole frames.
     #[must_use]
     pub fn frames(&self) -> usize {
         self.marks.len()
     }
 
-    /// A frame, in bytes.
+    /// Returns a frame's size in bytes.
     #[must_use]
     pub const fn frame_bytes(&self) -> usize {
         self.frame
     }
 
-    /// Whether the first frames are the same, from frame `from` on as far as both go.
-    /// The number of the first frame that is not.
+    /// Compares two traces from frame `from` on, as far as both go. Returns the number of the first
+    /// frame that was not compared.
     ///
     /// # Errors
     /// The first frame that differs.
@@ -202,21 +202,22 @@ impl Trace {
     }
 }
 
-/// How many frames of a second synthesis are needed to find the counterpart of `frames` frames.
+/// Returns how many frames of a second synthesis are needed to find the counterpart of `frames`
+/// frames.
 #[must_use]
 pub const fn frames_needed(frames: usize) -> usize {
     frames + frames / 4 + SLACK + (REACH_MILLIS / FRAME_MILLIS) as usize + 1
 }
 
-/// The earliest frame at which the counterpart of `frames` frames may be found.
+/// Returns the earliest frame at which the counterpart of `frames` frames may be found.
 #[must_use]
 pub const fn frames_possible(frames: usize) -> usize {
     let reach = frames / 4 + SLACK + (REACH_MILLIS / FRAME_MILLIS) as usize + 1;
     frames.saturating_sub(reach)
 }
 
-/// Where, in bytes from its start, a second synthesis says what the first said when it was cut.
-/// Both say the same up to frame `from`.
+/// Returns the place in a second synthesis that corresponds to the end of the first, in bytes from
+/// its start. Both are the same up to frame `from`.
 #[must_use]
 pub fn counterpart(first: &Trace, second: &Trace, from: usize) -> u64 {
     let (old, new) = (first.sounds_from(from), second.sounds_from(from));
@@ -226,7 +227,7 @@ pub fn counterpart(first: &Trace, second: &Trace, from: usize) -> u64 {
     let matched = if group == 1 {
         matching(old, new)
     } else {
-        // What is left over at the end is taken one to one.
+        // The remainder is taken one to one.
         let matched = matching(&grouped(old, group), &grouped(new, group)) * group;
         matched + old.len() % group
     };
@@ -247,12 +248,12 @@ fn grouped(sounds: &[Sound], group: usize) -> Vec<Sound> {
         .collect()
 }
 
-/// How many of the `new` frames say what all the `old` ones say: both start together, and either
-/// may be stretched against the other, by a quarter at most. (Dynamic time warping, with the
-/// second one's end open.)
+/// Returns how many of the `new` frames correspond to all the `old` ones: both start together, and
+/// either may be stretched by up to a quarter. (Dynamic time warping, with an open end of the
+/// second one.)
 fn matching(old: &[Sound], new: &[Sound]) -> usize {
     let unreachable = u32::MAX / 2;
-    // costs[j]: the best way to match the old frames so far with the first j new ones.
+    // costs[j]: the lowest cost of matching the old frames so far with the first j new ones.
     let mut costs = vec![unreachable; new.len() + 1];
     costs[0] = 0;
     let mut band = 0..=0;
@@ -268,7 +269,7 @@ fn matching(old: &[Sound], new: &[Sound]) -> usize {
                     let way = costs[before].min(stretched).min(next[before] + STRETCH);
                     way + sound.difference(new[before])
                 }
-                // Before the second one says anything.
+                // Before the start of the second one.
                 None => stretched + u32::from(sound.level),
             };
         }
@@ -279,8 +280,8 @@ fn matching(old: &[Sound], new: &[Sound]) -> usize {
         .unwrap_or(0)
 }
 
-/// The quietest sample boundary within reach of `place`; the nearest of equals. `speech` starts
-/// and ends anywhere; places are in bytes from its start.
+/// Returns the quietest sample boundary within reach of `place`, the nearest one of equals.
+/// `speech` may start and end anywhere; places are in bytes from its start.
 #[must_use]
 pub fn quietest(voice: Voice, speech: &[u8], place: usize) -> usize {
     let width = voice.sample_bytes();
@@ -297,7 +298,7 @@ pub fn quietest(voice: Voice, speech: &[u8], place: usize) -> usize {
             (around + half).min(sizes.len()),
         );
         let sum: u64 = sizes[from..to].iter().sum();
-        // At the edges there is less to hear, which is no reason to go there.
+        // The window is shorter at the edges, so the sum is scaled.
         sum * 2 * half as u64 / (to - from).max(1) as u64
     };
     let points = place.saturating_sub(reach)..=(place + reach).min(sizes.len());
@@ -305,20 +306,20 @@ pub fn quietest(voice: Voice, speech: &[u8], place: usize) -> usize {
     best.unwrap_or(place) * width
 }
 
-/// Leads from where one synthesis stopped over to another: what is missing fades out.
+/// Smooths the step from one synthesis to another: the difference fades out.
 #[derive(Clone, Debug)]
 pub struct Ramp {
     voice: Voice,
-    /// Where it starts: the last value of the first synthesis.
+    /// The last value of the first synthesis.
     from: i32,
-    /// What is missing at the start; known at the first sample.
+    /// The difference at the start, once the first sample has come.
     missing: Option<i32>,
     at: usize,
     half: Option<u8>,
 }
 
 impl Ramp {
-    /// From a value on.
+    /// Returns a ramp that starts at a value.
     #[must_use]
     pub const fn new(voice: Voice, from: i32) -> Self {
         Self {
@@ -330,13 +331,14 @@ impl Ramp {
         }
     }
 
-    /// Whether there is nothing more to lead over.
+    /// Returns whether it has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.at >= self.voice.samples(RAMP_MILLIS) && self.half.is_none()
     }
 
-    /// Changes speech that follows. Whole samples come out; half a one waits for the next call.
+    /// Changes the speech that follows. Returns whole samples; half a sample waits for the next
+    /// call.
     #[must_use]
     pub fn apply(&mut self, speech: &[u8]) -> Vec<u8> {
         let mut bytes: Vec<u8> = self
@@ -363,12 +365,12 @@ impl Ramp {
         bytes
     }
 
-    /// What is left of it when no speech follows.
+    /// Returns the rest of the ramp when no speech follows.
     #[must_use]
     pub fn end(self) -> Vec<u8> {
         let width = self.voice.sample_bytes();
         let mut bytes = Vec::new();
-        // What would not be heard is not said.
+        // A rest that is inaudible is left out.
         if u64::from(self.missing.unwrap_or(self.from).unsigned_abs()) >= SILENT {
             for at in self.at..self.voice.samples(RAMP_MILLIS) {
                 let mut sample = [0; 2];
@@ -400,7 +402,7 @@ mod tests {
         Voice::from_query("encoding=linear16&sample_rate=16000").unwrap()
     }
 
-    /// A tone of so many periods a second, as bytes.
+    /// Returns a tone as bytes.
     fn tone(hertz: f64, size: f64, millis: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         for index in 0..millis * 16 {

@@ -1,30 +1,46 @@
-//! `v1/listen`: what its messages acknowledge, and how those of a later leg become the session's.
+//! `v1/listen` (Nova): what its messages acknowledge, and how those of a later leg become the
+//! session's.
 
 use bytes::Bytes;
 
 use super::audio::Audio;
-use super::controls::{Configures, Finalizes};
-use super::inbox::Inbox;
-use super::results::{ROUNDING, Results, SLACK, channel_of};
-use super::rewrite::{Edits, seconds};
+use super::controls::{Configures, Finalizes, LegConfigures, Reply};
+use super::incoming::Incoming;
+use super::leg::{Gap, LegStart, LegView, PerLeg};
+use super::product::{Beyond, Effect, Handover, Owed, Product};
+use super::query::{self, Target};
+use super::results::{Results, SLACK, channel_of};
+use super::rewrite::{Edits, ROUNDING, seconds};
 use super::scan::Node;
-use super::utterance::{Close, Closers, Heard, Utterance};
-use super::{Beyond, Effect, Gap, LegStart, LegView, Owed, query};
+use super::utterance::{Close, Closers, Observed, Utterance};
 use crate::journal::{Control, Journal};
 use dgsm_leg::frame::Frame;
 
-/// Pauses within an utterance are at least so long, in microseconds.
+/// The messages that clients send.
+pub const VOCABULARY: &[&str] = &["KeepAlive", "Finalize", "Configure", "CloseStream"];
+
+/// The shortest pause within an utterance, in microseconds.
 const SHORT_PAUSE: i64 = 300_000;
-/// Where neither the query nor a header says how many channels there are: more are not believed.
+/// The most channels that are believed where neither the query nor a header gives their number.
 const MAX_CHANNELS: usize = 32;
-/// So much audio, in microseconds, may be too little for the service to say anything of it.
+/// Audio shorter than this, in microseconds, may get no result.
 const LITTLE: i64 = 1_000_000;
 
 #[derive(Debug, Default)]
 struct Channel {
-    /// End of the last final that was delivered, in microseconds.
+    /// The end of the last final that was delivered, in microseconds.
     end: i64,
     utterance: Utterance,
+}
+
+/// What is remembered of one leg.
+#[derive(Debug, Default)]
+struct Leg {
+    /// For each channel, the block before which the leg hears silence.
+    silent_until: Vec<u64>,
+    configures: LegConfigures,
+    /// The leg has answered the closing message with `Metadata`.
+    metadata: bool,
 }
 
 /// A Nova session.
@@ -32,19 +48,21 @@ struct Channel {
 pub struct ListenV1 {
     audio: Audio,
     closers: Closers,
-    /// How many channels the query says; `None`: it is the audio's matter.
+    /// The number of channels in the query; `None` where the audio decides.
     declared_channels: Option<usize>,
     channels: Vec<Channel>,
-    /// Where a channel starts that is heard for the first time: behind what is lost.
+    /// The end of the lost audio, where a new channel starts, in microseconds.
     base: i64,
     finalizes: Finalizes,
     configures: Configures,
+    legs: PerLeg<Leg>,
 }
 
 impl ListenV1 {
-    /// A session that asks for this.
+    /// Returns a session that asks for this.
     #[must_use]
-    pub fn new(text: &str) -> Self {
+    pub fn new(target: &Target<'_>) -> Self {
+        let text = target.query;
         let micros = |key| query::number(text, key).map(|millis| i64::from(millis) * 1000);
         let utterance_end = micros("utterance_end_ms");
         let endpointing = micros("endpointing").unwrap_or(0).max(SHORT_PAUSE);
@@ -65,90 +83,79 @@ impl ListenV1 {
             base: 0,
             finalizes: Finalizes::default(),
             configures: Configures::default(),
+            legs: PerLeg::default(),
         }
     }
+}
 
-    /// The audio's clock.
-    #[must_use]
-    pub const fn audio(&self) -> &Audio {
-        &self.audio
+impl Product for ListenV1 {
+    fn vocabulary(&self) -> &'static [&'static str] {
+        VOCABULARY
     }
 
-    /// The application sends audio.
-    pub fn feed(&mut self, payload: &[u8]) {
+    fn control(&self, kind: Option<&str>) -> Option<Control> {
+        Some(match kind {
+            Some("KeepAlive") => Control::KeepAlive,
+            Some("Finalize") => Control::Finalize,
+            Some("Configure") => Control::Configure,
+            Some("CloseStream") => Control::Close,
+            _ => Control::Other,
+        })
+    }
+
+    fn feed(&mut self, payload: &[u8]) {
         self.audio.feed(payload);
     }
 
-    /// The application sends a control message: the journal's next one.
-    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+    fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
         let number = journal.next_control();
-        let clock = self.audio.layout().is_some();
-        let place = clock.then(|| self.audio.micros_at(journal.end()));
+        let place = self.audio.clock_at(journal.end());
         match kind {
             Control::Finalize => self.finalizes.push(number, place),
             Control::Configure => self.configures.push(number, place, frame.clone()),
             Control::KeepAlive | Control::Close | Control::Other => {}
         }
+        true
     }
 
-    /// A control message is not sent again.
-    pub fn forget(&mut self, number: u64) {
+    fn forget(&mut self, _journal: &mut Journal, number: u64) {
         self.finalizes.remove(number);
         self.configures.remove(number);
     }
 
-    /// The accepted Configures, where a leg was told of them and has not replied.
-    #[must_use]
-    pub fn told(&self, leg: &LegView) -> Option<Frame> {
-        self.configures.merged().filter(|_| leg.replies_to_drop > 0)
+    fn is_optional(&self, _frame: &Frame) -> bool {
+        true
     }
 
-    /// They are not in force any more: no leg is told of them.
-    pub fn forget_told(&mut self, leg: &mut LegView) {
-        leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
-        self.configures.retract();
+    fn closing(&self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"CloseStream"}"#))
     }
 
-    /// All audio before a position is finalised. Audio without a clock never is, for certain.
-    #[must_use]
-    pub fn all_acked(&self, byte: u64) -> bool {
-        match self.audio.layout() {
-            Some(layout) => layout.block_at(self.finalised()) >= self.audio.blocks_before(byte),
-            None => byte == 0,
-        }
+    fn keepalive(&self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"KeepAlive"}"#))
     }
 
-    /// Every channel is finalised up to this time, in microseconds.
-    #[must_use]
-    pub fn finalised(&self) -> i64 {
-        self.channels
-            .iter()
-            .map(|channel| channel.end)
-            .min()
-            .unwrap_or(self.base)
+    fn standby_keepalive(&self) -> Option<Frame> {
+        self.keepalive()
     }
 
-    /// Where the next leg starts, and what it gets first. Channels whose audio is lost go on
-    /// behind it.
-    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
-        let mut leg = LegView {
-            number,
-            ..LegView::default()
-        };
+    /// Channels whose audio is lost go on behind it.
+    fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
+        let earlier = self.legs.begin(number).unwrap_or_default();
+        let mut leg = LegView::new(number);
         let Some(layout) = self.audio.layout().filter(|_| number > 0) else {
             for channel in &mut self.channels {
                 channel.utterance.carry(self.closers, true);
             }
-            let head = self.head(&mut leg, None);
+            let head = self.head(None);
+            self.legs.current().configures.go_on(&earlier.configures);
             return LegStart {
-                view: leg,
-                cursor: journal.cursor(0),
                 head,
-                gap: None,
+                ..LegStart::at(leg, journal.cursor(0))
             };
         };
-        // Nobody is believed who finalises what was never sent; what is lost may end behind it, in
-        // the middle of a frame.
+        // The service cannot finalise what was never sent. What is lost may end beyond that, in the
+        // middle of a frame.
         let sent = self
             .audio
             .blocks_at(journal.sent())
@@ -165,7 +172,7 @@ impl ListenV1 {
             bytes: self.audio.position(start) - self.audio.position(cut),
         });
         if gap.is_some() {
-            // Nobody can say any more that what follows is no audio.
+            // Whether what follows is audio cannot be decided any more.
             self.audio.reaches(leg.offset);
             self.base = self.base.max(leg.offset);
             for channel in &mut self.channels {
@@ -176,42 +183,96 @@ impl ListenV1 {
             channel.utterance.carry(self.closers, false);
         }
         if self.channels.len() > 1 {
-            leg.silent_until = self
+            self.legs.current().silent_until = self
                 .channels
                 .iter()
                 .map(|channel| layout.block_at(channel.end))
                 .collect();
         }
         let header = self.audio.header_from(start);
-        let head = self.head(&mut leg, header);
-        let cursor = journal.cursor(self.audio.position(start));
+        let head = self.head(header);
+        self.legs.current().configures.go_on(&earlier.configures);
         LegStart {
             view: leg,
-            cursor,
+            cursor: journal.cursor(self.audio.position(start)),
             head,
             gap,
         }
     }
 
-    /// Where a leg starts that hears everything again before it takes over.
-    #[must_use]
-    pub fn begin_replay(&self, number: u64, journal: &Journal) -> LegStart {
-        let mut leg = LegView {
-            number,
-            ..LegView::default()
-        };
-        let head = self.head(&mut leg, None);
-        LegStart {
-            view: leg,
-            cursor: journal.cursor(0),
-            head,
-            gap: None,
-        }
+    fn begin_replay(&mut self, number: u64, journal: &Journal) -> Option<LegStart> {
+        let leg = self.legs.begin_replay(number);
+        let head = self.configures.head(&mut leg.configures);
+        Some(LegStart {
+            head: head.into_iter().collect(),
+            ..LegStart::at(LegView::new(number), journal.cursor(0))
+        })
     }
 
-    /// A message came on a leg that hears everything again: whether it is a final that reaches as
-    /// far as the last one that was delivered.
-    pub fn overhear(&self, leg: &mut LegView, frame: &Frame) -> bool {
+    fn catch_up(&mut self, leg: &LegView) -> Option<Frame> {
+        self.configures.head(&mut self.legs.of_mut(leg).configures)
+    }
+
+    /// Audio is silent where a channel needs nothing more.
+    fn send_audio(&mut self, leg: &LegView, start: u64, payload: Bytes) -> Bytes {
+        let silent_until = &self.legs.of(leg).silent_until;
+        if silent_until.is_empty() {
+            return payload;
+        }
+        self.audio.silenced(start, payload, silent_until)
+    }
+
+    fn send(&mut self, leg: &LegView, kind: Control, number: u64, frame: Frame) -> Frame {
+        match kind {
+            Control::Finalize => self.finalizes.sent(number, leg.number),
+            Control::Configure => self.configures.sent(number, leg.number),
+            Control::Close | Control::KeepAlive | Control::Other => {}
+        }
+        frame
+    }
+
+    fn unanswered_head(&self, leg: &LegView) -> Option<Frame> {
+        self.configures
+            .unanswered_head(&self.legs.of(leg).configures)
+    }
+
+    fn withdraw_head(&mut self, leg: &LegView) {
+        self.configures
+            .withdraw_head(&mut self.legs.of_mut(leg).configures);
+    }
+
+    fn receive(&mut self, mut message: Incoming<'_>) -> Effect {
+        let (Some(root), Some(kind)) = (message.root(), message.kind()) else {
+            message.pass_on();
+            return Effect::default();
+        };
+        match kind {
+            "Results" => {
+                if let Some(results) = Results::read(root) {
+                    return self.results(&mut message, results);
+                }
+                message.pass_on();
+            }
+            "SpeechStarted" => return self.speech_started(&mut message, root),
+            "UtteranceEnd" => return self.utterance_end(&mut message, root),
+            "Metadata" => {
+                // Before the closing message it announces the end of this leg, and another may
+                // follow. Only the last leg's is the session's.
+                if message.leg.close_sent() {
+                    self.legs.of_mut(message.leg).metadata = true;
+                    let edits = shifted(root, "duration", message.leg.offset);
+                    message.deliver(edits);
+                }
+            }
+            "Error" => message.hold(),
+            _ if kind.starts_with("Configure") => self.configured(&mut message, kind),
+            _ => message.pass_on(),
+        }
+        Effect::default()
+    }
+
+    /// It has said as much when a final reaches as far as the last delivered one.
+    fn overhear(&mut self, leg: &mut LegView, frame: &Frame) -> bool {
         let Some(root) = frame.as_str().and_then(Node::root) else {
             return false;
         };
@@ -228,11 +289,8 @@ impl ListenV1 {
                 let end = results.end + leg.offset;
                 let news = end + ROUNDING >= delivered;
                 if !news {
-                    // The old leg has been there, too.
-                    let passed = end - self.closers.pause;
-                    let of = results.channel;
-                    leg.overheard
-                        .retain(|(channel, at, _)| *channel != of || *at >= passed);
+                    // The current leg has passed this place.
+                    leg.forget_overheard(results.channel, end - self.closers.pause);
                 }
                 news
             }
@@ -245,114 +303,127 @@ impl ListenV1 {
                 false
             }
             Some(kind) if kind.starts_with("Configure") => {
-                leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+                self.legs.of_mut(leg).configures.drop_reply();
                 false
             }
             Some(_) | None => false,
         }
     }
 
-    /// What a leg has to be told of the Configures that were accepted.
-    pub fn tell(&self, leg: &mut LegView) -> Option<Frame> {
-        leg.tell(&self.configures)
+    fn farewell(&self) -> Option<&'static str> {
+        Some("Metadata")
     }
 
-    fn head(&self, leg: &mut LegView, header: Option<Bytes>) -> Vec<Frame> {
-        self.tell(leg)
+    /// Audio without a clock is never certainly acknowledged.
+    fn all_acked(&self, byte: u64) -> bool {
+        match self.audio.layout() {
+            Some(layout) => layout.block_at(self.finalised()) >= self.audio.blocks_before(byte),
+            None => byte == 0,
+        }
+    }
+
+    /// `CloseStream` is answered with `Metadata`, or with everything finalised.
+    fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
+        leg.close_sent() && (self.legs.of(leg).metadata || self.all_acked(journal.end()))
+    }
+
+    fn end_answers(&self, _leg: &LegView, _journal: &Journal) -> bool {
+        false
+    }
+
+    fn asks_nothing(&self, journal: &Journal) -> bool {
+        journal.end() == 0
+    }
+
+    fn misses_nothing(&self, journal: &Journal) -> bool {
+        self.all_acked(journal.end())
+    }
+
+    fn needs_no_answer(&self) -> bool {
+        false
+    }
+
+    fn reports_all(&self) -> bool {
+        true
+    }
+
+    fn owed(&self, journal: &Journal) -> Owed {
+        let sent = journal.sent();
+        if self.all_acked(sent) {
+            return Owed::Nothing;
+        }
+        let left = self.audio.micros_at(sent) - self.finalised();
+        if self.audio.layout().is_some() && left >= LITTLE {
+            Owed::Something
+        } else {
+            Owed::Perhaps
+        }
+    }
+
+    /// `None` where the application has asked already.
+    fn ask_for_it(&self) -> Option<Frame> {
+        let asked = !self.finalizes.is_empty();
+        (!asked).then(|| Frame::from(r#"{"type":"Finalize"}"#))
+    }
+
+    fn is_single(&self) -> bool {
+        false
+    }
+
+    fn is_resumable(&self, journal: &Journal) -> bool {
+        self.audio.layout().is_some() || journal.first() == 0
+    }
+
+    fn handover(&self) -> Handover {
+        match self.audio {
+            Audio::Raw(_) | Audio::Wav(_) => Handover::Cut,
+            Audio::Other => Handover::Replay,
+            Audio::Unknown(_) => Handover::Never,
+        }
+    }
+
+    fn audio(&self) -> Option<&Audio> {
+        Some(&self.audio)
+    }
+
+    /// It is the minimum of all channels.
+    fn finalised(&self) -> i64 {
+        self.channels
+            .iter()
+            .map(|channel| channel.end)
+            .min()
+            .unwrap_or(self.base)
+    }
+}
+
+impl ListenV1 {
+    /// Returns what the current leg is sent first: accepted Configures, then the audio's header.
+    fn head(&mut self, header: Option<Bytes>) -> Vec<Frame> {
+        self.configures
+            .head(&mut self.legs.current().configures)
             .into_iter()
             .chain(header.map(Frame::Binary))
             .collect()
     }
 
-    /// Audio as the leg gets it: silent where a channel needs nothing more.
-    #[must_use]
-    pub fn send_audio(&self, leg: &LegView, start: u64, payload: Bytes) -> Bytes {
-        if leg.silent_until.is_empty() {
-            return payload;
-        }
-        self.audio.silenced(start, payload, &leg.silent_until)
-    }
-
-    /// A control message went out on a leg.
-    pub fn sent(&mut self, leg: &LegView, kind: Control, number: u64) {
-        match kind {
-            Control::Finalize => self.finalizes.sent(number, leg.number),
-            Control::Configure => self.configures.sent(number, leg.number),
-            Control::Close | Control::KeepAlive | Control::Other => {}
-        }
-    }
-
-    /// A message came on a leg that speaks for the session.
-    pub fn receive(
-        &mut self,
-        leg: &mut LegView,
-        journal: &mut Journal,
-        frame: Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        let root = frame.as_str().and_then(Node::root);
-        let kind = root
-            .and_then(|root| root.get("type"))
-            .and_then(|kind| kind.raw_str());
-        let (Some(root), Some(kind)) = (root, kind) else {
-            inbox.push(frame);
-            return Effect::default();
-        };
-        match kind {
-            "Results" => {
-                if let Some(results) = Results::read(root) {
-                    return self.results(leg, journal, results, &frame, inbox);
-                }
-                inbox.push(frame);
-            }
-            "SpeechStarted" => return self.speech_started(leg, root, &frame, inbox),
-            "UtteranceEnd" => return self.utterance_end(leg, root, &frame, inbox),
-            "Metadata" => {
-                // Only the last leg's is the session's; before the end was asked for it announces
-                // the end of this leg, and another may follow.
-                if leg.close_sent {
-                    leg.metadata = true;
-                    inbox.push(shifted(root, "duration", leg.offset).apply_to(&frame));
-                }
-            }
-            "Error" => {
-                leg.hold(frame);
-            }
-            _ if kind.starts_with("Configure") => {
-                self.configured(leg, journal, kind, &frame, inbox);
-            }
-            _ => inbox.push(frame),
-        }
-        Effect::default()
-    }
-
-    fn results(
-        &mut self,
-        leg: &LegView,
-        journal: &mut Journal,
-        mut results: Results<'_>,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        let mut effect = Effect {
-            result: true,
-            ..Effect::default()
-        };
+    fn results(&mut self, message: &mut Incoming<'_>, mut results: Results<'_>) -> Effect {
+        let mut effect = Effect::of_result();
+        let offset = message.leg.offset;
         if !self.announce((results.channel, results.channels)) {
-            // Of a channel that the audio has not: it says nothing of the others.
-            inbox.push(results.moved(leg.offset).edits.apply_to(frame));
+            // The audio does not have this channel, so the result says nothing about the others.
+            message.deliver(results.moved(offset).edits);
             return effect;
         }
-        effect.beyond = self.cut(leg, &mut results);
-        self.audio.reaches(results.end + leg.offset);
+        effect.beyond = self.cut(message.leg, &mut results);
+        self.audio.reaches(results.end + offset);
         let results = &results;
         let channels = self.channels.len();
         let channel = &mut self.channels[results.channel];
-        if leg.number == 0 {
+        if message.leg.is_first() {
             if results.is_final {
                 effect.advanced = results.end > channel.end;
                 channel.end = channel.end.max(results.end);
-                channel.utterance.results(&Heard {
+                channel.utterance.results(&Observed {
                     spoken: results.spoken(),
                     end: results.end,
                     is_final: true,
@@ -360,55 +431,55 @@ impl ListenV1 {
                 });
             }
             if results.is_changed() {
-                inbox.push(results.moved(0).edits.apply_to(frame));
+                message.deliver(results.moved(0).edits);
             } else {
-                inbox.push(frame.clone());
+                message.pass_on();
             }
         } else {
-            let placed = results.place(leg.offset, channel.end);
+            let placed = results.place(offset, channel.end);
             let answers = results.from_finalize
                 && results.is_final
-                && self.finalizes.awaits(results.channel, leg.number);
+                && self.finalizes.awaits(results.channel, message.leg.number);
             let empty = placed.end <= channel.end + ROUNDING;
-            // Words about which nobody knows where they belong are not withheld.
+            // Words whose place is unknown are not withheld.
             let stray = results.is_cut() && results.is_final && placed.spoken.is_some();
             if empty && !answers && !stray {
-                self.settle(leg, journal, results);
+                self.settle(message, results);
                 return effect;
             }
-            let mut heard = Heard {
+            let mut observed = Observed {
                 spoken: placed.spoken,
                 end: placed.end,
                 is_final: results.is_final,
                 speech_final: results.speech_final == Some(true),
             };
-            // An answer without audio of its own says nothing of a pause.
+            // An answer without audio of its own does not show a pause.
             let close = if empty {
                 Close::default()
             } else {
-                channel.utterance.close(self.closers, &heard)
+                channel.utterance.close(self.closers, &observed)
             };
             let mut edits = placed.edits;
             if close.speech_final {
                 results.set_speech_final(&mut edits);
-                heard.speech_final = true;
+                observed.speech_final = true;
             }
             let which = (results.channel, channels);
-            make_end(channel, which, close.end_before, inbox);
-            inbox.push(edits.apply_to(frame));
-            channel.utterance.results(&heard);
-            make_end(channel, which, close.end_after, inbox);
+            make_end(channel, which, close.end_before, message);
+            message.deliver(edits);
+            channel.utterance.results(&observed);
+            make_end(channel, which, close.end_after, message);
             if results.is_final {
                 effect.advanced = placed.end > channel.end;
                 channel.end = channel.end.max(placed.end);
             }
         }
         effect.delivered_final = results.is_final;
-        self.settle(leg, journal, results);
+        self.settle(message, results);
         effect
     }
 
-    /// Takes back what a result claims beyond the audio that its leg was sent.
+    /// Takes back what a result claims about audio that its leg was not sent.
     fn cut(&self, leg: &LegView, results: &mut Results<'_>) -> Option<Beyond> {
         let sent = self.sent_until(leg)?;
         let claimed = results.end;
@@ -419,13 +490,13 @@ impl ListenV1 {
         })
     }
 
-    /// The end of what a leg was sent, on its own clock, where there is one.
+    /// Returns the end of what a leg was sent, in microseconds of the leg; `None` without a clock.
     fn sent_until(&self, leg: &LegView) -> Option<i64> {
         self.audio.layout()?;
-        Some((self.audio.micros_at(leg.sent) - leg.offset).max(0))
+        Some((self.audio.micros_at(leg.sent()) - leg.offset).max(0))
     }
 
-    /// Whether a time of the leg's can be true: it lies within what the leg was sent.
+    /// Returns the false claim in a time of the leg's, where it lies behind what the leg was sent.
     fn beyond(&self, leg: &LegView, at: Option<i64>) -> Option<Beyond> {
         let (at, sent) = (at?, self.sent_until(leg)?);
         (at > sent.saturating_add(SLACK)).then_some(Beyond {
@@ -434,33 +505,30 @@ impl ListenV1 {
         })
     }
 
-    /// Takes what a result acknowledges.
-    fn settle(&mut self, leg: &LegView, journal: &mut Journal, results: &Results<'_>) {
+    /// Acknowledges what a result makes final.
+    fn settle(&mut self, message: &mut Incoming<'_>, results: &Results<'_>) {
         if !results.is_final {
             return;
         }
         let settled = self.finalizes.final_result(
             (results.channel, self.channels.len()),
-            leg.number,
-            results.end + leg.offset,
+            message.leg.number,
+            results.end + message.leg.offset,
             results.from_finalize,
         );
         let finalised = self.finalised();
         for number in settled.into_iter().chain(self.configures.passed(finalised)) {
-            journal.settle(number);
+            message.journal.settle(number);
         }
         if let Some(layout) = self.audio.layout() {
-            journal.ack(self.audio.position(layout.block_at(finalised)));
+            message
+                .journal
+                .ack(self.audio.position(layout.block_at(finalised)));
         }
     }
 
-    fn speech_started(
-        &mut self,
-        leg: &LegView,
-        root: Node<'_>,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
+    fn speech_started(&mut self, message: &mut Incoming<'_>, root: Node<'_>) -> Effect {
+        let leg = &*message.leg;
         let which = channel_of(root.get("channel"));
         let at = root.get("timestamp").and_then(|node| node.micros());
         let beyond = self.beyond(leg, at);
@@ -470,20 +538,16 @@ impl ListenV1 {
         {
             let at = at + leg.offset;
             let finalised = leg.number > 0 && at < channel.end;
-            if finalised || !channel.utterance.start(at, leg.number == 0) {
+            if finalised || !channel.utterance.start(at, leg.is_first()) {
                 return Effect::default();
             }
         }
-        tell(root, "timestamp", (leg.offset, beyond), frame, inbox)
+        let offset = leg.offset;
+        deliver_at(message, "timestamp", offset, beyond)
     }
 
-    fn utterance_end(
-        &mut self,
-        leg: &LegView,
-        root: Node<'_>,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
+    fn utterance_end(&mut self, message: &mut Incoming<'_>, root: Node<'_>) -> Effect {
+        let leg = &*message.leg;
         let which = channel_of(root.get("channel"));
         // -1 is no time: the service does not know the last word.
         let last = root
@@ -496,16 +560,16 @@ impl ListenV1 {
         {
             let last = last.filter(|_| beyond.is_none());
             let last = last.map(|last| last + leg.offset);
-            if !channel.utterance.end(last, leg.number == 0) {
+            if !channel.utterance.end(last, leg.is_first()) {
                 return Effect::default();
             }
         }
         let offset = if last.is_some() { leg.offset } else { 0 };
-        tell(root, "last_word_end", (offset, beyond), frame, inbox)
+        deliver_at(message, "last_word_end", offset, beyond)
     }
 
-    /// There are so many channels: all of them count, those without a result from the start. More
-    /// than the audio has are not believed. Whether this is one of those that it has.
+    /// A message announces the number of channels: all of them count, those without a result from
+    /// the start. More than the audio has are not believed. Returns whether the audio has this one.
     fn announce(&mut self, (channel, channels): (usize, usize)) -> bool {
         let most = self.most_channels();
         if channel >= most {
@@ -522,7 +586,7 @@ impl ListenV1 {
         true
     }
 
-    /// How many channels results can be of: the query says so, or the audio's header.
+    /// Returns how many channels can have results, from the query or the audio's header.
     fn most_channels(&self) -> usize {
         let layout = self.audio.layout();
         let of_audio = layout.map(|layout| usize::from(layout.channels));
@@ -533,93 +597,55 @@ impl ListenV1 {
         most.max(1)
     }
 
-    fn configured(
-        &mut self,
-        leg: &mut LegView,
-        journal: &mut Journal,
-        kind: &str,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) {
+    fn configured(&mut self, message: &mut Incoming<'_>, kind: &str) {
         let accepted = !kind.contains("Fail") && !kind.contains("Error");
-        if leg.replies_to_drop > 0 && accepted {
-            leg.replies_to_drop -= 1;
-            return;
+        let leg = &mut self.legs.of_mut(message.leg).configures;
+        match self.configures.reply_to(leg, accepted) {
+            Reply::Head => return,
+            Reply::HeadRefused => {}
+            Reply::Own => {
+                if let Some(number) = self.configures.reply(message.leg.number, accepted) {
+                    message.journal.settle(number);
+                }
+            }
         }
-        if leg.replies_to_drop > 0 {
-            // What was granted once is refused now: that is news.
-            self.forget_told(leg);
-            inbox.push(frame.clone());
-            return;
-        }
-        if let Some(number) = self.configures.reply(leg.number, accepted) {
-            journal.settle(number);
-        }
-        inbox.push(frame.clone());
-    }
-
-    /// What the service has yet to say of what it was sent, for all that is known.
-    #[must_use]
-    pub fn owed(&self, journal: &Journal) -> Owed {
-        let sent = journal.sent();
-        if self.all_acked(sent) {
-            return Owed::Nothing;
-        }
-        let left = self.audio.micros_at(sent) - self.finalised();
-        if self.audio.layout().is_some() && left >= LITTLE {
-            Owed::Something
-        } else {
-            Owed::Perhaps
-        }
-    }
-
-    /// What makes the service say it, unless the application has asked already.
-    #[must_use]
-    pub fn ask_for_it(&self) -> Option<Frame> {
-        let asked = !self.finalizes.is_empty();
-        (!asked).then(|| Frame::from(r#"{"type":"Finalize"}"#))
-    }
-
-    /// The leg has answered `CloseStream`: `Metadata`, or everything finalised.
-    #[must_use]
-    pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
-        leg.close_sent && (leg.metadata || self.all_acked(journal.end()))
+        message.pass_on();
     }
 }
 
-/// Makes an `UtteranceEnd` that the leg cannot know of.
+/// Makes an `UtteranceEnd` where the leg cannot.
 fn make_end(
     channel: &mut Channel,
     (index, channels): (usize, usize),
     last_word: Option<i64>,
-    inbox: &mut Inbox,
+    message: &mut Incoming<'_>,
 ) {
     let Some(last_word) = last_word else { return };
     if channel.utterance.end(Some(last_word), true) {
-        inbox.push(Frame::from(format!(
+        message.inbox.push(Frame::from(format!(
             r#"{{"type":"UtteranceEnd","channel":[{index},{channels}],"last_word_end":{}}}"#,
             seconds(last_word)
         )));
     }
 }
 
-/// Hands over a message about one time, on the session's clock, and none that cannot be.
-fn tell(
-    root: Node<'_>,
+/// Delivers a message about one time, on the session's clock. A false claim is cut.
+fn deliver_at(
+    message: &mut Incoming<'_>,
     key: &str,
-    (offset, beyond): (i64, Option<Beyond>),
-    frame: &Frame,
-    inbox: &mut Inbox,
+    offset: i64,
+    beyond: Option<Beyond>,
 ) -> Effect {
-    let edits = match (beyond, root.get(key)) {
-        (Some(beyond), Some(node)) => {
+    let edits = match (beyond, message.get(key), message.root()) {
+        (Some(beyond), Some(node), _) => {
             let mut edits = Edits::default();
             edits.replace(node.span(), seconds(beyond.sent));
             edits
         }
-        (Some(_) | None, _) => shifted(root, key, offset),
+        (_, _, Some(root)) => shifted(root, key, offset),
+        (_, _, None) => Edits::default(),
     };
-    inbox.push(edits.apply_to(frame));
+    message.deliver(edits);
     Effect {
         beyond,
         ..Effect::default()

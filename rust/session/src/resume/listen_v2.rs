@@ -3,47 +3,71 @@
 //!
 //! A leg counts its turns and its messages from 0 and its time from its own start; the session's
 //! [`Turns`] and `sequence` go on. The request id is each leg's own. Where the model does not say
-//! when a word was spoken, times are the windows' alone.
+//! when a word was spoken, the windows have the only times.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::audio::Audio;
-use super::controls::Configures;
+use super::controls::{Configures, LegConfigures, Reply};
 use super::inbox::Inbox;
-use super::results::ROUNDING;
-use super::rewrite::Edits;
+use super::incoming::Incoming;
+use super::leg::{Gap, LegStart, LegView, PerLeg};
+use super::product::{Beyond, Effect, Handover, Owed, Product};
+use super::query::Target;
+use super::rewrite::{Edits, ROUNDING};
 use super::scan::Node;
-use super::turn_info::TurnInfo;
-use super::turns::{Event, Turns};
-use super::{Beyond, Effect, Gap, LegStart, LegView, Owed};
+use super::turn_info::{COUNTS, TurnInfo};
+use super::turns::{Event, LegTurns, Turns};
 use crate::journal::{Control, Journal};
 use dgsm_leg::frame::Frame;
 
-/// What a count may be: beyond it numbers are not exact for everybody.
-pub const COUNTS: Range<i64> = 0..1 << 53;
+/// The messages that clients send. The service answers `KeepAlive` with an error: it is listed so
+/// that it is recognised, and not sent.
+pub const VOCABULARY: &[&str] = &["Configure", "ForceEndTurn", "CloseStream", "KeepAlive"];
 
-/// A model may report so much later than it hears, in microseconds.
+/// How much later than it hears a model may report, in microseconds.
 const LITTLE: i64 = 1_000_000;
 
-/// Audio of unknown rate, in bytes, that may be too short for a window. Speech that is not
-/// compressed at all has as much in a quarter of a second.
+/// Audio of unknown rate, in bytes, that may be too short for a window. Uncompressed speech has as
+/// much in a quarter of a second.
 const SHORT: u64 = 8 << 10;
 
-/// As much may be sent of any audio after the last window came, and before the next is full.
+/// The most bytes of any audio between the last window and one that is not full.
 const LONG_REST: u64 = 64 << 10;
 
-/// The same in time, in microseconds, by the mean rate of the audio that was reported on.
+/// The same in time, in microseconds, at the mean rate of the audio that was reported on.
 const LONG_TIME: u128 = 1_000_000;
 
 /// A `ForceEndTurn` whose turn has not ended.
 #[derive(Debug)]
 struct ForcedEnd {
     number: u64,
-    /// Audio before it, in microseconds; `None` where the audio has no clock.
+    /// The end of the audio before it, in microseconds; `None` where the audio has no clock.
     place: Option<i64>,
     /// The leg that it was sent on last.
     leg: Option<u64>,
+}
+
+/// What is remembered of one leg.
+#[derive(Debug, Default)]
+struct Leg {
+    /// Where its own turns stand.
+    turns: LegTurns,
+    configures: LegConfigures,
+    /// The end of the last window that it reported, in microseconds.
+    reported: i64,
+    /// How much it had been sent by then, in bytes.
+    reported_at: u64,
+}
+
+impl Leg {
+    /// Returns whether the last `unreported` bytes of audio without a clock may be too short for a
+    /// window. The leg had been sent `reported_at` bytes, or fewer, for what it reported.
+    fn may_leave(&self, unreported: u64) -> bool {
+        let reported = u128::try_from(self.reported).unwrap_or(0);
+        let brief = u128::from(unreported) * reported <= u128::from(self.reported_at) * LONG_TIME;
+        unreported <= SHORT || unreported <= LONG_REST && brief
+    }
 }
 
 /// A Flux session.
@@ -53,56 +77,55 @@ pub struct ListenV2 {
     turns: Turns,
     configures: Configures,
     forced: VecDeque<ForcedEnd>,
-    /// The application knows that it is connected.
+    /// `Connected` was delivered.
     connected: bool,
-    /// Number of the next message.
+    /// The number of the next message.
     sequence: i64,
     /// A leg was asked to end, and did so without a report.
     ended_mute: bool,
+    legs: PerLeg<Leg>,
 }
 
 impl ListenV2 {
-    /// A session that asks for this.
+    /// Returns a session that asks for this.
     #[must_use]
-    pub fn new(query: &str) -> Self {
+    pub fn new(target: &Target<'_>) -> Self {
         Self {
-            audio: Audio::from_query(query),
+            audio: Audio::from_query(target.query),
             turns: Turns::default(),
             configures: Configures::default(),
             forced: VecDeque::new(),
             connected: false,
             sequence: 0,
             ended_mute: false,
+            legs: PerLeg::default(),
         }
     }
+}
 
-    /// What a text message of the application is.
-    #[must_use]
-    pub fn classify(kind: Option<&str>) -> Control {
+impl Product for ListenV2 {
+    fn vocabulary(&self) -> &'static [&'static str] {
+        VOCABULARY
+    }
+
+    fn control(&self, kind: Option<&str>) -> Option<Control> {
         match kind {
-            Some("ForceEndTurn") => Control::Finalize,
-            Some("Configure") => Control::Configure,
-            Some("CloseStream") => Control::Close,
-            _ => Control::Other,
+            // Flux has none: audio keeps it open.
+            Some("KeepAlive") => None,
+            Some("ForceEndTurn") => Some(Control::Finalize),
+            Some("Configure") => Some(Control::Configure),
+            Some("CloseStream") => Some(Control::Close),
+            _ => Some(Control::Other),
         }
     }
 
-    /// The audio's clock.
-    #[must_use]
-    pub const fn audio(&self) -> &Audio {
-        &self.audio
-    }
-
-    /// The application sends audio.
-    pub fn feed(&mut self, payload: &[u8]) {
+    fn feed(&mut self, payload: &[u8]) {
         self.audio.feed(payload);
     }
 
-    /// The application sends a control message, which is about to enter the journal.
-    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+    fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
         let number = journal.next_control();
-        let clock = self.audio.layout().is_some();
-        let place = clock.then(|| self.audio.micros_at(journal.end()));
+        let place = self.audio.clock_at(journal.end());
         match kind {
             Control::Finalize => self.forced.push_back(ForcedEnd {
                 number,
@@ -112,48 +135,25 @@ impl ListenV2 {
             Control::Configure => self.configures.push(number, place, frame.clone()),
             Control::KeepAlive | Control::Close | Control::Other => {}
         }
+        true
     }
 
-    /// A control message is not sent again.
-    pub fn forget(&mut self, number: u64) {
+    fn forget(&mut self, _journal: &mut Journal, number: u64) {
         self.forced.retain(|forced| forced.number != number);
         self.configures.remove(number);
     }
 
-    /// The accepted Configures, where a leg was told of them and has not replied.
-    #[must_use]
-    pub fn told(&self, leg: &LegView) -> Option<Frame> {
-        self.configures.merged().filter(|_| leg.replies_to_drop > 0)
+    fn is_optional(&self, _frame: &Frame) -> bool {
+        true
     }
 
-    /// They are not in force any more: no leg is told of them.
-    pub fn forget_told(&mut self, leg: &mut LegView) {
-        leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
-        self.configures.retract();
+    fn closing(&self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"CloseStream"}"#))
     }
 
-    /// Nothing before a position is open: turns have ended, and what follows has no words. Of audio
-    /// without a clock nobody knows.
-    #[must_use]
-    pub fn all_acked(&self, byte: u64) -> bool {
-        match self.audio.layout() {
-            Some(_) => self.turns.quiet_until(self.audio.micros_before(byte)),
-            None => byte == 0,
-        }
-    }
-
-    /// Audio before this time is not heard again, in microseconds.
-    #[must_use]
-    pub const fn finalised(&self) -> i64 {
-        self.turns.acked()
-    }
-
-    /// Where the next leg starts, and what it gets first.
-    pub fn begin_leg(&mut self, number: u64, journal: &Journal) -> LegStart {
-        let mut leg = LegView {
-            number,
-            ..LegView::default()
-        };
+    fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
+        let earlier = self.legs.begin(number);
+        let mut leg = LegView::new(number);
         let mut cursor = journal.cursor(0);
         let (mut gap, mut header) = (None, None);
         if let Some(layout) = self.audio.layout().filter(|_| number > 0) {
@@ -173,18 +173,24 @@ impl ListenV2 {
                     bytes: self.audio.position(start) - self.audio.position(cut),
                 });
                 self.turns.skip_to(leg.offset);
-                // Nobody can say any more that what follows is no audio.
+                // Whether what follows is audio cannot be decided any more.
                 self.audio.reaches(leg.offset);
             }
             cursor = journal.cursor(self.audio.position(start));
             header = self.audio.header_from(start);
         }
-        leg.turns = self.turns.begin_leg(number == 0);
+        let own = self.legs.current();
+        own.turns = self.turns.begin_leg(number == 0);
         let head = self
-            .tell(&mut leg)
+            .configures
+            .head(&mut own.configures)
             .into_iter()
             .chain(header.map(Frame::Binary))
             .collect();
+        if let Some(earlier) = earlier {
+            own.turns.go_on(earlier.turns);
+            own.configures.go_on(&earlier.configures);
+        }
         LegStart {
             view: leg,
             cursor,
@@ -193,217 +199,179 @@ impl ListenV2 {
         }
     }
 
-    /// Where a leg starts that hears everything again before it takes over.
-    #[must_use]
-    pub fn begin_replay(&self, number: u64, journal: &Journal) -> LegStart {
-        let mut leg = LegView {
-            number,
-            ..LegView::default()
-        };
-        let head = self.tell(&mut leg).into_iter().collect();
-        LegStart {
-            view: leg,
-            cursor: journal.cursor(0),
-            head,
-            gap: None,
+    fn begin_replay(&mut self, number: u64, journal: &Journal) -> Option<LegStart> {
+        let leg = self.legs.begin_replay(number);
+        let head = self.configures.head(&mut leg.configures);
+        Some(LegStart {
+            head: head.into_iter().collect(),
+            ..LegStart::at(LegView::new(number), journal.cursor(0))
+        })
+    }
+
+    fn catch_up(&mut self, leg: &LegView) -> Option<Frame> {
+        self.configures.head(&mut self.legs.of_mut(leg).configures)
+    }
+
+    fn send(&mut self, leg: &LegView, kind: Control, number: u64, frame: Frame) -> Frame {
+        match kind {
+            Control::Finalize => {
+                for forced in &mut self.forced {
+                    if forced.number == number {
+                        forced.leg = Some(leg.number);
+                    }
+                }
+            }
+            Control::Configure => self.configures.sent(number, leg.number),
+            Control::Close | Control::KeepAlive | Control::Other => {}
         }
+        frame
     }
 
-    /// What a leg has to be told of the Configures that were accepted.
-    pub fn tell(&self, leg: &mut LegView) -> Option<Frame> {
-        leg.tell(&self.configures)
+    fn unanswered_head(&self, leg: &LegView) -> Option<Frame> {
+        self.configures
+            .unanswered_head(&self.legs.of(leg).configures)
     }
 
-    /// A message came on a leg that hears everything again: whether it would be news.
-    pub fn overhear(&self, leg: &mut LegView, frame: &Frame) -> bool {
+    fn withdraw_head(&mut self, leg: &LegView) {
+        self.configures
+            .withdraw_head(&mut self.legs.of_mut(leg).configures);
+    }
+
+    fn receive(&mut self, mut message: Incoming<'_>) -> Effect {
+        let (Some(root), Some(kind)) = (message.root(), message.kind()) else {
+            message.pass_on();
+            return Effect::default();
+        };
+        match kind {
+            "TurnInfo" => {
+                let offset = message.leg.offset;
+                if let Some(info) = TurnInfo::read(root, offset, self.turns.ended()) {
+                    return self.turn_info(&mut message, info);
+                }
+            }
+            // The second one is another leg's.
+            "Connected" if self.connected => return Effect::default(),
+            "Connected" => self.connected = true,
+            "Error" => {
+                message.hold();
+                return Effect::default();
+            }
+            _ if kind.starts_with("Configure") => {
+                let accepted = kind == "ConfigureSuccess";
+                let leg = &mut self.legs.of_mut(message.leg).configures;
+                match self.configures.reply_to(leg, accepted) {
+                    Reply::Head => return Effect::default(),
+                    Reply::HeadRefused => {}
+                    Reply::Own => {
+                        if let Some(number) = self.configures.reply(message.leg.number, accepted) {
+                            message.journal.settle(number);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.deliver(&mut message, Edits::default());
+        Effect::default()
+    }
+
+    /// It has said as much as was delivered when its report would be news.
+    fn overhear(&mut self, leg: &mut LegView, frame: &Frame) -> bool {
         let Some(root) = frame.as_str().and_then(Node::root) else {
             return false;
         };
+        let own = self.legs.of_mut(leg);
         match root.get("type").and_then(|kind| kind.raw_str()) {
             Some("TurnInfo") => TurnInfo::read(root, leg.offset, self.turns.ended())
-                .is_some_and(|info| self.turns.overhear(&mut leg.turns, &info.heard())),
-            // Unless the other leg says it, it is said when this one takes over.
+                .is_some_and(|info| self.turns.overhear(&mut own.turns, &info.report())),
+            // Unless the current leg says it, it is delivered when this one takes over.
             Some("Connected") => {
-                leg.overheard.clear();
-                leg.overheard.push_back((0, 0, frame.clone()));
+                leg.overhear_only(frame.clone());
                 false
             }
             Some(kind) if kind.starts_with("Configure") => {
-                leg.replies_to_drop = leg.replies_to_drop.saturating_sub(1);
+                own.configures.drop_reply();
                 false
             }
             Some(_) | None => false,
         }
     }
 
-    /// A control message went out on a leg.
-    pub fn sent(&mut self, leg: &LegView, kind: Control, number: u64) {
-        match kind {
-            Control::Finalize => {
-                for forced in self
-                    .forced
-                    .iter_mut()
-                    .filter(|forced| forced.number == number)
-                {
-                    forced.leg = Some(leg.number);
-                }
-            }
-            Control::Configure => self.configures.sent(number, leg.number),
-            Control::Close | Control::KeepAlive | Control::Other => {}
-        }
+    fn greeting(&self) -> Option<&'static str> {
+        Some("Connected")
     }
 
-    /// A message came on the leg that speaks for the session.
-    pub fn receive(
-        &mut self,
-        leg: &mut LegView,
-        journal: &mut Journal,
-        frame: Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        let root = frame.as_str().and_then(Node::root);
-        let kind = root
-            .and_then(|root| root.get("type"))
-            .and_then(|kind| kind.raw_str());
-        let (Some(root), Some(kind)) = (root, kind) else {
-            inbox.push(frame);
-            return Effect::default();
+    /// It gets its number where it is delivered.
+    fn deliver_held(&mut self, leg: &LegView, frame: Frame, inbox: &mut Inbox) {
+        let edits = match frame.as_str().and_then(Node::root) {
+            Some(root) => self.numbered(leg, root, Edits::default()),
+            None => Edits::default(),
         };
-        match kind {
-            "TurnInfo" => {
-                if let Some(info) = TurnInfo::read(root, leg.offset, self.turns.ended()) {
-                    return self.turn_info(leg, journal, (root, info), &frame, inbox);
-                }
-                self.deliver(leg, root, Edits::default(), &frame, inbox);
-            }
-            "Connected" => {
-                if !std::mem::replace(&mut self.connected, true) {
-                    self.deliver(leg, root, Edits::default(), &frame, inbox);
-                }
-            }
-            "Error" => leg.hold(frame),
-            _ if kind.starts_with("Configure") => {
-                if leg.replies_to_drop > 0 && kind == "ConfigureSuccess" {
-                    leg.replies_to_drop -= 1;
-                } else if leg.replies_to_drop > 0 {
-                    // What was granted once is refused now: that is news.
-                    self.forget_told(leg);
-                    self.deliver(leg, root, Edits::default(), &frame, inbox);
-                } else {
-                    if let Some(number) = self
-                        .configures
-                        .reply(leg.number, kind == "ConfigureSuccess")
-                    {
-                        journal.settle(number);
-                    }
-                    self.deliver(leg, root, Edits::default(), &frame, inbox);
-                }
-            }
-            _ => self.deliver(leg, root, Edits::default(), &frame, inbox),
-        }
-        Effect::default()
+        inbox.push(edits.apply_to(&frame));
     }
 
-    fn turn_info(
-        &mut self,
-        leg: &mut LegView,
-        journal: &mut Journal,
-        (root, mut info): (Node<'_>, TurnInfo<'_>),
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        let acked = self.turns.acked();
-        let clock = self.audio.layout().is_some();
-        let sent = clock.then(|| self.audio.micros_at(leg.sent).max(leg.offset));
-        let beyond = sent.and_then(|sent| {
-            let claimed = info.cut(sent, self.turns.reached())?;
-            Some(Beyond { claimed, sent })
-        });
-        let heard = info.heard();
-        self.audio.reaches(heard.end);
-        if heard.end > leg.reported {
-            (leg.reported, leg.reported_at) = (heard.end, leg.sent);
-        }
-        let said = self.turns.hear(&mut leg.turns, &heard);
-        if let Some(said) = said {
-            for event in said.made.into_iter().chain([said.event]) {
-                self.deliver(leg, root, info.edits(&said, event), frame, inbox);
-            }
-        }
-        let forced = info.event == Event::EndOfTurn
-            && info.trigger.is_none_or(|trigger| trigger == "manual");
-        self.settle_forced(leg, journal, forced);
-        let acks = self.turns.acked();
-        if let Some(layout) = self.audio.layout() {
-            journal.ack(self.audio.position(layout.block_at(acks)));
-        }
-        Effect {
-            result: true,
-            delivered_final: said.is_some_and(|said| said.event == Event::EndOfTurn),
-            advanced: acks > acked,
-            joined: None,
-            beyond,
-        }
-    }
-
-    /// A forced end is done with when its turn has ended, or had before it came.
-    fn settle_forced(&mut self, leg: &LegView, journal: &mut Journal, mut answered: bool) {
-        // The turn ends with what was transcribed by then: before the place where it was forced.
-        let acked = self.turns.acked();
-        self.forced.retain(|forced| {
-            let oldest = forced.leg == Some(leg.number) && std::mem::take(&mut answered);
-            let open = !oldest && forced.place.is_none_or(|place| place > acked);
-            if !open {
-                journal.settle(forced.number);
-            }
-            open
-        });
-    }
-
-    /// Gives a message its number in the session, and hands it over.
-    fn deliver(
-        &mut self,
-        leg: &LegView,
-        root: Node<'_>,
-        mut edits: Edits,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) {
-        let node = root.get("sequence_id");
-        if let Some((node, own)) = node.and_then(|node| Some((node, node.integer()?)))
-            && COUNTS.contains(&own)
-        {
-            // The first leg's numbers are the session's.
-            let number = if leg.number == 0 { own } else { self.sequence };
-            if number != own {
-                edits.replace(node.span(), number.to_string());
-            }
-            self.sequence = number + 1;
-        }
-        inbox.push(edits.apply_to(frame));
-    }
-
-    /// Hands over what was held back.
-    pub fn say(&mut self, leg: &LegView, frame: &Frame, inbox: &mut Inbox) {
-        match frame.as_str().and_then(Node::root) {
-            Some(root) => self.deliver(leg, root, Edits::default(), frame, inbox),
-            None => inbox.push(frame.clone()),
-        }
-    }
-
-    /// Windows have come up to a position, but for what is too short for one.
-    #[must_use]
-    pub fn reported(&self, byte: u64) -> bool {
+    /// Turns have ended, and what follows has no words. Of audio without a clock that is unknown.
+    fn all_acked(&self, byte: u64) -> bool {
         match self.audio.layout() {
-            Some(_) => self.turns.reported_until(self.audio.micros_before(byte)),
+            Some(_) => self.turns.quiet_until(self.audio.micros_before(byte)),
             None => byte == 0,
         }
     }
 
-    /// What the service has yet to say of what it was sent, for all that is known: it reports on
-    /// all audio, also within a turn.
-    #[must_use]
-    pub fn owed(&self, journal: &Journal) -> Owed {
+    /// `CloseStream` is answered with windows up to the audio's end.
+    fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
+        leg.close_sent() && self.reported(journal.end())
+    }
+
+    /// Windows have come up to the audio's very end. A leg that ends in order need not have sent
+    /// them: what is too short for a window is not reported.
+    fn said_everything(&self, journal: &Journal) -> bool {
+        let end = self.audio.micros_before(journal.end());
+        self.turns.all_reported_until(end)
+    }
+
+    /// Whether windows have come up to the end of audio without a clock is unknown. `CloseStream`
+    /// goes out when the service is quiet, so a leg that has reported as much as any, and then ends
+    /// in order, has said everything but what is too short for a window.
+    fn end_answers(&self, leg: &LegView, journal: &Journal) -> bool {
+        let own = self.legs.of(leg);
+        let unreported = journal.end().saturating_sub(own.reported_at);
+        self.audio.layout().is_none()
+            && own.reported > 0
+            && own.reported + ROUNDING >= self.turns.reached()
+            && own.may_leave(unreported)
+    }
+
+    /// Whether all of some audio without a clock is too short for a window is unknown. Where it may
+    /// be, two legs that report nothing are believed.
+    fn confirms(&mut self, leg: &LegView, journal: &Journal) -> bool {
+        let short = self.audio.layout().is_none() && journal.end() <= SHORT;
+        let nothing = short && self.turns.reached() == 0;
+        nothing && leg.close_sent() && std::mem::replace(&mut self.ended_mute, true)
+    }
+
+    fn closes_quietly(&self) -> bool {
+        self.audio.layout().is_none()
+    }
+
+    fn asks_nothing(&self, journal: &Journal) -> bool {
+        journal.end() == 0
+    }
+
+    fn misses_nothing(&self, journal: &Journal) -> bool {
+        self.reported(journal.end())
+    }
+
+    fn needs_no_answer(&self) -> bool {
+        false
+    }
+
+    fn reports_all(&self) -> bool {
+        true
+    }
+
+    /// It reports on all audio, also within a turn.
+    fn owed(&self, journal: &Journal) -> Owed {
         let sent = journal.sent();
         let little =
             self.turns.reached() > 0 && self.turns.reached() + LITTLE > self.audio.micros_at(sent);
@@ -416,50 +384,115 @@ impl ListenV2 {
         }
     }
 
-    /// The leg has answered `CloseStream`: windows have come up to the audio's end.
-    #[must_use]
-    pub fn answered(&self, leg: &LegView, journal: &Journal) -> bool {
-        leg.close_sent && self.reported(journal.end())
+    fn is_single(&self) -> bool {
+        false
     }
 
-    /// Windows have come up to the audio's very end: a leg that breaks off after that has said
-    /// everything. One that ends in order need not have: what is too short for a window is not
-    /// reported.
-    #[must_use]
-    pub fn said_everything(&self, journal: &Journal) -> bool {
-        let end = self.audio.micros_before(journal.end());
-        self.turns.all_reported_until(end)
+    fn is_resumable(&self, journal: &Journal) -> bool {
+        self.audio.layout().is_some() || journal.first() == 0
     }
 
-    /// Of audio without a clock nobody knows whether windows have come up to its end. `CloseStream`
-    /// goes out when the service has said what it says by itself, so a leg that has reported as
-    /// much as any, and then ends in order, has said everything but what is too short for a window.
-    #[must_use]
-    pub fn end_answers(&self, leg: &LegView, journal: &Journal) -> bool {
-        let unreported = journal.end().saturating_sub(leg.reported_at);
-        self.audio.layout().is_none()
-            && leg.reported > 0
-            && self.has_come_as_far(leg)
-            && (unreported <= SHORT || unreported <= LONG_REST && is_brief(unreported, leg))
+    fn handover(&self) -> Handover {
+        match self.audio {
+            Audio::Raw(_) | Audio::Wav(_) => Handover::Cut,
+            Audio::Other => Handover::Replay,
+            Audio::Unknown(_) => Handover::Never,
+        }
     }
 
-    fn has_come_as_far(&self, leg: &LegView) -> bool {
-        leg.reported + ROUNDING >= self.turns.reached()
+    fn audio(&self) -> Option<&Audio> {
+        Some(&self.audio)
     }
 
-    /// A leg was asked to end, did so in order and reported nothing. Of audio without a clock
-    /// nobody knows whether all of it is too short for a window: where it may be, two legs are
-    /// believed.
-    pub fn confirms(&mut self, leg: &LegView, journal: &Journal) -> bool {
-        let short = self.audio.layout().is_none() && journal.end() <= SHORT;
-        let nothing = short && self.turns.reached() == 0;
-        nothing && leg.close_sent && std::mem::replace(&mut self.ended_mute, true)
+    /// Audio before it is not heard again.
+    fn finalised(&self) -> i64 {
+        self.turns.acked()
     }
 }
 
-/// Whether bytes of unknown rate last [`LONG_TIME`] at most, at the rate of those before: the leg had
-/// been sent `reported_at` bytes, or fewer, for what it has reported.
-fn is_brief(bytes: u64, leg: &LegView) -> bool {
-    let reported = u128::try_from(leg.reported).unwrap_or(0);
-    u128::from(bytes) * reported <= u128::from(leg.reported_at) * LONG_TIME
+impl ListenV2 {
+    fn turn_info(&mut self, message: &mut Incoming<'_>, mut info: TurnInfo<'_>) -> Effect {
+        let leg = &*message.leg;
+        let acked = self.turns.acked();
+        let sent = self.audio.clock_at(leg.sent());
+        let beyond = sent.and_then(|sent| {
+            let sent = sent.max(leg.offset);
+            let claimed = info.cut(sent, self.turns.reached())?;
+            Some(Beyond { claimed, sent })
+        });
+        let report = info.report();
+        self.audio.reaches(report.end);
+        let own = self.legs.of_mut(leg);
+        if report.end > own.reported {
+            (own.reported, own.reported_at) = (report.end, leg.sent());
+        }
+        let news = self.turns.hear(&mut own.turns, &report);
+        if let Some(news) = news {
+            for event in news.made.into_iter().chain([news.event]) {
+                self.deliver(message, info.edits(&news, event));
+            }
+        }
+        let forced = info.event == Event::EndOfTurn
+            && info.trigger.is_none_or(|trigger| trigger == "manual");
+        self.settle_forced(message.leg.number, message.journal, forced);
+        let acks = self.turns.acked();
+        if let Some(layout) = self.audio.layout() {
+            message
+                .journal
+                .ack(self.audio.position(layout.block_at(acks)));
+        }
+        Effect {
+            delivered_final: news.is_some_and(|news| news.event == Event::EndOfTurn),
+            advanced: acks > acked,
+            beyond,
+            ..Effect::of_result()
+        }
+    }
+
+    /// Settles each forced end whose turn has ended, or had ended before it was sent.
+    fn settle_forced(&mut self, leg: u64, journal: &mut Journal, mut answered: bool) {
+        // The turn ends with what was transcribed by then: before the place where it was forced.
+        let acked = self.turns.acked();
+        self.forced.retain(|forced| {
+            let oldest = forced.leg == Some(leg) && std::mem::take(&mut answered);
+            let open = !oldest && forced.place.is_none_or(|place| place > acked);
+            if !open {
+                journal.settle(forced.number);
+            }
+            open
+        });
+    }
+
+    /// Delivers a message under its number in the session.
+    fn deliver(&mut self, message: &mut Incoming<'_>, edits: Edits) {
+        let edits = match message.root() {
+            Some(root) => self.numbered(message.leg, root, edits),
+            None => edits,
+        };
+        message.deliver(edits);
+    }
+
+    /// Gives a message its number in the session.
+    fn numbered(&mut self, leg: &LegView, root: Node<'_>, mut edits: Edits) -> Edits {
+        let node = root.get("sequence_id");
+        if let Some((node, own)) = node.and_then(|node| Some((node, node.integer()?)))
+            && COUNTS.contains(&own)
+        {
+            // The first leg's numbers are the session's.
+            let number = if leg.is_first() { own } else { self.sequence };
+            if number != own {
+                edits.replace(node.span(), number.to_string());
+            }
+            self.sequence = number + 1;
+        }
+        edits
+    }
+
+    /// Returns whether windows have come up to a position, but for what is too short for one.
+    fn reported(&self, byte: u64) -> bool {
+        match self.audio.layout() {
+            Some(_) => self.turns.reported_until(self.audio.micros_before(byte)),
+            None => byte == 0,
+        }
+    }
 }

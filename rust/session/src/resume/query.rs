@@ -1,6 +1,17 @@
-//! The query of the target: what the application asked the model for.
+//! What a session asks the service for: the path that names the product, and its query.
+//!
+//! The query is decoded here and nowhere else. Where a key is repeated, its last value counts.
 
-/// The last value of a key, percent-decoded.
+/// The invocation that a session speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The invocation path, such as `v1/listen`. A leading slash is ignored.
+    pub path: &'a str,
+    /// The query as the service gets it, percent-encoded, without a question mark.
+    pub query: &'a str,
+}
+
+/// Returns the last value of a key, percent-decoded. Keys are compared as they are written.
 #[must_use]
 pub fn value(query: &str, key: &str) -> Option<String> {
     let mut found = None;
@@ -13,13 +24,13 @@ pub fn value(query: &str, key: &str) -> Option<String> {
     found
 }
 
-/// A whole number.
+/// Returns the last value of a key as a whole number; `None` where it is not one.
 #[must_use]
 pub fn number(query: &str, key: &str) -> Option<u32> {
     value(query, key)?.parse().ok()
 }
 
-/// Whether a switch is on; `default` where it is not mentioned.
+/// Returns whether a switch is on; `default` where the query does not have the key.
 #[must_use]
 pub fn switch(query: &str, key: &str, default: bool) -> bool {
     value(query, key).map_or(default, |value| !value.eq_ignore_ascii_case("false"))

@@ -1,23 +1,22 @@
 //! One `Results` message: read, shifted to the session's clock, and clipped to what is new.
 
-use super::rewrite::{Edits, seconds};
+use super::rewrite::{Edits, ROUNDING, seconds};
 use super::scan::{Node, to_micros};
 use super::segments::{Clip, Dropped, is_list};
 use super::utterance::Spoken;
 
-/// More channels than any audio has: what announces more is not believed.
+/// The most channels that an announcement is believed for.
 const MAX_CHANNELS: usize = 256;
 
-/// Times that differ by no more than two roundings to six decimals are the same.
-pub const ROUNDING: i64 = 2;
-
-/// A service may round up what it has heard, to a frame of its own: so much is no false claim.
+/// How far behind the audio that was sent a message may end, in microseconds: a service may round
+/// up to a frame of its own.
 pub const SLACK: i64 = 100_000;
 
-/// Before all audio, and far enough from the end of numbers for sums.
+/// A time before all audio, small enough that sums do not overflow.
 const NOWHERE: i64 = i64::MIN / 4;
 
-/// Which channel, and of how many: `[0, 2]`.
+/// Returns the channel and the number of channels, from a list such as `[0, 2]`; `(0, 1)` where it
+/// is not one.
 #[must_use]
 pub fn channel_of(node: Option<Node<'_>>) -> (usize, usize) {
     let mut numbers = node
@@ -37,23 +36,23 @@ pub fn channel_of(node: Option<Node<'_>>) -> (usize, usize) {
 pub struct Results<'a> {
     /// The channel.
     pub channel: usize,
-    /// How many channels there are.
+    /// The number of channels.
     pub channels: usize,
-    /// Start of its audio.
+    /// The start of its audio.
     pub start: i64,
-    /// End of its audio.
+    /// The end of its audio.
     pub end: i64,
-    /// It will not change.
+    /// It is final.
     pub is_final: bool,
     /// It answers a `Finalize`.
     pub from_finalize: bool,
-    /// Whether the utterance is over, where the message says.
+    /// Whether the utterance is over; `None` where the message does not say.
     pub speech_final: Option<bool>,
     /// Its start and length, as printed.
     printed: (i64, i64),
-    /// What the leg had been sent, where the message claims to have heard more.
+    /// The end of what the leg was sent, where the message makes a false claim.
     cut: Option<i64>,
-    /// It ended a little behind what the leg had been sent.
+    /// It ended behind what the leg was sent, by no more than a rounding.
     rounded: bool,
     nodes: Nodes<'a>,
 }
@@ -68,7 +67,7 @@ struct Nodes<'a> {
     lists: Vec<(&'a str, Node<'a>)>,
 }
 
-/// A word's times, on the clock that the reader asks for.
+/// A word's times, in microseconds on the leg's clock plus the reader's offset.
 #[derive(Clone, Copy, Debug)]
 struct Word<'a> {
     node: Node<'a>,
@@ -81,18 +80,18 @@ struct Word<'a> {
 /// A result on the session's clock, clipped.
 #[derive(Debug)]
 pub struct Placed {
-    /// Start of what it is about.
+    /// The start of its audio.
     pub start: i64,
-    /// End of what it is about.
+    /// The end of its audio.
     pub end: i64,
-    /// Its words that remain.
+    /// The words that remain.
     pub spoken: Option<Spoken>,
-    /// What has to change in its text.
+    /// The changes to its text.
     pub edits: Edits,
 }
 
 impl<'a> Results<'a> {
-    /// Reads a message; `None` where a field is missing that every result has.
+    /// Reads a message; `None` where it lacks a field that every result has.
     #[must_use]
     pub fn read(root: Node<'a>) -> Option<Self> {
         let (mut start, mut duration, mut is_final) = (None, None, None);
@@ -120,7 +119,7 @@ impl<'a> Results<'a> {
             channel: index,
             channels,
             start: start_micros,
-            // Rounded once: two roundings could be a sample.
+            // Rounded once: two roundings could add up to a sample.
             end: to_micros(from + lasts)?.max(start_micros),
             printed: (start_micros, to_micros(lasts)?),
             cut: None,
@@ -138,10 +137,10 @@ impl<'a> Results<'a> {
         })
     }
 
-    /// Takes back what it says of audio that the leg was not sent: it was sent `sent`. Nobody can
-    /// have heard that, so where the result ends is not known: not before the last of its words
-    /// that can be true. One that starts behind it all is about nothing behind `known`. What is
-    /// rounded up ends where the audio does. Whether it made a false claim; times are the leg's.
+    /// Takes back a claim about audio behind `sent`, the end of what the leg was sent. The true end
+    /// is unknown; it is not before the last word that can be true. A result that starts behind
+    /// `sent` says nothing about the audio behind `known`. A rounded end is cut to `sent`. Returns
+    /// whether the claim was false. Times are the leg's.
     pub fn cut(&mut self, sent: i64, known: i64) -> bool {
         if self.end <= sent.saturating_add(ROUNDING) {
             return false;
@@ -166,13 +165,13 @@ impl<'a> Results<'a> {
         true
     }
 
-    /// It claimed more than can be.
+    /// Returns whether it made a false claim.
     #[must_use]
     pub const fn is_cut(&self) -> bool {
         self.cut.is_some()
     }
 
-    /// Its times are not those that it came with.
+    /// Returns whether its times were changed.
     #[must_use]
     pub const fn is_changed(&self) -> bool {
         self.cut.is_some() || self.rounded
@@ -186,7 +185,7 @@ impl<'a> Results<'a> {
         list.into_iter().flat_map(|list| list.elements())
     }
 
-    /// The words of the first alternative, on the leg's clock.
+    /// Returns the words of the first alternative, on the leg's clock.
     #[must_use]
     pub fn spoken(&self) -> Option<Spoken> {
         let words = self.alternatives().next()?.get("words")?;
@@ -197,18 +196,18 @@ impl<'a> Results<'a> {
         )
     }
 
-    /// The message on the session's clock, whole.
+    /// Returns the whole message on the session's clock.
     #[must_use]
     pub fn moved(&self, offset: i64) -> Placed {
         self.place(offset, NOWHERE)
     }
 
-    /// The message on the session's clock, `offset` later than the leg's, without what is before
-    /// `from`: its channel's last delivered end.
+    /// Returns the message on the session's clock, which is `offset` ahead of the leg's, without
+    /// what lies before `from`: its channel's last delivered end.
     #[must_use]
     pub fn place(&self, offset: i64, from: i64) -> Placed {
         let (start, end) = (self.start + offset, self.end + offset);
-        // A final a rounding late starts where the one before ended.
+        // A final that starts up to a rounding late starts where the one before ended.
         let snapped = start < from || (self.is_final && start - from <= ROUNDING);
         let placed_start = if snapped { from } else { start };
         let placed_end = end.max(placed_start);
@@ -240,7 +239,7 @@ impl<'a> Results<'a> {
                 clip = own;
             }
         }
-        // What belongs to no alternative is about the first one's words.
+        // Lists outside the alternatives are about the first one's words.
         let channel = self.nodes.channel.into_iter();
         place_lists(channel.flat_map(|node| node.members()), &clip, &mut edits);
         place_lists(self.nodes.lists.iter().copied(), &clip, &mut edits);
@@ -252,7 +251,7 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Sets `speech_final` in the text, where the message has it.
+    /// Sets `speech_final`, where the message has it.
     pub fn set_speech_final(&self, edits: &mut Edits) {
         if let (Some(node), Some(false)) = (self.nodes.speech_final, self.speech_final) {
             edits.replace(node.span(), "true".into());
@@ -261,7 +260,7 @@ impl<'a> Results<'a> {
 }
 
 impl<'a> Word<'a> {
-    /// Reads a word; its times are the leg's, `at_most` at most.
+    /// Reads a word. `at_most` bounds its times on the leg's clock.
     fn read(node: Node<'a>, offset: i64, at_most: Option<i64>) -> Option<Self> {
         let (start, end) = (node.get("start")?, node.get("end")?);
         let at_most = at_most.unwrap_or(i64::MAX);
@@ -276,7 +275,7 @@ impl<'a> Word<'a> {
         })
     }
 
-    /// Its midpoint lies behind `from`, or on it.
+    /// Returns whether its midpoint does not lie before `from`.
     fn is_new(&self, from: i64) -> bool {
         self.start_micros + self.end_micros >= 2 * from
     }
@@ -286,7 +285,7 @@ impl<'a> Word<'a> {
         edits.replace(self.end.span(), seconds(self.end_micros));
     }
 
-    /// As it is written, JSON's escapes included.
+    /// Returns its text, with escapes.
     fn written(&self) -> &'a str {
         let field = |name| self.node.get(name).and_then(|node| node.raw_str());
         field("punctuated_word")
@@ -307,7 +306,7 @@ fn spoken<'a>(words: impl Iterator<Item = Word<'a>>) -> Option<Spoken> {
     })
 }
 
-/// Puts what points at words and times into the session's words.
+/// Moves what points at words and times.
 fn place_lists<'a>(
     members: impl Iterator<Item = (&'a str, Node<'a>)>,
     clip: &Clip,
@@ -321,7 +320,7 @@ fn place_lists<'a>(
     }
 }
 
-/// Shifts an alternative's words, and drops those that are not new together with their text.
+/// Moves an alternative's words. Drops those that are not new, with their text.
 fn place_alternative(
     alternative: &Node<'_>,
     (offset, at_most): (i64, Option<i64>),
@@ -378,7 +377,7 @@ fn place_alternative(
     (spoken(kept.into_iter()), Some(dropped))
 }
 
-/// Languages that no word speaks any more go, where words say which they speak.
+/// Drops languages that no remaining word has, where words name their language.
 fn place_languages(languages: Node<'_>, kept: &[Word<'_>], edits: &mut Edits) {
     let still: Option<Vec<&str>> = kept
         .iter()
@@ -441,7 +440,7 @@ mod tests {
 
     #[test]
     fn what_straddles_is_clipped() {
-        // "hi" has its midpoint exactly on the edge: it stays.
+        // The midpoint of "hi" is exactly on the edge, so it stays.
         let (placed, text) = place(1_000_000, 3_000_000);
         assert_eq!((placed.start, placed.end), (3_000_000, 4_000_000));
         assert_eq!(placed.spoken.unwrap().first_start, 2_900_000);
@@ -508,7 +507,7 @@ mod tests {
         ] {
             assert_eq!(text.contains(part), there, "{part} in {text}");
         }
-        // Unclipped, indices stay what they are.
+        // Without a clip the indices stay.
         let text = results.place(1_000_000, 2_000_000).edits.apply(&message);
         assert!(
             text.contains(r#"{"value":"Say","start_word":0,"end_word":1}"#),

@@ -1,4 +1,4 @@
-//! Changing a few spans of a message and nothing else.
+//! Changes to a few spans of a message.
 
 use std::ops::Range;
 
@@ -6,26 +6,26 @@ use bytes::Bytes;
 
 use dgsm_leg::frame::Frame;
 
-/// Replacements in a text, in order.
+/// Replacements in a text.
 #[derive(Debug, Default)]
 pub struct Edits {
     edits: Vec<(Range<usize>, String)>,
 }
 
 impl Edits {
-    /// Replaces a span that starts at or after the last one's end.
+    /// Replaces a span. Spans must not overlap.
     pub fn replace(&mut self, span: Range<usize>, with: String) {
         self.edits.push((span, with));
     }
 
-    /// Whether nothing changes.
+    /// Returns whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
 
-    /// The text with its replacements. Members of an object come in any order, so the spans are
-    /// sorted here; they never overlap.
+    /// Returns the text with its replacements. They may have been added in any order, as an
+    /// object's members come in any order.
     #[must_use]
     pub fn apply(mut self, text: &str) -> String {
         self.edits.sort_by_key(|(span, _)| span.start);
@@ -40,7 +40,7 @@ impl Edits {
         out
     }
 
-    /// A frame with its replacements: the same one where there are none.
+    /// Returns a frame with its replacements. Without any, the frames share their bytes.
     #[must_use]
     pub fn apply_to(self, frame: &Frame) -> Frame {
         match frame.as_str() {
@@ -50,7 +50,11 @@ impl Edits {
     }
 }
 
-/// Microseconds as seconds, with at most six decimals.
+/// Two printed times that differ by at most this many microseconds are the same: each was rounded to
+/// six decimals.
+pub const ROUNDING: i64 = 2;
+
+/// Prints microseconds as seconds, with at most six decimals.
 #[must_use]
 pub fn seconds(micros: i64) -> String {
     let sign = if micros < 0 { "-" } else { "" };

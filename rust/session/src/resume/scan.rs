@@ -1,10 +1,18 @@
-//! JSON by spans: where a value stands in a message, without building anything.
+//! JSON by spans: where a value stands in a message.
 //!
-//! Messages are mostly read for a handful of fields, and changed in fewer, so nothing is decoded
-//! that is not asked for. What is malformed reads as absent: a message that cannot be understood
-//! is passed on as it came.
+//! Most messages are read for a few fields and changed in fewer, so only what is asked for is
+//! decoded. Malformed JSON reads as absent: a message that is not understood is passed on as it
+//! came.
 
-/// A value in a document: its text, and where it starts.
+use dgsm_leg::frame::Frame;
+
+/// Returns a message's `type`; `None` for binary messages, and for text without one.
+#[must_use]
+pub fn type_of(frame: &Frame) -> Option<&str> {
+    frame.as_str().and_then(Node::root)?.get("type")?.raw_str()
+}
+
+/// A value in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node<'a> {
     document: &'a str,
@@ -13,7 +21,7 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The document's only value; `None` where it is not one well-formed value.
+    /// Returns the document's value; `None` where it is not exactly one well-formed value.
     #[must_use]
     pub fn root(document: &'a str) -> Option<Self> {
         let start = skip_space(document.as_bytes(), 0);
@@ -25,19 +33,19 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// The value's text as it stands, quotes included.
+    /// Returns the value's text, with quotes.
     #[must_use]
     pub fn text(&self) -> &'a str {
         &self.document[self.start..self.end]
     }
 
-    /// Where the value stands in the document.
+    /// Returns the value's byte range in the document.
     #[must_use]
     pub const fn span(&self) -> std::ops::Range<usize> {
         self.start..self.end
     }
 
-    /// An object's members in order; nothing for another value.
+    /// Returns an object's members in order; none for another value.
     #[must_use]
     pub fn members(&self) -> Members<'a> {
         let open = self.document.as_bytes().get(self.start) == Some(&b'{');
@@ -47,7 +55,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The value of an object's member.
+    /// Returns the value of an object's member.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Self> {
         self.members()
@@ -55,7 +63,7 @@ impl<'a> Node<'a> {
             .map(|(_, value)| value)
     }
 
-    /// An array's elements in order; nothing for another value.
+    /// Returns an array's elements in order; none for another value.
     #[must_use]
     pub fn elements(&self) -> Elements<'a> {
         let open = self.document.as_bytes().get(self.start) == Some(&b'[');
@@ -65,13 +73,13 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A string without its quotes, escapes left as they are.
+    /// Returns a string without its quotes, with escapes.
     #[must_use]
     pub fn raw_str(&self) -> Option<&'a str> {
         self.text().strip_prefix('"')?.strip_suffix('"')
     }
 
-    /// `true` or `false`.
+    /// Returns `true` or `false`; `None` for another value.
     #[must_use]
     pub fn bool(&self) -> Option<bool> {
         match self.text() {
@@ -81,19 +89,19 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A whole number.
+    /// Returns a whole number; `None` for another value.
     #[must_use]
     pub fn integer(&self) -> Option<i64> {
         self.text().parse().ok()
     }
 
-    /// A number of seconds as microseconds, rounded.
+    /// Returns a number of seconds in microseconds, rounded; `None` for another value.
     #[must_use]
     pub fn micros(&self) -> Option<i64> {
         to_micros(self.seconds()?)
     }
 
-    /// A number of seconds.
+    /// Returns a number of seconds; `None` for another value.
     #[must_use]
     pub fn seconds(&self) -> Option<f64> {
         let digits = self.text().strip_prefix('-').unwrap_or(self.text());
@@ -104,15 +112,15 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Seconds as microseconds, rounded; 285 years at most, so that sums stay in range. `None` for what
-/// is no number.
+/// Converts seconds to microseconds, rounded and limited to 285 years, so that sums stay in range.
+/// `None` for NaN.
 #[must_use]
 pub fn to_micros(seconds: f64) -> Option<i64> {
     let micros = (seconds * 1e6).round();
     (!micros.is_nan()).then_some(micros.clamp(-MOST_MICROS, MOST_MICROS) as i64)
 }
 
-/// More than that is nonsense on any clock.
+/// The limit of any clock.
 const MOST_MICROS: f64 = 9e15;
 
 /// An object's members.
@@ -123,7 +131,7 @@ pub struct Members<'a> {
 }
 
 impl<'a> Iterator for Members<'a> {
-    /// The key without quotes, escapes left as they are, and its value.
+    /// The key, without quotes and with escapes, and its value.
     type Item = (&'a str, Node<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -177,7 +185,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Past the comma after a value; at what ends the array or object otherwise.
+/// Returns the position after a value and its comma, or of what ends the array or object.
 fn after_comma(bytes: &[u8], end: usize) -> usize {
     let at = skip_space(bytes, end);
     if bytes.get(at) == Some(&b',') {
@@ -194,7 +202,8 @@ fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Past the closing quote of the string that starts at `at`. Most are short: no search is set up.
+/// Returns the position after the string that starts at `at`. Strings are mostly short, so a plain
+/// loop is fastest.
 fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
@@ -206,8 +215,8 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Past the value that starts at `at`. Brackets have to match; what is between them is not
-/// checked further.
+/// Returns the position after the value that starts at `at`. Brackets have to match; the rest is
+/// not checked.
 fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => string_end(bytes, at),
@@ -223,7 +232,7 @@ fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 fn nested_end(bytes: &[u8], start: usize) -> Option<usize> {
-    // One bit a level, whether it is an object. No message is deeper.
+    // One bit a level: whether it is an object. No message is deeper than 64 levels.
     let (mut levels, mut depth) = (0_u64, 0_u32);
     let mut at = start;
     loop {
@@ -308,7 +317,7 @@ mod tests {
             ("2.3e-05", 23),
             ("-1", -1_000_000),
             ("43199.999999", 43_199_999_999),
-            // As far as a clock goes.
+            // Limited to the clock.
             ("1e300", 9_000_000_000_000_000),
             ("-1e999", -9_000_000_000_000_000),
         ] {

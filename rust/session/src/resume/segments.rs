@@ -1,13 +1,13 @@
-//! What in a result points at its words or at times, apart from the words: entities, hits of a
-//! search, paragraphs, topics.
+//! What points at words or times in a result, apart from the words: entities, hits of a search,
+//! paragraphs, topics.
 //!
-//! A later leg's times become the session's. Where a result is clipped, what remains points at the
-//! words that remain, and what was about others, even in part, is dropped: its text would be.
+//! Times of a later leg become the session's. In a clipped result, word indices point at the words
+//! that remain, and an entry about any dropped word is dropped.
 
 use super::rewrite::{Edits, seconds};
 use super::scan::Node;
 
-/// Lists of such things, and of things that have some.
+/// Lists of such entries, and lists of objects that have some.
 const LISTS: [&str; 11] = [
     "entities",
     "hits",
@@ -22,34 +22,34 @@ const LISTS: [&str; 11] = [
     "utterances",
 ];
 
-/// Whether a member of a result, of its channel or of an alternative is such a list.
+/// Returns whether a member of a result, a channel or an alternative is such a list.
 #[must_use]
 pub fn is_list(key: &str) -> bool {
     LISTS.contains(&key)
 }
 
-/// What became of a result.
+/// How a result was moved and clipped.
 #[derive(Debug)]
 pub struct Clip {
     /// The session's time at the leg's start, in microseconds.
     pub offset: i64,
-    /// What is before this time is not delivered.
+    /// The time before which nothing is delivered.
     pub from: i64,
-    /// What of an alternative's words was dropped, if any was.
+    /// The dropped words of an alternative; `None` where all remain.
     pub dropped: Option<Dropped>,
 }
 
 /// What remains of an alternative.
 #[derive(Clone, Debug)]
 pub struct Dropped {
-    /// For each word, its place among those that remain.
+    /// The index among the remaining words, for each word.
     pub places: Vec<Option<usize>>,
-    /// Their text, as it stands in JSON, without quotes.
+    /// The text of the remaining words, as it stands in JSON, without quotes.
     pub transcript: String,
 }
 
 impl Clip {
-    /// Puts a list into the session's words.
+    /// Moves and clips a list.
     pub fn place(&self, key: &str, list: Node<'_>, edits: &mut Edits) {
         let text = self.list(key, list);
         if text != list.text() {
@@ -83,7 +83,7 @@ impl Clip {
         }
     }
 
-    /// `None`: it is not about what remains.
+    /// Returns `None` where the object is about dropped words.
     fn object(&self, key: &str, object: Node<'_>) -> Option<String> {
         let base = object.span().start;
         let mut own = Edits::default();
@@ -116,11 +116,11 @@ impl Clip {
                         replace(node, index.to_string());
                     }
                 }
-                // An entity without a place may be in what was dropped.
+                // An entity without indices may be about dropped words.
                 _ if key == "entities" => return None,
                 _ => {}
             }
-            // A list's own text is that of all its words.
+            // The text of a list of lists is that of all its words.
             if let Some(transcript) = transcript.filter(|_| has_lists) {
                 replace(transcript, format!("\"{}\"", dropped.transcript));
             }
@@ -141,7 +141,8 @@ impl Clip {
 }
 
 impl Dropped {
-    /// Where words `start..end` are now; `None` where any of them is gone, or never was.
+    /// Returns where words `start..end` are now; `None` where any of them was dropped or never
+    /// existed.
     fn place(&self, start: i64, end: i64) -> Option<[usize; 2]> {
         let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
         let all: Option<Vec<usize>> = self.places.get(start..end)?.iter().copied().collect();

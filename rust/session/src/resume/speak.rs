@@ -1,36 +1,36 @@
-//! What a speaking application has asked for and not been given yet.
+//! What a speaking application has asked for and has no answer to.
 //!
-//! The journal has the messages; here is what they mean. Text belongs to a turn, which a `Flush`
-//! ends; the service answers turn by turn, in order.
+//! The journal has the messages; this module has their meaning. Text belongs to a turn, which a
+//! `Flush` ends. The service answers turn by turn, in order.
 
 use std::collections::VecDeque;
 
-use super::scan::Node;
+use super::scan::type_of;
 use crate::journal::Journal;
 use dgsm_leg::frame::Frame;
 
-/// Messages of the service that are remembered so as not to be repeated.
-const MAX_SAID: usize = 16;
+/// How many warnings of a turn are remembered.
+const MAX_WARNINGS: usize = 16;
 
-/// What an application asks for.
+/// What a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Text to say.
+    /// Speech for a text.
     Text,
-    /// The turn's text is complete.
+    /// The rest of a turn's speech: its text is complete.
     Flush,
-    /// Nothing before it is to be said.
+    /// Silence: nothing before it is to be spoken.
     Clear,
-    /// The active turn is not to be said further.
+    /// Silence for the rest of the active turn.
     Interrupt,
     /// Other settings from here on.
     Configure,
-    /// Something unknown, sent where it stands.
+    /// Something unknown.
     Other,
 }
 
 impl Kind {
-    /// By the message's `type`.
+    /// Returns what a message of this `type` asks for.
     #[must_use]
     pub fn of(frame: &Frame) -> Self {
         match type_of(frame) {
@@ -44,12 +44,6 @@ impl Kind {
     }
 }
 
-/// A message's `type`.
-#[must_use]
-pub fn type_of(frame: &Frame) -> Option<&str> {
-    frame.as_str().and_then(Node::root)?.get("type")?.raw_str()
-}
-
 /// One message of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -57,26 +51,26 @@ pub struct Request {
     pub number: u64,
     /// What it asks for.
     pub kind: Kind,
-    /// The turn it belongs to.
+    /// Its turn.
     pub turn: u64,
-    /// It went out, on some leg.
+    /// It was sent, over any leg.
     pub sent: bool,
-    /// It went out on the leg that speaks for the session.
+    /// It was sent over the current leg.
     pub on_leg: bool,
 }
 
-/// Everything asked for, oldest first.
+/// The messages without an answer, oldest first.
 #[derive(Debug, Default)]
 pub struct Requests {
     queue: VecDeque<Request>,
     /// The turn that text is added to.
     open: u64,
-    /// Anything was asked for, ever.
+    /// Anything was ever asked for.
     asked: bool,
 }
 
 impl Requests {
-    /// The application asks; the turn it is part of.
+    /// The application asks. Returns the turn of the message.
     pub fn push(&mut self, kind: Kind, number: u64) -> u64 {
         let turn = self.open;
         self.asked = true;
@@ -94,18 +88,18 @@ impl Requests {
         turn
     }
 
-    /// Text from here on belongs to another turn.
+    /// Ends the turn: text from here on belongs to another one.
     pub const fn end_turn(&mut self) {
         self.open += 1;
     }
 
-    /// The turn that text is added to.
+    /// Returns the turn that text is added to.
     #[must_use]
     pub const fn open_turn(&self) -> u64 {
         self.open
     }
 
-    /// One went out.
+    /// A message was sent.
     pub fn sent(&mut self, number: u64) {
         if let Some(request) = self
             .queue
@@ -117,20 +111,20 @@ impl Requests {
         }
     }
 
-    /// Another leg: nothing went out on it yet.
+    /// Another leg begins, which was sent nothing.
     pub fn begin_leg(&mut self) {
         for request in &mut self.queue {
             request.on_leg = false;
         }
     }
 
-    /// All of them, oldest first.
+    /// Returns all of them, oldest first.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Request> {
         self.queue.iter()
     }
 
-    /// Those of a kind that the leg got, oldest first.
+    /// Returns those of a kind that the current leg was sent, oldest first.
     #[must_use]
     pub fn on_leg(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &Request> {
         self.queue
@@ -138,13 +132,13 @@ impl Requests {
             .filter(move |request| request.on_leg && request.kind == kind)
     }
 
-    /// One by its number.
+    /// Returns one by its number.
     #[must_use]
     pub fn get(&self, number: u64) -> Option<&Request> {
         self.queue.iter().find(|request| request.number == number)
     }
 
-    /// Whether a turn has anything to say.
+    /// Returns whether a turn has text without an answer.
     #[must_use]
     pub fn has_text(&self, turn: u64) -> bool {
         self.queue
@@ -152,7 +146,7 @@ impl Requests {
             .any(|request| request.turn == turn && request.kind == Kind::Text)
     }
 
-    /// Whether something went out that waits for its answer, or text for its audio.
+    /// Returns whether anything that was sent waits for its answer, or text for its speech.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.queue
@@ -160,7 +154,7 @@ impl Requests {
             .any(|request| request.sent && self.is_due(request))
     }
 
-    /// Whether the service owes an answer, beyond audio for text that no `Flush` followed.
+    /// Returns whether the service owes an answer, beyond speech for text that no `Flush` follows.
     #[must_use]
     pub fn owes(&self) -> bool {
         self.queue
@@ -168,19 +162,20 @@ impl Requests {
             .any(|request| request.kind != Kind::Text && self.is_due(request))
     }
 
-    /// Whether anything was ever asked for.
+    /// Returns whether anything was ever asked for.
     #[must_use]
     pub const fn asked(&self) -> bool {
         self.asked
     }
 
-    /// Whether anything has no answer yet, sent or not.
+    /// Returns whether anything has no answer, sent or not.
     #[must_use]
     pub fn asks(&self) -> bool {
         self.queue.iter().any(|request| self.is_due(request))
     }
 
-    /// An empty `Flush` need not be answered, and what is unknown is not.
+    /// Returns whether an answer is due. An empty `Flush` may stay without one, and unknown
+    /// messages have none.
     fn is_due(&self, request: &Request) -> bool {
         match request.kind {
             Kind::Text | Kind::Clear | Kind::Interrupt => true,
@@ -189,7 +184,7 @@ impl Requests {
         }
     }
 
-    /// These are done with: the journal does not send them again.
+    /// Settles messages: the journal does not send them again.
     pub fn settle(&mut self, journal: &mut Journal, done: impl Fn(&Request) -> bool) {
         self.queue.retain(|request| {
             let done = done(request);
@@ -200,32 +195,32 @@ impl Requests {
         });
     }
 
-    /// The oldest one.
+    /// Returns the oldest one.
     #[must_use]
     pub fn front(&self) -> Option<&Request> {
         self.queue.front()
     }
 }
 
-/// What the service said in a turn, word for word, so that another leg does not repeat it.
+/// The warnings of a turn, word for word, so that another leg does not repeat them.
 #[derive(Debug, Default)]
-pub struct Said {
-    frames: Vec<Frame>,
+pub struct Warnings {
+    said: Vec<Frame>,
 }
 
-impl Said {
-    /// Whether it is new.
+impl Warnings {
+    /// Returns whether a warning is new in this turn.
     pub fn is_new(&mut self, frame: &Frame) -> bool {
-        let new = !self.frames.contains(frame);
-        if new && self.frames.len() < MAX_SAID {
-            self.frames.push(frame.clone());
+        let new = !self.said.contains(frame);
+        if new && self.said.len() < MAX_WARNINGS {
+            self.said.push(frame.clone());
         }
         new
     }
 
-    /// Another turn.
+    /// Another turn begins.
     pub fn clear(&mut self) {
-        self.frames.clear();
+        self.said.clear();
     }
 }
 
@@ -292,11 +287,11 @@ mod tests {
 
     #[test]
     fn the_same_words_are_new_once_a_turn() {
-        let mut said = Said::default();
-        assert!(said.is_new(&Frame::from("a")));
-        assert!(!said.is_new(&Frame::from("a")));
-        said.clear();
-        assert!(said.is_new(&Frame::from("a")));
+        let mut warnings = Warnings::default();
+        assert!(warnings.is_new(&Frame::from("a")));
+        assert!(!warnings.is_new(&Frame::from("a")));
+        warnings.clear();
+        assert!(warnings.is_new(&Frame::from("a")));
     }
 
     #[test]

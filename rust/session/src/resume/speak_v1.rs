@@ -1,28 +1,43 @@
-//! `v1/speak` (Aura): acknowledged at `Flushed`, and what is said after a reset is what was missing.
+//! `v1/speak` (Aura): text is acknowledged at `Flushed`, and after a reset only the missing speech is
+//! delivered.
 
 use super::inbox::Inbox;
+use super::incoming::Incoming;
+use super::leg::{LegStart, LegView};
+use super::product::{Effect, Handover, Product};
+use super::query::Target;
 use super::rewrite::Edits;
-use super::scan::Node;
-use super::speak::{Kind, Requests, Said};
-use super::speech::Speech;
+use super::speak::{Kind, Requests, Warnings};
+use super::speech::{Join, Speech};
 use super::voice::Voice;
-use super::{Effect, LegStart, LegView};
 use crate::journal::{Control, Journal};
 use dgsm_leg::frame::Frame;
 
-/// How `Flushed` and `Cleared` are numbered. The service does not say whether they count together;
-/// the first leg that has both shows it.
+/// The messages that clients send.
+pub const VOCABULARY: &[&str] = &["Speak", "Flush", "Clear", "Close"];
+
+/// An answer that has a number.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Flushed,
+    Cleared,
+}
+
+/// How `Flushed` and `Cleared` are numbered. Whether they count together is not documented; the first
+/// leg that has both shows it.
 #[derive(Debug, Default)]
 struct Numbering {
     apart: bool,
-    /// Answers of each kind on this leg, and the numbers that come next.
+    /// How many answers of each kind this leg has had.
     on_leg: [u64; 2],
+    /// The next number of each kind.
     next: [u64; 2],
 }
 
 impl Numbering {
-    /// The number of an answer: `which` is 0 for `Flushed` and 1 for `Cleared`.
-    fn number(&mut self, which: usize, given: u64, first_leg: bool) -> u64 {
+    /// Returns the session's number of an answer that the leg gave another one.
+    fn number(&mut self, answer: Answer, given: u64, first_leg: bool) -> u64 {
+        let which = answer as usize;
         let (own, both) = (self.on_leg[which], self.on_leg[0] + self.on_leg[1]);
         if own != both {
             self.apart = given == own;
@@ -42,45 +57,61 @@ impl Numbering {
 /// An Aura session.
 #[derive(Debug)]
 pub struct SpeakV1 {
-    voice: Option<Voice>,
     speech: Speech,
     requests: Requests,
     numbering: Numbering,
-    metadata_said: bool,
-    /// The `Flush` that the session sends by itself.
+    /// `Metadata` was delivered.
+    metadata: bool,
+    /// The number of the `Flush` that the session sends by itself.
     own_flush: Option<u64>,
-    said: Said,
-    /// How much of the turn had been delivered when the leg began, or at the last progress.
-    progress: u64,
+    warnings: Warnings,
 }
 
 impl SpeakV1 {
-    /// A session that asks for this.
+    /// Returns a session that asks for this.
     #[must_use]
-    pub fn new(query: &str) -> Self {
-        let voice = Voice::from_query(query);
+    pub fn new(target: &Target<'_>) -> Self {
         Self {
-            voice,
-            speech: Speech::new(voice),
+            speech: Speech::new(Voice::from_query(target.query)),
             requests: Requests::default(),
             numbering: Numbering::default(),
-            metadata_said: false,
+            metadata: false,
             own_flush: None,
-            said: Said::default(),
-            progress: 0,
+            warnings: Warnings::default(),
         }
     }
+}
 
-    /// The application sends a message: the journal's next one.
-    pub fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) {
+impl Product for SpeakV1 {
+    fn vocabulary(&self) -> &'static [&'static str] {
+        VOCABULARY
+    }
+
+    fn control(&self, kind: Option<&str>) -> Option<Control> {
+        Some(match kind {
+            Some("Close") => Control::Close,
+            _ => Control::Other,
+        })
+    }
+
+    fn ask(&mut self, kind: Control, journal: &Journal, frame: &Frame) -> bool {
         if kind != Control::Close {
             self.requests.push(Kind::of(frame), journal.next_control());
         }
+        true
     }
 
-    /// The end is asked for. Text that no `Flush` follows would have no answer, and could not be
-    /// told from text that is missing: so the session sends one.
-    pub fn before_close(&mut self, journal: &Journal) -> Option<Frame> {
+    fn forget(&mut self, journal: &mut Journal, number: u64) {
+        self.requests
+            .settle(journal, |request| request.number == number);
+    }
+
+    fn is_optional(&self, frame: &Frame) -> bool {
+        !matches!(Kind::of(frame), Kind::Text | Kind::Flush)
+    }
+
+    /// Text that no `Flush` follows would have no answer, and would look like missing speech.
+    fn before_close(&mut self, journal: &Journal) -> Option<Frame> {
         let open = self.requests.has_text(self.requests.open_turn());
         open.then(|| {
             self.own_flush = Some(journal.next_control());
@@ -88,19 +119,12 @@ impl SpeakV1 {
         })
     }
 
-    /// A message is not sent again.
-    pub fn forget(&mut self, journal: &mut Journal, number: u64) {
-        self.requests
-            .settle(journal, |request| request.number == number);
+    fn closing(&self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"Close"}"#))
     }
 
-    /// What went out.
-    pub fn sent(&mut self, number: u64) {
-        self.requests.sent(number);
-    }
-
-    /// Where the next leg starts. What a `Clear` takes back is not said again.
-    pub fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
+    /// What a `Clear` cancels is not said again.
+    fn begin_leg(&mut self, number: u64, journal: &mut Journal) -> LegStart {
         let cleared = self
             .requests
             .iter()
@@ -116,85 +140,100 @@ impl SpeakV1 {
         if number > 0 {
             self.speech.again();
         }
-        self.progress = self.speech.said();
-        LegStart {
-            view: LegView {
-                number,
-                ..LegView::default()
-            },
-            cursor: journal.cursor(journal.sent()),
-            head: Vec::new(),
-            gap: None,
-        }
+        LegStart::at(LegView::new(number), journal.cursor(journal.sent()))
     }
 
-    /// A message came on the leg that speaks for the session.
-    pub fn receive(
-        &mut self,
-        leg: &mut LegView,
-        journal: &mut Journal,
-        frame: Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        if let Frame::Binary(payload) = frame {
-            let joined = self.speech.receive(payload, inbox);
-            return self.progressed(Effect {
-                result: true,
+    fn send(&mut self, _leg: &LegView, _kind: Control, number: u64, frame: Frame) -> Frame {
+        self.requests.sent(number);
+        frame
+    }
+
+    fn receive(&mut self, mut message: Incoming<'_>) -> Effect {
+        if let Frame::Binary(payload) = message.frame {
+            let joined = self.speech.receive(payload.clone(), message.inbox);
+            return Effect {
                 joined,
-                ..Effect::default()
-            });
+                advanced: self.speech.has_progressed(),
+                ..Effect::of_result()
+            };
         }
-        let root = frame.as_str().and_then(Node::root);
-        let kind = root
-            .and_then(|root| root.get("type"))
-            .and_then(|kind| kind.raw_str());
-        match (root, kind) {
-            (Some(root), Some("Flushed")) => {
-                return self.flushed(leg, journal, root, &frame, inbox);
-            }
-            (Some(root), Some("Cleared")) => {
-                return self.cleared(leg, journal, root, &frame, inbox);
-            }
-            (_, Some("Metadata")) => {
+        match message.kind() {
+            Some("Flushed") => return self.flushed(&mut message),
+            Some("Cleared") => return self.cleared(&mut message),
+            Some("Metadata") => {
                 // The second one is another leg's.
-                if !std::mem::replace(&mut self.metadata_said, true) {
-                    inbox.push(frame);
+                if !std::mem::replace(&mut self.metadata, true) {
+                    message.pass_on();
                 }
             }
-            (Some(root), Some("Warning")) => self.warning(leg, journal, root, &frame, inbox),
-            (_, Some("Error")) => {
-                leg.hold(frame);
-            }
-            _ => inbox.push(frame),
+            Some("Warning") => self.warning(&mut message),
+            Some("Error") => message.hold(),
+            _ => message.pass_on(),
         }
         Effect::default()
     }
 
-    /// A second of a turn that was not heard before is progress, too: a long turn may need many
-    /// legs, and audio that kills its leg does not come so far.
-    fn progressed(&mut self, mut effect: Effect) -> Effect {
-        let new = self.speech.said().saturating_sub(self.progress);
-        if self
-            .voice
-            .is_some_and(|voice| voice.micros(new) >= 1_000_000)
-        {
-            self.progress = self.speech.said();
-            effect.advanced = true;
-        }
-        effect
+    fn greeting(&self) -> Option<&'static str> {
+        Some("Metadata")
     }
 
-    /// Everything up to the `Flush` that this answers has been said.
-    fn flushed(
-        &mut self,
-        leg: &LegView,
-        journal: &mut Journal,
-        root: Node<'_>,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        let heard = self.speech.heard() > 0;
-        // An empty Flush may not be answered at all; where audio came, it is another one's.
+    /// No leg follows, so what was kept to be joined is delivered.
+    fn conclude(&mut self, inbox: &mut Inbox) {
+        self.speech.end(inbox);
+    }
+
+    fn all_acked(&self, _byte: u64) -> bool {
+        !self.requests.waits()
+    }
+
+    /// Everything has its answer, so how the leg ends does not matter.
+    fn answered(&self, leg: &LegView, _journal: &Journal) -> bool {
+        leg.close_sent() && !self.requests.owes() && !self.requests.waits()
+    }
+
+    /// Text that no `Flush` follows has no answer: some speech of it has to have come.
+    fn end_answers(&self, _leg: &LegView, _journal: &Journal) -> bool {
+        !self.requests.owes() && (!self.requests.asks() || self.speech.on_leg() > 0)
+    }
+
+    fn asks_nothing(&self, _journal: &Journal) -> bool {
+        !self.requests.asked()
+    }
+
+    fn misses_nothing(&self, _journal: &Journal) -> bool {
+        !self.requests.asks()
+    }
+
+    fn needs_no_answer(&self) -> bool {
+        false
+    }
+
+    fn owes(&self) -> bool {
+        self.requests.owes()
+    }
+
+    fn needs_input(&self) -> bool {
+        false
+    }
+
+    fn is_single(&self) -> bool {
+        false
+    }
+
+    fn is_resumable(&self, _journal: &Journal) -> bool {
+        true
+    }
+
+    fn handover(&self) -> Handover {
+        Handover::Cut
+    }
+}
+
+impl SpeakV1 {
+    /// A `Flush` is answered: everything before it has been said.
+    fn flushed(&mut self, message: &mut Incoming<'_>) -> Effect {
+        let heard = self.speech.on_leg() > 0;
+        // An empty Flush may stay without an answer. Where audio came, this answers another one.
         let answered = self
             .requests
             .on_leg(Kind::Flush)
@@ -204,107 +243,73 @@ impl SpeakV1 {
         match answered {
             Some(answered) => self
                 .requests
-                .settle(journal, |request| request.number <= answered),
+                .settle(message.journal, |request| request.number <= answered),
             // Close flushes what is left.
-            None if leg.close_sent => {
+            None if message.leg.close_sent() => {
                 self.requests
-                    .settle(journal, |request| request.kind == Kind::Text);
+                    .settle(message.journal, |request| request.kind == Kind::Text);
             }
-            // Nothing was asked for that it could answer.
-            None => return self.pass_on(leg, (0, root, frame), inbox),
+            // Nothing that was asked for has this answer.
+            None => return self.pass_on(message, Answer::Flushed),
         }
-        let joined = self.speech.end(inbox);
+        let joined = self.speech.end(message.inbox);
         let own = answered.is_some() && answered == self.own_flush;
         if own {
             // The application did not ask.
             return self.turn_over(joined);
         }
-        self.answer(leg, (0, root, frame), joined, inbox)
+        self.pass_on(message, Answer::Flushed);
+        self.turn_over(joined)
     }
 
-    fn cleared(
-        &mut self,
-        leg: &LegView,
-        journal: &mut Journal,
-        root: Node<'_>,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) -> Effect {
+    fn cleared(&mut self, message: &mut Incoming<'_>) -> Effect {
         let answered = self
             .requests
             .on_leg(Kind::Clear)
             .next()
             .map(|clear| clear.number);
         let Some(answered) = answered else {
-            return self.pass_on(leg, (1, root, frame), inbox);
+            return self.pass_on(message, Answer::Cleared);
         };
         self.requests
-            .settle(journal, |request| request.number <= answered);
-        self.answer(leg, (1, root, frame), None, inbox)
+            .settle(message.journal, |request| request.number <= answered);
+        self.pass_on(message, Answer::Cleared);
+        self.turn_over(None)
     }
 
-    fn answer(
-        &mut self,
-        leg: &LegView,
-        (which, root, frame): (usize, Node<'_>, &Frame),
-        joined: Option<super::speech::Join>,
-        inbox: &mut Inbox,
-    ) -> Effect {
-        self.pass_on(leg, (which, root, frame), inbox);
-        self.turn_over(joined)
-    }
-
-    fn turn_over(&mut self, joined: Option<super::speech::Join>) -> Effect {
+    fn turn_over(&mut self, joined: Option<Join>) -> Effect {
         self.speech.next_turn();
-        self.said.clear();
-        self.progress = 0;
+        self.warnings.clear();
         Effect {
-            result: true,
             delivered_final: true,
             advanced: true,
             joined,
-            beyond: None,
+            ..Effect::of_result()
         }
     }
 
-    /// Hands over an answer under its number in the session.
-    fn pass_on(
-        &mut self,
-        leg: &LegView,
-        (which, root, frame): (usize, Node<'_>, &Frame),
-        inbox: &mut Inbox,
-    ) -> Effect {
+    /// Delivers an answer under its number in the session.
+    fn pass_on(&mut self, message: &mut Incoming<'_>, answer: Answer) -> Effect {
         let mut edits = Edits::default();
-        if let Some(node) = root.get("sequence_id")
+        if let Some(node) = message.get("sequence_id")
             && let Some(given) = node.integer().and_then(|given| u64::try_from(given).ok())
         {
-            let number = self.numbering.number(which, given, leg.number == 0);
+            let number = self.numbering.number(answer, given, message.leg.is_first());
             if number != given {
                 edits.replace(node.span(), number.to_string());
             }
         }
-        inbox.push(edits.apply_to(frame));
-        Effect {
-            result: true,
-            ..Effect::default()
-        }
+        message.deliver(edits);
+        Effect::of_result()
     }
 
-    fn warning(
-        &mut self,
-        leg: &LegView,
-        journal: &mut Journal,
-        root: Node<'_>,
-        frame: &Frame,
-        inbox: &mut Inbox,
-    ) {
+    fn warning(&mut self, message: &mut Incoming<'_>) {
         let mentions_flush = ["code", "description"]
             .into_iter()
-            .filter_map(|key| root.get(key))
+            .filter_map(|key| message.get(key))
             .any(|node| node.text().to_ascii_lowercase().contains("flush"));
         if mentions_flush {
-            // Too many of them: the latest is not going to be answered, and its text waits for
-            // the next one.
+            // There were too many. The latest one gets no answer, and its text waits for the next.
             let refused = self
                 .requests
                 .on_leg(Kind::Flush)
@@ -312,56 +317,14 @@ impl SpeakV1 {
                 .map(|flush| flush.number);
             if let Some(refused) = refused {
                 self.requests
-                    .settle(journal, |request| request.number == refused);
-                inbox.push(frame.clone());
+                    .settle(message.journal, |request| request.number == refused);
+                message.pass_on();
                 return;
             }
         }
-        if self.said.is_new(frame) || leg.number == 0 {
-            inbox.push(frame.clone());
+        if self.warnings.is_new(message.frame) || message.leg.is_first() {
+            message.pass_on();
         }
-    }
-
-    /// Nothing that was sent waits for an answer.
-    #[must_use]
-    pub fn all_acked(&self) -> bool {
-        !self.requests.waits()
-    }
-
-    /// The service owes something now.
-    #[must_use]
-    pub fn owes(&self) -> bool {
-        self.requests.owes()
-    }
-
-    /// The leg has answered everything, `Close` included: how it ends does not matter.
-    #[must_use]
-    pub fn answered(&self, leg: &LegView) -> bool {
-        leg.close_sent && !self.requests.owes() && !self.requests.waits()
-    }
-
-    /// Anything was asked for, ever.
-    #[must_use]
-    pub const fn asked(&self) -> bool {
-        self.requests.asked()
-    }
-
-    /// Something was asked for that has no answer, sent or not.
-    #[must_use]
-    pub fn asks(&self) -> bool {
-        self.requests.asks()
-    }
-
-    /// Whether the service has said everything if it ends in order after `Close`: what has an
-    /// answer is answered, and of text that no `Flush` followed something was said.
-    #[must_use]
-    pub fn end_answers(&self) -> bool {
-        !self.requests.owes() && (!self.requests.asks() || self.speech.heard() > 0)
-    }
-
-    /// No leg follows: what was kept to be joined is all there is.
-    pub fn conclude(&mut self, inbox: &mut Inbox) {
-        self.speech.end(inbox);
     }
 }
 
@@ -380,7 +343,10 @@ mod tests {
     impl Session {
         fn new(messages: &[&'static str]) -> Self {
             let mut session = Self {
-                speak: SpeakV1::new("encoding=linear16&sample_rate=8000"),
+                speak: SpeakV1::new(&Target {
+                    path: "v1/speak",
+                    query: "encoding=linear16&sample_rate=8000",
+                }),
                 journal: Journal::new(),
                 leg: LegView::default(),
                 inbox: Inbox::default(),
@@ -405,20 +371,21 @@ mod tests {
             let mut cursor = start.cursor;
             let mut got = Vec::new();
             while let Some(Item::Control { number, frame, .. }) = self.journal.take(&mut cursor) {
-                self.speak.sent(number);
+                let frame = self.speak.send(&self.leg, Control::Other, number, frame);
                 got.push(frame.as_str().unwrap().to_owned());
             }
             got
         }
 
-        fn hear(&mut self, frame: Frame) -> (Effect, Vec<Frame>) {
+        fn hear(&mut self, frame: &Frame) -> (Effect, Vec<Frame>) {
             let (leg, journal) = (&mut self.leg, &mut self.journal);
-            let effect = self.speak.receive(leg, journal, frame, &mut self.inbox);
+            let message = Incoming::new(leg, journal, frame, &mut self.inbox);
+            let effect = self.speak.receive(message);
             (effect, std::iter::from_fn(|| self.inbox.pop()).collect())
         }
 
         fn say(&mut self, text: &'static str) -> Vec<String> {
-            let (_, frames) = self.hear(Frame::from(text));
+            let (_, frames) = self.hear(&Frame::from(text));
             let text = |frame: &Frame| frame.as_str().unwrap().to_owned();
             frames.iter().map(text).collect()
         }
@@ -433,10 +400,10 @@ mod tests {
     #[test]
     fn flushed_acknowledges_its_turn() {
         let mut session = Session::new(&[SPEAK, FLUSH, SPEAK, FLUSH, SPEAK]);
-        let (effect, _) = session.hear(Frame::from(FLUSHED));
+        let (effect, _) = session.hear(&Frame::from(FLUSHED));
         assert!(effect.advanced && effect.delivered_final);
         assert_eq!(session.leg(1), [SPEAK, FLUSH, SPEAK]);
-        assert!(!session.speak.all_acked() && session.speak.owes());
+        assert!(!session.speak.all_acked(0) && session.speak.owes());
     }
 
     #[test]
@@ -455,9 +422,9 @@ mod tests {
     fn an_empty_flush_need_not_be_answered() {
         let mut session = Session::new(&[SPEAK, FLUSH, FLUSH, SPEAK, FLUSH]);
         session.say(FLUSHED);
-        session.hear(Frame::Binary(vec![1; 100].into()));
+        session.hear(&Frame::Binary(vec![1; 100].into()));
         session.say(FLUSHED);
-        assert!(session.speak.all_acked());
+        assert!(session.speak.all_acked(0));
         assert!(session.leg(1).is_empty(), "the second one was for the text");
     }
 
@@ -524,9 +491,9 @@ mod tests {
     fn a_second_of_new_speech_is_progress() {
         let mut session = Session::new(&[SPEAK, FLUSH]);
         let audio = |count: usize| Frame::Binary(vec![7; count].into());
-        assert!(!session.hear(audio(15_998)).0.advanced);
-        assert!(session.hear(audio(2)).0.advanced);
+        assert!(!session.hear(&audio(15_998)).0.advanced);
+        assert!(session.hear(&audio(2)).0.advanced);
         session.leg(1);
-        assert!(!session.hear(audio(16_000)).0.advanced, "heard before");
+        assert!(!session.hear(&audio(16_000)).0.advanced, "heard before");
     }
 }

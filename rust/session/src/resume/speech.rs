@@ -1,17 +1,17 @@
-//! The speech of one turn, said once although it may be synthesised several times.
+//! The speech of one turn, delivered once although it may be synthesised several times.
 //!
 //! ```text
 //!   Fresh ──▶ everything is new: passed on, and a trace of it kept
-//!     │ another leg says the turn again, from its start
+//!     │ another leg repeats the turn from its start
 //!     ▼
-//!   Same ───▶ what was delivered comes again: dropped, and compared
+//!   Same ───▶ delivered speech comes again: dropped, and compared
 //!     │  └──▶ Fresh, at exactly the byte where the last leg stopped
 //!     │ it differs
 //!     ▼
-//!   Other ──▶ kept until it is clear where it says what was delivered last
+//!   Other ──▶ kept until the place is known that was delivered last
 //!        └──▶ Fresh, joined at the quietest point near that place
 //! ```
-//! Voices whose samples cannot be told apart are cut at the byte, same or other.
+//! Speech in an encoding that is not understood is always cut at the byte.
 
 use bytes::{Bytes, BytesMut};
 
@@ -21,16 +21,19 @@ use super::join::{Ramp, Trace, counterpart, frames_needed, frames_possible, quie
 use super::voice::Voice;
 use dgsm_leg::frame::Frame;
 
+/// How much new speech is progress, in microseconds.
+const PROGRESS: i64 = 1_000_000;
+
 /// Two syntheses were joined; times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Join {
-    /// Where, from the turn's start, as the application hears it.
+    /// The place of the join in what was delivered, from the turn's start.
     pub at: i64,
-    /// How much earlier that is in the second synthesis than in what was delivered.
+    /// How much earlier it is in the second synthesis.
     pub moved: i64,
 }
 
-/// What is done with the speech that comes.
+/// What happens to the speech that comes.
 #[derive(Debug)]
 enum State {
     Fresh {
@@ -48,7 +51,7 @@ enum State {
     },
 }
 
-/// The start of a turn's audio may be a WAV file's header, which is no speech.
+/// The start of a turn's audio, which may be the header of a WAV file.
 #[derive(Debug)]
 enum Head {
     Unknown { seen: Audio, held: BytesMut },
@@ -72,17 +75,20 @@ pub struct Speech {
     said: Trace,
     state: State,
     head: Head,
-    /// A header was delivered in this turn, or ever.
+    /// A header was delivered in this turn.
     header_said: bool,
+    /// A header was delivered in any turn.
     header_ever: bool,
-    /// Nothing has come on this leg yet.
+    /// Nothing has come on this leg.
     leg_is_new: bool,
     /// The turn's speech on this leg, in bytes.
     heard: u64,
+    /// What had been delivered of the turn when the leg began, or at the last progress, in bytes.
+    progress: u64,
 }
 
 impl Speech {
-    /// Nothing said yet.
+    /// Returns a turn of which nothing was delivered.
     #[must_use]
     pub fn new(voice: Option<Voice>) -> Self {
         Self {
@@ -94,22 +100,23 @@ impl Speech {
             header_ever: false,
             leg_is_new: false,
             heard: 0,
+            progress: 0,
         }
     }
 
-    /// How much of the turn was delivered, in bytes.
+    /// Returns how much of the turn was delivered, in bytes.
     #[must_use]
-    pub const fn said(&self) -> u64 {
+    pub const fn delivered(&self) -> u64 {
         self.said.bytes()
     }
 
-    /// How much of the turn came on this leg, in bytes.
+    /// Returns how much of the turn came on this leg, in bytes.
     #[must_use]
-    pub const fn heard(&self) -> u64 {
+    pub const fn on_leg(&self) -> u64 {
         self.heard
     }
 
-    /// Another leg says the turn again, from its start. What was not delivered is forgotten.
+    /// Another leg repeats the turn from its start. Speech that was not delivered is dropped.
     pub fn again(&mut self) {
         self.state = if self.said.bytes() == 0 {
             State::Fresh { ramp: None }
@@ -122,18 +129,33 @@ impl Speech {
         self.head = Head::new();
         self.leg_is_new = true;
         self.heard = 0;
+        self.progress = self.said.bytes();
     }
 
-    /// The turn is over: what follows is another one's. Nothing more of it is delivered.
+    /// The turn is over, and another one begins. Speech that was not delivered is dropped.
     pub fn next_turn(&mut self) {
         self.said = Trace::new(self.voice);
         self.state = State::Fresh { ramp: None };
         self.head = Head::new();
         self.header_said = false;
         self.heard = 0;
+        self.progress = 0;
     }
 
-    /// Speech came.
+    /// Returns whether a second of the turn was delivered since the last progress. That is progress,
+    /// too: a long turn may need many legs, and text that kills its leg does not get that far.
+    pub fn has_progressed(&mut self) -> bool {
+        let new = self.said.bytes().saturating_sub(self.progress);
+        let progressed = self
+            .voice
+            .is_some_and(|voice| voice.micros(new) >= PROGRESS);
+        if progressed {
+            self.progress = self.said.bytes();
+        }
+        progressed
+    }
+
+    /// Speech comes. Returns the join, if two syntheses were joined.
     pub fn receive(&mut self, payload: Bytes, inbox: &mut Inbox) -> Option<Join> {
         let Head::Unknown { seen, held } = &mut self.head else {
             return self.speech(payload, inbox);
@@ -155,7 +177,7 @@ impl Speech {
         if header > 0 && !repeated {
             self.header_said = true;
             self.header_ever = true;
-            // The header and what follows it came together, and so they go on.
+            // The header and the speech behind it came together, and stay together.
             if let State::Fresh { ramp: None } = self.state {
                 let after = speech.slice(header.min(speech.len())..);
                 self.heard += after.len() as u64;
@@ -168,7 +190,8 @@ impl Speech {
         self.speech(speech.slice(header.min(speech.len())..), inbox)
     }
 
-    /// No more of the turn comes: what is kept is decided on.
+    /// The turn ends on this leg: delivers what was kept. Returns the join, if two syntheses were
+    /// joined.
     pub fn end(&mut self, inbox: &mut Inbox) -> Option<Join> {
         let mut join = None;
         if let Head::Unknown { held, .. } = &mut self.head
@@ -211,7 +234,7 @@ impl Speech {
             match (differs, self.voice) {
                 (None, _) if whole => self.state = State::Fresh { ramp: None },
                 (None, _) => {
-                    // Only the frame that is not whole yet may turn out to differ.
+                    // Only the incomplete frame may still differ.
                     let within = heard.bytes() % heard.frame_bytes() as u64;
                     let same = kept.len().saturating_sub(within as usize);
                     let _ = kept.split_to(same);
@@ -222,7 +245,7 @@ impl Speech {
                     self.deliver(payload, inbox);
                     return Some(Join { at: 0, moved: 0 });
                 }
-                // Nothing to go by: cut at the byte.
+                // The encoding is not understood: cut at the byte.
                 (Some(_), None) => return None,
                 (Some(differs), Some(_)) => {
                     let heard = std::mem::replace(heard, Trace::new(None));
@@ -274,7 +297,7 @@ impl Speech {
         None
     }
 
-    /// Goes on in another synthesis.
+    /// Goes on in the other synthesis.
     fn join(&mut self, inbox: &mut Inbox) -> Option<Join> {
         let State::Other {
             heard,
@@ -289,12 +312,12 @@ impl Speech {
         let place = counterpart(&self.said, heard, *differs);
         let near = usize::try_from(place.saturating_sub(*kept_from)).unwrap_or(usize::MAX);
         let kept = std::mem::take(kept).freeze();
-        // Places are whole samples of the leg's speech.
+        // Places are at whole samples of the leg's speech.
         let odd = (*kept_from % voice.sample_bytes() as u64) as usize;
         let kept_from = *kept_from + odd as u64;
         let kept = kept.slice(odd.min(kept.len())..);
         let point = quietest(voice, &kept, near.min(kept.len()));
-        // Half a sample was delivered: its other half is that of the one before.
+        // Half a sample was delivered: the last whole sample completes it.
         if !self
             .said
             .bytes()

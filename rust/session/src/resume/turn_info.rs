@@ -1,26 +1,31 @@
-//! One `TurnInfo` message: read on the session's clock, and put into the session's words.
+//! One `TurnInfo` message: read on the session's clock, and changed into the session's.
 
-use super::listen_v2::COUNTS;
-use super::results::{ROUNDING, SLACK};
-use super::rewrite::{Edits, seconds};
+use std::ops::Range;
+
+use super::results::SLACK;
+use super::rewrite::{Edits, ROUNDING, seconds};
 use super::scan::Node;
-use super::turns::{Event, Heard, Said};
+use super::turns::{Event, News, Report};
+
+/// The counts that are believed. JSON numbers are 64-bit floats to many clients, and those are not
+/// exact beyond.
+pub const COUNTS: Range<i64> = 0..1 << 53;
 
 /// A `TurnInfo` message as a leg sent it.
 #[derive(Debug)]
 pub struct TurnInfo<'a> {
     /// What it reports.
     pub event: Event,
-    /// Why the turn ended, where it says so.
+    /// Why the turn ended; `None` where the message does not say.
     pub trigger: Option<&'a str>,
-    /// The leg's start on the session's clock.
+    /// The leg's start on the session's clock, in microseconds.
     offset: i64,
-    /// What remains of it.
+    /// The words that remain.
     kept: Kept<'a>,
     index: i64,
     start: i64,
     end: i64,
-    /// Both, as printed.
+    /// Start and end, as printed.
     printed: (i64, i64),
     root: Node<'a>,
     nodes: Nodes<'a>,
@@ -42,19 +47,20 @@ struct Nodes<'a> {
 enum Kept<'a> {
     /// All of them.
     All(&'a str),
-    /// From the word with this number on; the transcript is theirs.
+    /// From the word with this index on, with their transcript.
     From(usize, String),
 }
 
-/// A word's times, on the session's clock; a model may not say them.
+/// Returns a word's times in microseconds of the session; `None` where the model does not give
+/// them.
 fn times(word: &Node<'_>, offset: i64) -> Option<(i64, i64)> {
     let start = word.get("start")?.micros()? + offset;
     Some((start, word.get("end")?.micros()? + offset))
 }
 
 impl<'a> TurnInfo<'a> {
-    /// Reads a message of a leg that starts at `offset`, without what was said before `ended`:
-    /// earlier turns have that. `None` where a field is missing that every one has.
+    /// Reads a message of a leg that starts at `offset`, without the words before `ended`, which
+    /// earlier turns have. `None` where it lacks a field that every one has.
     #[must_use]
     pub fn read(root: Node<'a>, offset: i64, ended: i64) -> Option<Self> {
         let (mut event, mut index, mut start, mut end) = (None, None, None, None);
@@ -89,7 +95,7 @@ impl<'a> TurnInfo<'a> {
             None
         };
         Some(Self {
-            // One that is not known yet changes nothing that is known.
+            // An unknown event changes no known state.
             event: Event::named(nodes.event.raw_str()?).unwrap_or(Event::Update),
             trigger: trigger.and_then(|node| node.raw_str()),
             offset,
@@ -106,13 +112,13 @@ impl<'a> TurnInfo<'a> {
         })
     }
 
-    /// Takes back what it says of audio that the leg was not sent: it was sent `sent`, and windows
-    /// had come up to `known`. Nobody can have heard that, so where its window ends is not known:
-    /// not before the last of its words that can be true. What it claimed, if it did.
+    /// Takes back a claim about audio behind `sent`, the end of what the leg was sent; windows had
+    /// come up to `known`. The true end of the window is unknown; it is not before the last word
+    /// that can be true. Returns the claimed end, if it was false.
     pub fn cut(&mut self, sent: i64, known: i64) -> Option<i64> {
         let claimed = self.end;
         if claimed <= sent.saturating_add(SLACK) {
-            // What is rounded up ends where the audio does.
+            // A rounded end is cut to the end of the audio.
             if claimed > sent.saturating_add(ROUNDING) {
                 (self.start, self.end) = (self.start.min(sent), sent);
             }
@@ -130,22 +136,22 @@ impl<'a> TurnInfo<'a> {
         self.end = match last {
             Some(last) => last.min(sent).max(known).max(self.start),
             None if known > self.start => known,
-            // Without a word at all.
+            // There are no words.
             None if self.nodes.transcript.raw_str() == Some("") => self.start,
-            // Without a word that has a time, and without a window before it.
+            // No word has a time, and there was no window before.
             None => sent,
         };
         Some(claimed)
     }
 
-    /// What turns need to know of it.
+    /// Returns it as turns need it.
     #[must_use]
-    pub fn heard(&self) -> Heard<'_> {
+    pub fn report(&self) -> Report<'_> {
         let (transcript, clipped) = match &self.kept {
             Kept::All(text) => (*text, false),
             Kept::From(_, text) => (text.as_str(), true),
         };
-        Heard {
+        Report {
             event: self.event,
             index: self.index,
             start: self.start,
@@ -155,27 +161,27 @@ impl<'a> TurnInfo<'a> {
         }
     }
 
-    /// What has to change in its text for it to say this. One that is made reports an event that
-    /// the leg did not, about the same audio.
+    /// Returns the changes that make it report an `event` of this news. A made event is one that
+    /// the leg did not report, about the same audio.
     #[must_use]
-    pub fn edits(&self, said: &Said, event: Event) -> Edits {
+    pub fn edits(&self, news: &News, event: Event) -> Edits {
         let mut edits = Edits::default();
         if event != self.event {
             edits.replace(self.nodes.event.span(), format!("\"{}\"", event.name()));
         }
-        if said.index != self.index {
-            edits.replace(self.nodes.index.span(), said.index.to_string());
+        if news.index != self.index {
+            edits.replace(self.nodes.index.span(), news.index.to_string());
         }
         for (node, printed, is) in [
-            (self.nodes.start, self.printed.0, said.start),
-            (self.nodes.end, self.printed.1, said.end),
+            (self.nodes.start, self.printed.0, news.start),
+            (self.nodes.end, self.printed.1, news.end),
         ] {
             if is != printed {
                 edits.replace(node.span(), seconds(is));
             }
         }
         self.edit_words(&mut edits);
-        // Only the end of a turn has one.
+        // Only the end of a turn has a trigger.
         if let Some(trigger) = self.nodes.trigger.filter(|_| event != Event::EndOfTurn) {
             match self.member_before(trigger) {
                 Some(start) => edits.replace(start..trigger.span().end, String::new()),
@@ -185,7 +191,7 @@ impl<'a> TurnInfo<'a> {
         edits
     }
 
-    /// Where the member with this value starts, with the comma in front of it.
+    /// Returns where the member with this value starts, with the comma before it.
     fn member_before(&self, value: Node<'a>) -> Option<usize> {
         let base = self.root.span().start;
         let before = self.root.text().get(..value.span().start - base)?;
@@ -241,8 +247,8 @@ fn shift(word: &Node<'_>, base: usize, offset: i64, edits: &mut Edits) {
     }
 }
 
-/// What remains behind the last turn's end: the words whose midpoint does not lie before it; where
-/// words have no times, all or nothing.
+/// Returns the words behind the last turn's end, by their midpoints; without times all or none
+/// remain. `None` where all remain.
 fn clip<'a>(nodes: &Nodes<'a>, offset: i64, ended: i64, end: i64) -> Option<Kept<'a>> {
     let words: Vec<Node<'a>> = nodes
         .words
@@ -276,8 +282,8 @@ mod tests {
         TurnInfo::read(Node::root(text).unwrap(), offset, ended).unwrap()
     }
 
-    fn said(event: Event, index: i64, start: i64, end: i64) -> Said {
-        Said {
+    fn news(event: Event, index: i64, start: i64, end: i64) -> News {
+        News {
             made: None,
             event,
             index,
@@ -289,21 +295,21 @@ mod tests {
     #[test]
     fn in_its_place_nothing_changes() {
         let info = read(MESSAGE, 0, 2_000_000);
-        let edits = info.edits(&said(Event::EndOfTurn, 1, 2_000_000, 4_500_000), info.event);
+        let edits = info.edits(&news(Event::EndOfTurn, 1, 2_000_000, 4_500_000), info.event);
         assert!(edits.is_empty());
         assert_eq!(info.trigger, Some("model"));
-        assert_eq!(info.heard().transcript, r#"Say \"hi\" now."#);
+        assert_eq!(info.report().transcript, r#"Say \"hi\" now."#);
     }
 
     #[test]
     fn a_later_leg_s_fields_move_and_nothing_else() {
         let info = read(MESSAGE, 10_250_000, 12_250_000);
         assert_eq!(
-            (info.heard().start, info.heard().end),
+            (info.report().start, info.report().end),
             (12_250_000, 14_750_000)
         );
-        let said = said(Event::EndOfTurn, 5, 12_000_000, 14_750_000);
-        let text = info.edits(&said, Event::EndOfTurn).apply(MESSAGE);
+        let news = news(Event::EndOfTurn, 5, 12_000_000, 14_750_000);
+        let text = info.edits(&news, Event::EndOfTurn).apply(MESSAGE);
         let expected = MESSAGE
             .replace(r#""turn_index":1"#, r#""turn_index":5"#)
             .replace(
@@ -320,8 +326,8 @@ mod tests {
     #[test]
     fn one_that_is_made_has_no_trigger() {
         let info = read(MESSAGE, 0, 0);
-        let said = said(Event::EndOfTurn, 1, 2_000_000, 4_500_000);
-        let text = info.edits(&said, Event::TurnResumed).apply(MESSAGE);
+        let news = news(Event::EndOfTurn, 1, 2_000_000, 4_500_000);
+        let text = info.edits(&news, Event::TurnResumed).apply(MESSAGE);
         let expected = MESSAGE
             .replace("\"EndOfTurn\"", "\"TurnResumed\"")
             .replace(r#","trigger":"model""#, "");
@@ -330,11 +336,11 @@ mod tests {
 
     #[test]
     fn what_an_earlier_turn_has_is_clipped() {
-        // "hi" has its midpoint exactly on the edge: it stays.
+        // The midpoint of "hi" is exactly on the edge, so it stays.
         let info = read(MESSAGE, 1_000_000, 4_000_000);
-        assert_eq!(info.heard().transcript, r#"\"hi\" now."#);
-        assert!(info.heard().clipped);
-        let text = info.edits(&said(Event::EndOfTurn, 1, 4_000_000, 5_500_000), info.event);
+        assert_eq!(info.report().transcript, r#"\"hi\" now."#);
+        assert!(info.report().clipped);
+        let text = info.edits(&news(Event::EndOfTurn, 1, 4_000_000, 5_500_000), info.event);
         let text = text.apply(MESSAGE);
         let root = Node::root(&text).unwrap();
         assert_eq!(root.get("transcript").unwrap().text(), r#""\"hi\" now.""#);
@@ -348,9 +354,9 @@ mod tests {
     #[test]
     fn words_without_times_go_together() {
         let text = MESSAGE.replace(r#""start":2.1,"#, "");
-        assert!(!read(&text, 0, 3_200_000).heard().clipped);
+        assert!(!read(&text, 0, 3_200_000).report().clipped);
         let old = read(&text, 0, 3_300_000);
-        assert!(old.heard().clipped && old.heard().transcript.is_empty());
+        assert!(old.report().clipped && old.report().transcript.is_empty());
     }
 
     #[test]
@@ -370,8 +376,8 @@ mod tests {
             .replace("\"EndOfTurn\"", "\"NewEvent\"")
             .replace("trigger", "cause");
         let info = read(&text, 1_000_000, 0);
-        let said = said(Event::Update, 1, 3_000_000, 5_500_000);
-        let moved = info.edits(&said, said.event).apply(&text);
+        let news = news(Event::Update, 1, 3_000_000, 5_500_000);
+        let moved = info.edits(&news, news.event).apply(&text);
         assert!(moved.contains("\"NewEvent\"") && moved.contains("\"audio_window_end\":5.5"));
     }
 }

@@ -1,4 +1,4 @@
-//! Flux's turns over any number of legs: which event of a later leg is news, and as what.
+//! Flux's turns over several legs: which event of a later leg is news, and as which event.
 //!
 //! ```text
 //!              StartOfTurn              EagerEndOfTurn
@@ -10,41 +10,42 @@
 //!                             EndOfTurn
 //! ```
 //!
-//! The application sees this machine and so does each leg, from its own start on. A later leg hears
-//! again what came after the last end of a turn, so its machine runs behind the application's: what
-//! it says about audio that was reported is left out, and what it says then is put into the words
-//! that follow from where the application stands.
+//! The application sees this machine, and each leg runs through it from its own start. A later leg
+//! hears the audio behind the last end of a turn again, so its machine runs behind the
+//! application's. What it reports about audio that was reported is dropped. What it reports behind
+//! that becomes the event that follows from the application's state.
 //!
-//! Only the end of a turn is never left out: each one that a leg reports behind the last delivered
-//! one is new, and has words that no other turn has. Where it comes earlier than before (a forced
-//! end hears less in a replay, which runs faster), windows of its turn had been reported beyond it:
-//! they belong to the next turn now, and are reported again as such.
+//! The end of a turn is never dropped: each one behind the last delivered end is new, and has words
+//! that no other turn has. It may come earlier than before, as a forced end hears less in a replay,
+//! which runs faster. Then windows of its turn were delivered beyond it. They belong to the next
+//! turn now, and are reported again as such.
 
-use super::results::ROUNDING;
+use super::rewrite::ROUNDING;
 
-/// An Update without words acknowledges what ends so long before it: a word may be on its way.
+/// How long before its end an Update without words acknowledges, in microseconds: a word may still
+/// be on its way.
 const WORD_UNDER_WAY: i64 = 2_000_000;
 
-/// An Update comes about every quarter of a second of audio; what is left of one is not reported.
+/// The audio between two Updates, in microseconds, roughly. The rest at the end is not reported.
 const WINDOW: i64 = 250_000;
 
 /// What a `TurnInfo` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// More audio, the same state.
+    /// More audio; the state is the same.
     Update,
-    /// Somebody speaks.
+    /// Speech has started.
     StartOfTurn,
-    /// That may have been all.
+    /// The turn may be over.
     EagerEndOfTurn,
-    /// It was not.
+    /// It was not over.
     TurnResumed,
-    /// That was all.
+    /// The turn is over.
     EndOfTurn,
 }
 
 impl Event {
-    /// By its name; `None` for one that is not known.
+    /// Returns the event of this name; `None` where it is unknown.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
@@ -57,7 +58,7 @@ impl Event {
         })
     }
 
-    /// Its name in a message.
+    /// Returns its name in a message.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -70,67 +71,68 @@ impl Event {
     }
 }
 
-/// A `TurnInfo`; times in microseconds on the session's clock.
+/// A `TurnInfo` of a leg; times in microseconds on the session's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub struct Report<'a> {
     /// What it reports.
     pub event: Event,
     /// The turn's number on its leg.
     pub index: i64,
-    /// Start of its window.
+    /// The start of its window.
     pub start: i64,
-    /// End of its window.
+    /// The end of its window.
     pub end: i64,
-    /// What was said in the turn so far, as it is written; without what an earlier turn has.
+    /// The turn's transcript so far, as it stands in JSON, without the words that an earlier turn
+    /// has.
     pub transcript: &'a str,
-    /// An earlier turn has some of it.
+    /// An earlier turn has some of its words.
     pub clipped: bool,
 }
 
-/// What the application is told.
+/// A `TurnInfo` for the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// An event that the leg did not report, but follows for the application; it comes first.
+pub struct News {
+    /// An event that comes first. The leg did not report it, but the application needs it.
     pub made: Option<Event>,
     /// The event.
     pub event: Event,
     /// The turn's number.
     pub index: i64,
-    /// Start of the window.
+    /// The start of the window.
     pub start: i64,
-    /// End of the window.
+    /// The end of the window.
     pub end: i64,
 }
 
 /// Where a leg's own turns stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LegTurns {
-    /// It is the session's first: what it says is passed on as it is.
+    /// It is the session's first: its reports are passed on unchanged.
     first_leg: bool,
-    /// What ends here or before was reported over an earlier leg, for the turn that is open.
+    /// The end of the last window of the open turn that an earlier leg reported.
     from: i64,
-    /// It has reported the start of a turn, and not its end.
+    /// It has reported the start of a turn and not its end.
     started: bool,
     /// The transcript of an eager end that it has not taken back.
     eager: Option<String>,
-    /// A turn has ended on this leg, so it knows where the next one starts.
+    /// A turn has ended on it, so it knows where the next one starts.
     ended: bool,
 }
 
 impl LegTurns {
-    /// What the leg has said of its own turn before it spoke for the session still holds.
+    /// The leg was a standby: what it reported of its turn still holds.
     pub fn go_on(&mut self, before: Self) {
         self.started = before.started;
         self.eager = before.eager;
     }
 
-    fn follow(&mut self, heard: &Heard<'_>) {
-        match heard.event {
+    fn follow(&mut self, report: &Report<'_>) {
+        match report.event {
             Event::Update => {}
             Event::StartOfTurn => self.started = true,
             Event::EagerEndOfTurn => {
                 self.started = true;
-                self.eager = Some(heard.transcript.to_owned());
+                self.eager = Some(report.transcript.to_owned());
             }
             Event::TurnResumed => self.eager = None,
             Event::EndOfTurn => {
@@ -141,70 +143,70 @@ impl LegTurns {
     }
 }
 
-/// Where the session's turns stand, as the application has seen them; times in microseconds.
+/// Where the session's turns stand for the application; times in microseconds.
 #[derive(Debug, Default)]
 pub struct Turns {
     /// The turn that is open, or comes next.
     index: i64,
-    /// Start of its window, once the application knows it.
+    /// The start of its window, once it was delivered.
     start: Option<i64>,
-    /// It has had its `StartOfTurn`.
+    /// Its `StartOfTurn` was delivered.
     started: bool,
-    /// The transcript of an eager end that the application has not seen taken back.
+    /// The transcript of a delivered eager end that was not taken back.
     eager: Option<String>,
-    /// Where the last turn ended.
+    /// The end of the last turn.
     ended: i64,
-    /// End of the last window that was delivered.
+    /// The end of the last delivered window.
     reached: i64,
-    /// Audio before it needs not be heard again.
+    /// The audio before it is not heard again.
     acked: i64,
-    /// Up to here nothing is left open; `None` inside a turn.
+    /// The time before which nothing is open; `None` inside a turn.
     quiet: Option<i64>,
 }
 
 impl Turns {
-    /// Audio before this time needs not be heard again.
+    /// Returns the time before which audio is not heard again.
     #[must_use]
     pub const fn acked(&self) -> i64 {
         self.acked
     }
 
-    /// Where the last turn ended.
+    /// Returns the end of the last turn.
     #[must_use]
     pub const fn ended(&self) -> i64 {
         self.ended
     }
 
-    /// End of the last window that was delivered.
+    /// Returns the end of the last delivered window.
     #[must_use]
     pub const fn reached(&self) -> i64 {
         self.reached
     }
 
-    /// Nothing said before this time is open, but for what is too short for a window.
+    /// Returns whether no speech before this time is open, but for what is too short for a window.
     #[must_use]
     pub fn quiet_until(&self, time: i64) -> bool {
         self.acked >= time || self.quiet.is_some_and(|quiet| quiet + WINDOW > time)
     }
 
-    /// Windows have come up to this time, but for what is too short for one.
+    /// Returns whether windows have come up to this time, but for what is too short for one.
     #[must_use]
     pub const fn reported_until(&self, time: i64) -> bool {
         self.reached + WINDOW > time
     }
 
-    /// Windows have come up to this time, all of it.
+    /// Returns whether windows have come up to this very time.
     #[must_use]
     pub const fn all_reported_until(&self, time: i64) -> bool {
         self.reached + ROUNDING >= time
     }
 
-    /// What came before this time is lost: nobody will report it.
+    /// The audio before this time is lost: no leg will report it.
     pub fn skip_to(&mut self, time: i64) {
         self.acked = self.acked.max(time);
     }
 
-    /// A leg starts to speak for the session.
+    /// A leg begins to speak for the session.
     pub fn begin_leg(&mut self, first_leg: bool) -> LegTurns {
         if !first_leg {
             self.start.get_or_insert(self.ended);
@@ -216,56 +218,56 @@ impl Turns {
         }
     }
 
-    /// A leg reports that does not speak for the session yet. Whether that would be news: it is
-    /// about all that was delivered, or is the end of a turn that nobody has reported.
-    pub fn overhear(&self, leg: &mut LegTurns, heard: &Heard<'_>) -> bool {
-        let ends = heard.event == Event::EndOfTurn && heard.end > self.ended + ROUNDING;
-        if ends || heard.end + ROUNDING >= self.reached {
+    /// A standby reports. Returns whether that would be news: it reaches as far as what was
+    /// delivered, or is the end of a turn that was not delivered.
+    pub fn overhear(&self, leg: &mut LegTurns, report: &Report<'_>) -> bool {
+        let ends = report.event == Event::EndOfTurn && report.end > self.ended + ROUNDING;
+        if ends || report.end + ROUNDING >= self.reached {
             return true;
         }
-        leg.follow(heard);
+        leg.follow(report);
         false
     }
 
-    /// A leg reports: what the application is told, if it is news.
-    pub fn hear(&mut self, leg: &mut LegTurns, heard: &Heard<'_>) -> Option<Said> {
-        leg.follow(heard);
-        self.settle(leg, heard);
-        let said = if leg.first_leg {
-            Some(Self::as_it_is(heard))
+    /// The current leg reports. Returns what is delivered, if it is news.
+    pub fn hear(&mut self, leg: &mut LegTurns, report: &Report<'_>) -> Option<News> {
+        leg.follow(report);
+        self.settle(leg, report);
+        let news = if leg.first_leg {
+            Some(Self::unchanged(report))
         } else {
-            self.news(leg, heard)
+            self.news(leg, report)
         };
-        let said = said?;
-        self.start = Some(said.start);
-        self.index = said.index;
-        self.reached = said.end;
-        for event in said.made.into_iter().chain([said.event]) {
+        let news = news?;
+        self.start = Some(news.start);
+        self.index = news.index;
+        self.reached = news.end;
+        for event in news.made.into_iter().chain([news.event]) {
             match event {
                 Event::Update => {}
                 Event::StartOfTurn => self.started = true,
-                Event::EagerEndOfTurn => self.eager = Some(heard.transcript.to_owned()),
+                Event::EagerEndOfTurn => self.eager = Some(report.transcript.to_owned()),
                 Event::TurnResumed => self.eager = None,
-                Event::EndOfTurn => self.turn_ended(leg, said.end),
+                Event::EndOfTurn => self.turn_ended(leg, news.end),
             }
         }
-        Some(said)
+        Some(news)
     }
 
-    /// Takes what an event acknowledges, whether or not it is news.
-    fn settle(&mut self, leg: &LegTurns, heard: &Heard<'_>) {
-        match heard.event {
-            Event::Update if !leg.started && heard.transcript.is_empty() => {
-                self.acked = self.acked.max(heard.end - WORD_UNDER_WAY);
-                self.quiet = self.quiet.max(Some(heard.end));
+    /// Acknowledges what an event makes final, whether or not it is news.
+    fn settle(&mut self, leg: &LegTurns, report: &Report<'_>) {
+        match report.event {
+            Event::Update if !leg.started && report.transcript.is_empty() => {
+                self.acked = self.acked.max(report.end - WORD_UNDER_WAY);
+                self.quiet = self.quiet.max(Some(report.end));
             }
             Event::Update if !leg.started => {}
             Event::Update | Event::StartOfTurn | Event::EagerEndOfTurn | Event::TurnResumed => {
                 self.quiet = None;
             }
             Event::EndOfTurn => {
-                self.acked = self.acked.max(heard.end);
-                self.quiet = self.quiet.max(Some(heard.end));
+                self.acked = self.acked.max(report.end);
+                self.quiet = self.quiet.max(Some(report.end));
             }
         }
     }
@@ -280,31 +282,31 @@ impl Turns {
         self.eager = None;
     }
 
-    const fn as_it_is(heard: &Heard<'_>) -> Said {
-        Said {
+    const fn unchanged(report: &Report<'_>) -> News {
+        News {
             made: None,
-            event: heard.event,
-            index: heard.index,
-            start: heard.start,
-            end: heard.end,
+            event: report.event,
+            index: report.index,
+            start: report.start,
+            end: report.end,
         }
     }
 
-    /// What a later leg says, for an application that stands elsewhere.
-    fn news(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<Said> {
-        let (made, event) = match heard.event {
-            Event::EndOfTurn => self.end_of_turn(leg, heard)?,
-            _ if heard.end <= leg.from + ROUNDING => return None,
+    /// Returns a later leg's report as it follows from the application's state.
+    fn news(&self, leg: &LegTurns, report: &Report<'_>) -> Option<News> {
+        let (made, event) = match report.event {
+            Event::EndOfTurn => self.end_of_turn(leg, report)?,
+            _ if report.end <= leg.from + ROUNDING => return None,
             event if self.started => self.within_a_turn(leg, event),
-            event => between_turns(leg, event, heard),
+            event => between_turns(leg, event, report),
         };
-        // The leg does not know where the turn started that was open before it.
+        // The leg does not know the start of a turn that was open before it.
         let start = match self.start {
             Some(start) if !leg.ended => start,
-            Some(_) | None => heard.start.max(self.ended),
+            Some(_) | None => report.start.max(self.ended),
         };
-        let end = heard.end.max(start);
-        Some(Said {
+        let end = report.end.max(start);
+        Some(News {
             made,
             event,
             index: self.index,
@@ -313,18 +315,18 @@ impl Turns {
         })
     }
 
-    fn end_of_turn(&self, leg: &LegTurns, heard: &Heard<'_>) -> Option<(Option<Event>, Event)> {
-        if heard.end <= self.ended + ROUNDING {
+    fn end_of_turn(&self, leg: &LegTurns, report: &Report<'_>) -> Option<(Option<Event>, Event)> {
+        if report.end <= self.ended + ROUNDING {
             return None;
         }
-        if heard.clipped && heard.transcript.is_empty() {
-            // All its words are an earlier turn's: what is new is silence.
-            let news = !self.started && heard.end > leg.from + ROUNDING;
+        if report.clipped && report.transcript.is_empty() {
+            // All its words are an earlier turn's, so the rest is silence.
+            let news = !self.started && report.end > leg.from + ROUNDING;
             return news.then_some((None, Event::Update));
         }
         let made = match &self.eager {
             _ if !self.started => Some(Event::StartOfTurn),
-            Some(eager) if eager != heard.transcript => Some(Event::TurnResumed),
+            Some(eager) if eager != report.transcript => Some(Event::TurnResumed),
             Some(_) | None => None,
         };
         Some((made, Event::EndOfTurn))
@@ -332,7 +334,7 @@ impl Turns {
 
     fn within_a_turn(&self, leg: &LegTurns, event: Event) -> (Option<Event>, Event) {
         match event {
-            // The leg has come to the same eager end, and has not taken it back.
+            // The leg may have come to the same eager end, without taking it back.
             Event::Update | Event::StartOfTurn if self.eager.is_some() => {
                 let confirmed = self.eager == leg.eager;
                 (
@@ -353,11 +355,11 @@ impl Turns {
     }
 }
 
-/// The application has yet to be told that a turn has started: perhaps the leg has said so about
-/// audio that was reported without words.
-fn between_turns(leg: &LegTurns, event: Event, heard: &Heard<'_>) -> (Option<Event>, Event) {
+/// Returns the event where the application has had no `StartOfTurn`. The leg may have reported it
+/// about audio that was delivered without words.
+fn between_turns(leg: &LegTurns, event: Event, report: &Report<'_>) -> (Option<Event>, Event) {
     match event {
-        Event::Update if leg.started && !heard.transcript.is_empty() => (None, Event::StartOfTurn),
+        Event::Update if leg.started && !report.transcript.is_empty() => (None, Event::StartOfTurn),
         Event::Update => (None, Event::Update),
         Event::StartOfTurn | Event::TurnResumed => (None, Event::StartOfTurn),
         Event::EagerEndOfTurn | Event::EndOfTurn => (Some(Event::StartOfTurn), event),
@@ -375,8 +377,8 @@ mod tests {
     /// An event of the session: what comes before it, what it is, where its window ends.
     type Expected = (Option<Event>, Event, i64);
 
-    const fn heard(event: Event, start: i64, end: i64, transcript: &str) -> Heard<'_> {
-        Heard {
+    const fn report(event: Event, start: i64, end: i64, transcript: &str) -> Report<'_> {
+        Report {
             event,
             index: 0,
             start,
@@ -386,8 +388,8 @@ mod tests {
         }
     }
 
-    const fn said(made: Option<Event>, event: Event, index: i64, start: i64, end: i64) -> Said {
-        Said {
+    const fn news(made: Option<Event>, event: Event, index: i64, start: i64, end: i64) -> News {
+        News {
             made,
             event,
             index,
@@ -401,10 +403,10 @@ mod tests {
         let mut turns = Turns::default();
         let mut leg = turns.begin_leg(true);
         for (event, end, transcript) in events {
-            let heard = heard(*event, 0, end * 1_000_000, transcript);
+            let report = report(*event, 0, end * 1_000_000, transcript);
             assert_eq!(
-                turns.hear(&mut leg, &heard),
-                Some(said(None, *event, 0, 0, end * 1_000_000))
+                turns.hear(&mut leg, &report),
+                Some(news(None, *event, 0, 0, end * 1_000_000))
             );
         }
         let leg = turns.begin_leg(false);
@@ -418,9 +420,9 @@ mod tests {
     ) -> Vec<(Option<Event>, Event, i64)> {
         let mut told = Vec::new();
         for (event, end, transcript) in events {
-            let heard = heard(*event, 0, end * 1_000_000, transcript);
-            if let Some(said) = turns.hear(leg, &heard) {
-                told.push((said.made, said.event, said.end / 1_000_000));
+            let report = report(*event, 0, end * 1_000_000, transcript);
+            if let Some(news) = turns.hear(leg, &report) {
+                told.push((news.made, news.event, news.end / 1_000_000));
             }
         }
         told
@@ -517,23 +519,23 @@ mod tests {
     fn windows_and_numbers_go_on() {
         let mut turns = Turns::default();
         let mut leg = turns.begin_leg(true);
-        turns.hear(&mut leg, &heard(EndOfTurn, 0, 5_000_000, "a"));
-        let update = Heard {
+        turns.hear(&mut leg, &report(EndOfTurn, 0, 5_000_000, "a"));
+        let update = Report {
             index: 1,
-            ..heard(Update, 5_000_000, 6_000_000, "")
+            ..report(Update, 5_000_000, 6_000_000, "")
         };
         turns.hear(&mut leg, &update);
         // It starts a little later than the turn that is open.
         let mut leg = turns.begin_leg(false);
-        let first = turns.hear(&mut leg, &heard(StartOfTurn, 5_500_000, 7_000_000, "b"));
+        let first = turns.hear(&mut leg, &report(StartOfTurn, 5_500_000, 7_000_000, "b"));
         assert_eq!(
             first,
-            Some(said(None, StartOfTurn, 1, 5_000_000, 7_000_000))
+            Some(news(None, StartOfTurn, 1, 5_000_000, 7_000_000))
         );
-        let end = turns.hear(&mut leg, &heard(EndOfTurn, 5_500_000, 8_000_000, "b"));
-        assert_eq!(end, Some(said(None, EndOfTurn, 1, 5_000_000, 8_000_000)));
-        let next = turns.hear(&mut leg, &heard(StartOfTurn, 8_000_000, 9_000_000, "c"));
-        assert_eq!(next, Some(said(None, StartOfTurn, 2, 8_000_000, 9_000_000)));
+        let end = turns.hear(&mut leg, &report(EndOfTurn, 5_500_000, 8_000_000, "b"));
+        assert_eq!(end, Some(news(None, EndOfTurn, 1, 5_000_000, 8_000_000)));
+        let next = turns.hear(&mut leg, &report(StartOfTurn, 8_000_000, 9_000_000, "c"));
+        assert_eq!(next, Some(news(None, StartOfTurn, 2, 8_000_000, 9_000_000)));
     }
 
     #[test]
@@ -551,23 +553,23 @@ mod tests {
             []
         );
         let (mut turns, mut leg) = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a")]);
-        let nothing_new = Heard {
+        let nothing_new = Report {
             clipped: true,
-            ..heard(EndOfTurn, 0, 5_000_000, "")
+            ..report(EndOfTurn, 0, 5_000_000, "")
         };
-        let silence = Some(said(None, Update, 1, 4_000_000, 5_000_000));
+        let silence = Some(news(None, Update, 1, 4_000_000, 5_000_000));
         assert_eq!(turns.hear(&mut leg, &nothing_new), silence);
-        let next = turns.hear(&mut leg, &heard(StartOfTurn, 5_000_000, 6_000_000, "b"));
-        assert_eq!(next, Some(said(None, StartOfTurn, 1, 4_000_000, 6_000_000)));
+        let next = turns.hear(&mut leg, &report(StartOfTurn, 5_000_000, 6_000_000, "b"));
+        assert_eq!(next, Some(news(None, StartOfTurn, 1, 4_000_000, 6_000_000)));
     }
 
     #[test]
     fn a_turn_without_words_of_its_own_ends_nothing() {
         let mut state = after(&[(StartOfTurn, 1, "a"), (EndOfTurn, 4, "a"), (Update, 7, "")]);
         let (turns, leg) = &mut state;
-        let nothing_new = Heard {
+        let nothing_new = Report {
             clipped: true,
-            ..heard(EndOfTurn, 0, 6_000_000, "")
+            ..report(EndOfTurn, 0, 6_000_000, "")
         };
         assert_eq!(turns.hear(leg, &nothing_new), None, "it was reported");
     }
@@ -576,15 +578,15 @@ mod tests {
     fn silence_acknowledges_all_but_two_seconds() {
         let mut turns = Turns::default();
         let mut leg = turns.begin_leg(true);
-        turns.hear(&mut leg, &heard(Update, 0, 5_000_000, ""));
+        turns.hear(&mut leg, &report(Update, 0, 5_000_000, ""));
         assert_eq!(turns.acked(), 3_000_000);
         assert!(turns.quiet_until(5_200_000) && !turns.quiet_until(5_300_000));
         assert!(turns.reported_until(5_200_000) && !turns.reported_until(5_300_000));
-        turns.hear(&mut leg, &heard(StartOfTurn, 0, 6_000_000, "a"));
-        turns.hear(&mut leg, &heard(Update, 0, 9_000_000, "a"));
+        turns.hear(&mut leg, &report(StartOfTurn, 0, 6_000_000, "a"));
+        turns.hear(&mut leg, &report(Update, 0, 9_000_000, "a"));
         assert_eq!(turns.acked(), 3_000_000, "a turn is open");
         assert!(!turns.quiet_until(5_200_000));
-        turns.hear(&mut leg, &heard(EndOfTurn, 0, 10_000_000, "a"));
+        turns.hear(&mut leg, &report(EndOfTurn, 0, 10_000_000, "a"));
         assert_eq!(turns.acked(), 10_000_000);
         assert!(turns.quiet_until(10_000_000));
     }

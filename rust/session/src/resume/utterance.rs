@@ -1,39 +1,39 @@
-//! Utterances that were open when a leg ended, closed once on the next one.
+//! Utterances that were open when a leg ended: each is closed once, on the next leg.
 //!
-//! A leg knows nothing of the words that the one before it has finalised: it will neither say that
-//! their utterance ended nor that it began. So what was open is carried over, per channel, and
-//! closed when the new leg's results show that it is over.
+//! A leg does not know the words that an earlier leg has finalised, so it reports neither the end
+//! nor the start of their utterance. An open utterance is carried over, per channel, and closed
+//! when the new leg's results show that it is over.
 
-use super::results::ROUNDING;
+use super::rewrite::ROUNDING;
 
-/// Which signs of an utterance's end the application asked for.
+/// The signs of an utterance's end that the application asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closers {
     /// `speech_final`: `endpointing` is not off.
     pub speech_final: bool,
     /// `UtteranceEnd` after this many microseconds without words.
     pub utterance_end: Option<i64>,
-    /// How long an utterance lasts without words, in microseconds, before speech is another one.
+    /// The pause after which speech belongs to another utterance, in microseconds.
     pub pause: i64,
 }
 
 /// The words of one result, in microseconds on the session's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spoken {
-    /// Where the first one starts.
+    /// The start of the first one.
     pub first_start: i64,
-    /// Where the last one starts.
+    /// The start of the last one.
     pub last_start: i64,
-    /// Where the last one ends.
+    /// The end of the last one.
     pub last_end: i64,
 }
 
-/// A result as far as utterances care.
+/// What utterances need to know of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// Its words; `None`: it has none.
+pub struct Observed {
+    /// Its words; `None` where it has none.
     pub spoken: Option<Spoken>,
-    /// Where its audio ends.
+    /// The end of its audio, in microseconds.
     pub end: i64,
     /// It is final.
     pub is_final: bool,
@@ -41,12 +41,12 @@ pub struct Heard {
     pub speech_final: bool,
 }
 
-/// What is to be said beside a result, or in it.
+/// What closes an utterance around a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Close {
     /// An `UtteranceEnd` with this `last_word_end` comes before it.
     pub end_before: Option<i64>,
-    /// Or after it.
+    /// An `UtteranceEnd` with this `last_word_end` comes after it.
     pub end_after: Option<i64>,
     /// Its `speech_final` is set.
     pub speech_final: bool,
@@ -57,9 +57,9 @@ pub struct Close {
 struct Carried {
     /// Finalised words have had no `speech_final`.
     words: bool,
-    /// The last of them, when there was no `UtteranceEnd` after it.
+    /// The end of the last of them, where no `UtteranceEnd` came after it.
     last_word: Option<i64>,
-    /// Speech that starts before this belongs to what is open.
+    /// Speech that starts before this time belongs to the open utterance.
     open_until: Option<i64>,
 }
 
@@ -81,16 +81,15 @@ pub struct Utterance {
     last_open: Option<i64>,
     /// The latest `SpeechStarted` that was delivered.
     started: Option<i64>,
-    /// The latest `UtteranceEnd` that was delivered: its last word's end.
+    /// The `last_word_end` of the latest `UtteranceEnd` that was delivered.
     ended: Option<i64>,
-    /// A word was heard behind that end.
+    /// A word came behind that end.
     heard_behind: bool,
     carried: Carried,
 }
 
 impl Utterance {
-    /// A new leg goes on without knowing what came before. `from_start`: it hears everything
-    /// again, so it closes by itself what it opens.
+    /// Another leg begins. `from_start`: it hears everything again, so it closes what it opens.
     pub fn carry(&mut self, closers: Closers, from_start: bool) {
         self.carried = Carried {
             words: self.words && closers.speech_final && !from_start,
@@ -105,31 +104,31 @@ impl Utterance {
         };
     }
 
-    /// What a result of a later leg closes. Call before [`Utterance::results`].
-    pub fn close(&mut self, closers: Closers, heard: &Heard) -> Close {
+    /// Returns what a result of a later leg closes. Comes before [`Utterance::results`].
+    pub fn close(&mut self, closers: Closers, observed: &Observed) -> Close {
         let mut close = Close::default();
         if let (Some(last), Some(pause)) = (self.carried.last_word, closers.utterance_end) {
-            match heard.spoken {
+            match observed.spoken {
                 Some(spoken) if spoken.first_start - last >= pause => close.end_before = Some(last),
-                // The utterance goes on, and the leg will close it by itself.
-                Some(_) if heard.is_final => self.carried.last_word = None,
-                None if heard.end - last >= pause => close.end_after = Some(last),
+                // The utterance goes on, and the leg will close it.
+                Some(_) if observed.is_final => self.carried.last_word = None,
+                None if observed.end - last >= pause => close.end_after = Some(last),
                 Some(_) | None => {}
             }
         }
-        if self.carried.words && heard.is_final {
+        if self.carried.words && observed.is_final {
             self.carried.words = false;
-            close.speech_final = heard.spoken.is_none();
+            close.speech_final = observed.spoken.is_none();
         }
         close
     }
 
     /// A result was delivered.
-    pub fn results(&mut self, heard: &Heard) {
+    pub fn results(&mut self, observed: &Observed) {
         let ended = self.ended.unwrap_or(i64::MIN);
-        if let Some(spoken) = heard.spoken {
+        if let Some(spoken) = observed.spoken {
             self.heard_behind |= spoken.last_start >= ended;
-            if heard.is_final {
+            if observed.is_final {
                 self.words = true;
                 self.open = true;
                 self.last_open = Some(spoken.last_end);
@@ -138,15 +137,15 @@ impl Utterance {
                 }
             }
         }
-        if heard.is_final && heard.speech_final {
+        if observed.is_final && observed.speech_final {
             self.words = false;
             self.carried.words = false;
-            self.shut(heard.end);
+            self.shut(observed.end);
         }
     }
 
-    /// An `UtteranceEnd` of a leg, or one made here: whether it is news. `None`: the service did
-    /// not know the last word (-1).
+    /// A leg sends an `UtteranceEnd`, or one was made. Returns whether it is news. Without a time
+    /// the service did not know the last word (-1).
     pub fn end(&mut self, last_word_end: Option<i64>, first_leg: bool) -> bool {
         let repeated = match (last_word_end, self.ended) {
             (Some(now), Some(before)) => now <= before || !self.heard_behind,
@@ -163,7 +162,7 @@ impl Utterance {
         true
     }
 
-    /// A `SpeechStarted`: whether it is news.
+    /// A leg sends a `SpeechStarted`. Returns whether it is news.
     pub fn start(&mut self, at: i64, first_leg: bool) -> bool {
         let repeated = self.carried.open_until.is_some_and(|until| at <= until)
             || self.started.is_some_and(|started| at <= started + ROUNDING);
@@ -175,9 +174,9 @@ impl Utterance {
         true
     }
 
-    /// What was open at `end` is closed; speech that has started behind it is not.
+    /// Closes the utterance at `end`, unless speech has started behind it.
     fn shut(&mut self, end: i64) {
-        // Both are times that were rounded, each for itself.
+        // Each of the two times was rounded.
         let next = self
             .started
             .is_some_and(|started| started + ROUNDING >= end);
@@ -199,13 +198,13 @@ mod tests {
         pause: 1_000,
     };
 
-    fn words(first_start: i64, last_end: i64) -> Heard {
+    fn words(first_start: i64, last_end: i64) -> Observed {
         let spoken = Spoken {
             first_start,
             last_start: last_end - 100,
             last_end,
         };
-        Heard {
+        Observed {
             spoken: Some(spoken),
             end: last_end + 50,
             is_final: true,
@@ -213,8 +212,8 @@ mod tests {
         }
     }
 
-    fn nothing(end: i64) -> Heard {
-        Heard {
+    fn nothing(end: i64) -> Observed {
+        Observed {
             spoken: None,
             end,
             is_final: true,
@@ -233,8 +232,8 @@ mod tests {
     #[test]
     fn the_first_empty_final_is_the_end_of_speech() {
         let mut utterance = open_at_a_reset();
-        let heard = nothing(2_400);
-        let close = utterance.close(BOTH, &heard);
+        let observed = nothing(2_400);
+        let close = utterance.close(BOTH, &observed);
         assert_eq!(
             close,
             Close {
@@ -242,9 +241,9 @@ mod tests {
                 ..Close::default()
             }
         );
-        utterance.results(&Heard {
+        utterance.results(&Observed {
             speech_final: true,
-            ..heard
+            ..observed
         });
         assert_eq!(utterance.close(BOTH, &nothing(2_800)), Close::default());
         utterance.carry(BOTH, false);
@@ -257,9 +256,9 @@ mod tests {
     #[test]
     fn an_utterance_that_goes_on_is_closed_by_its_leg() {
         let mut utterance = open_at_a_reset();
-        let heard = words(2_300, 2_700);
-        assert_eq!(utterance.close(BOTH, &heard), Close::default());
-        utterance.results(&heard);
+        let observed = words(2_300, 2_700);
+        assert_eq!(utterance.close(BOTH, &observed), Close::default());
+        utterance.results(&observed);
         assert_eq!(utterance.close(BOTH, &nothing(9_000)), Close::default());
     }
 
@@ -287,7 +286,7 @@ mod tests {
     #[test]
     fn interim_words_hold_the_end_back_but_do_not_decide() {
         let mut utterance = open_at_a_reset();
-        let interim = Heard {
+        let interim = Observed {
             is_final: false,
             ..words(2_500, 3_500)
         };
@@ -335,7 +334,7 @@ mod tests {
         // Announced by the leg before, ahead of the results.
         assert!(utterance.start(5_000, true));
         utterance.carry(BOTH, false);
-        utterance.results(&Heard {
+        utterance.results(&Observed {
             speech_final: true,
             ..nothing(2_400)
         });
@@ -343,7 +342,7 @@ mod tests {
             !utterance.start(5_040, false),
             "the same speech, heard a little later"
         );
-        utterance.results(&Heard {
+        utterance.results(&Observed {
             speech_final: true,
             ..words(5_100, 6_000)
         });

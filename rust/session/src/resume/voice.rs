@@ -1,8 +1,8 @@
-//! Speech in bytes: what one sample is, and how long a stretch lasts.
+//! Speech in bytes: samples and durations.
 
 use super::query;
 
-/// How a sample lies in memory. All are mono.
+/// The format of a sample. All are mono.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// 16 bits, little endian.
@@ -21,8 +21,8 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// What the service sends for this query; `None` where its samples cannot be told apart.
-    /// Without a word about it that is 16 bits at 24 kHz, and 8 kHz for G.711.
+    /// Returns what the service sends for this query; `None` where its encoding is not understood.
+    /// The defaults are 16 bits at 24 kHz, and 8 kHz for G.711.
     #[must_use]
     pub fn from_query(text: &str) -> Option<Self> {
         if let Some(container) = query::value(text, "container")
@@ -42,13 +42,13 @@ impl Voice {
         Some(Self { encoding, rate })
     }
 
-    /// Samples a second.
+    /// Returns the samples per second.
     #[must_use]
     pub const fn rate(&self) -> u32 {
         self.rate
     }
 
-    /// Bytes a sample.
+    /// Returns the bytes per sample.
     #[must_use]
     pub const fn sample_bytes(&self) -> usize {
         match self.encoding {
@@ -57,13 +57,13 @@ impl Voice {
         }
     }
 
-    /// How many samples so many milliseconds are; at least one.
+    /// Returns the samples in some milliseconds, at least one.
     #[must_use]
     pub fn samples(&self, millis: u32) -> usize {
         (u64::from(self.rate) * u64::from(millis) / 1000).max(1) as usize
     }
 
-    /// How long so many bytes last, in microseconds, rounded.
+    /// Returns the duration of some bytes in microseconds, rounded.
     #[must_use]
     pub fn micros(&self, bytes: u64) -> i64 {
         let a_second = u128::from(self.rate) * self.sample_bytes() as u128;
@@ -71,7 +71,7 @@ impl Voice {
         i64::try_from(micros).unwrap_or(i64::MAX)
     }
 
-    /// How many bytes last so long, rounded down to a whole sample.
+    /// Returns the bytes of a duration in microseconds, rounded down to a whole sample.
     #[must_use]
     pub fn bytes(&self, micros: i64) -> u64 {
         let micros = u128::try_from(micros).unwrap_or(0);
@@ -79,7 +79,7 @@ impl Voice {
         u64::try_from(samples * self.sample_bytes() as u128).unwrap_or(u64::MAX)
     }
 
-    /// A sample's value, on the scale of 16 bits. `bytes` are one sample.
+    /// Returns a sample's value on the scale of 16 bits. `bytes` are one sample.
     #[must_use]
     pub fn decode(&self, bytes: &[u8]) -> i32 {
         match (self.encoding, bytes) {
@@ -90,7 +90,7 @@ impl Voice {
         }
     }
 
-    /// Writes a sample of this value, or the nearest there is, over `bytes`.
+    /// Writes the sample nearest to a value over `bytes`, which are one sample.
     pub fn encode(&self, value: i32, bytes: &mut [u8]) {
         let value = value.clamp(i32::from(i16::MIN), i32::from(i16::MAX));
         match (self.encoding, bytes) {
@@ -102,7 +102,7 @@ impl Voice {
     }
 }
 
-/// µ-law measures from here, so that every segment starts at a power of two.
+/// The offset of µ-law, with which every segment starts at a power of two.
 const MULAW_BIAS: i32 = 0x84;
 const MULAW_MAX: u32 = 0x7FFF - MULAW_BIAS.unsigned_abs();
 

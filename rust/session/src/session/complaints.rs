@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use super::ending::Ending;
 use super::{Notice, Session};
-use crate::resume::scan::Node;
-use crate::resume::speak::type_of;
+use crate::journal::Control;
+use crate::resume::scan::{Node, type_of};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 
@@ -95,14 +95,14 @@ impl Session {
         if !std::mem::replace(&mut leg.complained, true) {
             self.notices.push_back(Notice::Complaint { leg: leg.id });
         }
-        self.product.say(&leg.view, frame, &mut self.inbox);
+        self.product.deliver_held(&leg.view, frame, &mut self.inbox);
     }
 
     /// It is clear what became of the leg: what it had to say for itself is the application's.
     pub(super) fn say_held(&mut self, index: usize) {
         let leg = &mut self.legs[index];
         for frame in leg.view.take_held() {
-            self.product.say(&leg.view, frame, &mut self.inbox);
+            self.product.deliver_held(&leg.view, frame, &mut self.inbox);
         }
     }
 
@@ -203,19 +203,25 @@ impl Session {
         if !self.product.reads(&leg.view) {
             return Vec::new();
         }
-        let told = self.product.told(&leg.view).map(|frame| Suspect {
-            number: None,
-            frame,
-        });
+        let head = self
+            .product
+            .unanswered_head(&leg.view)
+            .map(|frame| Suspect {
+                number: None,
+                frame,
+            });
         let sent = self
             .journal
             .open_before(&leg.cursor)
-            .filter(|(_, kind, frame)| self.product.is_optional(*kind, frame))
+            .filter(|(_, kind, frame)| {
+                !matches!(kind, Control::KeepAlive | Control::Close)
+                    && self.product.is_optional(frame)
+            })
             .map(|(number, _, frame)| Suspect {
                 number: Some(number),
                 frame: frame.clone(),
             });
-        told.into_iter().chain(sent).collect()
+        head.into_iter().chain(sent).collect()
     }
 
     /// The message that a leg died of: the one that the error repeats, or names first, or whose
@@ -254,8 +260,11 @@ impl Session {
     fn leave_out(&mut self, index: usize, suspect: &Suspect) {
         let leg = &mut self.legs[index];
         match suspect.number {
-            Some(number) => self.product.forget(&mut self.journal, number),
-            None => self.product.forget_told(&mut leg.view),
+            Some(number) => {
+                self.product.forget(&mut self.journal, number);
+                self.journal.settle(number);
+            }
+            None => self.product.withdraw_head(&leg.view),
         }
         // What the application calls its own messages is not for the log.
         let known = type_of(&suspect.frame).and_then(|kind| {

@@ -7,7 +7,7 @@ use super::leg::{Leg, Pace, Rest, Role};
 use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
 use super::{Notice, Phase, Session, Standby};
 use crate::backoff::{Patience, Schedule, Verdict};
-use crate::resume::{Handover, as_seconds};
+use crate::resume::{Handover, Incoming, as_seconds};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::{Reason, verdict};
@@ -287,11 +287,9 @@ impl Session {
         let leg = &mut self.legs[index];
         leg.role = Role::Current;
         let overheard = leg.view.take_overheard();
-        if std::mem::take(&mut leg.replays) {
-            // It goes on with what it hears.
-            leg.view = std::mem::take(&mut leg.view).taking_over(start.view);
-        } else {
-            leg.view = start.view;
+        leg.view = start.view;
+        // One that replays goes on with what it hears.
+        if !std::mem::take(&mut leg.replays) {
             leg.cursor = start.cursor;
             leg.head.clear();
         }
@@ -310,7 +308,7 @@ impl Session {
                 .push_back(Notice::Resumed { leg: LegId(number) });
         }
         for frame in overheard {
-            self.hear(now, index, frame);
+            self.hear(now, index, &frame);
         }
     }
 
@@ -339,8 +337,8 @@ impl Session {
         self.legs[index].hears(now);
         self.legs[index].spoken = true;
         match self.legs[index].role {
-            Role::Current => self.hear(now, index, frame),
-            Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),
+            Role::Current => self.hear(now, index, &frame),
+            Role::Standby if self.legs[index].replays => self.overhear(now, index, &frame),
             // It has heard nothing yet. What it says first is said once a leg: where no leg before
             // has said it, the application gets it when this one takes over.
             Role::Standby => {
@@ -355,9 +353,9 @@ impl Session {
 
     /// A standby that hears everything again takes over once it says as much as the application
     /// has been told: what it says from there on is news.
-    fn overhear(&mut self, now: Duration, index: usize, frame: Frame) {
+    fn overhear(&mut self, now: Duration, index: usize, frame: &Frame) {
         let leg = &mut self.legs[index];
-        if !self.product.overhear(&mut leg.view, &frame) {
+        if !self.product.overhear(&mut leg.view, frame) {
             return;
         }
         self.take_over(now);
@@ -370,15 +368,18 @@ impl Session {
     }
 
     /// A message came on the leg that speaks for the session.
-    fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
-        self.outlive(index, &frame);
+    fn hear(&mut self, now: Duration, index: usize, frame: &Frame) {
+        self.outlive(index, frame);
         let leg = &mut self.legs[index];
         leg.view.was_sent(leg.cursor.byte());
-        let effect = self
-            .product
-            .receive(&mut leg.view, &mut self.journal, frame, &mut self.inbox);
+        let effect = self.product.receive(Incoming::new(
+            &mut leg.view,
+            &mut self.journal,
+            frame,
+            &mut self.inbox,
+        ));
         leg.head.extend(leg.view.take_replies());
-        if leg.view.take_called_again() {
+        if effect.called_again {
             self.notices.push_back(Notice::CalledAgain { leg: leg.id });
         }
         self.outlive_oldest(index);

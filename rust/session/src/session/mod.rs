@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub use ending::{diagnose, why};
 pub use notice::{Level, Notice};
-pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
+pub use settings::{MIN_UNSENT_BYTES, Settings};
 pub use stats::Stats;
 pub use step::{
     AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
@@ -42,8 +42,9 @@ pub use step::{
 use crate::backoff::Attempts;
 use crate::journal::{Control, Journal};
 use crate::resume::inbox::Inbox;
-use crate::resume::vocabulary::recognised;
-use crate::resume::{Input, Product, as_seconds};
+use crate::resume::query::Target;
+use crate::resume::recognise::recognised;
+use crate::resume::{Input, Product, as_seconds, product_at};
 use complaints::OnBoard;
 use dgsm_leg::frame::Frame;
 use leg::{Leg, Rest, Role};
@@ -109,7 +110,7 @@ enum Standby {
 )]
 pub struct Session {
     settings: Settings,
-    product: Product,
+    product: Box<dyn Product>,
     random: SplitMix,
     phase: Phase,
     journal: Journal,
@@ -165,7 +166,7 @@ impl Session {
     pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
         Self {
             settings,
-            product: Product::at(target),
+            product: product_at(target),
             random: SplitMix(seed),
             phase: Phase::Idle,
             journal: Journal::new(),

@@ -63,7 +63,7 @@ impl Session {
         let leg = &mut self.legs[index];
         let mut until = None;
         if leg.replays {
-            leg.head.extend(self.product.tell(&mut leg.view));
+            leg.head.extend(self.product.catch_up(&leg.view));
         }
         if leg.replays && leg.head.is_empty() && !self.closing {
             let next = self.journal.peek(&leg.cursor);
@@ -159,7 +159,7 @@ impl Session {
                 if leg.cursor.byte() >= self.journal.end() {
                     leg.pace = None;
                 }
-                let payload = self.product.send_audio(&mut leg.view, start, payload);
+                let payload = self.product.send_audio(&leg.view, start, payload);
                 self.keep_within_limits(now);
                 Frame::Binary(payload)
             }
@@ -169,7 +169,10 @@ impl Session {
                 frame,
                 ..
             } => {
-                let frame = self.product.send(&mut leg.view, kind, number, frame);
+                if kind == Control::Close {
+                    leg.view.sends_close();
+                }
+                let frame = self.product.send(&leg.view, kind, number, frame);
                 if self.product.is_single() {
                     self.journal.forget_sent();
                 }

@@ -59,12 +59,3 @@ impl Default for Settings {
         }
     }
 }
-
-/// Where the session goes: what decides which product it speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
-    /// The invocation path, without a leading slash: `v1/listen`.
-    pub path: &'a str,
-    /// The query as the service gets it, percent-encoded, without a question mark.
-    pub query: &'a str,
-}

@@ -1,41 +1,18 @@
-//! The messages that a product's clients send, by their `type`.
+//! Control messages that came as bytes.
 //!
-//! Old clients send them as bytes, and the containers take them for what they are. A binary message
-//! is control where it is, from end to end, one JSON object whose type the product knows; anything
-//! else is audio. A chunk of audio is told by its first byte, but for one in some hundreds.
+//! Old clients send them so, and the containers accept them. A binary message is control if all of it
+//! is one JSON object whose `type` the product knows; anything else is audio. The first byte tells
+//! audio in almost all cases.
 
 use serde_json::Value;
 
 use super::scan::Node;
 use dgsm_leg::frame::Frame;
 
-/// More than any message about the stream has, in bytes.
+/// The longest control message, in bytes.
 const MAX_CONTROL: usize = 1024 * 1024;
 
-/// Of `v1/listen`.
-pub const LISTEN_V1: &[&str] = &["KeepAlive", "Finalize", "Configure", "CloseStream"];
-/// Of `v2/listen`, which answers `KeepAlive` with an error: it is known so as not to be sent.
-pub const LISTEN_V2: &[&str] = &["Configure", "ForceEndTurn", "CloseStream", "KeepAlive"];
-/// Of `v1/speak`.
-pub const SPEAK_V1: &[&str] = &["Speak", "Flush", "Clear", "Close"];
-/// Of `v2/speak`.
-pub const SPEAK_V2: &[&str] = &["Speak", "Flush", "Interrupt", "Configure", "Close"];
-/// Of `v1/agent/converse`.
-pub const AGENT_V1: &[&str] = &[
-    "Settings",
-    "KeepAlive",
-    "UpdatePrompt",
-    "UpdateSpeak",
-    "UpdateThink",
-    "UpdateThink_Live",
-    "UpdateListen",
-    "InjectUserMessage",
-    "InjectAgentMessage",
-    "FunctionCallResponse",
-    "ForceEndTurn",
-];
-
-/// A frame as what it is: bytes that are one of these messages are text.
+/// Returns a frame as what it is: bytes that are one of the `known` messages become text.
 #[must_use]
 pub fn recognised(frame: Frame, known: &[&str]) -> Frame {
     match frame {
@@ -62,7 +39,7 @@ fn is_control(bytes: &[u8], known: &[&str]) -> bool {
         && serde_json::from_str::<Value>(text).is_ok()
 }
 
-/// What JSON calls white space.
+/// JSON's white space.
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -71,10 +48,11 @@ const fn is_space(byte: u8) -> bool {
 mod tests {
     use bytes::Bytes;
 
+    use super::super::listen_v1::VOCABULARY;
     use super::*;
 
     fn is_text(bytes: &[u8]) -> bool {
-        recognised(Frame::Binary(Bytes::copy_from_slice(bytes)), LISTEN_V1).is_text()
+        recognised(Frame::Binary(Bytes::copy_from_slice(bytes)), VOCABULARY).is_text()
     }
 
     #[test]
