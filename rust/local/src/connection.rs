@@ -11,8 +11,9 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::faults::{ConnectionAction, covers};
+use crate::handle::{Command, Connection};
 use crate::leg;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::{Live, count};
 use crate::tap::{Orders, Tap};
 
@@ -27,34 +28,6 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// Load tests cancel hundreds of streams at once; that is no attack here.
 const RESET_STREAMS: usize = 10_000;
 
-/// What a stream may ask of its connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Command {
-    Close {
-        rst: bool,
-    },
-    GoAway {
-        last_stream: u32,
-        code: u32,
-        /// Stay until the streams have ended.
-        linger: bool,
-    },
-}
-
-/// A connection, as its streams see it.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) number: u64,
-    commands: mpsc::UnboundedSender<Command>,
-}
-
-impl Connection {
-    /// Asks for something. A connection that has closed does not mind.
-    pub(crate) fn command(&self, command: Command) {
-        let _ = self.commands.send(command);
-    }
-}
-
 /// Serves a connection to its end.
 pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
     let number = shared.next_connection();
@@ -62,8 +35,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
     let _live = Live::new(shared.counters.clone(), |counters| {
         &counters.live_connections
     });
-    let (commands, mut received) = mpsc::unbounded_channel();
-    let connection = Arc::new(Connection { number, commands });
+    let (connection, mut received) = Connection::new(number);
+    let connection = Arc::new(connection);
     shared.remember(&connection);
     // Only costs time where it is not supported.
     let _ = tcp.set_nodelay(true);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::verify::{Envelope, EventVerifier};
 use bytes::{Bytes, BytesMut};
@@ -19,18 +19,18 @@ use crate::audio::Clock;
 use crate::bridge::Bridge;
 use crate::calendar::Moment;
 use crate::checks::{self, Invocation};
-use crate::connection::{Command, Connection};
 use crate::container;
 use crate::faults::{Action, Armed, Conversation, Progress};
+use crate::handle::{Command, Connection};
 use crate::malformed;
-use crate::model::{Heard, Reply};
+use crate::model::Reply;
 use crate::outbound::{Outbound, Pumped};
 use crate::query::Query;
 use crate::refusal::Refusal;
-use crate::server::{Shared, now_ms, wall_clock};
 use crate::settings::Model;
+use crate::shared::Shared;
 use crate::stats::{InputEnd, LegEnd, LegFacts, LegRecord, Live, count};
-use crate::watermark::{Mark, Reader, WatermarkModel};
+use crate::watermark::{Audio, Mark, Reader, WatermarkModel};
 
 /// The largest message that a client may send.
 const MAX_MESSAGE: usize = 32 * 1024 * 1024;
@@ -100,6 +100,14 @@ pub(crate) async fn serve(
         }
     };
     record.facts().end(end, shared.epoch);
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Sends an error answer.
@@ -393,7 +401,7 @@ impl Leg {
                 },
                 _,
             ) if !elsewhere.contains(&invocation.path) => {
-                let created = Moment::of(wall_clock()).iso();
+                let created = Moment::of(SystemTime::now()).iso();
                 let model = WatermarkModel::new(*settings, &query, request_id, created);
                 (Container::Watermark(Box::new(model)), true)
             }
@@ -734,13 +742,13 @@ impl Leg {
         match (&mut self.container, &frame) {
             (Container::Watermark(model), Frame::Binary(_)) => {
                 let (format, frames) = (self.clock.format(), self.clock.frames());
-                let heard = Heard {
-                    audio: &audio,
+                let audio = Audio {
+                    bytes: &audio,
                     format,
                     frames,
                     marks: &self.marks,
                 };
-                model.hear(now, &heard, &mut self.replies);
+                model.hear(now, &audio, &mut self.replies);
             }
             (Container::Watermark(model), Frame::Text(_)) => {
                 model.read(now, frame.as_str().unwrap_or_default(), &mut self.replies);

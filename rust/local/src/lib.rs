@@ -10,11 +10,13 @@ mod calendar;
 mod checks;
 mod connection;
 mod container;
+mod handle;
 mod leg;
 mod malformed;
 mod outbound;
 mod refusal;
 mod server;
+mod shared;
 mod tap;
 
 pub mod audio;

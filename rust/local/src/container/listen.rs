@@ -1,7 +1,7 @@
 //! `v1/listen` and `v2/listen`.
 
-use super::Product;
 use super::parameter::{Parameter, Value, is_flag, number, parameter, whole};
+use super::product::Product;
 use crate::query::Query;
 
 pub(super) const NOVA: Product = Product {

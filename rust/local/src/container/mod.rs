@@ -5,24 +5,12 @@
 
 mod listen;
 mod parameter;
+mod product;
 mod speak;
 
-use parameter::Parameter;
+use product::{Product, quoted};
 
 use crate::query::Query;
-
-/// Characters of a value that are repeated in an answer.
-const QUOTED: usize = 80;
-
-/// What one path of a container takes.
-struct Product {
-    path: &'static str,
-    parameters: &'static [Parameter],
-    /// Parameters that have to be given.
-    required: &'static [&'static str],
-    /// What parameters have to do with each other.
-    together: fn(&Query) -> Result<(), String>,
-}
 
 const PRODUCTS: [&Product; 5] = [
     &listen::NOVA,
@@ -61,39 +49,6 @@ pub(crate) fn refusal(paths: &[String], path: &str, query: &Query) -> Option<Str
         .check(query)
         .err()
         .map(|error| format!("INVALID_QUERY_PARAMETER: {error}"))
-}
-
-impl Product {
-    fn check(&self, query: &Query) -> Result<(), String> {
-        for (name, value) in query.pairs() {
-            let Some(parameter) = self.parameters.iter().find(|known| known.name == name) else {
-                let name = quoted(name);
-                return Err(format!("{name}: {} has no such parameter", self.path));
-            };
-            parameter
-                .check(value)
-                .map_err(|rule| format!("{name}={}: {rule}", quoted(value)))?;
-        }
-        for name in self.required {
-            if query.get(name).is_none() {
-                return Err(format!("{name}: must be given"));
-            }
-        }
-        (self.together)(query)
-    }
-}
-
-/// A value as it may stand in a log: printable, and short.
-fn quoted(value: &str) -> String {
-    let mut text: String = value
-        .chars()
-        .take(QUOTED)
-        .flat_map(char::escape_debug)
-        .collect();
-    if value.chars().nth(QUOTED).is_some() {
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

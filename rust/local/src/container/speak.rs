@@ -1,7 +1,7 @@
 //! `v1/speak` and `v2/speak`.
 
-use super::Product;
 use super::parameter::{Parameter, Value, number, parameter, whole};
+use super::product::Product;
 use crate::query::Query;
 
 pub(super) const AURA: Product = Product {

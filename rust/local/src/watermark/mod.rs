@@ -7,6 +7,8 @@
 mod layout;
 mod model;
 mod results;
+mod settings;
 
 pub use layout::{CELL, Mark, MarkError, Reader, mark};
-pub use model::{WatermarkModel, WatermarkSettings};
+pub use model::{Audio, WatermarkModel};
+pub use settings::WatermarkSettings;
