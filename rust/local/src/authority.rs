@@ -5,12 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-
-use crate::calendar::Moment;
 
 /// Certificates are refused by Apple's verifier when they are valid for longer than 825 days.
 const VALID_FOR: Duration = Duration::from_secs(397 * 86_400);
@@ -82,10 +80,8 @@ fn distinguished_name(common_name: &str) -> DistinguishedName {
 }
 
 fn set_validity(certificate: &mut CertificateParams, now: SystemTime) {
-    let since = Moment::of(now - VALID_SINCE);
-    let until = Moment::of(now + VALID_FOR);
-    certificate.not_before = date_time_ymd(since.year, since.month, since.day);
-    certificate.not_after = date_time_ymd(until.year, until.month, until.day);
+    certificate.not_before = (now - VALID_SINCE).into();
+    certificate.not_after = (now + VALID_FOR).into();
 }
 
 #[cfg(test)]

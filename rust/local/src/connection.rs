@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::faults::{ConnectionAction, covers};
 use crate::handle::{Command, Connection};
 use crate::leg;
+use crate::settings::duration;
 use crate::shared::Shared;
 use crate::stats::{Live, count};
 use crate::tap::{Orders, Tap};
@@ -71,7 +72,7 @@ async fn speak(
         Some(ConnectionAction::SlowTls { seconds }) => {
             count(&shared.counters.faults);
             tokio::select! {
-                () = sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()) => {}
+                () = sleep(duration(seconds)) => {}
                 _ = commands.recv() => return,
             }
         }

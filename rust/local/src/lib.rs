@@ -6,7 +6,6 @@
 //! demand ([`faults`]). It shares nothing with the client but the codec of `dgsm-wire`.
 
 mod authority;
-mod calendar;
 mod checks;
 mod connection;
 mod container;

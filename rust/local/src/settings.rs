@@ -1,9 +1,16 @@
 //! What a server is told when it starts, as plain data (JSON, from Python).
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::faults::{Action, ConnectionFault, Fault};
 use crate::watermark::WatermarkSettings;
+
+/// Seconds as they come in settings; what no [`Duration`] can hold is none at all.
+pub(crate) fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
 
 /// A server's settings. Seconds are `f64` throughout.
 #[derive(Clone, Debug, Deserialize)]

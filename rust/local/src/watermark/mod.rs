@@ -11,4 +11,5 @@ mod settings;
 
 pub use layout::{CELL, Mark, MarkError, Reader, mark};
 pub use model::{Audio, WatermarkModel};
+pub use results::timestamp;
 pub use settings::WatermarkSettings;
