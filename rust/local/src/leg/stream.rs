@@ -147,7 +147,7 @@ impl Leg {
             stream_id,
             began: Instant::now(),
             input: Input::new(verifier.ok()?),
-            hearing: Hearing::new(&query, watermarked || shared.rules.count_chunks()),
+            hearing: Hearing::new(&query, watermarked || shared.rules.counts_chunks()),
             bytes_in: 0,
             messages_in: 0,
             messages_out: 0,
@@ -191,7 +191,7 @@ impl Leg {
             }
             let deadline = self.deadline();
             let takes_input = listening && !self.is_behind();
-            let awaits_open = self.shared.rules.wait_for_next_open(&self.armed);
+            let awaits_open = self.shared.rules.awaits_next_open(&self.armed);
             tokio::select! {
                 pumped = self.outbound.pump(send) => match pumped {
                     Pumped::Message(length) => self.replied(length),
@@ -405,7 +405,7 @@ impl Leg {
     fn remember(&mut self, audio: &Bytes) {
         self.armed
             .hear(&self.conversation, audio, self.hearing.format());
-        let remembers = self.shared.rules.count_chunks();
+        let remembers = self.shared.rules.counts_chunks();
         for mark in self.hearing.marks() {
             if !mark.intact {
                 count(&self.shared.counters.torn_chunks);
