@@ -22,6 +22,7 @@ from deepgram_sagemaker.wakeups import Hub
 from .counting import PATHS as COUNTED_PATHS
 from .counting import counting
 from .faults import Action, Fault, Reset, is_whole
+from .query import grouped
 from .stream import DEEPGRAM_PATHS
 from .watermark import Watermark
 
@@ -573,9 +574,7 @@ class _Stream:
     def __init__(self, native: LocalStream) -> None:
         self.native = native
         self.changed = asyncio.Event()
-        self._query: dict[str, list[str]] = {}
-        for key, value in native.query:
-            self._query.setdefault(key, []).append(value)
+        self._query = grouped(native.query)
 
     @property
     def path(self) -> str:

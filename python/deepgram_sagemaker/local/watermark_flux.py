@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from .controls import Refused, SchemaError, refusals, to_json
 from .flux import SILENCE_LIMIT, FluxTeller, Thresholds, ThresholdsError
 from .marks import MarkReader
+from .query import last
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
     from .controls import Message
     from .flux.messages import Event, Trigger
+    from .query import Query
     from .stream import ModelStream
 
 __all__ = ["PATH", "ChunkClock", "ChunkTurns", "WatermarkFlux"]
@@ -265,21 +267,21 @@ class ChunkClock:
         self._frames = 0
 
     @classmethod
-    def of(cls, query: Mapping[str, Sequence[str]]) -> ChunkClock:
+    def of(cls, query: Query) -> ChunkClock:
         """The clock that a query declares.
 
         Raises:
             Refused: a number is none.
         """
-        values = query.get("encoding")
-        if not values:
+        encoding = last(query, "encoding")
+        if encoding is None:
             return cls(None)
-        encoding = values[-1]
         if encoding not in _WIDTHS:
             return cls(_OTHER)
         numbers = []
         for name, default in (("sample_rate", _RATES[encoding]), ("channels", 1)):
-            value = query.get(name, [str(default)])[-1]
+            value = last(query, name)
+            value = str(default) if value is None else value
             if not (value.isascii() and value.isdigit() and int(value)):
                 raise Refused("1008", f"Bad request: {name}={value}: must be a number above 0")
             numbers.append(int(value))

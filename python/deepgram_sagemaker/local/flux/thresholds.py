@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from deepgram_sagemaker.local.query import last
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+    from deepgram_sagemaker.local.query import Query
 
 __all__ = ["Thresholds", "ThresholdsError"]
 
@@ -38,7 +42,7 @@ class Thresholds:
     eot_timeout_ms: int = 5_000
 
     @classmethod
-    def parse(cls, query: Mapping[str, Sequence[str]]) -> Thresholds:
+    def parse(cls, query: Query) -> Thresholds:
         """Read a query's.
 
         Raises:
@@ -46,8 +50,9 @@ class Thresholds:
         """
         given: dict[str, object] = {}
         for name in _FIELDS:
-            if values := query.get(name):
-                given[name] = _number(name, values[-1])
+            value = last(query, name)
+            if value is not None:
+                given[name] = _number(name, value)
         return cls().changed(given)
 
     def changed(self, given: Mapping[str, Any]) -> Thresholds:

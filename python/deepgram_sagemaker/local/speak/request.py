@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from deepgram_sagemaker.local.query import last
+
 from .voice import AudioOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from deepgram_sagemaker.local.query import Query
 
 __all__ = ["RequestError", "SpeakRequest", "check_speed"]
-
-type Query = Mapping[str, Sequence[str]]
 
 _TELEPHONE_RATES: Final = (8_000, 16_000)
 # The rates that a product offers, and the one it takes when none is asked for.
@@ -59,13 +59,13 @@ class SpeakRequest:
         Raises:
             RequestError: a value is malformed or not supported; the message names both.
         """
-        model = _last(query, "model") or _MODELS[version]
+        model = last(query, "model") or _MODELS[version]
         if model is None:
             raise RequestError("model: must be given")
-        container = _last(query, "container") or "none"
+        container = last(query, "container") or "none"
         if container not in ("none", "wav") or (container == "wav" and version != "v1"):
             raise RequestError(f"container={container}: is not one that streams here")
-        speed = _last(query, "speed") or "1.0"
+        speed = last(query, "speed") or "1.0"
         try:
             factor = float(speed)
         except ValueError:
@@ -85,13 +85,8 @@ def check_speed(speed: float, slowest: float = _SLOWEST["v2"]) -> str | None:
     return None
 
 
-def _last(query: Query, key: str) -> str | None:
-    values = query.get(key)
-    return values[-1] if values else None
-
-
 def _output(query: Query, version: str) -> AudioOutput:
-    encoding = _last(query, "encoding") or "linear16"
+    encoding = last(query, "encoding") or "linear16"
     match encoding:
         case "linear16":
             rates, default = _LINEAR_RATES[version], _LINEAR_RATE
@@ -99,7 +94,7 @@ def _output(query: Query, version: str) -> AudioOutput:
             rates, default = _TELEPHONE_RATES, _TELEPHONE_RATE
         case _:
             raise RequestError(f"encoding={encoding}: this model makes linear16, mulaw and alaw")
-    rate = _last(query, "sample_rate") or str(default)
+    rate = last(query, "sample_rate") or str(default)
     if not (rate.isascii() and rate.isdigit() and int(rate) in rates):
         allowed = ", ".join(map(str, rates))
         raise RequestError(f"sample_rate={rate}: must be one of {allowed} for {encoding}")

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.audio import AudioFormat, Encoding
+from deepgram_sagemaker.local.query import last
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from deepgram_sagemaker.local.query import Query
 
 __all__ = ["ListenRequest", "RequestError", "audio_format"]
-
-type Query = Mapping[str, Sequence[str]]
 
 # The service's own default; the recogniser's release time is the floor in practice.
 _DEFAULT_ENDPOINTING_US: Final = 10_000
@@ -68,7 +67,7 @@ class ListenRequest:
         interim = _flag(query, "interim_results")
         utterance_end = _utterance_end(query)
         return cls(
-            model=_last(query, "model") or "nova-3",
+            model=last(query, "model") or "nova-3",
             audio=audio_format(query),
             multichannel=_flag(query, "multichannel"),
             interim_results=interim,
@@ -80,13 +79,8 @@ class ListenRequest:
         )
 
 
-def _last(query: Query, key: str) -> str | None:
-    values = query.get(key)
-    return values[-1] if values else None
-
-
 def _flag(query: Query, key: str) -> bool:
-    value = _last(query, key)
+    value = last(query, key)
     match value.lower() if value is not None else None:
         case None | "false":
             return False
@@ -97,7 +91,7 @@ def _flag(query: Query, key: str) -> bool:
 
 
 def _number(query: Query, key: str) -> int | None:
-    value = _last(query, key)
+    value = last(query, key)
     if value is None:
         return None
     if not (value.isascii() and value.isdigit()):
@@ -106,7 +100,7 @@ def _number(query: Query, key: str) -> int | None:
 
 
 def _endpointing(query: Query) -> int | None:
-    match _last(query, "endpointing"):
+    match last(query, "endpointing"):
         case None | "true":
             return _DEFAULT_ENDPOINTING_US
         case "false":
@@ -133,7 +127,7 @@ def audio_format(query: Query) -> AudioFormat | None:
     Raises:
         RequestError: a value is malformed or not supported; the message names both.
     """
-    name = _last(query, "encoding")
+    name = last(query, "encoding")
     if name is None:
         return None
     encoding = _RAW_ENCODINGS.get(name)

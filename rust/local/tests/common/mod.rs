@@ -18,7 +18,7 @@ use dgsm_local::settings::Settings;
 use dgsm_local::stats::LegFacts;
 use dgsm_wire::eventstream::{DecodeError, Decoder, Limits};
 use dgsm_wire::payload_part::{Assembler, MAX_PART, ServerEvent, encode_signed};
-use dgsm_wire::signing::{EventSigner, Scope, SigningKey};
+use dgsm_wire::signing::{EventSigner, Scope, SigningKey, hex};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
@@ -27,6 +27,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -142,32 +143,13 @@ pub fn now_ms() -> i64 {
     i64::try_from(elapsed.as_millis()).unwrap()
 }
 
-/// `YYYYMMDDThhmmssZ`, by the days of the civil calendar counted from March.
+/// `YYYYMMDDThhmmssZ`
 fn amz_date(ms: i64) -> String {
-    let seconds = ms.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let date = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).unwrap();
+    let (year, month, day) = date.to_calendar_date();
+    let (hour, minute, second) = date.to_hms();
+    let month = u8::from(month);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// What a request says; each field can be made wrong.
@@ -258,9 +240,10 @@ impl Call {
         );
         let to_sign = format!(
             "AWS4-HMAC-SHA256\n{date}\n{credential}\n{}",
-            hex(digest(&SHA256, canonical.as_bytes()).as_ref())
+            hex::encode(digest(&SHA256, canonical.as_bytes()).as_ref())
         );
-        let signature = hex(&SigningKey::derive(self.secret, scope).sign(to_sign.as_bytes()));
+        let signature =
+            hex::encode(&SigningKey::derive(self.secret, scope).sign(to_sign.as_bytes()));
         let mut request = Request::builder()
             .method(self.method)
             .uri(format!("https://{authority}{}", self.uri_path));
