@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from deepgram_sagemaker._native import LocalServer, LocalStream
 from deepgram_sagemaker.wakeups import Hub
 
 from .counting import PATHS as COUNTED_PATHS
 from .counting import counting
 from .faults import Action, Fault, Reset, is_whole
+from .native import LocalServer, LocalStream
 from .query import grouped
 from .stream import DEEPGRAM_PATHS
 from .watermark import Watermark

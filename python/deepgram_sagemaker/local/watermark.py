@@ -21,8 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deepgram_sagemaker._native import watermark
-
+from .native import watermark
 from .stream import DEEPGRAM_PATHS
 
 __all__ = ["Watermark", "chunk"]
