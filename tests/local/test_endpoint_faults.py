@@ -22,6 +22,8 @@ from deepgram_sagemaker.local.faults import (
     Outage,
     Reset,
     SlowTls,
+    actions,
+    fault,
 )
 from deepgram_sagemaker.wakeups import Hub
 
@@ -108,10 +110,10 @@ async def test_server_and_python_have_the_same_rules():
     assert names_of_the_server("faults", RULE | {"?": 0}) == RULE.keys()
     connection_fields = names_of_the_server("connection_faults", CONNECTION_RULE | {"?": 0})
     assert connection_fields == CONNECTION_RULE.keys()
-    scopes = set(get_args(faults._Scope.__value__))
+    scopes = set(get_args(fault.Scope.__value__))
     assert names_of_the_server("faults", RULE | {"scope": "?"}) == scopes
     malformed = RULE | {"action": {"kind": "malform", "how": "?"}}
-    assert names_of_the_server("faults", malformed) == set(get_args(faults._How.__value__))
+    assert names_of_the_server("faults", malformed) == set(get_args(actions.How.__value__))
     # What people type, beside actions and triggers, which are looked up in the module.
     assert fault_rules._RULE.keys() == RULE.keys() - {"action", "when"}
     assert {fault_rules._scope(scope) for scope in scopes} == scopes

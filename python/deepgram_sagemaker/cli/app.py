@@ -149,7 +149,7 @@ def local(
     finds the same rules there. It prints what to set; Ctrl-C ends it.
     """
     from deepgram_sagemaker.local import Credentials
-    from deepgram_sagemaker.local.endpoint import is_loopback
+    from deepgram_sagemaker.local.access import is_loopback
 
     from .fault_rules import FaultRuleError, parse_fault
     from .serving import serve

@@ -10,8 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .endpoint import Credentials, EndpointStats, LegRecord, LocalEndpoint
+    from .access import Credentials
+    from .endpoint import LocalEndpoint
     from .faults import Fault
+    from .records import EndpointStats, LegRecord
     from .stream import Model, ModelStream
     from .watermark import Watermark
 
@@ -27,10 +29,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Credentials": "endpoint",
-    "EndpointStats": "endpoint",
+    "Credentials": "access",
+    "EndpointStats": "records",
     "Fault": "faults",
-    "LegRecord": "endpoint",
+    "LegRecord": "records",
     "LocalEndpoint": "endpoint",
     "Model": "stream",
     "ModelStream": "stream",
