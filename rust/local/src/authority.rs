@@ -1,4 +1,4 @@
-//! A certificate authority that lives as long as the server, and the server's certificate.
+//! A certificate authority for one run of a server, and the server's certificate.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,25 +10,25 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Certificates are refused by Apple's verifier when they are valid for longer than 825 days.
+/// Apple's verifier refuses certificates that are valid for more than 825 days.
 const VALID_FOR: Duration = Duration::from_secs(397 * 86_400);
-/// A client's clock may be behind ours.
+/// Allows for a client's clock that is behind.
 const VALID_SINCE: Duration = Duration::from_secs(86_400);
 
 /// Why no certificates could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A name that no certificate can carry, or a failure of the key generator.
+    /// A name cannot be in a certificate, or no key could be generated.
     #[error("the server's certificate could not be made: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The TLS library refuses what was made.
+    /// The TLS library refuses the certificate.
     #[error("the server's TLS could not be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 /// The authority's public part, and the server's TLS configuration under it.
 ///
-/// The authority's own key is dropped once it has signed: nobody can make further certificates
+/// The authority's key is dropped after its one signature, so no further certificate can be made
 /// that a client of this server would trust.
 #[derive(Clone, Debug)]
 pub(crate) struct Authority {
@@ -52,7 +52,7 @@ impl Authority {
         leaf.distinguished_name = distinguished_name("deepgram-sagemaker local endpoint");
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // Python verifies strictly: no chain without key identifiers.
+        // Python verifies strictly: it refuses a chain without key identifiers.
         leaf.use_authority_key_identifier_extension = true;
         set_validity(&mut leaf, now);
         let certificate = leaf.signed_by(&leaf_key, &Issuer::new(ca, ca_key))?;

@@ -1,8 +1,8 @@
-//! What the container behind the endpoint says.
+//! What a model says.
 
 use dgsm_leg::frame::Frame;
 
-/// What a model does next on its side of the stream.
+/// A model's next act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// One message to the client.

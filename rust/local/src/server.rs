@@ -19,30 +19,30 @@ use crate::settings::{Credential, Settings};
 use crate::shared::Shared;
 use crate::stats::{Counters, LegRecord};
 
-/// Connections that the system holds until they are accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is none.
+    /// The host is not an IP address.
     #[error("{host:?} is not an IP address")]
     Host {
-        /// What was given.
+        /// The host in the settings.
         host: String,
     },
     /// The address can't be listened on.
     #[error("can't listen on {address}: {error}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// No certificates.
+    /// The certificates could not be made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// No thread, or no event loop in it.
+    /// The thread or its event loop could not be started.
     #[error("the server's thread did not start: {0}")]
     Thread(io::Error),
 }
@@ -57,11 +57,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a thread of its own. `listener` serves its streams where the settings say that the model is
-    /// external.
+    /// Starts a server on a thread of its own. `listener` serves the streams of external models.
     ///
     /// # Errors
-    /// [`StartError`] when the address is taken or makes no sense, or the system has no resources.
+    /// [`StartError`] when the address is taken or is not one, or the system lacks resources.
     pub fn start(
         settings: Settings,
         listener: Option<Arc<dyn Listener>>,
@@ -105,32 +104,32 @@ impl Server {
         })
     }
 
-    /// Where the server listens.
+    /// Returns the address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The certificate of the authority that signed the server's, in PEM.
+    /// Returns the certificate of the authority that signed the server's, in PEM.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
 
-    /// The counters.
+    /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
     }
 
-    /// The records of all legs so far, in the order of their requests. Those that nobody known has
-    /// signed have none.
+    /// Returns the records of all legs so far, in the order of their requests. A request without a
+    /// valid signature has no record.
     #[must_use]
     pub fn legs(&self) -> Vec<Arc<LegRecord>> {
         self.shared.records()
     }
 
-    /// Time since the server's start, on the clock of its records.
+    /// Returns the time since the server's start, on the clock of its records.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.shared.epoch.elapsed()
@@ -150,7 +149,7 @@ impl Server {
     pub fn stop(&mut self) {
         self.shared.stop();
         if let Some(thread) = self.thread.take() {
-            // A panic has been reported by the thread itself.
+            // The thread has reported a panic itself.
             let _ = thread.join();
         }
     }
@@ -168,7 +167,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     } else {
         TcpSocket::new_v6()?
     };
-    // A server that starts again on its port must not wait for old connections to time out.
+    // A server that restarts on its port must not wait for old connections to time out.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
@@ -188,14 +187,14 @@ async fn accept(
                 Ok((stream, _)) => {
                     connections.spawn(connection::serve(shared.clone(), stream));
                 }
-                // Out of descriptors, for example: the next one may be luckier.
+                // Out of descriptors, for example: try again a little later.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
             Some(length) = outages.recv() => {
                 drop(tcp);
                 shared.close_connections();
-                // Bound and not listening: the port stays ours, and connecting is refused.
+                // Bound but not listening: the port stays reserved, and connecting is refused.
                 let Some(socket) = rebind(&shared, address).await else { break };
                 tokio::select! {
                     () = sleep_until(Instant::now() + length) => {}

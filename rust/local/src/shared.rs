@@ -75,7 +75,7 @@ impl Shared {
         lock(&self.credentials).clone()
     }
 
-    /// The conversation that legs with this path and query belong to.
+    /// Returns the conversation of the legs with this path and query.
     pub(crate) fn conversation(&self, path: &str, query: &str) -> Arc<Conversation> {
         let key = (path.to_owned(), query.to_owned());
         lock(&self.conversations)
@@ -98,15 +98,15 @@ impl Shared {
         (number, record)
     }
 
-    /// Every record so far, in the order of the requests.
+    /// Returns every record so far, in the order of the requests.
     pub(crate) fn records(&self) -> Vec<Arc<LegRecord>> {
         lock(&self.records).clone()
     }
 
-    /// A random identifier in the form of a UUID.
+    /// Makes a random UUID.
     pub(crate) fn uuid(&self) -> String {
         let mut bytes = [0; 16];
-        // Without randomness the identifiers are all the same, which harms nobody here.
+        // Without randomness all identifiers are the same, which does no harm here.
         let _ = self.random.fill(&mut bytes);
         let random = u128::from_be_bytes(bytes);
         let value = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
@@ -135,7 +135,7 @@ impl Shared {
 
     /// Closes all connections and refuses new ones for `length`.
     pub(crate) fn outage(&self, length: Duration) {
-        // Fails only when the server has stopped.
+        // Fails only once the server has stopped.
         let _ = self.outages.send(length);
     }
 

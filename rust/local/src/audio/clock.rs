@@ -1,4 +1,4 @@
-//! Where in the audio a leg is.
+//! The clock of a leg's audio.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -6,7 +6,7 @@ use super::format::Format;
 use super::wav::{self, Header};
 use crate::query::Query;
 
-/// Strips what is not audio off a leg's binary messages and counts what is.
+/// Counts the audio in a leg's binary messages, without headers and trailers.
 #[derive(Debug)]
 pub struct Clock {
     state: State,
@@ -16,11 +16,11 @@ pub struct Clock {
 
 #[derive(Debug)]
 enum State {
-    /// No `encoding`: the first bytes tell, and have not all arrived.
+    /// No `encoding`, and the header in the first bytes is not complete.
     Unknown(BytesMut),
-    /// Raw, or behind a WAV header: `left` bytes are audio, all if `None`.
+    /// Raw, or behind a WAV header. `left` bytes are audio; `None`: all.
     Known { format: Format, left: Option<u64> },
-    /// A container of another kind: its clock is nominal.
+    /// Another container: its clock is nominal.
     Other,
 }
 
@@ -36,7 +36,7 @@ impl Clock {
         Self { state, bytes: 0 }
     }
 
-    /// The audio in the next binary message, without header or trailer.
+    /// Takes the next binary message; returns the audio in it, without header or trailer.
     pub fn audio(&mut self, mut message: Bytes) -> Bytes {
         if let State::Unknown(head) = &mut self.state {
             head.extend_from_slice(&message);
@@ -60,7 +60,7 @@ impl Clock {
             left: Some(left), ..
         } = &mut self.state
         {
-            // Beyond the data chunk come tags and cue points.
+            // Tags and cue points may follow the data chunk.
             let audio = (*left).min(message.len() as u64);
             message.truncate(audio as usize);
             *left -= audio;
@@ -69,7 +69,7 @@ impl Clock {
         message
     }
 
-    /// The format as far as it is known; until then, and for other containers, the nominal one.
+    /// Returns the format; the nominal one for other containers, and while it is unknown.
     #[must_use]
     pub fn format(&self) -> Format {
         match self.state {
@@ -78,13 +78,13 @@ impl Clock {
         }
     }
 
-    /// Whole frames of audio seen.
+    /// Returns the whole frames of audio seen.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.bytes / self.format().frame() as u64
     }
 
-    /// Seconds of audio seen.
+    /// Returns the seconds of audio seen.
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.format().seconds(self.frames())

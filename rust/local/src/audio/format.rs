@@ -2,7 +2,7 @@
 
 use crate::query::Query;
 
-/// Audio whose clock is known: each frame (one sample of every channel) has the same size.
+/// A format whose frames (one sample of every channel) all have the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     /// Frames a second.
@@ -11,15 +11,15 @@ pub struct Format {
     pub channels: u16,
     /// Bytes of one sample.
     pub width: u16,
-    /// What silence consists of.
+    /// The byte that silence consists of.
     pub silence: u8,
 }
 
-/// How the clock of audio is found that is neither raw nor WAV: as many bytes are one second.
+/// The nominal byte rate of audio that is neither raw nor WAV.
 pub const OTHER_BYTES_PER_SECOND: u32 = 32_000;
 
 impl Format {
-    /// Audio whose format nobody told: one "sample" is one byte.
+    /// The nominal format of other audio: one "sample" is one byte.
     pub const OTHER: Self = Self {
         rate: OTHER_BYTES_PER_SECOND,
         channels: 1,
@@ -27,13 +27,13 @@ impl Format {
         silence: 0,
     };
 
-    /// Bytes of one frame.
+    /// Returns the bytes of one frame.
     #[must_use]
     pub fn frame(self) -> usize {
         usize::from(self.channels) * usize::from(self.width)
     }
 
-    /// Seconds that `frames` last.
+    /// Returns how many seconds `frames` last.
     #[must_use]
     pub fn seconds(self, frames: u64) -> f64 {
         // Exact below 2^53 frames.
@@ -42,23 +42,23 @@ impl Format {
         frames / f64::from(self.rate)
     }
 
-    /// How many frames `seconds` hold, rounded down.
+    /// Returns the whole frames in `seconds`.
     #[must_use]
     pub fn frames(self, seconds: f64) -> u64 {
-        // Half a microsecond up: 0.57 s times 16000 is 9119.999 in binary.
+        // Half a microsecond is added: in binary 0.57 s times 16000 is 9119.999.
         #[allow(clippy::cast_sign_loss)]
         let frames = ((seconds + 5e-7) * f64::from(self.rate)).max(0.0) as u64;
         frames
     }
 
-    /// `frames` as microseconds, rounded to the nearest.
+    /// Returns how many microseconds `frames` last, rounded to the nearest.
     #[must_use]
     pub fn micros(self, frames: u64) -> u64 {
         let rate = u128::from(self.rate);
         ((u128::from(frames) * 1_000_000 + rate / 2) / rate) as u64
     }
 
-    /// The format that a query declares with `encoding`; `None` if its clock is not known from it.
+    /// Returns the format that a query declares; `None` without an `encoding` of fixed frames.
     #[must_use]
     pub fn declared(query: &Query) -> Option<Self> {
         let (width, silence, default_rate) = match query.get("encoding")? {

@@ -2,7 +2,7 @@
 
 use super::format::Format;
 
-/// The most bytes in front of the audio; a longer header is not waited for.
+/// The longest header, in bytes. A file with a longer one counts as no WAV file.
 pub(super) const MAX_HEADER: usize = 64 * 1024;
 
 /// What a header says about the audio behind it.

@@ -1,7 +1,8 @@
-//! What Deepgram's containers refuse before a stream opens: paths, parameters, values.
+//! The requests that Deepgram's containers refuse before a stream opens: by path, parameter or
+//! value.
 //!
-//! A table a product, from Deepgram's public reference and what was seen of live endpoints. Where
-//! those say nothing, a query passes.
+//! Each product has a table, made from Deepgram's public reference and from observations of live
+//! endpoints. Where both are silent, a query passes.
 
 mod listen;
 mod parameter;
@@ -20,7 +21,7 @@ const PRODUCTS: [&Product; 5] = [
     &AGENT,
 ];
 
-/// Its settings are a message.
+/// The agent's settings are a message, so it has no parameters.
 const AGENT: Product = Product {
     path: "v1/agent/converse",
     parameters: &[],
@@ -33,8 +34,8 @@ pub(crate) fn is_known(path: &str) -> bool {
     PRODUCTS.iter().any(|product| product.path == path)
 }
 
-/// What a container that serves `paths` says to a request that it refuses; `None`: it takes the
-/// stream.
+/// Returns the words in which a container that serves `paths` refuses a request; `None`: it takes
+/// the stream.
 pub(crate) fn refusal(paths: &[String], path: &str, query: &Query) -> Option<String> {
     let product = PRODUCTS.iter().find(|product| product.path == path);
     let served = paths.iter().any(|served| served == path);

@@ -1,18 +1,18 @@
-//! One product of Deepgram's: its path, and what its query may be.
+//! One of Deepgram's products: its path and its query.
 
 use super::parameter::Parameter;
 use crate::query::Query;
 
-/// Characters of a value that are repeated in an answer.
+/// The most characters of a value that are repeated in an answer.
 const QUOTED: usize = 80;
 
-/// What one path of a container takes.
+/// The requests that one path of a container takes.
 pub(super) struct Product {
     pub(super) path: &'static str,
     pub(super) parameters: &'static [Parameter],
-    /// Parameters that have to be given.
+    /// Parameters that must be given.
     pub(super) required: &'static [&'static str],
-    /// What parameters have to do with each other.
+    /// Checks parameters that depend on each other.
     pub(super) together: fn(&Query) -> Result<(), String>,
 }
 
@@ -36,7 +36,7 @@ impl Product {
     }
 }
 
-/// A value as it may stand in a log: printable, and short.
+/// Returns a value for the log: printable and short.
 pub(super) fn quoted(value: &str) -> String {
     let mut text: String = value
         .chars()

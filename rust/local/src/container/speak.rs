@@ -155,7 +155,8 @@ fn is_aura(model: &str) -> bool {
     }
 }
 
-/// Which voices there are the reference does not say. `general` is the name of a model that listens.
+/// Which voices there are the reference does not say. `general` is the name of a model that
+/// listens.
 fn is_flux(model: &str) -> bool {
     let Some((voice, language)) = model
         .strip_prefix("flux-")

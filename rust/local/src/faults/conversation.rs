@@ -125,8 +125,8 @@ impl Locator {
             None => {
                 self.head.extend_from_slice(audio);
                 if let Some(needle) = self.head.get(..Self::NEEDLE) {
-                    // The last match counts: a cut never lies far back. Without a match all of it is
-                    // new.
+                    // The last match counts: a cut never lies far back. Without a match all of it
+                    // is new.
                     let at = memchr::memmem::rfind(heard, needle).unwrap_or(heard.len());
                     self.at = Some(Self::append(at, &std::mem::take(&mut self.head), heard));
                 }

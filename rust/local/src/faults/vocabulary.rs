@@ -59,8 +59,8 @@ pub enum Trigger {
         /// Messages.
         count: u64,
     },
-    /// When a text message of this type arrives. If the fault ends the stream, the model does not see
-    /// the message.
+    /// When a text message of this type arrives. If the fault ends the stream, the model does not
+    /// see the message.
     Control {
         /// The message's `type`, `CloseStream` for example.
         name: String,
@@ -75,14 +75,14 @@ pub enum Trigger {
         /// Chunks.
         count: u64,
     },
-    /// Each time that the conversation has heard a number of further watermarked chunks. A chunk that
-    /// several legs hear counts once.
+    /// Each time that the conversation has heard a number of further watermarked chunks. A chunk
+    /// that several legs hear counts once.
     NewChunks {
         /// Chunks.
         count: u64,
     },
-    /// Each time that the conversation has heard an amount of further audio. Audio that several legs
-    /// hear counts once: a leg's first bytes are looked up in what was heard before.
+    /// Each time that the conversation has heard an amount of further audio. Audio that several
+    /// legs hear counts once: a leg's first bytes are looked up in what was heard before.
     NewAudio {
         /// Seconds on the audio's own clock.
         seconds: f64,
@@ -109,8 +109,8 @@ pub enum Action {
     GoAway {
         /// The HTTP/2 error code.
         code: u32,
-        /// Whether the last stream id covers this stream. If so the stream goes on, and the connection
-        /// closes after its last stream; otherwise the connection closes soon.
+        /// Whether the last stream id covers this stream. If so the stream goes on, and the
+        /// connection closes after its last stream; otherwise the connection closes soon.
         covers: bool,
     },
     /// The response ends cleanly, with messages unsent.

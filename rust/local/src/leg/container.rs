@@ -47,7 +47,7 @@ impl Container {
         }
     }
 
-    /// The client's input has ended.
+    /// Ends the input.
     pub(super) fn input_ended(&mut self, replies: &mut Vec<Reply>) {
         match self {
             Self::Watermark(model) => model.input_ended(replies),
@@ -55,17 +55,17 @@ impl Container {
         }
     }
 
-    /// Takes the next reply that was made outside.
+    /// Takes the next reply of a model outside.
     pub(super) fn reply(&self) -> Option<Reply> {
         self.bridge().and_then(Bridge::take)
     }
 
-    /// Whether the model is behind, so that reading on would only fill memory.
+    /// Whether the model is behind: further input would only fill memory.
     pub(super) fn is_behind(&self) -> bool {
         self.bridge().is_some_and(Bridge::is_behind)
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// Returns when [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self {
             Self::Watermark(model) => model.deadline(),
@@ -81,14 +81,14 @@ impl Container {
         }
     }
 
-    /// The leg has ended.
+    /// Tells the model that the leg has ended.
     pub(super) fn leave(&self) {
         if let Some(bridge) = self.bridge() {
             bridge.leave();
         }
     }
 
-    /// The bridge of a model that lives outside.
+    /// Returns the bridge of a model outside.
     pub(super) fn bridge(&self) -> Option<&Bridge> {
         match self {
             Self::Watermark(_) => None,

@@ -19,7 +19,7 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// A leg that has heard nothing. Without `finds_marks` no chunk is looked for.
+    /// A leg that has heard nothing. `finds_marks` says whether to look for chunks.
     pub(super) fn new(query: &Query, finds_marks: bool) -> Self {
         Self {
             clock: Clock::new(query),
@@ -47,27 +47,27 @@ impl Hearing {
         audio
     }
 
-    /// The chunks that ended in the last message taken.
+    /// Returns the chunks that ended in the last message taken.
     pub(super) fn marks(&self) -> &[Mark] {
         &self.marks
     }
 
-    /// The chunks that have ended in the first channel.
+    /// Returns how many chunks have ended in the first channel.
     pub(super) fn chunks(&self) -> u64 {
         self.chunks
     }
 
-    /// The format as far as it is known.
+    /// Returns the format as far as it is known.
     pub(super) fn format(&self) -> Format {
         self.clock.format()
     }
 
-    /// Whole frames of audio heard.
+    /// Returns the whole frames of audio heard.
     pub(super) fn frames(&self) -> u64 {
         self.clock.frames()
     }
 
-    /// Seconds of audio heard.
+    /// Returns the seconds of audio heard.
     pub(super) fn seconds(&self) -> f64 {
         self.clock.seconds()
     }

@@ -45,7 +45,7 @@ pub(super) enum InputError {
 }
 
 impl InputError {
-    /// The exception that tells the client.
+    /// Returns the exception that tells the client.
     pub(super) fn exception(&self) -> &'static str {
         match self {
             Self::Signature(_) => "InvalidSignatureException",
@@ -53,7 +53,7 @@ impl InputError {
         }
     }
 
-    /// The counter that it adds to.
+    /// Returns the counter that it adds to.
     pub(super) fn counter<'a>(&self, counters: &'a Counters) -> &'a AtomicU64 {
         match self {
             Self::Signature(_) => &counters.signature_failures,
@@ -116,7 +116,7 @@ impl Input {
         Ok(false)
     }
 
-    /// Says whether the bytes so far end where an event ends.
+    /// Checks that the bytes so far end where an event ends.
     ///
     /// # Errors
     /// [`InputError::Event`] when they do not.

@@ -30,7 +30,7 @@ pub(super) fn refuse(
     request_id: &str,
 ) {
     count(&shared.counters.refused);
-    // The client may have gone already: then nobody misses the answer.
+    // Fails if the client has gone already, which does not matter.
     if let Ok(mut stream) = respond.send_response(refusal.head(request_id), false) {
         let _ = stream.send_data(refusal.into_body(), true);
     }
@@ -163,14 +163,14 @@ impl Opening {
         leg.run(body, send).await
     }
 
-    /// What the container says, where it does not take the stream.
+    /// Returns the container's words if it refuses the stream.
     fn refusal(&self, shared: &Shared) -> Option<String> {
         let container = shared.settings.container.as_ref()?;
         let query = Query::parse(&self.invocation.query);
         container::refusal(&container.paths, &self.invocation.path, &query)
     }
 
-    /// Answers as the service does: late, and without the container's words.
+    /// Refuses the stream as the service does: late, and without the container's words.
     async fn refuse(
         self,
         shared: &Shared,
@@ -197,7 +197,7 @@ impl Opening {
         LegEnd::Refused
     }
 
-    /// The log that would have the container's words.
+    /// Returns the name of the log that would have the container's words.
     fn log_stream(&self, shared: &Shared) -> String {
         format!(
             "arn:aws:logs:{}:000000000000:log-group:/aws/sagemaker/Endpoints/{}:log-stream:{}/local",

@@ -14,7 +14,7 @@ use crate::handle::Connection;
 use crate::shared::Shared;
 use crate::stats::{LegEnd, LegFacts, count};
 
-/// Headers of the request that are kept in the record. Nothing that is secret.
+/// The headers that the record keeps. None is secret.
 const KEPT_HEADERS: [&str; 6] = [
     "user-agent",
     "content-type",
@@ -34,7 +34,7 @@ pub(crate) async fn serve(
     let (parts, body) = request.into_parts();
     let request_id = shared.uuid();
     let credentials = shared.credentials();
-    // Nothing is kept of a request that nobody known has signed: anybody can send those.
+    // Nothing is recorded of a request without a valid signature: anybody can send those.
     let (name, signature) = match checks::identify(&parts, &shared.settings, &credentials, now_ms())
     {
         Ok(identified) => identified,

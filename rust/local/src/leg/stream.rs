@@ -33,7 +33,7 @@ use crate::watermark::{WatermarkModel, timestamp};
 
 /// How long the rest of the client's input is read once the response has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Text messages whose types are kept in the record.
+/// The most text messages whose types the record keeps.
 const MAX_CONTROLS: usize = 10_000;
 
 /// A request that has been answered with 200.
@@ -172,7 +172,7 @@ impl Leg {
             LegEnd::ClientReset => InputEnd::Reset,
             _ if self.reset.is_some() => InputEnd::Unread,
             _ => {
-                // The client ends its input when it sees our end: that end is checked too.
+                // The client ends its input when the response ends: that end is checked too.
                 let last_words = timeout(LAST_WORDS, self.listen_to_the_end(&mut body)).await;
                 last_words.unwrap_or(InputEnd::Unread)
             }
@@ -203,14 +203,14 @@ impl Leg {
                     Some(Ok(data)) => {
                         let length = data.len();
                         self.take(data);
-                        // Fails only for a stream that is over, and that shows by itself.
+                        // Fails only for a stream that is over, which the next read shows.
                         let _ = body.flow_control().release_capacity(length);
                     }
                     Some(Err(error)) if error.is_reset() => return LegEnd::ClientReset,
                     Some(Err(_)) => return LegEnd::Gone,
                     None => {
                         listening = false;
-                        // Once it is over, what has come is looked at for the end it has, later.
+                        // Once the leg is over, `listen_to_the_end` looks for the input's end.
                         if !self.is_over() {
                             self.input_closed();
                         }
@@ -227,12 +227,12 @@ impl Leg {
         }
     }
 
-    /// Whether reading on would only fill memory.
+    /// Whether further input would only fill memory.
     fn is_behind(&self) -> bool {
         self.outbound.is_full() || self.container.is_behind()
     }
 
-    /// Queues what the container has said.
+    /// Queues the container's replies.
     fn settle(&mut self) {
         while !self.outbound.is_full() {
             let Some(reply) = self.container.reply() else {
@@ -288,7 +288,7 @@ impl Leg {
         }
     }
 
-    /// Lets every rule strike that is due; says whether the leg is over.
+    /// Lets every due rule strike; returns whether the leg is over.
     fn strike(&mut self, progress: &Progress<'_>) -> bool {
         while let Some(action) =
             self.shared
@@ -344,12 +344,12 @@ impl Leg {
                     self.end(LegEnd::Fault);
                 }
             }
-            // These come before the answer, and settings that say otherwise are refused.
+            // These strike before the answer; settings that say otherwise are refused.
             Action::Answer { .. } | Action::NeverAnswer | Action::DelayAnswer { .. } => {}
         }
     }
 
-    /// Says nothing from now on.
+    /// Sends nothing from now on.
     fn hush(&mut self) {
         self.silent = true;
         self.outbound.clear();
@@ -448,7 +448,7 @@ impl Leg {
         self.strike(&self.progress());
     }
 
-    /// The HTTP/2 stream of the client's input has ended.
+    /// Notes that the HTTP/2 stream of the client's input has ended.
     fn input_closed(&mut self) {
         if let Err(error) = self.input.finish() {
             self.bad_input(&error);
@@ -456,7 +456,7 @@ impl Leg {
         self.input_ended(InputEnd::Unsigned);
     }
 
-    /// The input is over for the model. Only the first call counts.
+    /// Ends the input for the model. Only the first call counts.
     fn input_ended(&mut self, how: InputEnd) {
         if !self.input_over(how) {
             return;
@@ -464,7 +464,7 @@ impl Leg {
         self.container.input_ended(&mut self.replies);
     }
 
-    /// Notes how the input ended, if it had not; says whether this was news.
+    /// Notes how the input ended; returns whether it had not ended before.
     fn input_over(&mut self, how: InputEnd) -> bool {
         let mut facts = self.record.facts();
         if facts.input_end != InputEnd::Open {
@@ -477,7 +477,7 @@ impl Leg {
         true
     }
 
-    /// Reads what the client still has to say, for its end only: what has arrived already first.
+    /// Reads the rest of the client's input, only to see how it ends.
     async fn listen_to_the_end(&mut self, body: &mut RecvStream) -> InputEnd {
         loop {
             match self.input.skip_to_end() {
@@ -504,7 +504,7 @@ impl Leg {
         }
     }
 
-    /// When something happens by itself.
+    /// Returns when the next timed event is due.
     fn deadline(&self) -> Option<Instant> {
         let model = self.container.deadline().filter(|_| !self.silent);
         let rules = self.shared.rules.deadline(&self.armed);
@@ -531,7 +531,7 @@ impl Leg {
 }
 
 impl Drop for Leg {
-    /// What holds for a leg that is dropped with its connection, too.
+    /// A leg that is dropped with its connection ends too.
     fn drop(&mut self) {
         self.container.leave();
         self.record.facts().end(LegEnd::Shutdown, self.shared.epoch);

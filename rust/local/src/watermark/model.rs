@@ -1,4 +1,4 @@
-//! `v1/listen` whose transcript is the numbers of the chunks that were heard.
+//! The model: `v1/listen`, with the numbers of the chunks heard as the transcript.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::audio::Format;
 use crate::model::Reply;
 use crate::query::Query;
 
-/// The audio of one binary message, understood.
+/// The audio of one binary message.
 #[derive(Clone, Copy, Debug)]
 pub struct Audio<'a> {
-    /// Its bytes without header or trailer.
+    /// The audio's bytes, without header or trailer.
     pub bytes: &'a Bytes,
     /// The format as far as it is known.
     pub format: Format,
@@ -29,7 +29,7 @@ pub struct Audio<'a> {
     pub marks: &'a [Mark],
 }
 
-/// One conversation with the model. Time is given as the time since it began.
+/// One conversation with the model. Times are since its beginning.
 pub struct WatermarkModel {
     settings: WatermarkSettings,
     request_id: String,
@@ -58,7 +58,7 @@ struct Wants {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Listening,
-    /// `CloseStream` was heard; the answer comes at this time.
+    /// `CloseStream` has arrived; the answer is due at this time.
     Closing(Duration),
     Ended,
 }
@@ -71,13 +71,13 @@ struct Channel {
     /// Chunks heard and not yet in a final.
     pending: VecDeque<Mark>,
     since_interim: u32,
-    /// The end of the last word of the utterance under way.
+    /// The end of the open utterance's last word.
     open_utterance: Option<u64>,
-    /// Whether a final with `speech_final` has closed the words so far.
+    /// Whether a final with `speech_final` has covered the words so far.
     speech_closed: bool,
 }
 
-/// The fields of a client's text message that matter here.
+/// The fields of a client's text message that the model reads.
 #[derive(Deserialize)]
 struct Control {
     r#type: String,
@@ -93,7 +93,7 @@ impl std::fmt::Debug for WatermarkModel {
 }
 
 impl WatermarkModel {
-    /// A conversation about to begin.
+    /// A conversation at its beginning.
     #[must_use]
     pub fn new(
         settings: WatermarkSettings,
@@ -142,7 +142,7 @@ impl WatermarkModel {
                 .resize_with(usize::from(channels), Channel::default);
         }
         for mark in audio.marks {
-            // Without `multichannel` the channels are one, and all say the same.
+            // Without `multichannel` there is one channel here, though every channel has the mark.
             if let Some(channel) = self.channels.get_mut(usize::from(mark.channel)) {
                 channel.pending.push_back(*mark);
                 channel.since_interim += 1;
@@ -207,7 +207,7 @@ impl WatermarkModel {
         }
     }
 
-    /// The client's input has ended: whatever was not said yet stays unsaid.
+    /// Ends the conversation, because the client's input has ended. Pending results are not sent.
     pub fn input_ended(&mut self, replies: &mut Vec<Reply>) {
         if self.phase != Phase::Ended {
             self.phase = Phase::Ended;
@@ -215,7 +215,7 @@ impl WatermarkModel {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// Returns when [`Self::tick`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match self.phase {
@@ -274,7 +274,7 @@ impl WatermarkModel {
         replies.extend([message(closing), Reply::End]);
     }
 
-    /// Where the channel's next final ends, if it is time for it.
+    /// Returns where the channel's next final ends, if it is due.
     fn due(&self, index: usize) -> Option<u64> {
         let (settings, channel) = (&self.settings, &self.channels[index]);
         let late = self.format.frames(settings.late_seconds);

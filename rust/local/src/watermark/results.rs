@@ -1,4 +1,4 @@
-//! Deepgram's messages for `v1/listen`, as the watermark model writes them.
+//! The messages of `v1/listen`.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::layout::Mark;
 use crate::audio::Format;
 
-/// The model's name for itself.
+/// The model's id.
 const MODEL_UUID: &str = "5761746d-6172-4b00-8000-000000000001";
 const MODEL_INFO: &str = r#"{"name":"watermark","version":"1","arch":"counter"}"#;
 
@@ -34,12 +34,12 @@ impl std::fmt::Display for Seconds {
 pub(super) struct Results<'a> {
     pub(super) request_id: &'a str,
     pub(super) format: Format,
-    /// This channel and how many there are.
+    /// The channel, and the number of channels.
     pub(super) channel_index: [u16; 2],
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) words: &'a [Mark],
-    /// How many of them are listed with their times; the transcript has all.
+    /// How many words are listed with their times; the transcript has all.
     pub(super) listed: usize,
     pub(super) is_final: bool,
     pub(super) speech_final: bool,
@@ -52,7 +52,7 @@ impl Results<'_> {
             micros: self.format.micros(frames),
         };
         let [channel, channels] = self.channel_index;
-        // From rounded times, so that start + duration is the next one's start in decimals too.
+        // From rounded times, so that start + duration is the next start in decimals too.
         let duration = Seconds {
             micros: micros(self.end).micros - micros(self.start).micros,
         };
@@ -101,7 +101,7 @@ pub(super) fn metadata(
     )
 }
 
-/// A time as `Metadata` writes it, UTC: `2026-11-22T08:05:46.123Z`.
+/// Writes a time as `Metadata` has it, UTC: `2026-11-22T08:05:46.123Z`.
 #[must_use]
 pub fn timestamp(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);

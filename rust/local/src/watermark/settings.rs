@@ -6,27 +6,28 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatermarkSettings {
-    /// A final result for so many chunks.
+    /// Chunks in a final result.
     pub window: u32,
-    /// A final result for so many seconds instead, wherever chunks end. A chunk is said by the result that covers its end.
+    /// Seconds in a final result instead, wherever chunks end. A chunk belongs to the result that
+    /// covers its end.
     pub window_seconds: Option<f64>,
-    /// Finals wait until so many further chunks were heard.
+    /// Further chunks that finals wait for.
     pub late_chunks: u32,
-    /// Finals wait until so many further seconds of audio were heard.
+    /// Further seconds of audio that finals wait for.
     pub late_seconds: f64,
-    /// An interim result for so many chunks, where the query asks for them; 0: none.
+    /// Chunks from one interim result to the next, if the query asks for them; 0: none.
     pub interim_every: u32,
-    /// Results list so many of their words with times; `None`: all. The transcript has all of them.
+    /// The most words that a result lists with times; `None`: all. The transcript has all.
     pub listed_words: Option<usize>,
-    /// Each channel's first window is so many chunks shorter than the previous one's, so that channels' results end at
-    /// different times.
+    /// Chunks by which each channel's first window is shorter than the previous channel's, so that
+    /// the channels' results end at different times.
     pub channel_skew: u32,
     /// Whether Finalize is answered when there is nothing new to say.
     pub answer_empty_finalize: bool,
-    /// Audio without chunks gets an empty final for so many seconds.
+    /// Seconds of audio without chunks that get one empty final.
     pub silence_window: f64,
-    /// Seconds between `CloseStream` and its answer. A client that ends its input before loses the tail, as with the
-    /// service.
+    /// Seconds between `CloseStream` and its answer. A client that ends its input earlier loses the
+    /// tail, as with the service.
     pub closing_time: f64,
     /// Seconds without any message until the stream fails with NET-0001; `None`: never.
     pub silence_timeout: Option<f64>,
