@@ -1,7 +1,17 @@
-"""The local endpoint: what answers in place of Amazon SageMaker on a laptop or in CI.
+"""The local endpoint: it answers in place of Amazon SageMaker on a laptop or in CI.
 
-Its parts are imported when they are used: pytest imports this package for its fixtures, in every
-run, whether a test asks for an endpoint or not.
+- `endpoint`, `running`, `threads`, `native`: the endpoint itself, over the native server.
+- `access`, `records`: who may call it, and what it has counted.
+- `faults`: what goes wrong on demand.
+- `stream`, `query`, `controls`, `audio`: what models share.
+- `watermark*`, `counting`, `marks`: the models that count chunks.
+- `speech`, `flux`, `speak`, `agent`: the models that recognise and make speech.
+- `pytest_plugin`: fixtures.
+
+It may import `config`, `wakeups` and `_native`, never `transport`. Tests: `tests/local`.
+
+The parts are imported when they are used: pytest imports this package in every run, for its
+fixtures, though few tests ask for an endpoint.
 """
 
 from __future__ import annotations

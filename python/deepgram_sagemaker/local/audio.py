@@ -1,7 +1,7 @@
-"""Audio as a stream delivers it: any split of bytes in, float samples per channel out.
+"""Decoding, encoding and resampling of streamed audio: bytes in pieces of any size, float samples.
 
 Samples are `float32` from -1 to 1, shaped `(frames, channels)`; one frame is one sample of every
-channel. Nothing here knows where the bytes come from or what becomes of the samples.
+channel.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ type Samples = NDArray[np.float32]
 
 
 class AudioError(ValueError):
-    """The bytes are not audio that can be decoded here."""
+    """The bytes are not audio, or not of a supported kind."""
 
 
 class Encoding(Enum):
-    """How one sample is written. The values are Deepgram's names, where it has one."""
+    """The encoding of one sample. The values are Deepgram's names where it has one."""
 
     LINEAR8 = "linear8"  # unsigned, only found in WAV files
     LINEAR16 = "linear16"
     LINEAR24 = "linear24"  # only found in WAV files
     LINEAR32_INTEGER = "linear32-integer"  # only found in WAV files
-    LINEAR32 = "linear32"  # floating point: that is what Deepgram means by the name
+    LINEAR32 = "linear32"  # floating point, as Deepgram uses the name
     LINEAR64 = "linear64"  # only found in WAV files
     MULAW = "mulaw"
     ALAW = "alaw"
@@ -65,7 +65,7 @@ _WIDTHS: Final = {
 
 
 def _mulaw_table() -> Samples:
-    """What each byte of G.711 mu-law stands for: sign, 3 bits of exponent, 4 of mantissa."""
+    """Compute the values of G.711 mu-law: sign, 3 bits of exponent, 4 of mantissa."""
     code = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (code >> 4) & 0x07, code & 0x0F
     # 33 is the bias that makes every segment start with an implied one; 4 scales 14 bits to 16.
@@ -74,7 +74,7 @@ def _mulaw_table() -> Samples:
 
 
 def _alaw_table() -> Samples:
-    """What each byte of G.711 A-law stands for; even bits are inverted on the wire."""
+    """Compute the values of G.711 A-law; even bits are inverted on the wire."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, mantissa = ((code >> 4) & 0x07).astype(np.int32), (code & 0x0F).astype(np.int32)
     # The lowest segment has no implied one, and the next one shares its step.
@@ -100,7 +100,7 @@ def _to_float(data: bytes, encoding: Encoding) -> Samples:
         case Encoding.LINEAR8:
             return np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - 1
         case Encoding.LINEAR24:
-            # Put each sample into the top three bytes of 32 bits, and the sign is where it belongs.
+            # In the top three bytes of 32 bits, a sample has its sign in the right place.
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             return (wide.view("<i4").ravel() / (1 << 31)).astype(np.float32)
@@ -111,16 +111,16 @@ def _to_float(data: bytes, encoding: Encoding) -> Samples:
 
 
 def _finite(samples: NDArray[np.floating]) -> Samples:
-    """Floats from outside may be anything: no number becomes silence, and loud is clipped."""
+    """Clip samples to -1 to 1, and turn what is no number into silence."""
     tame: Samples = np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0).astype(np.float32)
     return tame
 
 
 def encode(samples: Samples, encoding: Encoding) -> bytes:
-    """Write samples in one of the encodings that travel without a container.
+    """Encode samples in one of the encodings that need no container.
 
     Args:
-        samples: of one channel, shaped `(frames,)`; what is too loud is clipped.
+        samples: of one channel, shaped `(frames,)`; samples beyond -1 to 1 are clipped.
         encoding: `LINEAR16`, `LINEAR32`, `MULAW` or `ALAW`.
 
     Raises:
@@ -140,7 +140,7 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
 
 
 def _nearest(samples: Samples, table: Samples) -> bytes:
-    """The code of the value that lies nearest, for each sample."""
+    """Return the code of the nearest value for each sample."""
     order = table.argsort(kind="stable")
     values = table[order]
     middles = (values[1:] + values[:-1]) / 2
@@ -149,10 +149,10 @@ def _nearest(samples: Samples, table: Samples) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What raw audio is made of.
+    """The format of raw audio.
 
     Attributes:
-        encoding: how one sample is written.
+        encoding: the encoding of one sample.
         sample_rate: frames a second.
         channels: samples a frame, interleaved.
     """
@@ -175,10 +175,10 @@ class AudioDecoder(Protocol):
         """The format, or None while a container's header has not been read yet."""
 
     def decode(self, data: bytes) -> Samples:
-        """Decode what has come, keeping an incomplete frame for the next call.
+        """Decode whole frames; an incomplete one is kept for the next call.
 
         Raises:
-            AudioError: this is not audio, or not of a kind that can be decoded.
+            AudioError: the bytes are not audio, or not of a supported kind.
         """
 
 
@@ -190,7 +190,7 @@ class RawDecoder:
         self._rest = b""
 
     def decode(self, data: bytes) -> Samples:
-        """Decode whole frames; a cut one waits for its other half."""
+        """Decode whole frames; an incomplete one is kept for the next call."""
         data = self._rest + data if self._rest else data
         whole = len(data) - len(data) % self.format.frame_size
         self._rest = data[whole:]
@@ -200,10 +200,10 @@ class RawDecoder:
 _RIFF_HEADER: Final = struct.Struct("<4sI4s")
 _CHUNK_HEADER: Final = struct.Struct("<4sI")
 _FMT: Final = struct.Struct("<HHIIHH")
-# Size fields that a writer leaves when it could not know: a pipe, or a recording under way.
+# Sizes that a writer leaves when it cannot know them: in a pipe, or while it records.
 _UNKNOWN_SIZES: Final = frozenset({0, 0xFFFFFFFF})
 _EXTENSIBLE: Final = 0xFFFE
-# Where an extensible format has the tag that matters.
+# The place of the actual tag in an extensible format.
 _SUBFORMAT: Final = slice(24, 26)
 _WAV_ENCODINGS: Final = {
     (1, 8): Encoding.LINEAR8,
@@ -215,7 +215,7 @@ _WAV_ENCODINGS: Final = {
     (6, 8): Encoding.ALAW,
     (7, 8): Encoding.MULAW,
 }
-# No chunk in front of the audio is longer in practice; more means that this is no WAV file.
+# Longer than any chunk that is found in front of the audio in practice.
 _MAX_HEADER_CHUNK: Final = 1 << 20
 
 
@@ -229,10 +229,10 @@ class _WavState(Enum):
 
 
 class WavDecoder:
-    """A WAV file, its header found in the first bytes however they are split.
+    """A WAV file, in pieces of any size.
 
-    The audio ends with its `data` chunk: what follows is not audio. A `data` chunk of unknown
-    size (0 or 0xFFFFFFFF) goes on to the end of the stream.
+    The audio ends with its `data` chunk. A `data` chunk of unknown size (0 or 0xFFFFFFFF) goes on
+    to the end of the stream.
     """
 
     def __init__(self) -> None:
@@ -249,11 +249,11 @@ class WavDecoder:
 
     @property
     def ended(self) -> bool:
-        """Whether the `data` chunk is complete, so that nothing more will be decoded."""
+        """Whether the `data` chunk is complete: nothing more will be decoded."""
         return self._state is _WavState.DONE
 
     def decode(self, data: bytes) -> Samples:
-        """Decode what has come; empty, shaped `(0, 1)`, while the header is incomplete."""
+        """Decode whole frames; empty, shaped `(0, 1)`, while the header is incomplete."""
         rest = data
         while self._state is not _WavState.DATA:
             taken = self._read_header(rest)
@@ -269,7 +269,7 @@ class WavDecoder:
         return self._raw.decode(rest)
 
     def _read_header(self, data: bytes) -> int | None:
-        """Take one step; returns how many bytes it used, None when it wants more or is done."""
+        """Take one step; return the bytes it used, or None if it needs more or is done."""
         match self._state:
             case _WavState.RIFF:
                 return self._collect(data, _RIFF_HEADER.size, self._on_riff)
@@ -298,7 +298,7 @@ class WavDecoder:
         return taken
 
     def _refuse_early(self) -> None:
-        """Bytes that cannot become a RIFF header need no twelve of them to be refused."""
+        """Refuse bytes that cannot become a RIFF header, before all twelve have come."""
         if self._state is _WavState.RIFF and not b"RIFF".startswith(bytes(self._header[:4])):
             raise AudioError("this is not a WAV file: it does not start with RIFF")
 
@@ -348,8 +348,8 @@ class _Step(Protocol):
 class Resampler:
     """Changes the sample rate of one channel, chunk by chunk, without seams.
 
-    A windowed-sinc filter, evaluated only where an output sample lies. Output sample k is at
-    time k / `target`, as input sample n is at n / `source`; the last few come with `flush`.
+    A windowed-sinc filter, evaluated only where an output sample lies. Input sample n is at time
+    n / `source`, output sample k at k / `target`. `flush` returns the last few.
     """
 
     # Zero crossings of the sinc on each side: enough for speech, 0.5 ms of delay at 16 kHz.
@@ -360,27 +360,27 @@ class Resampler:
         # Output k lies at input position k * step / phases.
         self._phases = target // divisor
         self._step = source // divisor
-        # When going down, the filter is as much wider as the band is narrower.
+        # For a lower rate the band is narrower, and the filter wider by the same factor.
         cutoff = min(1.0, target / source)
         self._reach = math.ceil(self._CROSSINGS / cutoff)
         self._kernels = self._design(cutoff)
         self._buffer = np.zeros(self._reach - 1, np.float32)
-        # The buffer's first sample as an input index, and the next output's index.
+        # The input index of the buffer's first sample, and the index of the next output.
         self._origin = -(self._reach - 1)
         self._next = 0
 
     def _design(self, cutoff: float) -> Samples:
-        """One row of `2 * reach` weights for each fraction that an output can fall on."""
+        """Compute `2 * reach` weights for each fraction of a sample that an output can lie on."""
         taps = np.arange(-self._reach + 1, self._reach + 1)
         phase = np.arange(self._phases)[:, None] / self._phases
         distance = taps - phase
         window = 0.5 * (1 + np.cos(np.pi * np.clip(distance / self._reach, -1, 1)))
         kernels = np.sinc(distance * cutoff) * window
-        # Each row sums to one: a constant stays what it is.
+        # Each row sums to one: a constant signal stays the same.
         return (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def push(self, samples: Samples) -> Samples:
-        """Take input samples, return the output samples that are now determined."""
+        """Take input samples; return the output samples that they complete."""
         if self._phases == self._step:
             return samples
         self._buffer = np.concatenate((self._buffer, samples))
@@ -405,7 +405,7 @@ class Resampler:
         return result
 
     def flush(self) -> Samples:
-        """The end of the input: the samples that were waiting for what follows."""
+        """End the input; return the samples that waited for more."""
         if self._phases == self._step:
             return np.empty(0, np.float32)
         end = self._origin + len(self._buffer)

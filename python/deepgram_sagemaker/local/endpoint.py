@@ -1,4 +1,4 @@
-"""A local endpoint: what answers in place of Amazon SageMaker on a laptop or in CI."""
+"""The endpoint as its users see it: settings, context, and what it has counted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["LocalEndpoint"]
 _RESET = Reset()
 _MOST_PORT = 2**16 - 1
 _MOST_STREAMS = 2**31 - 1
-# Seconds that the service takes to say that a container refuses a stream.
+# Seconds until the service says that a container refuses a stream.
 _REFUSES_AFTER = 0.25
 
 
@@ -48,40 +48,40 @@ class LocalEndpoint:
         factory = SageMakerTransportFactory(config=endpoint.config())
     ```
 
-    It serves from a thread of its own, HTTP/2 over TLS with an authority of its own, checks
-    signatures as the service does, and enforces the service's patterns and limits. Models in
-    Python run on the event loop that the context was entered on; entered without `async`, on a
-    loop in a thread of their own.
+    It serves HTTP/2 over TLS from a thread of its own, with a certificate authority of its own. It
+    checks signatures as the service does, and enforces the service's patterns and limits. Models in
+    Python run on the event loop on which the context was entered; if it was entered without
+    `async`, they run on a loop in a thread of their own.
 
     Args:
-        endpoint_name: the endpoint that exists, or several.
-        model: what answers: `"watermark"` or a `Watermark` with settings (the other products count
-            beside it, with settings of their own), `"speech"` (needs the `local` extra), or any
-            coroutine function that takes a `ModelStream`.
+        endpoint_name: the name of the endpoint that exists, or several names.
+        model: what answers: `"watermark"`, or a `Watermark` with settings (the other products count
+            too, with settings of their own); `"speech"` (needs the `local` extra); or any coroutine
+            function that takes a `ModelStream`.
         faults: what goes wrong, and when.
-        port: 0: any that is free.
-        host: the address to listen on. On any but loopback others reach the endpoint, and
-            `credentials` have to be given that are not the default ones.
-        region: the region that requests have to be signed for.
-        credentials: who may call; the first identity is that of `config()`. None: `Credentials()`.
+        port: the port to listen on; 0: any free one.
+        host: the address to listen on. Others can reach any but a loopback address: it needs
+            `credentials` other than the default ones.
+        region: the region that requests must be signed for.
+        credentials: the identities that may call; `config()` uses the first. None: `Credentials()`.
         ca_bundle: where to write the authority's certificate (PEM). None: a temporary file.
         names: further host names for the server's certificate.
-        variants: production variants that exist; the first one serves requests that name none.
-        max_stream_age: seconds after which a stream is ended, as the service does; None: never.
-        at_max_age: how it is ended then.
+        variants: production variants that exist; the first serves requests without a variant.
+        max_stream_age: age in seconds at which a stream is ended, as the service does; None: never.
+        at_max_age: how a stream is ended at that age.
         unknown_endpoint_status: the status for unknown endpoints: the service was seen with both
             400 and 404.
-        max_concurrent_streams: streams at once on one connection.
-        record_arrivals: whether `legs` tells when each watermarked chunk arrived.
-        strict_flux: whether `v2/listen` takes no message but `CloseStream`, as Flux containers in
-            the field: it answers any other with an `Error` and ends the stream. For
+        max_concurrent_streams: the most streams at once on one connection.
+        record_arrivals: whether `legs` has the arrival of each watermarked chunk.
+        strict_flux: whether `v2/listen` takes no message but `CloseStream`, as Flux containers on
+            SageMaker: it answers any other with an `Error` and ends the stream. For
             `"watermark"` and `"speech"`.
-        lenient: whether paths and queries are taken that Deepgram's containers refuse. Otherwise
-            they are answered as the service answers them, 424 without the reason; `legs` and the
-            log have the container's words. None: only a function of your own is lenient.
+        lenient: whether to take paths and queries that Deepgram's containers refuse. Otherwise
+            the answer is the service's, 424 without the reason; `legs` and the log have the
+            container's words. None: only a function of your own is lenient.
 
     Raises:
-        ValueError: a value is not what it has to be; the message names both.
+        ValueError: a value breaks its rule; the message names both.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class LocalEndpoint:
         model = self._model
         if isinstance(model, Watermark):
             model = counting(strict_flux=self._strict_flux)
-        # Loading a model takes seconds: better now than in the first stream.
+        # Loading a model takes seconds: do it now, not in the first stream.
         prepare = getattr(model, "prepare", None)
         if prepare is not None:
             await prepare()
@@ -208,7 +208,7 @@ class LocalEndpoint:
 
     @property
     def endpoint_name(self) -> str:
-        """The endpoint's name; the first one if there are several."""
+        """The endpoint's name; the first if there are several."""
         return self._names[0]
 
     @property
@@ -218,7 +218,7 @@ class LocalEndpoint:
 
     @property
     def uri(self) -> str:
-        """Where it listens: `https://host:port`."""
+        """The URI that it listens on: `https://host:port`."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
         return f"https://[{host}]:{self.port}" if ":" in host else f"https://{host}:{self.port}"
 
@@ -233,10 +233,10 @@ class LocalEndpoint:
         return self._credentials[0]
 
     def accept(self, *credentials: Credentials) -> None:
-        """Accepts these identities from now on, and no others. Streams under way go on.
+        """Accept these identities from now on, and no others. Open streams go on.
 
         Raises:
-            ValueError: They are everybody's, and the endpoint listens where others reach it.
+            ValueError: one has the default secret, and others can reach the endpoint.
         """
         refuse_exposure(self._host, credentials)
         identities = [dataclasses.asdict(identity) for identity in credentials]
@@ -244,7 +244,7 @@ class LocalEndpoint:
         self._credentials = credentials
 
     def boto3_session(self) -> boto3.Session:
-        """A boto3 session with `credentials` and nothing else."""
+        """Make a boto3 session with `credentials` and nothing else."""
         import boto3
 
         identity = self.credentials
@@ -256,7 +256,7 @@ class LocalEndpoint:
         )
 
     def config(self, **overrides: Any) -> SageMakerConfig:  # noqa: ANN401 - any field's value
-        """Settings of a transport that reaches this endpoint; `overrides` are further fields."""
+        """Make the settings of a transport for this endpoint; `overrides` are further fields."""
         from deepgram_sagemaker.config import SageMakerConfig
 
         fields: dict[str, Any] = {
@@ -264,7 +264,7 @@ class LocalEndpoint:
             "region": self.region,
             "endpoint_uri": self.uri,
             "ca_bundle": self.ca_bundle,
-            # Whatever the environment says: no proxy knows this machine's ports.
+            # Overrides the environment: no proxy reaches this machine's ports.
             "proxy": "",
         }
         if "boto3_session" not in overrides:
@@ -280,13 +280,12 @@ class LocalEndpoint:
     def legs(self) -> list[LegRecord]:
         """The records of all streams so far, in the order of their requests.
 
-        A request whose signature, key or token was not accepted is counted in `stats`, and has no
-        record.
+        A request whose signature, key or token was refused has no record; `stats` counts it.
         """
         return self._server().legs()
 
     def refuse_connections(self, seconds: float) -> None:
-        """Resets every connection now, and refuses new ones for so long."""
+        """Reset every connection now, and refuse new ones for `seconds`."""
         self._server().native.outage(seconds)
 
 
@@ -312,7 +311,7 @@ def _check(name: str, value: object, fits: bool, rule: str) -> None:
 
 
 def _container(model: Watermark | Model, lenient: bool | None) -> dict[str, Any] | None:
-    """The container that looks at paths and queries, None for one that takes them all."""
+    """Return the container that checks paths and queries; None: every one is taken."""
     paths: Sequence[str] | None = getattr(model, "paths", None)
     if lenient is None:
         lenient = paths is None

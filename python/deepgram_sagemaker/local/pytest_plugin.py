@@ -1,4 +1,4 @@
-"""Pytest fixtures: a local endpoint for a test, or several.
+"""Pytest fixtures: one local endpoint for a test, or several.
 
 ```python
 @pytest.mark.sagemaker_endpoint(model="speech", faults=[Fault(Reset(), when=AfterAudio(3.2))])
@@ -6,7 +6,7 @@ async def test_captions(sagemaker_endpoint):
     factory = SageMakerTransportFactory(config=sagemaker_endpoint.config())
 ```
 
-They work with any async plugin, and without one: an endpoint brings its own threads. Nothing is
+They work with any async plugin, and without one: an endpoint has threads of its own. Nothing is
 imported before a test asks for an endpoint.
 """
 
@@ -28,14 +28,14 @@ _MARKER = "sagemaker_endpoint"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the marker known."""
+    """Register the marker."""
     line = f"{_MARKER}(**arguments): arguments of the LocalEndpoint that the fixture starts"
     config.addinivalue_line("markers", line)
 
 
 @pytest.fixture
 def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
-    """Starts local endpoints with the arguments of `LocalEndpoint`; they stop with the test."""
+    """Start local endpoints with the arguments of `LocalEndpoint`; they stop with the test."""
     from .endpoint import LocalEndpoint
 
     with contextlib.ExitStack() as running:
@@ -50,6 +50,6 @@ def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
 def sagemaker_endpoint(
     request: pytest.FixtureRequest, sagemaker_endpoint_factory: Callable[..., LocalEndpoint]
 ) -> LocalEndpoint:
-    """A running local endpoint, as the test's `sagemaker_endpoint` marker says."""
+    """A running local endpoint, with the arguments of the test's `sagemaker_endpoint` marker."""
     marker = request.node.get_closest_marker(_MARKER)
     return sagemaker_endpoint_factory(**(marker.kwargs if marker else {}))

@@ -1,4 +1,4 @@
-"""What the endpoint has counted, and what it knows about each stream."""
+"""Counters of the endpoint, and the record of each stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EndpointStats", "LegRecord", "record"]
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointStats:
-    """What the endpoint has counted since it started.
+    """Counters since the endpoint started.
 
     Attributes:
         connections: TCP connections accepted.
@@ -60,33 +60,34 @@ class EndpointStats:
 
 @dataclass(frozen=True, kw_only=True)
 class LegRecord:
-    """What the endpoint knows about one stream. Times are on the clock of `time.monotonic()`.
+    """The record of one stream. Times are on the clock of `time.monotonic()`.
 
     Attributes:
-        number: from 1, in the order of the signed requests: nothing is kept of the others.
+        number: from 1, in the order of the signed requests; the others have no record.
         connection: the number of its connection, from 1.
         opened: when the request arrived.
         closed: when the response ended; None: it has not.
         status: the status of the answer; 0: none so far.
         path: the invocation's path.
         query: the invocation's query, as it came.
-        access_key_id: who signed.
-        headers: headers that say something about the client, and nothing secret.
+        access_key_id: the access key that signed the request.
+        headers: headers of the request that describe the client; nothing secret.
         messages_in: messages from the client.
         bytes_in: their bytes.
         messages_out: messages to the client.
         bytes_out: their bytes.
-        audio_seconds: audio heard, on its own clock.
+        audio_seconds: seconds of audio heard, on the audio's own clock.
         controls: types of the text messages heard, in their order.
         chunks: watermarked chunks heard to their end, in the first channel.
         arrivals: each chunk heard with its time of arrival, where `record_arrivals` is set.
-        input_end: how the client's input ended: `signed` is as it should be; `unsigned`, `reset`,
-            `gone` (with the connection) and `unread` (the server stopped reading) are not; `open`.
+        input_end: how the client's input ended: `signed`, which is right; `unsigned`, `reset`,
+            `gone` (with the connection) or `unread` (the server stopped reading), which are not; or
+            `open`.
         end: how the response ended: `model`, `model_failed`, `fault`, `age`, `refused`,
-            `bad_input`, `client_reset`, `gone`, `shutdown`; `open`.
+            `bad_input`, `client_reset`, `gone`, `shutdown`; or `open`.
         faults: names of the faults that struck.
-        refusal: what the container said as it refused path or query; the client is not told.
-            Empty: it did not refuse.
+        refusal: the container's words when it refused path or query, which the client does not
+            get. Empty: it did not refuse.
     """
 
     number: int

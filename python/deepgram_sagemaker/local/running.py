@@ -48,8 +48,8 @@ class Running:
         try:
             self.native = LocalServer(json.dumps(settings), self._hub.waker, self._token)
             self._cleanup.callback(self.native.stop)
-            # Once, and the two clocks one after the other: whatever else takes time between them
-            # would make everything look late.
+            # Both clocks are read once, in a row: time spent between them would make every record
+            # look late.
             self._began = time.monotonic() - self.native.elapsed()
             if ca_bundle is None:
                 directory = tempfile.TemporaryDirectory(prefix="deepgram-sagemaker-")
@@ -61,7 +61,7 @@ class Running:
         self.ca_bundle = ca_bundle
 
     async def stop(self) -> None:
-        """Cancels the models, stops the server and removes what it wrote."""
+        """Cancel the models, stop the server and remove what it wrote."""
         try:
             tasks = list(self._tasks)
             for task in tasks:
@@ -71,7 +71,7 @@ class Running:
             self._cleanup.close()
 
     def legs(self) -> list[LegRecord]:
-        """Every leg's record, times moved to the clock of `time.monotonic()`."""
+        """Return every leg's record, with times on the clock of `time.monotonic()`."""
         return [record(leg, self._began) for leg in self.native.legs()]
 
     def _news(self) -> None:
