@@ -3,6 +3,7 @@
 The tables are in `tests/vectors`; `rust/local/tests/agreement.rs` reads them too.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from deepgram_sagemaker.local.audio import AudioError, WavDecoder
 from deepgram_sagemaker.local.marks import MarkReader
 from deepgram_sagemaker.local.query import grouped, last
 from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.local.watermark_flux import ChunkClock
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -46,6 +48,18 @@ def test_wav_files(case, size):
     read = (found.sample_rate, found.channels, found.encoding.width)
     assert read == (expected["rate"], expected["channels"], expected["width"])
     assert frames * found.frame_size == case["heard"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("case", table("wav.json"), ids=lambda case: case["name"])
+def test_the_clock_of_counted_turns(case, size):
+    file = case["head"].encode("latin-1") + b"\x07" * case["audio"]
+    clock = ChunkClock.of({})
+    for at in range(0, len(file), size):
+        clock.hear(file[at : at + size])
+    other = {"rate": 32_000, "channels": 1, "width": 1}
+    expected = case["format"] or other
+    assert dataclasses.asdict(clock._known) == {key: expected[key] for key in other}
 
 
 def audio_of(pieces):

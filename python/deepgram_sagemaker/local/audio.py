@@ -7,13 +7,14 @@ channel.
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .wav import AudioError, WavHeader, read_wav_header
 
 __all__ = [
     "AudioDecoder",
@@ -28,10 +29,6 @@ __all__ = [
 ]
 
 type Samples = NDArray[np.float32]
-
-
-class AudioError(ValueError):
-    """The bytes are not audio, or not of a supported kind."""
 
 
 class Encoding(Enum):
@@ -197,14 +194,6 @@ class RawDecoder:
         return _to_float(data[:whole], self.format.encoding).reshape(-1, self.format.channels)
 
 
-_RIFF_HEADER: Final = struct.Struct("<4sI4s")
-_CHUNK_HEADER: Final = struct.Struct("<4sI")
-_FMT: Final = struct.Struct("<HHIIHH")
-# Sizes that a writer leaves when it cannot know them: in a pipe, or while it records.
-_UNKNOWN_SIZES: Final = frozenset({0, 0xFFFFFFFF})
-_EXTENSIBLE: Final = 0xFFFE
-# The place of the actual tag in an extensible format.
-_SUBFORMAT: Final = slice(24, 26)
 _WAV_ENCODINGS: Final = {
     (1, 8): Encoding.LINEAR8,
     (1, 16): Encoding.LINEAR16,
@@ -215,17 +204,6 @@ _WAV_ENCODINGS: Final = {
     (6, 8): Encoding.ALAW,
     (7, 8): Encoding.MULAW,
 }
-# Longer than any chunk that is found in front of the audio in practice.
-_MAX_HEADER_CHUNK: Final = 1 << 20
-
-
-class _WavState(Enum):
-    RIFF = auto()
-    CHUNK = auto()
-    SKIP = auto()
-    FMT = auto()
-    DATA = auto()
-    DONE = auto()
 
 
 class WavDecoder:
@@ -236,11 +214,10 @@ class WavDecoder:
     """
 
     def __init__(self) -> None:
-        self._state = _WavState.RIFF
-        self._header = bytearray()
-        self._remaining = 0
-        self._data_size_known = False
+        self._head = b""
         self._raw: RawDecoder | None = None
+        # Bytes of audio to come; None: unknown.
+        self._remaining: int | None = None
 
     @property
     def format(self) -> AudioFormat | None:
@@ -250,99 +227,34 @@ class WavDecoder:
     @property
     def ended(self) -> bool:
         """Whether the `data` chunk is complete: nothing more will be decoded."""
-        return self._state is _WavState.DONE
+        return self._remaining == 0
 
     def decode(self, data: bytes) -> Samples:
         """Decode whole frames; empty, shaped `(0, 1)`, while the header is incomplete."""
-        rest = data
-        while self._state is not _WavState.DATA:
-            taken = self._read_header(rest)
-            if taken is None:
-                return np.empty((0, self._raw.format.channels if self._raw else 1), np.float32)
-            rest = rest[taken:]
-        assert self._raw is not None  # noqa: S101 - DATA is only reached through a `fmt ` chunk
-        if self._data_size_known:
-            rest = rest[: self._remaining]
-            self._remaining -= len(rest)
-            if self._remaining == 0:
-                self._state = _WavState.DONE
-        return self._raw.decode(rest)
-
-    def _read_header(self, data: bytes) -> int | None:
-        """Take one step; return the bytes it used, or None if it needs more or is done."""
-        match self._state:
-            case _WavState.RIFF:
-                return self._collect(data, _RIFF_HEADER.size, self._on_riff)
-            case _WavState.CHUNK:
-                return self._collect(data, _CHUNK_HEADER.size, self._on_chunk)
-            case _WavState.FMT:
-                return self._collect(data, self._remaining, self._on_fmt)
-            case _WavState.SKIP:
-                taken = min(len(data), self._remaining)
-                self._remaining -= taken
-                if self._remaining:
-                    return None
-                self._state = _WavState.CHUNK
-                return taken
-            case _WavState.DATA | _WavState.DONE:
-                return None
-
-    def _collect(self, data: bytes, size: int, complete: _Step) -> int | None:
-        taken = min(len(data), size - len(self._header))
-        self._header += data[:taken]
-        if len(self._header) < size:
-            self._refuse_early()
-            return None
-        header, self._header = bytes(self._header), bytearray()
-        complete(header)
-        return taken
-
-    def _refuse_early(self) -> None:
-        """Refuse bytes that cannot become a RIFF header, before all twelve have come."""
-        if self._state is _WavState.RIFF and not b"RIFF".startswith(bytes(self._header[:4])):
-            raise AudioError("this is not a WAV file: it does not start with RIFF")
-
-    def _on_riff(self, header: bytes) -> None:
-        riff, _, wave = _RIFF_HEADER.unpack(header)
-        if (riff, wave) != (b"RIFF", b"WAVE"):
-            raise AudioError("this is not a WAV file: it does not start with RIFF … WAVE")
-        self._state = _WavState.CHUNK
-
-    def _on_chunk(self, header: bytes) -> None:
-        name, size = _CHUNK_HEADER.unpack(header)
-        if name == b"data":
-            if self._raw is None:
-                raise AudioError("this WAV file has its data before its format")
-            self._data_size_known = size not in _UNKNOWN_SIZES
-            self._remaining = size
-            self._state = _WavState.DATA
-            return
-        if size > _MAX_HEADER_CHUNK:
-            raise AudioError(f"this WAV file has a {name!r} chunk of {size} bytes before its audio")
-        # Chunks are padded to an even length.
-        self._remaining = size + size % 2
-        if name == b"fmt ":
-            if size < _FMT.size:
-                raise AudioError(f"this WAV file has a format chunk of {size} bytes, too short")
-            self._state = _WavState.FMT
-        else:
-            self._state = _WavState.SKIP if self._remaining else _WavState.CHUNK
-
-    def _on_fmt(self, chunk: bytes) -> None:
-        tag, channels, rate, _, _, bits = _FMT.unpack_from(chunk)
-        if tag == _EXTENSIBLE and len(chunk) >= _SUBFORMAT.stop:
-            tag = int.from_bytes(chunk[_SUBFORMAT], "little")
-        encoding = _WAV_ENCODINGS.get((tag, bits))
-        if encoding is None:
-            raise AudioError(f"WAV format {tag} with {bits} bits is not one that is decoded here")
-        if not channels or not rate:
-            raise AudioError(f"this WAV file claims {channels} channels at {rate} Hz")
-        self._raw = RawDecoder(AudioFormat(encoding, rate, channels))
-        self._state = _WavState.CHUNK
+        raw = self._raw
+        if raw is None:
+            self._head += data
+            header = read_wav_header(self._head)
+            if header is None:
+                return np.empty((0, 1), np.float32)
+            raw = self._raw = RawDecoder(_format(header))
+            self._remaining = header.data
+            data, self._head = self._head[header.size :], b""
+        if self._remaining is not None:
+            data = data[: self._remaining]
+            self._remaining -= len(data)
+        return raw.decode(data)
 
 
-class _Step(Protocol):
-    def __call__(self, header: bytes, /) -> None: ...
+def _format(header: WavHeader) -> AudioFormat:
+    encoding = _WAV_ENCODINGS.get((header.tag, header.bits))
+    if encoding is None:
+        raise AudioError(
+            f"WAV format {header.tag} with {header.bits} bits is not one that is decoded here"
+        )
+    if not header.channels or not header.rate:
+        raise AudioError(f"this WAV file claims {header.channels} channels at {header.rate} Hz")
+    return AudioFormat(encoding, header.rate, header.channels)
 
 
 class Resampler:

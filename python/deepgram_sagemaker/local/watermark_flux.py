@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import struct
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from .controls import Refused, SchemaError, refusals, to_json
 from .flux import SILENCE_LIMIT, FluxTeller, Thresholds, ThresholdsError
 from .marks import MarkReader
 from .query import last
+from .wav import AudioError, read_wav_header
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,6 +34,8 @@ __all__ = ["PATH", "ChunkClock", "ChunkTurns", "WatermarkFlux"]
 PATH: Final = "v2/listen"
 _WIDTHS: Final = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _RATES: Final = {"linear16": 16_000, "linear32": 16_000, "mulaw": 8_000, "alaw": 8_000}
+# PCM, floating point, A-law and mu-law.
+_WAV_TAGS: Final = frozenset({1, 3, 6, 7})
 _UPDATE_US: Final = 240_000
 _OPEN, _EAGER, _OVER = 0.1, 0.6, 0.95
 
@@ -249,7 +251,7 @@ class _Format:
     width: int
 
 
-# What is neither raw audio nor WAV has a clock of its own: so many bytes are a second.
+# The nominal clock of what is neither raw audio nor WAV: 32000 bytes a second.
 _OTHER: Final = _Format(32_000, 1, 1)
 
 
@@ -301,7 +303,7 @@ class ChunkClock:
         """Take audio; returns the first channel's bytes of its whole frames."""
         data = self._rest + data
         if self._format is None:
-            header = _wav_header(data)
+            header = _wav_format(data)
             if header is None:
                 self._rest = data
                 return b""
@@ -328,18 +330,14 @@ class ChunkClock:
         return (frames * 2_000_000 + rate) // (2 * rate)
 
 
-def _wav_header(data: bytes) -> tuple[_Format, int] | None:
-    """What audio begins like this, and the size of its header; None: more has to come."""
-    if not data.startswith(b"RIFF"):
-        return None if b"RIFF".startswith(data) else (_OTHER, 0)
-    at, known = 12, None
-    while at + 8 <= len(data):
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8
-        if name == b"data":
-            return (known, at) if known is not None else (_OTHER, 0)
-        if name == b"fmt " and at + 16 <= len(data):
-            channels, rate, _, _, bits = struct.unpack_from("<HIIHH", data, at + 2)
-            known = _Format(rate, channels, bits // 8) if rate and channels and bits >= 8 else None
-        at += size + size % 2
-    return None
+def _wav_format(data: bytes) -> tuple[_Format, int] | None:
+    """Return the format and the size of the header; None: the header has not ended."""
+    try:
+        header = read_wav_header(data)
+    except AudioError:
+        return _OTHER, 0
+    if header is None:
+        return None
+    if header.tag not in _WAV_TAGS or not (header.rate and header.channels and header.bits):
+        return _OTHER, 0
+    return _Format(header.rate, header.channels, -(-header.bits // 8)), header.size
