@@ -1,9 +1,9 @@
 """Turns made of counted chunks: the watermark for `v2/listen`.
 
-A turn's words are the numbers of the chunks that were heard in it. Where turns end is written in
-the audio: behind each chunk whose number, plus one, is a multiple of `turn`. So the turns of a
-conversation are the same however many streams it takes, and a chunk that is lost, heard twice or
-told in two turns shows at once. A chunk belongs to the turn in which it ends.
+A turn's words are the numbers of the chunks heard in it. The audio itself says where turns end:
+behind each chunk whose number, plus one, is a multiple of `turn`. So the turns of a conversation
+are the same over any number of streams, and a chunk that is lost, heard twice or in two turns shows
+at once. A chunk belongs to the turn in which it ends.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class WatermarkFlux:
 
     Attributes:
         turn: chunks a turn.
-        late_chunks: a turn's end waits until so many further chunks were heard.
-        eager_at: where the query sets `eager_eot_threshold`: an EagerEndOfTurn behind so many
-            chunks of a turn, taken back by the next one; 0: only the one at the turn's end.
-        eager_share: how many of those are told, drawn anew for every turn of every stream: below
-            1, a replay may pass one without it.
-        seed: what that is drawn from; None: no two runs are the same.
-        word_times: whether words say when they were spoken: not every model does.
-        strict: whether the client may say nothing but CloseStream, as with Flux containers in the
-            field: anything else is answered with an Error, and the stream is over.
+        late_chunks: further chunks that a turn's end waits for.
+        eager_at: chunks of a turn before an EagerEndOfTurn, which the next chunk takes back, if the
+            query sets `eager_eot_threshold`; 0: only the one at the turn's end.
+        eager_share: the share of these that is sent, drawn for every turn of every stream. Below 1
+            a replay may pass one without it.
+        seed: the seed of these draws; None: no two runs are the same.
+        word_times: whether words have times, which not every model gives them.
+        strict: whether the client may send nothing but CloseStream, as with Flux containers on
+            SageMaker: any other message is answered with an Error and ends the stream.
         closing_time: seconds between CloseStream and its answer.
         silence_timeout: seconds without any message until the stream fails with NET-0001; None:
             never.
@@ -73,8 +73,8 @@ class WatermarkFlux:
     _draws: random.Random = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepares what all streams share."""
-        # The dataclass is frozen for everybody else.
+        """Prepare what all streams share."""
+        # The dataclass is frozen.
         object.__setattr__(self, "_draws", random.Random(self.seed))  # noqa: S311 - tests' dice
 
     async def __call__(self, stream: ModelStream) -> None:
@@ -114,7 +114,7 @@ class WatermarkFlux:
 
 
 async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool:
-    """Whether the client's input does not end within so many seconds."""
+    """Return whether the client's input is still open after a number of seconds."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -139,10 +139,10 @@ class ChunkTurns:
     """One stream's turns: chunks in, messages out.
 
     Args:
-        settings: the model's.
+        settings: the model's settings.
         teller: makes the messages.
-        clock: the audio's.
-        draws: which eager ends are told.
+        clock: the clock of the audio.
+        draws: decides which eager ends are sent.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class ChunkTurns:
         self._clock = clock
         self._draws = draws
         self._reader = MarkReader()
-        # Chunks heard, of which nothing was told yet: a turn's end waits for those behind it.
+        # Chunks heard and not sent yet: a turn's end waits for the chunks behind it.
         self._waiting: deque[_Heard] = deque()
         self._words: list[_Heard] = []
         self._is_eager = False
@@ -164,7 +164,7 @@ class ChunkTurns:
         """Take one message of the client.
 
         Raises:
-            Refused: it is none that Flux knows.
+            Refused: Flux does not know it.
         """
         if isinstance(message, bytes):
             yield from self.audio(message)
@@ -183,13 +183,13 @@ class ChunkTurns:
             raise Refused("1008", f"DATA-0000: {error}", parting) from error
 
     def force_end(self) -> Iterator[Message]:
-        """End the turn under way; without one nothing happens."""
+        """End the open turn, if there is one."""
         yield from self._count(late=0)
         if self._words:
             yield self._tell("EndOfTurn", self._clock.now_us, _OVER, "manual")
 
     def close(self) -> Iterator[Message]:
-        """The last Update, up to the end of the audio: no turn ends any more."""
+        """Return the last Update, up to the end of the audio; no further turn ends."""
         self._words += self._waiting
         yield self._tell("Update", self._clock.now_us, _OPEN)
 
@@ -217,7 +217,7 @@ class ChunkTurns:
                 yield self._tell("EndOfTurn", word.end_us, _OVER, "model")
 
     def _say(self, end_us: int) -> Iterator[Message]:
-        """What one more word of the turn gives rise to."""
+        """Return the messages that one more word of the turn causes."""
         if len(self._words) == 1:
             yield self._tell("StartOfTurn", end_us, _OPEN)
         elif self._is_eager:
@@ -244,7 +244,7 @@ class ChunkTurns:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """Audio whose clock is known: frames a second, interleaved channels, bytes a sample."""
+    """A format whose clock is known: frames a second, interleaved channels, bytes a sample."""
 
     rate: int
     channels: int
@@ -256,11 +256,11 @@ _OTHER: Final = _Format(32_000, 1, 1)
 
 
 class ChunkClock:
-    """Where in the audio a stream is, and the first channel's bytes of it.
+    """The clock of a stream's audio; it separates the first channel's bytes.
 
     Args:
-        audio: the raw audio's format; None when its first bytes tell: a WAV header, or anything
-            else, whose clock is one of its own.
+        audio: the format of raw audio; None: a WAV header may be in front. Other audio has a
+            nominal clock.
     """
 
     def __init__(self, audio: _Format | None) -> None:
@@ -270,10 +270,10 @@ class ChunkClock:
 
     @classmethod
     def of(cls, query: Query) -> ChunkClock:
-        """The clock that a query declares.
+        """Make the clock that a query declares.
 
         Raises:
-            Refused: a number is none.
+            Refused: a number in the query is malformed.
         """
         encoding = last(query, "encoding")
         if encoding is None:
@@ -292,15 +292,15 @@ class ChunkClock:
 
     @property
     def now_us(self) -> int:
-        """How much audio was heard, in whole frames."""
+        """The audio heard, in microseconds of whole frames."""
         return self._micros(self._frames)
 
     def at(self, offset: int) -> int:
-        """When a byte of the first channel is heard, in microseconds, to the nearest."""
+        """Return the time of a byte of the first channel, in microseconds, to the nearest."""
         return self._micros(offset // self._known.width)
 
     def hear(self, data: bytes) -> bytes:
-        """Take audio; returns the first channel's bytes of its whole frames."""
+        """Take audio; return the first channel's bytes of its whole frames."""
         data = self._rest + data
         if self._format is None:
             header = _wav_format(data)

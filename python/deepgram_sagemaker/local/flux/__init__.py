@@ -1,4 +1,8 @@
-"""What every `v2/listen` behind the local endpoint has in common: settings, and messages."""
+"""What every `v2/listen` behind the local endpoint shares: thresholds and messages.
+
+It imports its neighbours `controls` and `query`, and no numpy. Tests: `tests/local/test_flux.py`,
+`tests/local/test_watermark_flux.py`.
+"""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""When a turn ends: the settings of a query, and what `Configure` makes of them."""
+"""The thresholds that decide when a turn ends: from the query, changed by `Configure`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _RANGES: Final = {
 
 
 class ThresholdsError(ValueError):
-    """A value that is not a threshold, or thresholds that do not go together."""
+    """A value is not a threshold, or two thresholds do not go together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How sure the model has to be that a turn is over.
+    """How sure the model must be that a turn has ended.
 
     Attributes:
-        eager_eot_threshold: for EagerEndOfTurn; None: there is none.
+        eager_eot_threshold: for EagerEndOfTurn; None: it is never sent.
         eot_threshold: for EndOfTurn.
-        eot_timeout_ms: silence that ends a turn in any case.
+        eot_timeout_ms: milliseconds of silence that end a turn in any case.
     """
 
     eager_eot_threshold: float | None = None
@@ -43,7 +43,7 @@ class Thresholds:
 
     @classmethod
     def parse(cls, query: Query) -> Thresholds:
-        """Read a query's.
+        """Read the thresholds of a query.
 
         Raises:
             ThresholdsError: a value is malformed or out of range; the message names both.
@@ -56,10 +56,11 @@ class Thresholds:
         return cls().changed(given)
 
     def changed(self, given: Mapping[str, Any]) -> Thresholds:
-        """These with others in their place; what is not given stays.
+        """Return these thresholds with changes.
 
         Raises:
-            ThresholdsError: one is not known, no number, out of range, or too high for another.
+            ThresholdsError: a change is unknown, no number, out of range, or above another
+                threshold.
         """
         for name, value in given.items():
             if name not in _RANGES:
@@ -78,7 +79,7 @@ class Thresholds:
         return new
 
     def plain(self) -> dict[str, float]:
-        """As `ConfigureSuccess` tells them."""
+        """Return the thresholds as `ConfigureSuccess` has them."""
         values = {name: getattr(self, name) for name in _FIELDS}
         return {name: value for name, value in values.items() if value is not None}
 

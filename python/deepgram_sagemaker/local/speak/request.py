@@ -1,4 +1,4 @@
-"""What a speak query asks for, checked before any text is taken."""
+"""The settings in a speak query, checked before any text is taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["RequestError", "SpeakRequest", "check_speed"]
 
 _TELEPHONE_RATES: Final = (8_000, 16_000)
-# The rates that a product offers, and the one it takes when none is asked for.
+# The rates of each product, and the default rate.
 _LINEAR_RATES: Final = {
     "v1": (8_000, 16_000, 24_000, 32_000, 48_000),
     "v2": (8_000, 16_000, 24_000, 32_000, 44_100, 48_000),
@@ -29,7 +29,7 @@ _SPEED_STEPS: Final = 20
 
 
 class RequestError(ValueError):
-    """The query asks for something that is not understood, or not served here."""
+    """The query asks for something that is malformed or not supported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class SpeakRequest:
     """One speak stream's settings.
 
     Attributes:
-        model: the name that was asked for; the voice is the same whatever it says.
-        output: what the audio is made of.
+        model: the name in the query; the voice is the same for every model.
+        output: the format of the audio.
         container: `none`, or `wav`: a header in front of the audio. Only for `v1/speak`.
         speed: 1.0 is the voice's own.
     """
@@ -50,10 +50,10 @@ class SpeakRequest:
 
     @classmethod
     def parse(cls, query: Query, version: str) -> SpeakRequest:
-        """Read a query; keys that are not known are ignored.
+        """Read a query; unknown keys are ignored.
 
         Args:
-            query: the invocation's.
+            query: the invocation's query.
             version: `v1` or `v2`.
 
         Raises:
@@ -77,7 +77,7 @@ class SpeakRequest:
 
 
 def check_speed(speed: float, slowest: float = _SLOWEST["v2"]) -> str | None:
-    """The code of what is wrong with a speed, None if nothing is."""
+    """Return the error code for a speed; None: it is valid."""
     if not slowest <= speed <= _FASTEST:
         return "SPEED_OUT_OF_RANGE"
     if abs(speed * _SPEED_STEPS - round(speed * _SPEED_STEPS)) > 1e-6:
