@@ -22,7 +22,7 @@ class EndpointStats:
         opens: requests received.
         accepted: of these, answered with 200.
         refused: of these, answered with an error.
-        live_streams: accepted streams under way.
+        live_streams: accepted streams, now open.
         most_live_streams: the most of them at once.
         request_signature_failures: requests whose signature, key or token was not accepted.
         signature_failures: events whose signature was not the next one of their chain.

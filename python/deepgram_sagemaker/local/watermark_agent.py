@@ -31,7 +31,7 @@ class WatermarkAgent:
         turn: chunks in a turn of the user.
         block: seconds of the block of each of the agent's words.
         piece: the most seconds of audio in one message.
-        pace: the fastest that audio is sent, in times its playing speed; None: as fast as it goes.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
         reply: makes the agent's answer from all that was said, with earlier streams' context.
         silence_timeout: seconds without any message until the stream fails; None: never.
     """

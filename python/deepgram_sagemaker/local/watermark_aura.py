@@ -51,7 +51,7 @@ class WatermarkAura:
         block: seconds of a word's block.
         pause: seconds of silence behind a block.
         piece: the most seconds of audio in one message.
-        pace: the fastest that audio is sent, in times its playing speed; None: as fast as it goes.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
         varies: whether every stream has another voice: each block and pause is then up to a
             quarter shorter or longer, at random.
         seed: the seed of these lengths; None: no two runs are the same.

@@ -126,7 +126,7 @@ async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _Chunk:
     """One chunk; times in microseconds since the stream's first sample."""
 
     written: str
@@ -154,8 +154,8 @@ class ChunkTurns:
         self._draws = draws
         self._reader = MarkReader()
         # Chunks heard and not sent yet: a turn's end waits for the chunks behind it.
-        self._waiting: deque[_Heard] = deque()
-        self._words: list[_Heard] = []
+        self._waiting: deque[_Chunk] = deque()
+        self._words: list[_Chunk] = []
         self._is_eager = False
         self._told_us = 0
         self.closing = False
@@ -197,7 +197,7 @@ class ChunkTurns:
         """Take audio."""
         for mark in self._reader.read(self._clock.hear(data)):
             start, end = self._clock.at(mark.start), self._clock.at(mark.end)
-            self._waiting.append(_Heard(str(mark.number), start, end, 1.0))
+            self._waiting.append(_Chunk(str(mark.number), start, end, 1.0))
         yield from self._count(late=self._settings.late_chunks)
         if not self._waiting and self._clock.now_us - self._told_us >= _UPDATE_US:
             yield self._tell("Update", self._clock.now_us, _OPEN if self._words else 0.0)

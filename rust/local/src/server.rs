@@ -135,7 +135,7 @@ impl Server {
         self.shared.epoch.elapsed()
     }
 
-    /// Replaces the identities that are accepted. Streams under way go on.
+    /// Replaces the identities that are accepted. Open streams go on.
     pub fn set_credentials(&self, credentials: Vec<Credential>) {
         self.shared.set_credentials(credentials);
     }

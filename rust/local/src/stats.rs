@@ -34,7 +34,7 @@ counters! {
     accepted,
     /// Of these, answered with an error.
     refused,
-    /// Accepted streams under way.
+    /// Accepted streams, now open.
     live_streams,
     /// The most of them at once.
     most_live_streams,

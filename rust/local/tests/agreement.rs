@@ -1,6 +1,6 @@
-//! What client and endpoint both read, they read alike: queries, WAV headers, watermarks.
+//! Client and endpoint read queries, WAV headers and watermarks alike.
 //!
-//! The tables are in `tests/vectors`; Python's readers are held against the same ones.
+//! The tables are in `tests/vectors`; Python's readers are held against the same tables.
 
 use bytes::Bytes;
 use dgsm_local::audio::{Clock, Format};
@@ -44,7 +44,7 @@ fn queries() {
 struct WavCase {
     name: String,
     head: String,
-    /// Bytes.
+    /// The length in bytes.
     audio: usize,
     after: String,
     format: Option<WavFormat>,
@@ -125,7 +125,7 @@ struct MarksCase {
     audio: Vec<Piece>,
     /// Number, start and end in bytes of each chunk that is heard to its end.
     marks: Vec<(u32, u64, u64)>,
-    /// Numbers of the chunks with a hole. Where these start is the reader's affair.
+    /// Numbers of the chunks with a hole. Readers may differ in where these start.
     #[serde(default)]
     torn: Vec<u32>,
 }

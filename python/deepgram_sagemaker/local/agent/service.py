@@ -51,7 +51,7 @@ class AgentService:
         blocking: whether ear and voice are so slow that they need threads.
         silence_limit: seconds without any message until a stream is closed; None: never.
         piece: the most seconds of audio in one message.
-        pace: the fastest that audio is sent, in times its playing speed; None: as fast as it goes.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
     """
 
     def __init__(

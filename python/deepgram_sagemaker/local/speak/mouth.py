@@ -27,7 +27,7 @@ class Mouth:
         stream: the stream to send on.
         plan: the steps. Adding to it requires a call of `wake`.
         piece: the most seconds of audio in one message.
-        pace: the fastest that audio is sent, in times its playing speed; None: as fast as it goes.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class SpeakService:
         voices: makes each stream's voice.
         blocking: whether a voice is so slow that it needs a thread.
         piece: the most seconds of audio in one message.
-        pace: the fastest that audio is sent, in times its playing speed; None: as fast as it goes.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
         flushes: `Flush` messages that `v1/speak` answers in a minute.
         flushed: when `v2/speak` sends `Flushed`: `early`, as an answer to `Flush`, before the
             rest of the turn's audio; `late`, behind `SpeechMetadata`; or `never`.

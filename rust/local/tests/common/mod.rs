@@ -1,7 +1,7 @@
-//! A client of the h2 crate and the core's codec, signing by its own code: what the server says is
-//! seen by something that is not the product's client.
+//! A client made of h2 and the codec of `dgsm-wire`. It builds and signs requests by its own code,
+//! so the server is not tested with the product's client.
 
-// Every test file uses a part of it, and values are written where they are passed.
+// Every test file uses a part of it, and passes values as it writes them.
 #![allow(dead_code, clippy::needless_pass_by_value)]
 
 use std::collections::VecDeque;
@@ -36,10 +36,10 @@ pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
 pub const REGION: &str = "eu-west-1";
 pub const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 pub const LINEAR16: &str = "encoding=linear16&sample_rate=16000";
-/// Nothing here takes as long.
+/// Longer than anything takes here.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Settings of an endpoint called `local`, changed by `changes` (an object, merged at the top).
+/// Makes settings of an endpoint called `local`, with the fields of `changes` in their place.
 pub fn settings(changes: Value) -> Settings {
     let mut settings = json!({
         "host": "127.0.0.1",
@@ -77,7 +77,7 @@ pub fn start_with(changes: Value, listener: Arc<dyn Listener>) -> Server {
     Server::start(settings(changes), Some(listener)).unwrap()
 }
 
-/// A rule that strikes once on any stream.
+/// Makes a rule that strikes once, on any stream.
 pub fn fault(action: Value, when: Value) -> Value {
     json!({"action": action, "when": when, "times": 1, "scope": "endpoint"})
 }
@@ -87,7 +87,7 @@ pub fn counter(server: &Server, name: &str) -> u64 {
     counters.iter().find(|(known, _)| *known == name).unwrap().1
 }
 
-/// The facts of leg `number`, once they satisfy `settled`.
+/// Waits until the facts of leg `number` satisfy `settled`; returns them.
 pub async fn facts(
     server: &Server,
     number: usize,
@@ -125,7 +125,7 @@ pub async fn tls(server: &Server) -> std::io::Result<tokio_rustls::client::TlsSt
         .await
 }
 
-/// One HTTP/2 connection; its task lives as long as the runtime.
+/// Opens an HTTP/2 connection, whose task lives as long as the runtime.
 pub async fn connect(server: &Server) -> SendRequest<Bytes> {
     connect_with(server, &h2::client::Builder::new()).await
 }
@@ -165,9 +165,9 @@ pub struct Call {
     pub region: &'static str,
     pub service: &'static str,
     pub token: Option<&'static str>,
-    /// `x-amz-content-sha256`; `None`: no such header, and the empty body's is signed.
+    /// `x-amz-content-sha256`; `None`: no such header, and the hash of an empty body is signed.
     pub payload_hash: Option<&'static str>,
-    /// The client's clock is so much ahead.
+    /// How far the client's clock is ahead, in milliseconds.
     pub skew_ms: i64,
     pub signed: bool,
 }
@@ -198,7 +198,7 @@ impl Call {
         }
     }
 
-    /// The request, and its signature.
+    /// Makes the request, and returns it with its signature.
     pub fn request(&self, authority: &str) -> (Request<()>, String) {
         let date = amz_date(now_ms() + self.skew_ms);
         let mut headers = vec![("host", authority.to_owned())];
@@ -261,7 +261,7 @@ impl Call {
     }
 }
 
-/// An HTTP answer that is no stream.
+/// An HTTP answer instead of a stream.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -301,7 +301,7 @@ pub enum Said {
     Unknown(String),
     End,
     Reset(Reason),
-    /// The connection is gone, or going away without this stream.
+    /// The connection is gone, or leaves this stream out of its `GOAWAY`.
     Lost,
     Undecodable(DecodeError),
     Malformed(String),
@@ -317,7 +317,7 @@ impl Said {
     }
 }
 
-/// Sends a request; the stream, or the answer that is none.
+/// Sends a request; returns the stream, or the answer instead of one.
 pub async fn open(client: &SendRequest<Bytes>, call: &Call) -> Result<Leg, Answer> {
     let (response, send, signature) = begin(client, call).await;
     let response = response.await.unwrap();
@@ -366,7 +366,7 @@ pub async fn accept(
 }
 
 impl Leg {
-    /// Sends bytes as they are, within the window.
+    /// Sends raw bytes, within the window.
     pub async fn raw(&mut self, mut bytes: Bytes) {
         while !bytes.is_empty() {
             self.send.reserve_capacity(bytes.len());
@@ -404,7 +404,7 @@ impl Leg {
         self.frame(&Frame::Binary(audio.into())).await;
     }
 
-    /// The signed empty event, and the end of the HTTP/2 stream.
+    /// Sends the signed empty event and ends the HTTP/2 stream.
     pub async fn end(&mut self) {
         let mut out = BytesMut::new();
         self.signer.sign_end(now_ms(), &mut out).unwrap();
@@ -420,7 +420,7 @@ impl Leg {
         self.send.send_reset(Reason::CANCEL);
     }
 
-    /// The next thing that the server says.
+    /// Returns what the server sends next.
     pub async fn next(&mut self) -> Said {
         tokio::time::timeout(PATIENCE, self.said())
             .await
@@ -483,7 +483,7 @@ impl Leg {
         }
     }
 
-    /// Everything up to and without the end, as JSON.
+    /// Returns every message up to the end, as JSON.
     pub async fn rest(&mut self) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
@@ -495,7 +495,7 @@ impl Leg {
     }
 }
 
-/// A marked chunk of 20 ms of linear16 at 16 kHz.
+/// Makes a marked chunk: 20 ms of linear16 at 16 kHz.
 pub fn chunk(number: u32) -> Vec<u8> {
     let format = dgsm_local::audio::Format {
         rate: 16_000,
@@ -506,7 +506,7 @@ pub fn chunk(number: u32) -> Vec<u8> {
     dgsm_local::watermark::mark(number, 640, format).unwrap()
 }
 
-/// The words of all final results in `messages`.
+/// Returns the words of all final results in `messages`.
 pub fn transcript(messages: &[Value]) -> Vec<u32> {
     let finals = messages
         .iter()
