@@ -1,6 +1,9 @@
 """Where the service is, for settings and an environment."""
 
+import re
+
 import pytest
+from deepgram_sagemaker.aws import endpoints
 from deepgram_sagemaker.aws.endpoints import (
     resolve_ca_bundle,
     resolve_endpoint_uri,
@@ -119,6 +122,44 @@ def test_suffixes_are_those_of_botocore_for_every_region_it_knows():
         assert plain == f"https://runtime.sagemaker.{region}.{outputs['dnsSuffix']}:8443"
         dual = resolve_endpoint_uri(config(region=region, use_dualstack_endpoint=True), {})
         assert dual == f"https://runtime.sagemaker.{region}.{outputs['dualStackDnsSuffix']}:8443"
+
+
+def suffixes_of_botocore():
+    """Regions, known and to come, with both suffixes of their partition."""
+    from botocore.loaders import Loader
+
+    loader = Loader()
+    known = {}
+    for partition in loader.load_data("partitions")["partitions"]:
+        outputs = partition["outputs"]
+        suffixes = outputs["dnsSuffix"], outputs["dualStackDnsSuffix"]
+        for region in partition["regions"]:
+            if region.endswith("-global"):
+                continue
+            # One that opens after this was written.
+            later = re.sub(r"[a-z]+-[0-9]+$", "nowhere-97", region)
+            assert re.match(partition["regionRegex"], later)
+            known |= {region: suffixes, later: suffixes}
+    for partition in loader.load_data("endpoints")["partitions"]:
+        for region in partition["regions"]:
+            assert known[region][0] == partition["dnsSuffix"]
+    return known
+
+
+def test_every_partition_of_botocore_has_its_row():
+    known = suffixes_of_botocore()
+    for region, (plain, dual) in known.items():
+        (row, *_) = (each for each in endpoints._PARTITIONS if each.regions.fullmatch(region))
+        assert (row.suffix, row.dualstack_suffix) == (plain, dual), region
+    rows = {(each.suffix, each.dualstack_suffix) for each in endpoints._PARTITIONS}
+    assert rows == set(known.values())
+
+
+def test_every_suffix_of_botocore_means_the_streaming_port():
+    for plain, dual in set(suffixes_of_botocore().values()):
+        for suffix in (plain, dual):
+            uri = f"https://vpce-1.runtime.sagemaker.somewhere.{suffix}"
+            assert resolve_endpoint_uri(config(endpoint_uri=uri), {}) == f"{uri}:8443"
 
 
 def test_settings_outrank_the_environment():

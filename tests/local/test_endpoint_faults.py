@@ -1,8 +1,13 @@
 """The rules that Python writes: which make sense, and that the server knows every one of them."""
 
 import dataclasses
+import json
+import re
+from typing import get_args
 
 import pytest
+from deepgram_sagemaker._native import LocalServer
+from deepgram_sagemaker.cli import fault_rules
 from deepgram_sagemaker.local import Fault, LocalEndpoint, faults
 from deepgram_sagemaker.local.faults import (
     AfterAudio,
@@ -17,7 +22,10 @@ from deepgram_sagemaker.local.faults import (
     Outage,
     Reset,
     SlowTls,
+    actions,
+    fault,
 )
+from deepgram_sagemaker.wakeups import Hub
 
 # Arguments for the fields that have no default.
 ARGUMENTS = {
@@ -60,6 +68,56 @@ async def test_the_server_knows_every_rule():
     assert len(written) > 25
     async with LocalEndpoint(faults=written) as endpoint:
         assert endpoint.stats.opens == 0
+
+
+def names_of_the_server(where, rule):
+    """The names that the server would have taken in the place of one that is `?`."""
+    settings = LocalEndpoint()._settings | {where: [rule]}
+    said = ""
+    try:
+        LocalServer(json.dumps(settings), Hub.running().waker, 0).stop()
+    except ValueError as error:
+        said = str(error)
+    # Where a name has no fields, the server looks at none.
+    wrong, *known = re.findall(r"`([^`]*)`", said) or ["?"]
+    assert wrong == "?", said
+    return set(known)
+
+
+RULE, CONNECTION_RULE = Fault(Reset()).plain(), Fault(NeverTls()).plain()
+
+PLACES = [
+    pytest.param(faults.Action, "faults", RULE, "action", id="actions"),
+    pytest.param(faults.Trigger, "faults", RULE, "when", id="triggers"),
+    pytest.param(
+        faults.ConnectionAction, "connection_faults", CONNECTION_RULE, "action", id="connections"
+    ),
+]
+
+
+@pytest.mark.parametrize(("base", "where", "rule", "place"), PLACES)
+async def test_server_and_python_have_the_same_words(base, where, rule, place):
+    # Which list a rule goes to says that it is for connections: the server has no such trigger.
+    parts = [part.plain() for part in every(base) if not isinstance(part, OnConnect)]
+    kinds = names_of_the_server(where, rule | {place: {"kind": "?"}})
+    assert {part["kind"] for part in parts} == kinds
+    for part in parts:
+        fields = names_of_the_server(where, rule | {place: part | {"?": 0}})
+        assert part.keys() - {"kind"} == fields, part["kind"]
+
+
+async def test_server_and_python_have_the_same_rules():
+    assert names_of_the_server("faults", RULE | {"?": 0}) == RULE.keys()
+    connection_fields = names_of_the_server("connection_faults", CONNECTION_RULE | {"?": 0})
+    assert connection_fields == CONNECTION_RULE.keys()
+    scopes = set(get_args(fault.Scope.__value__))
+    assert names_of_the_server("faults", RULE | {"scope": "?"}) == scopes
+    malformed = RULE | {"action": {"kind": "malform", "how": "?"}}
+    assert names_of_the_server("faults", malformed) == set(get_args(actions.How.__value__))
+    # What people type, beside actions and triggers, which are looked up in the module.
+    assert fault_rules._RULE.keys() == RULE.keys() - {"action", "when"}
+    assert {fault_rules._scope(scope) for scope in scopes} == scopes
+    assert {field.name for field in dataclasses.fields(Fault)} == RULE.keys()
 
 
 def test_a_rule_is_plain_data():

@@ -149,7 +149,7 @@ def local(
     It prints the settings that reach it; Ctrl-C ends it.
     """
     from deepgram_sagemaker.local import Credentials
-    from deepgram_sagemaker.local.endpoint import is_loopback
+    from deepgram_sagemaker.local.access import is_loopback
 
     from .fault_rules import FaultRuleError, parse_fault
     from .serving import serve

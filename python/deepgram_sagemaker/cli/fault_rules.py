@@ -2,9 +2,9 @@
 
     ACTION [NAME=VALUE ...]
 
-The action is one of `deepgram_sagemaker.local.faults`, written `end-early` for `EndEarly`. A name
-is one of the action's own fields, a trigger with its value, or `legs`, `times`, `scope` or `path`
-of the rule:
+The action is a class of `deepgram_sagemaker.local.faults`, written `end-early` for `EndEarly`. A
+name is a field of the action, a trigger with its value, or the rule's `legs`, `times`, `scope` or
+`path`:
 
     reset after-audio=3.2
     answer status=429 error-type=ThrottlingException legs=1-2
@@ -20,18 +20,16 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from deepgram_sagemaker.local.faults import (
-    ANSWERS,
-    MOST,
     Action,
     AtOpen,
     ConnectionAction,
     Fault,
     OnConnect,
     Trigger,
-    is_path,
-    is_whole,
-    rule_of,
 )
+from deepgram_sagemaker.local.faults.actions import ANSWERS
+from deepgram_sagemaker.local.faults.fault import is_path
+from deepgram_sagemaker.local.faults.values import MOST, is_whole, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +38,7 @@ __all__ = ["FaultRuleError", "actions", "parse_fault", "triggers"]
 
 
 class FaultRuleError(ValueError):
-    """The text is no fault rule; the message says what would be."""
+    """The text is no fault rule; the message says what would be right."""
 
 
 def _concrete(base: type[Any]) -> Iterator[type[Any]]:
@@ -55,17 +53,17 @@ def _by_name(*bases: type[Any]) -> dict[str, type[Any]]:
 
 
 def _typed(class_name: str) -> str:
-    """`EndEarly` as it is looked up: `end_early`."""
+    """Return the name under which a class is looked up: `end_early` for `EndEarly`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name).lower()
 
 
 def actions() -> Mapping[str, type[Action | ConnectionAction]]:
-    """Every action by the name that a rule starts with."""
+    """Return every action by the name that a rule starts with."""
     return _by_name(Action, ConnectionAction)
 
 
 def triggers() -> Mapping[str, type[Trigger]]:
-    """Every trigger by its name in a rule."""
+    """Return every trigger by its name in a rule."""
     return _by_name(Trigger)
 
 
@@ -91,7 +89,7 @@ def parse_fault(text: str) -> Fault:
 
 
 class _WrongPartError(ValueError):
-    """A part of a rule is not what it has to be."""
+    """A part of a rule breaks its own rule."""
 
 
 def _fault(action_type: type[Action | ConnectionAction], parts: list[str]) -> Fault:
@@ -132,7 +130,7 @@ def _check_together(
     rule: Mapping[str, Any],
     triggered: str,
 ) -> None:
-    """Check an action against the rest of its rule."""
+    """Refuse a trigger or a field that does not go with the action."""
     on_connections = issubclass(action_type, ConnectionAction)
     if triggered and on_connections != isinstance(rule["when"], OnConnect):
         what = "connections" if on_connections else "streams"
@@ -242,12 +240,12 @@ _RULE: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "path": (_path, "an invocation path such as v1/listen"),
 }
 
-# By the fields' types; what is not here is text.
+# By the fields' types; any other is text.
 _TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
     "int": _int,
     "float": _float,
     "bool": _bool,
-    "_How": _name,
+    "How": _name,
 }
 
 

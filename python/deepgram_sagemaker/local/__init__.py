@@ -1,14 +1,17 @@
 """The local endpoint: it answers in place of Amazon SageMaker on a laptop or in CI.
 
-- `endpoint` runs the native server; `faults` are the faults to inject; `pytest_plugin` has the
-  fixtures.
-- `stream` is what a model sees of the client. Models: `speech` (real), `watermark` and
-  `watermark_*` (they count chunks). `agent`, `flux` and `speak` are the protocols that both share.
+- `endpoint`, `running`, `threads`, `native`: the endpoint itself, over the native server.
+- `access`, `records`: who may call it, and what it has counted.
+- `faults`: what goes wrong on demand.
+- `stream`, `query`, `controls`, `audio`: what models share.
+- `watermark*`, `counting`, `marks`: the models that count chunks.
+- `speech`, `flux`, `speak`, `agent`: the models that recognise and make speech.
+- `pytest_plugin`: fixtures.
 
-Names are imported on first use, because pytest imports this package for its fixtures in every run.
+It may import `config`, `wakeups` and `_native`, never `transport`. Tests: `tests/local`.
 
-May import `_native`, `config`, `errors` and `wakeups`; never `transport`, `factory` or `aws`.
-Tests: tests/local.
+The parts are imported when they are used: pytest imports this package in every run, for its
+fixtures, though few tests ask for an endpoint.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .endpoint import Credentials, EndpointStats, LegRecord, LocalEndpoint
+    from .access import Credentials
+    from .endpoint import LocalEndpoint
     from .faults import Fault
+    from .records import EndpointStats, LegRecord
     from .stream import Model, ModelStream
     from .watermark import Watermark
 
@@ -34,10 +39,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Credentials": "endpoint",
-    "EndpointStats": "endpoint",
+    "Credentials": "access",
+    "EndpointStats": "records",
     "Fault": "faults",
-    "LegRecord": "endpoint",
+    "LegRecord": "records",
     "LocalEndpoint": "endpoint",
     "Model": "stream",
     "ModelStream": "stream",

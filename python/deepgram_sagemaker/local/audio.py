@@ -1,19 +1,20 @@
-"""Audio as a stream delivers it: any split of bytes in, float samples per channel out.
+"""Decoding, encoding and resampling of streamed audio: bytes in pieces of any size, float samples.
 
 Samples are `float32` from -1 to 1, shaped `(frames, channels)`; one frame is one sample of every
-channel. Nothing here knows where the bytes come from or what becomes of the samples.
+channel.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .wav import AudioError, WavHeader, read_wav_header
 
 __all__ = [
     "AudioDecoder",
@@ -30,18 +31,14 @@ __all__ = [
 type Samples = NDArray[np.float32]
 
 
-class AudioError(ValueError):
-    """The bytes are not audio that can be decoded here."""
-
-
 class Encoding(Enum):
-    """How one sample is written. The values are Deepgram's names, where it has one."""
+    """The encoding of one sample. The values are Deepgram's names where it has one."""
 
     LINEAR8 = "linear8"  # unsigned, only found in WAV files
     LINEAR16 = "linear16"
     LINEAR24 = "linear24"  # only found in WAV files
     LINEAR32_INTEGER = "linear32-integer"  # only found in WAV files
-    LINEAR32 = "linear32"  # floating point: that is what Deepgram means by the name
+    LINEAR32 = "linear32"  # floating point, as Deepgram uses the name
     LINEAR64 = "linear64"  # only found in WAV files
     MULAW = "mulaw"
     ALAW = "alaw"
@@ -65,7 +62,7 @@ _WIDTHS: Final = {
 
 
 def _mulaw_table() -> Samples:
-    """Return each G.711 mu-law byte's value: sign, 3 bits of exponent, 4 of mantissa."""
+    """Compute the values of G.711 mu-law: sign, 3 bits of exponent, 4 of mantissa."""
     code = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (code >> 4) & 0x07, code & 0x0F
     # 33 is the bias that makes every segment start with an implied one; 4 scales 14 bits to 16.
@@ -74,7 +71,7 @@ def _mulaw_table() -> Samples:
 
 
 def _alaw_table() -> Samples:
-    """Return each G.711 A-law byte's value; even bits are inverted on the wire."""
+    """Compute the values of G.711 A-law; even bits are inverted on the wire."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, mantissa = ((code >> 4) & 0x07).astype(np.int32), (code & 0x0F).astype(np.int32)
     # The lowest segment has no implied one, and the next one shares its step.
@@ -100,7 +97,7 @@ def _to_float(data: bytes, encoding: Encoding) -> Samples:
         case Encoding.LINEAR8:
             return np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - 1
         case Encoding.LINEAR24:
-            # Put each sample into the top three bytes of 32 bits, and the sign is where it belongs.
+            # In the top three bytes of 32 bits, a sample has its sign in the right place.
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             return (wide.view("<i4").ravel() / (1 << 31)).astype(np.float32)
@@ -111,16 +108,16 @@ def _to_float(data: bytes, encoding: Encoding) -> Samples:
 
 
 def _finite(samples: NDArray[np.floating]) -> Samples:
-    """Clip floats of unknown origin to -1…1; values that are not numbers become silence."""
+    """Clip samples to -1 to 1, and turn what is no number into silence."""
     tame: Samples = np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0).astype(np.float32)
     return tame
 
 
 def encode(samples: Samples, encoding: Encoding) -> bytes:
-    """Write samples in one of the encodings that travel without a container.
+    """Encode samples in one of the encodings that need no container.
 
     Args:
-        samples: of one channel, shaped `(frames,)`; what is too loud is clipped.
+        samples: of one channel, shaped `(frames,)`; samples beyond -1 to 1 are clipped.
         encoding: `LINEAR16`, `LINEAR32`, `MULAW` or `ALAW`.
 
     Raises:
@@ -140,7 +137,7 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
 
 
 def _nearest(samples: Samples, table: Samples) -> bytes:
-    """Return the code of the nearest value, for each sample."""
+    """Return the code of the nearest value for each sample."""
     order = table.argsort(kind="stable")
     values = table[order]
     middles = (values[1:] + values[:-1]) / 2
@@ -149,10 +146,10 @@ def _nearest(samples: Samples, table: Samples) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What raw audio is made of.
+    """The format of raw audio.
 
     Attributes:
-        encoding: how one sample is written.
+        encoding: the encoding of one sample.
         sample_rate: frames a second.
         channels: samples a frame, interleaved.
     """
@@ -175,10 +172,10 @@ class AudioDecoder(Protocol):
         """The format, or None while a container's header has not been read yet."""
 
     def decode(self, data: bytes) -> Samples:
-        """Decode what has come, keeping an incomplete frame for the next call.
+        """Decode whole frames; an incomplete one is kept for the next call.
 
         Raises:
-            AudioError: this is not audio, or not of a kind that can be decoded.
+            AudioError: the bytes are not audio, or not of a supported kind.
         """
 
 
@@ -190,21 +187,13 @@ class RawDecoder:
         self._rest = b""
 
     def decode(self, data: bytes) -> Samples:
-        """Decode whole frames; a cut one waits for its other half."""
+        """Decode whole frames; an incomplete one is kept for the next call."""
         data = self._rest + data if self._rest else data
         whole = len(data) - len(data) % self.format.frame_size
         self._rest = data[whole:]
         return _to_float(data[:whole], self.format.encoding).reshape(-1, self.format.channels)
 
 
-_RIFF_HEADER: Final = struct.Struct("<4sI4s")
-_CHUNK_HEADER: Final = struct.Struct("<4sI")
-_FMT: Final = struct.Struct("<HHIIHH")
-# Size fields that a writer leaves when it could not know: a pipe, or a recording under way.
-_UNKNOWN_SIZES: Final = frozenset({0, 0xFFFFFFFF})
-_EXTENSIBLE: Final = 0xFFFE
-# Where an extensible format has the tag that matters.
-_SUBFORMAT: Final = slice(24, 26)
 _WAV_ENCODINGS: Final = {
     (1, 8): Encoding.LINEAR8,
     (1, 16): Encoding.LINEAR16,
@@ -215,32 +204,20 @@ _WAV_ENCODINGS: Final = {
     (6, 8): Encoding.ALAW,
     (7, 8): Encoding.MULAW,
 }
-# No chunk in front of the audio is longer in practice; more means that this is no WAV file.
-_MAX_HEADER_CHUNK: Final = 1 << 20
-
-
-class _WavState(Enum):
-    RIFF = auto()
-    CHUNK = auto()
-    SKIP = auto()
-    FMT = auto()
-    DATA = auto()
-    DONE = auto()
 
 
 class WavDecoder:
-    """A WAV file, its header found in the first bytes however they are split.
+    """A WAV file, in pieces of any size.
 
-    The audio ends with its `data` chunk: what follows is not audio. A `data` chunk of unknown
-    size (0 or 0xFFFFFFFF) goes on to the end of the stream.
+    The audio ends with its `data` chunk. A `data` chunk of unknown size (0 or 0xFFFFFFFF) goes on
+    to the end of the stream.
     """
 
     def __init__(self) -> None:
-        self._state = _WavState.RIFF
-        self._header = bytearray()
-        self._remaining = 0
-        self._data_size_known = False
+        self._head = b""
         self._raw: RawDecoder | None = None
+        # Bytes of audio to come; None: unknown.
+        self._remaining: int | None = None
 
     @property
     def format(self) -> AudioFormat | None:
@@ -249,107 +226,42 @@ class WavDecoder:
 
     @property
     def ended(self) -> bool:
-        """Whether the `data` chunk is complete, so that nothing more will be decoded."""
-        return self._state is _WavState.DONE
+        """Whether the `data` chunk is complete: nothing more will be decoded."""
+        return self._remaining == 0
 
     def decode(self, data: bytes) -> Samples:
-        """Decode what has come; empty, shaped `(0, 1)`, while the header is incomplete."""
-        rest = data
-        while self._state is not _WavState.DATA:
-            taken = self._read_header(rest)
-            if taken is None:
-                return np.empty((0, self._raw.format.channels if self._raw else 1), np.float32)
-            rest = rest[taken:]
-        assert self._raw is not None  # noqa: S101 - DATA is only reached through a `fmt ` chunk
-        if self._data_size_known:
-            rest = rest[: self._remaining]
-            self._remaining -= len(rest)
-            if self._remaining == 0:
-                self._state = _WavState.DONE
-        return self._raw.decode(rest)
-
-    def _read_header(self, data: bytes) -> int | None:
-        """Take one step; returns how many bytes it used, None when it wants more or is done."""
-        match self._state:
-            case _WavState.RIFF:
-                return self._collect(data, _RIFF_HEADER.size, self._on_riff)
-            case _WavState.CHUNK:
-                return self._collect(data, _CHUNK_HEADER.size, self._on_chunk)
-            case _WavState.FMT:
-                return self._collect(data, self._remaining, self._on_fmt)
-            case _WavState.SKIP:
-                taken = min(len(data), self._remaining)
-                self._remaining -= taken
-                if self._remaining:
-                    return None
-                self._state = _WavState.CHUNK
-                return taken
-            case _WavState.DATA | _WavState.DONE:
-                return None
-
-    def _collect(self, data: bytes, size: int, complete: _Step) -> int | None:
-        taken = min(len(data), size - len(self._header))
-        self._header += data[:taken]
-        if len(self._header) < size:
-            self._refuse_early()
-            return None
-        header, self._header = bytes(self._header), bytearray()
-        complete(header)
-        return taken
-
-    def _refuse_early(self) -> None:
-        """Refuse the first bytes as soon as they cannot become a RIFF header."""
-        if self._state is _WavState.RIFF and not b"RIFF".startswith(bytes(self._header[:4])):
-            raise AudioError("this is not a WAV file: it does not start with RIFF")
-
-    def _on_riff(self, header: bytes) -> None:
-        riff, _, wave = _RIFF_HEADER.unpack(header)
-        if (riff, wave) != (b"RIFF", b"WAVE"):
-            raise AudioError("this is not a WAV file: it does not start with RIFF … WAVE")
-        self._state = _WavState.CHUNK
-
-    def _on_chunk(self, header: bytes) -> None:
-        name, size = _CHUNK_HEADER.unpack(header)
-        if name == b"data":
-            if self._raw is None:
-                raise AudioError("this WAV file has its data before its format")
-            self._data_size_known = size not in _UNKNOWN_SIZES
-            self._remaining = size
-            self._state = _WavState.DATA
-            return
-        if size > _MAX_HEADER_CHUNK:
-            raise AudioError(f"this WAV file has a {name!r} chunk of {size} bytes before its audio")
-        # Chunks are padded to an even length.
-        self._remaining = size + size % 2
-        if name == b"fmt ":
-            if size < _FMT.size:
-                raise AudioError(f"this WAV file has a format chunk of {size} bytes, too short")
-            self._state = _WavState.FMT
-        else:
-            self._state = _WavState.SKIP if self._remaining else _WavState.CHUNK
-
-    def _on_fmt(self, chunk: bytes) -> None:
-        tag, channels, rate, _, _, bits = _FMT.unpack_from(chunk)
-        if tag == _EXTENSIBLE and len(chunk) >= _SUBFORMAT.stop:
-            tag = int.from_bytes(chunk[_SUBFORMAT], "little")
-        encoding = _WAV_ENCODINGS.get((tag, bits))
-        if encoding is None:
-            raise AudioError(f"WAV format {tag} with {bits} bits is not one that is decoded here")
-        if not channels or not rate:
-            raise AudioError(f"this WAV file claims {channels} channels at {rate} Hz")
-        self._raw = RawDecoder(AudioFormat(encoding, rate, channels))
-        self._state = _WavState.CHUNK
+        """Decode whole frames; empty, shaped `(0, 1)`, while the header is incomplete."""
+        raw = self._raw
+        if raw is None:
+            self._head += data
+            header = read_wav_header(self._head)
+            if header is None:
+                return np.empty((0, 1), np.float32)
+            raw = self._raw = RawDecoder(_format(header))
+            self._remaining = header.data
+            data, self._head = self._head[header.size :], b""
+        if self._remaining is not None:
+            data = data[: self._remaining]
+            self._remaining -= len(data)
+        return raw.decode(data)
 
 
-class _Step(Protocol):
-    def __call__(self, header: bytes, /) -> None: ...
+def _format(header: WavHeader) -> AudioFormat:
+    encoding = _WAV_ENCODINGS.get((header.tag, header.bits))
+    if encoding is None:
+        raise AudioError(
+            f"WAV format {header.tag} with {header.bits} bits is not one that is decoded here"
+        )
+    if not header.channels or not header.rate:
+        raise AudioError(f"this WAV file claims {header.channels} channels at {header.rate} Hz")
+    return AudioFormat(encoding, header.rate, header.channels)
 
 
 class Resampler:
     """Changes the sample rate of one channel, chunk by chunk, without seams.
 
-    A windowed-sinc filter, evaluated only where an output sample lies. Output sample k is at
-    time k / `target`, as input sample n is at n / `source`; the last few come with `flush`.
+    A windowed-sinc filter, evaluated only where an output sample lies. Input sample n is at time
+    n / `source`, output sample k at k / `target`. `flush` returns the last few.
     """
 
     # Zero crossings of the sinc on each side: enough for speech, 0.5 ms of delay at 16 kHz.
@@ -360,27 +272,27 @@ class Resampler:
         # Output k lies at input position k * step / phases.
         self._phases = target // divisor
         self._step = source // divisor
-        # When going down, the filter is as much wider as the band is narrower.
+        # For a lower rate the band is narrower, and the filter wider by the same factor.
         cutoff = min(1.0, target / source)
         self._reach = math.ceil(self._CROSSINGS / cutoff)
         self._kernels = self._design(cutoff)
         self._buffer = np.zeros(self._reach - 1, np.float32)
-        # The buffer's first sample as an input index, and the next output's index.
+        # The input index of the buffer's first sample, and the index of the next output.
         self._origin = -(self._reach - 1)
         self._next = 0
 
     def _design(self, cutoff: float) -> Samples:
-        """Return a row of `2 * reach` weights for each fraction that an output can fall on."""
+        """Compute `2 * reach` weights for each fraction of a sample that an output can lie on."""
         taps = np.arange(-self._reach + 1, self._reach + 1)
         phase = np.arange(self._phases)[:, None] / self._phases
         distance = taps - phase
         window = 0.5 * (1 + np.cos(np.pi * np.clip(distance / self._reach, -1, 1)))
         kernels = np.sinc(distance * cutoff) * window
-        # Each row sums to one: a constant stays what it is.
+        # Each row sums to one: a constant signal stays the same.
         return (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def push(self, samples: Samples) -> Samples:
-        """Take input samples, return the output samples that are now determined."""
+        """Take input samples; return the output samples that they complete."""
         if self._phases == self._step:
             return samples
         self._buffer = np.concatenate((self._buffer, samples))
@@ -405,7 +317,7 @@ class Resampler:
         return result
 
     def flush(self) -> Samples:
-        """End the input and return the samples that waited for more."""
+        """End the input; return the samples that waited for more."""
         if self._phases == self._step:
             return np.empty(0, np.float32)
         end = self._origin + len(self._buffer)

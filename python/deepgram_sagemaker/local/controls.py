@@ -1,4 +1,4 @@
-"""What the products' text messages have in common, and how a container ends a stream."""
+"""Text messages of every product, and how a container ends a stream."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ type Message = dict[str, Any]
 
 
 class SchemaError(ValueError):
-    """A text message that is not one of the protocol's."""
+    """A text message does not belong to the protocol."""
 
 
 class Refused(Exception):  # noqa: N818 - it ends a stream as asked, which is no error of ours
-    """The stream is over, with a reason for the client.
+    """The container ends the stream, with a reason for the client.
 
     Attributes:
         code: the close code of the container's WebSocket.
-        parting: a message that goes before, or None.
+        parting: a message to send first, or None.
     """
 
     def __init__(self, code: str, reason: str, parting: Message | None = None) -> None:
@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818 - it ends a stream as asked, which is no
 
 @contextlib.asynccontextmanager
 async def refusals(stream: ModelStream) -> AsyncIterator[None]:
-    """End the stream as a `Refused` raised inside says; a client that has left is no error."""
+    """End the stream as a `Refused` raised inside says. A client that is gone is no error."""
     try:
         yield
     except Refused as refusal:
@@ -45,7 +45,7 @@ async def refusals(stream: ModelStream) -> AsyncIterator[None]:
                 await stream.send(to_json(refusal.parting))
             await stream.fail(refusal.code, str(refusal))
     except ConnectionError:
-        # There is nobody to tell.
+        # The client is gone.
         return
 
 
@@ -74,5 +74,5 @@ def read_control(text: str, known: frozenset[str]) -> Message:
 
 
 def to_json(message: Message) -> str:
-    """Return a message as it is sent."""
+    """Encode a message as it is sent."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

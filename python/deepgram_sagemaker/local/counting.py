@@ -1,4 +1,4 @@
-"""The products that count, beside `v1/listen`: what answers them next to a `Watermark`."""
+"""The models that count for the products other than `v1/listen`, beside a `Watermark`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PATHS: Final = (FLUX_PATH, *SPEAK_PATHS, AGENT_PATH)
 
 
 def counting(*, strict_flux: bool = False) -> Model:
-    """Return a model that serves streams of `PATHS`.
+    """Make a model that serves streams of `PATHS`.
 
     Args:
-        strict_flux: whether clients of `v2/listen` may say nothing but `CloseStream`.
+        strict_flux: whether `v2/listen` takes no message but `CloseStream`.
     """
     models: dict[str, Model] = {
         FLUX_PATH: WatermarkFlux(strict=strict_flux),

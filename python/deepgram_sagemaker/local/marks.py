@@ -1,4 +1,4 @@
-"""Reads the numbers back out of audio that carries them: the layout is that of `watermark`."""
+"""Reads the numbers in watermarked audio. The layout is described in `watermark`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Mark:
     """One numbered chunk that was heard to its end.
 
     Attributes:
-        number: its number.
-        start: the byte at which its first cell that was heard begins, from the start of the audio.
-        end: the byte after its last one.
+        number: the chunk's number.
+        start: the byte where its first cell heard begins, counted from the start of the audio.
+        end: the byte after its last.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Mark:
 
 
 class MarkReader:
-    """Finds numbered chunks in one channel's bytes, which come in pieces of any size."""
+    """Finds numbered chunks in one channel's bytes, in pieces of any size."""
 
     def __init__(self) -> None:
         self._pending = b""
@@ -42,10 +42,10 @@ class MarkReader:
         self._at = 0
 
     def read(self, data: bytes) -> Iterator[Mark]:
-        """Take the next piece, and yield the chunks that are complete with it.
+        """Take the next piece, and yield the chunks that it completes.
 
-        Of a chunk whose beginning is missing, what is left of it is found; one with a hole is
-        found from behind the hole on.
+        A chunk whose beginning is missing is found from its first whole cell on, and one with a
+        hole from behind the hole on.
         """
         pending = self._pending + data
         at = 0
@@ -70,7 +70,7 @@ class MarkReader:
 
 
 def read_marks(audio: bytes) -> list[Mark]:
-    """All numbered chunks in one channel's audio."""
+    """Return all numbered chunks in one channel's audio."""
     return list(MarkReader().read(audio))
 
 
@@ -78,10 +78,10 @@ def _number(cell: bytes) -> int:
     return cell[1] | cell[2] << 7 | cell[3] << 14 | cell[4] << 21
 
 
-# A chunk that comes in many pieces is looked at with each of them.
+# Cached, because a chunk in many pieces is compared with each of them.
 @functools.lru_cache(maxsize=64)
 def _expected(cell: bytes) -> bytes | None:
-    """Return the rest of a chunk from this cell on, inclusive; None: it is no cell."""
+    """Return the chunk from this cell on; None if it is no cell."""
     if max(cell[1:]) >= _FIRST:
         return None
     following = cell[5] | cell[6] << 7

@@ -1,4 +1,4 @@
-"""Pytest fixtures: a local endpoint for a test, or several.
+"""Pytest fixtures: one local endpoint for a test, or several.
 
 ```python
 @pytest.mark.sagemaker_endpoint(model="speech", faults=[Fault(Reset(), when=AfterAudio(3.2))])
@@ -6,7 +6,7 @@ async def test_captions(sagemaker_endpoint):
     factory = SageMakerTransportFactory(config=sagemaker_endpoint.config())
 ```
 
-They work with any async plugin, and without one: an endpoint brings its own threads. Nothing is
+They work with any async plugin, and without one: an endpoint has threads of its own. Nothing is
 imported before a test asks for an endpoint.
 """
 
@@ -50,6 +50,6 @@ def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
 def sagemaker_endpoint(
     request: pytest.FixtureRequest, sagemaker_endpoint_factory: Callable[..., LocalEndpoint]
 ) -> LocalEndpoint:
-    """Run a local endpoint with the arguments of the test's `sagemaker_endpoint` marker."""
+    """A running local endpoint, with the arguments of the test's `sagemaker_endpoint` marker."""
     marker = request.node.get_closest_marker(_MARKER)
     return sagemaker_endpoint_factory(**(marker.kwargs if marker else {}))

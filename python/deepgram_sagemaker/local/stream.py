@@ -1,8 +1,7 @@
-"""What a model sees of one bidirectional stream.
+"""A bidirectional stream as a model sees it.
 
-A model is the container's side of the conversation: it reads what the client sent, one whole
-message at a time (fragments are already joined), and answers. It never sees HTTP/2, signatures
-or events; the server deals with those.
+A model is the container's side of the conversation: it reads the client's messages, each of them
+whole, and answers. The server deals with HTTP/2, signatures, events and fragments.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ DEEPGRAM_PATHS: Final = ("v1/listen", "v2/listen", "v1/speak", "v2/speak", "v1/a
 
 
 class ModelStream(Protocol):
-    """One accepted stream, as the container behind the endpoint would see it.
+    """One accepted stream, as the container behind the endpoint sees it.
 
     Iterating yields the client's messages in order, `str` for text and `bytes` for binary ones,
-    and ends when the client's input has ended. Once the client is gone (reset, dropped
-    connection), iterating ends too and sending raises `ConnectionError`.
+    and ends with the client's input. Once the client is gone (reset, dropped connection),
+    iterating ends too, and sending raises `ConnectionError`.
     """
 
     @property
@@ -30,7 +29,7 @@ class ModelStream(Protocol):
 
     @property
     def query(self) -> Mapping[str, Sequence[str]]:
-        """The invocation's query, percent-decoded; a repeated key keeps its values' order."""
+        """The invocation's query, percent-decoded: each key with all its values, in order."""
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Iterate over the client's messages until its input ends."""
@@ -39,21 +38,22 @@ class ModelStream(Protocol):
         """Send one message to the client, waiting while its flow-control window is closed.
 
         Raises:
-            ConnectionError: the stream has ended, so nothing can be sent any more.
+            ConnectionError: the stream has ended.
         """
 
     async def fail(self, code: str, message: str) -> None:
-        """End the stream with a `ModelStreamError`, as when a container closes with a code.
+        """End the stream with a `ModelStreamError`, as a container that closes with a code.
 
         Args:
-            code: the `ErrorCode`, a WebSocket close code such as `"1011"` for example.
-            message: the `Message`, the close reason for example.
+            code: the `ErrorCode`, for example a WebSocket close code such as `"1011"`.
+            message: the `Message`, for example the close reason.
         """
 
 
 type Model = Callable[[ModelStream], Awaitable[None]]
 """Serves one stream; returning ends the response cleanly, raising fails it.
 
-A model that has `paths` stands for a container of Deepgram's that serves these: the endpoint then
-refuses other paths, and queries that such a container refuses, before the model sees the stream.
+A model with the attribute `paths` stands for a container of Deepgram's that serves these: the
+endpoint refuses other paths, and queries that such a container refuses, before the model sees the
+stream.
 """

@@ -1,7 +1,7 @@
 """Audio whose every chunk can be counted, and the model that counts it.
 
-`chunk` makes a chunk that carries its number; the model answers `v1/listen` with results whose
-words are the numbers of the chunks it has heard, timed on the audio's own clock.
+`chunk` makes a chunk that carries its number. The model answers `v1/listen` with results whose
+words are the numbers of the chunks heard, timed on the audio's own clock.
 
 A chunk carries its number in each channel, in cells of eight bytes of that channel's samples:
 
@@ -21,22 +21,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deepgram_sagemaker._native import watermark
-
+from .native import watermark
 from .stream import DEEPGRAM_PATHS
 
 __all__ = ["Watermark", "chunk"]
 
 
 def chunk(number: int, size: int, *, channels: int = 1, width: int = 2) -> bytes:
-    """Return one chunk of audio that contains its number in every channel.
+    """Make a chunk of audio that carries its number in every channel.
 
     Args:
         number: from 0 to 2**28 - 1.
         size: bytes in all: whole frames, and at least eight bytes for each channel.
         channels: interleaved channels.
-        width: bytes of one sample: 2 for linear16, 4 for linear32, 1 for mulaw, alaw, and for
-            bytes of any other kind.
+        width: bytes of one sample: 2 for linear16, 4 for linear32, 1 for mulaw, alaw, and any
+            other audio.
 
     Raises:
         ValueError: the number or the size does not fit.
@@ -49,21 +48,21 @@ class Watermark:
     """How the `watermark` model answers.
 
     Attributes:
-        window: a final result for so many chunks.
-        window_seconds: a final result for so many seconds of audio instead, wherever chunks end.
-            A chunk is said by the result that covers its end.
-        late_chunks: finals wait until so many further chunks were heard.
-        late_seconds: finals wait until so many further seconds of audio were heard.
-        interim_every: an interim result for so many chunks, where the query has
+        window: chunks in a final result.
+        window_seconds: seconds of audio in a final result instead, wherever chunks end. A chunk
+            belongs to the result that covers its end.
+        late_chunks: further chunks that finals wait for.
+        late_seconds: further seconds of audio that finals wait for.
+        interim_every: chunks from one interim result to the next, if the query has
             `interim_results=true`; 0: none.
-        listed_words: results list so many of their words with times; None: all. The transcript has
-            all of them.
-        channel_skew: each channel's first window is so many chunks shorter than the previous
+        listed_words: the most words that a result lists with times; None: all. The transcript has
+            all.
+        channel_skew: chunks by which each channel's first window is shorter than the previous
             channel's, so that the channels' results end at different times.
         answer_empty_finalize: whether Finalize is answered when there is nothing new to say.
-        silence_window: audio without chunks gets an empty final for so many seconds.
+        silence_window: seconds of audio without chunks that get one empty final.
         closing_time: seconds between CloseStream and its answer. A client that ends its input
-            before that loses the tail, as with the service.
+            earlier loses the tail, as with the service.
         silence_timeout: seconds without any message until the stream fails with NET-0001; None:
             never.
     """

@@ -28,11 +28,11 @@ class WatermarkAgent:
     """A model that talks in numbers; give it to `LocalEndpoint` as `model`.
 
     Attributes:
-        turn: chunks a turn of the user's.
-        block: seconds of the block of one of the agent's words.
-        piece: seconds of audio in one message, at most.
-        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
-        reply: what the agent says, given all that was said, earlier streams' context included.
+        turn: chunks in a turn of the user.
+        block: seconds of the block of each of the agent's words.
+        piece: the most seconds of audio in one message.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
+        reply: makes the agent's answer from all that was said, with earlier streams' context.
         silence_timeout: seconds without any message until the stream fails; None: never.
     """
 
@@ -55,7 +55,7 @@ class WatermarkAgent:
             piece=self.piece,
             pace=self.pace,
         )
-        # The dataclass is frozen for everybody else.
+        # The dataclass is frozen.
         object.__setattr__(self, "_service", service)
 
     async def __call__(self, stream: ModelStream) -> None:
@@ -65,7 +65,7 @@ class WatermarkAgent:
     def _ear(self, settings: AgentSettings) -> ChunkTurns:
         query = {"encoding": [settings.encoding], "sample_rate": [str(settings.sample_rate)]}
         turns = WatermarkFlux(turn=self.turn)
-        # Nobody sees its messages but the agent.
+        # Only the agent sees its messages.
         teller = FluxTeller("", Thresholds())
         return ChunkTurns(turns, teller, ChunkClock.of(query), random.Random())  # noqa: S311 - no eager ends
 

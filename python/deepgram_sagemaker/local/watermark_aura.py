@@ -1,9 +1,9 @@
 """A voice whose every word can be counted: the watermark for `v1/speak` and `v2/speak`.
 
 Each word becomes one block of audio that carries a number, in the layout of `watermark`: a word
-that is a number is its own, any other word has a hash of its letters (`number_of`). `read_marks`
-finds the blocks again in the audio that an application was given; what is lost, repeated, torn or
-out of order shows at once.
+that is a number has itself, any other word a hash of its letters (`number_of`). `read_marks` finds
+the blocks in the audio that an application gets, so a block that is lost, repeated, torn or out of
+order shows at once.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ __all__ = ["CountingVoice", "WatermarkAura", "number_of", "numbers_in"]
 
 _NUMBERS: Final = 1 << 28
 _CELL: Final = 8
-# Silence, as the encodings write it.
+# Silence in each encoding.
 _SILENCE: Final = {"linear16": 0x00, "mulaw": 0xFF, "alaw": 0xD5}
 
 
 def number_of(word: str) -> int:
-    """Return the number that a word's block contains."""
+    """Return the number that a word's block carries."""
     if word.isascii() and word.isdigit() and int(word) < _NUMBERS:
         return int(word)
     return zlib.crc32(word.encode()) % _NUMBERS
 
 
 def numbers_in(audio: bytes) -> list[int]:
-    """Return the numbers of the blocks in some audio, in order, torn blocks included."""
+    """Return the numbers of the blocks in audio, in order; torn blocks included."""
     return [mark.number for mark in read_marks(audio)]
 
 
@@ -49,17 +49,17 @@ class WatermarkAura:
 
     Attributes:
         block: seconds of a word's block.
-        pause: seconds of silence behind it.
-        piece: seconds of audio in one message, at most.
-        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
-        varies: whether the voice is another on every stream: blocks and pauses are then up to a
-            quarter shorter or longer, drawn anew for each.
-        seed: what these lengths are drawn from; None: no two runs are the same.
+        pause: seconds of silence behind a block.
+        piece: the most seconds of audio in one message.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
+        varies: whether every stream has another voice: each block and pause is then up to a
+            quarter shorter or longer, at random.
+        seed: the seed of these lengths; None: no two runs are the same.
         flushes: `Flush` messages that `v1/speak` answers in a minute.
-        flushed: when `Flushed` of `v2/speak` comes: `early`, as an answer to `Flush`, before the
+        flushed: when `v2/speak` sends `Flushed`: `early`, as an answer to `Flush`, before the
             rest of the turn's audio; `late`, behind `SpeechMetadata`; or `never`.
-        counted_together: whether `Flushed` and `Cleared` of `v1/speak` have one count between
-            them, or each its own.
+        counted_together: whether `Flushed` and `Cleared` of `v1/speak` share one count; otherwise
+            each has its own.
     """
 
     block: float = 0.1
@@ -90,7 +90,7 @@ class WatermarkAura:
             flushed=self.flushed,
             counted_together=self.counted_together,
         )
-        # The dataclass is frozen for everybody else.
+        # The dataclass is frozen.
         object.__setattr__(self, "_service", service)
 
     async def __call__(self, stream: ModelStream) -> None:
@@ -102,10 +102,10 @@ class CountingVoice:
     """Says a block for each word.
 
     Args:
-        output: what the audio is to be made of.
+        output: the format of the audio.
         block: seconds of a block.
         pause: seconds of silence behind it.
-        lengths: what makes both up to a quarter shorter or longer; None: nothing does.
+        lengths: makes both up to a quarter shorter or longer; None: they do not vary.
     """
 
     boundary: Final = re.compile(r"\s+")
@@ -128,7 +128,7 @@ class CountingVoice:
         return chunk(number_of(word), block, width=self._output.width) + silence
 
     def _size(self, seconds: float) -> int:
-        """Return the number of bytes in `seconds`, in whole samples."""
+        """Return the bytes of whole samples in a number of seconds."""
         if self._lengths is not None:
             seconds *= self._lengths.uniform(0.75, 1.25)
         return round(seconds * self._output.sample_rate) * self._output.width

@@ -1,16 +1,15 @@
 """Turns made of counted chunks: the watermark for `v2/listen`.
 
-A turn's words are the numbers of the chunks that were heard in it. Where turns end is written in
-the audio: behind each chunk whose number, plus one, is a multiple of `turn`. So the turns of a
-conversation are the same however many streams it takes, and a chunk that is lost, heard twice or
-told in two turns shows at once. A chunk belongs to the turn in which it ends.
+A turn's words are the numbers of the chunks heard in it. The audio itself says where turns end:
+behind each chunk whose number, plus one, is a multiple of `turn`. So the turns of a conversation
+are the same over any number of streams, and a chunk that is lost, heard twice or in two turns shows
+at once. A chunk belongs to the turn in which it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import struct
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,12 +18,15 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from .controls import Refused, SchemaError, refusals, to_json
 from .flux import SILENCE_LIMIT, FluxTeller, Thresholds, ThresholdsError
 from .marks import MarkReader
+from .query import last
+from .wav import AudioError, read_wav_header
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
     from .controls import Message
     from .flux.messages import Event, Trigger
+    from .query import Query
     from .stream import ModelStream
 
 __all__ = ["PATH", "ChunkClock", "ChunkTurns", "WatermarkFlux"]
@@ -32,6 +34,8 @@ __all__ = ["PATH", "ChunkClock", "ChunkTurns", "WatermarkFlux"]
 PATH: Final = "v2/listen"
 _WIDTHS: Final = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _RATES: Final = {"linear16": 16_000, "linear32": 16_000, "mulaw": 8_000, "alaw": 8_000}
+# PCM, floating point, A-law and mu-law.
+_WAV_TAGS: Final = frozenset({1, 3, 6, 7})
 _UPDATE_US: Final = 240_000
 _OPEN, _EAGER, _OVER = 0.1, 0.6, 0.95
 
@@ -42,15 +46,15 @@ class WatermarkFlux:
 
     Attributes:
         turn: chunks a turn.
-        late_chunks: a turn's end waits until so many further chunks were heard.
-        eager_at: where the query sets `eager_eot_threshold`: an EagerEndOfTurn behind so many
-            chunks of a turn, taken back by the next one; 0: only the one at the turn's end.
-        eager_share: how many of those are told, drawn anew for every turn of every stream: below
-            1, a replay may pass one without it.
-        seed: what that is drawn from; None: no two runs are the same.
-        word_times: whether words say when they were spoken: not every model does.
-        strict: whether the client may say nothing but CloseStream, as with Flux containers in the
-            field: anything else is answered with an Error, and the stream is over.
+        late_chunks: further chunks that a turn's end waits for.
+        eager_at: chunks of a turn before an EagerEndOfTurn, which the next chunk takes back, if the
+            query sets `eager_eot_threshold`; 0: only the one at the turn's end.
+        eager_share: the share of these that is sent, drawn for every turn of every stream. Below 1
+            a replay may pass one without it.
+        seed: the seed of these draws; None: no two runs are the same.
+        word_times: whether words have times, which not every model gives them.
+        strict: whether the client may send nothing but CloseStream, as with Flux containers on
+            SageMaker: any other message is answered with an Error and ends the stream.
         closing_time: seconds between CloseStream and its answer.
         silence_timeout: seconds without any message until the stream fails with NET-0001; None:
             never.
@@ -70,7 +74,7 @@ class WatermarkFlux:
 
     def __post_init__(self) -> None:
         """Prepare what all streams share."""
-        # The dataclass is frozen for everybody else.
+        # The dataclass is frozen.
         object.__setattr__(self, "_draws", random.Random(self.seed))  # noqa: S311 - tests' dice
 
     async def __call__(self, stream: ModelStream) -> None:
@@ -110,7 +114,7 @@ class WatermarkFlux:
 
 
 async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool:
-    """Return whether the client's input goes on for `seconds` without an end."""
+    """Return whether the client's input is still open after a number of seconds."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -122,7 +126,7 @@ async def _goes_on(messages: AsyncIterator[str | bytes], seconds: float) -> bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _Chunk:
     """One chunk; times in microseconds since the stream's first sample."""
 
     written: str
@@ -135,10 +139,10 @@ class ChunkTurns:
     """One stream's turns: chunks in, messages out.
 
     Args:
-        settings: the model's.
+        settings: the model's settings.
         teller: makes the messages.
-        clock: the audio's.
-        draws: which eager ends are told.
+        clock: the clock of the audio.
+        draws: decides which eager ends are sent.
     """
 
     def __init__(
@@ -149,9 +153,9 @@ class ChunkTurns:
         self._clock = clock
         self._draws = draws
         self._reader = MarkReader()
-        # Chunks heard, of which nothing was told yet: a turn's end waits for those behind it.
-        self._waiting: deque[_Heard] = deque()
-        self._words: list[_Heard] = []
+        # Chunks heard and not sent yet: a turn's end waits for the chunks behind it.
+        self._waiting: deque[_Chunk] = deque()
+        self._words: list[_Chunk] = []
         self._is_eager = False
         self._told_us = 0
         self.closing = False
@@ -160,7 +164,7 @@ class ChunkTurns:
         """Take one message of the client.
 
         Raises:
-            Refused: it is none that Flux knows.
+            Refused: Flux does not know it.
         """
         if isinstance(message, bytes):
             yield from self.audio(message)
@@ -179,13 +183,13 @@ class ChunkTurns:
             raise Refused("1008", f"DATA-0000: {error}", parting) from error
 
     def force_end(self) -> Iterator[Message]:
-        """End the turn under way; without one nothing happens."""
+        """End the open turn, if there is one."""
         yield from self._count(late=0)
         if self._words:
             yield self._tell("EndOfTurn", self._clock.now_us, _OVER, "manual")
 
     def close(self) -> Iterator[Message]:
-        """Yield the last Update, up to the audio's end; no turn ends any more."""
+        """Return the last Update, up to the end of the audio; no further turn ends."""
         self._words += self._waiting
         yield self._tell("Update", self._clock.now_us, _OPEN)
 
@@ -193,7 +197,7 @@ class ChunkTurns:
         """Take audio."""
         for mark in self._reader.read(self._clock.hear(data)):
             start, end = self._clock.at(mark.start), self._clock.at(mark.end)
-            self._waiting.append(_Heard(str(mark.number), start, end, 1.0))
+            self._waiting.append(_Chunk(str(mark.number), start, end, 1.0))
         yield from self._count(late=self._settings.late_chunks)
         if not self._waiting and self._clock.now_us - self._told_us >= _UPDATE_US:
             yield self._tell("Update", self._clock.now_us, _OPEN if self._words else 0.0)
@@ -213,7 +217,7 @@ class ChunkTurns:
                 yield self._tell("EndOfTurn", word.end_us, _OVER, "model")
 
     def _say(self, end_us: int) -> Iterator[Message]:
-        """Yield the messages that one more word of the turn causes."""
+        """Return the messages that one more word of the turn causes."""
         if len(self._words) == 1:
             yield self._tell("StartOfTurn", end_us, _OPEN)
         elif self._is_eager:
@@ -240,23 +244,23 @@ class ChunkTurns:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """Audio whose clock is known: frames a second, interleaved channels, bytes a sample."""
+    """A format whose clock is known: frames a second, interleaved channels, bytes a sample."""
 
     rate: int
     channels: int
     width: int
 
 
-# What is neither raw audio nor WAV has a clock of its own: so many bytes are a second.
+# The nominal clock of what is neither raw audio nor WAV: 32000 bytes a second.
 _OTHER: Final = _Format(32_000, 1, 1)
 
 
 class ChunkClock:
-    """Where in the audio a stream is, and the first channel's bytes of it.
+    """The clock of a stream's audio; it separates the first channel's bytes.
 
     Args:
-        audio: the raw audio's format; None when its first bytes tell: a WAV header, or anything
-            else, whose clock is one of its own.
+        audio: the format of raw audio; None: a WAV header may be in front. Other audio has a
+            nominal clock.
     """
 
     def __init__(self, audio: _Format | None) -> None:
@@ -265,21 +269,21 @@ class ChunkClock:
         self._frames = 0
 
     @classmethod
-    def of(cls, query: Mapping[str, Sequence[str]]) -> ChunkClock:
-        """Return the clock that a query declares.
+    def of(cls, query: Query) -> ChunkClock:
+        """Make the clock that a query declares.
 
         Raises:
-            Refused: a number is none.
+            Refused: a number in the query is malformed.
         """
-        values = query.get("encoding")
-        if not values:
+        encoding = last(query, "encoding")
+        if encoding is None:
             return cls(None)
-        encoding = values[-1]
         if encoding not in _WIDTHS:
             return cls(_OTHER)
         numbers = []
         for name, default in (("sample_rate", _RATES[encoding]), ("channels", 1)):
-            value = query.get(name, [str(default)])[-1]
+            value = last(query, name)
+            value = str(default) if value is None else value
             if not (value.isascii() and value.isdigit() and int(value)):
                 raise Refused("1008", f"Bad request: {name}={value}: must be a number above 0")
             numbers.append(int(value))
@@ -288,18 +292,18 @@ class ChunkClock:
 
     @property
     def now_us(self) -> int:
-        """How much audio was heard, in whole frames."""
+        """The audio heard, in microseconds of whole frames."""
         return self._micros(self._frames)
 
     def at(self, offset: int) -> int:
-        """When a byte of the first channel is heard, in microseconds, to the nearest."""
+        """Return the time of a byte of the first channel, in microseconds, to the nearest."""
         return self._micros(offset // self._known.width)
 
     def hear(self, data: bytes) -> bytes:
-        """Take audio; returns the first channel's bytes of its whole frames."""
+        """Take audio; return the first channel's bytes of its whole frames."""
         data = self._rest + data
         if self._format is None:
-            header = _wav_header(data)
+            header = _wav_format(data)
             if header is None:
                 self._rest = data
                 return b""
@@ -326,18 +330,14 @@ class ChunkClock:
         return (frames * 2_000_000 + rate) // (2 * rate)
 
 
-def _wav_header(data: bytes) -> tuple[_Format, int] | None:
-    """Return the audio's kind and its header's size; None: more bytes are needed."""
-    if not data.startswith(b"RIFF"):
-        return None if b"RIFF".startswith(data) else (_OTHER, 0)
-    at, known = 12, None
-    while at + 8 <= len(data):
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8
-        if name == b"data":
-            return (known, at) if known is not None else (_OTHER, 0)
-        if name == b"fmt " and at + 16 <= len(data):
-            channels, rate, _, _, bits = struct.unpack_from("<HIIHH", data, at + 2)
-            known = _Format(rate, channels, bits // 8) if rate and channels and bits >= 8 else None
-        at += size + size % 2
-    return None
+def _wav_format(data: bytes) -> tuple[_Format, int] | None:
+    """Return the format and the size of the header; None: the header has not ended."""
+    try:
+        header = read_wav_header(data)
+    except AudioError:
+        return _OTHER, 0
+    if header is None:
+        return None
+    if header.tag not in _WAV_TAGS or not (header.rate and header.channels and header.bits):
+        return _OTHER, 0
+    return _Format(header.rate, header.channels, -(-header.bits // 8)), header.size

@@ -1,36 +1,34 @@
-//! A certificate authority that lives as long as the server, and the server's certificate.
+//! A certificate authority for one run of a server, and the server's certificate.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::calendar::Moment;
-
-/// Certificates are refused by Apple's verifier when they are valid for longer than 825 days.
+/// Apple's verifier refuses certificates that are valid for more than 825 days.
 const VALID_FOR: Duration = Duration::from_secs(397 * 86_400);
-/// A client's clock may be behind ours.
+/// Allows for a client's clock that is behind.
 const VALID_SINCE: Duration = Duration::from_secs(86_400);
 
 /// Why no certificates could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A name that no certificate can carry, or a failure of the key generator.
+    /// A name cannot be in a certificate, or no key could be generated.
     #[error("the server's certificate could not be made: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The TLS library refuses what was made.
+    /// The TLS library refuses the certificate.
     #[error("the server's TLS could not be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 /// The authority's public part, and the server's TLS configuration under it.
 ///
-/// The authority's own key is dropped once it has signed: nobody can make further certificates
+/// The authority's key is dropped after its one signature, so no further certificate can be made
 /// that a client of this server would trust.
 #[derive(Clone, Debug)]
 pub(crate) struct Authority {
@@ -54,7 +52,7 @@ impl Authority {
         leaf.distinguished_name = distinguished_name("deepgram-sagemaker local endpoint");
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // Python verifies strictly: no chain without key identifiers.
+        // Python verifies strictly: it refuses a chain without key identifiers.
         leaf.use_authority_key_identifier_extension = true;
         set_validity(&mut leaf, now);
         let certificate = leaf.signed_by(&leaf_key, &Issuer::new(ca, ca_key))?;
@@ -82,10 +80,8 @@ fn distinguished_name(common_name: &str) -> DistinguishedName {
 }
 
 fn set_validity(certificate: &mut CertificateParams, now: SystemTime) {
-    let since = Moment::of(now - VALID_SINCE);
-    let until = Moment::of(now + VALID_FOR);
-    certificate.not_before = date_time_ymd(since.year, since.month, since.day);
-    certificate.not_after = date_time_ymd(until.year, until.month, until.day);
+    certificate.not_before = (now - VALID_SINCE).into();
+    certificate.not_after = (now + VALID_FOR).into();
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! A leg whose model lives outside: in Python, in practice.
+//! A leg whose model lives outside, in practice in Python.
 //!
-//! The leg's task and the model's thread meet in two bounded queues. Nobody waits inside: each
-//! side is told when the other has changed something.
+//! The leg's task and the model's thread exchange messages through two bounded queues. No call
+//! blocks: each side is notified when the other has changed something.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,19 +11,19 @@ use tokio::sync::Notify;
 
 use crate::model::Reply;
 
-/// Messages waiting for the model, and from it, in bytes, before the other side is made to wait.
+/// The most that waits in each queue, in bytes; beyond it the sender has to wait.
 const LIMIT: usize = 1024 * 1024;
-/// What a message costs beside its bytes.
+/// What a message costs on top of its bytes.
 const OVERHEAD: usize = 64;
 
-/// The process that serves external models. Called from the server's thread: it must not block.
+/// Whoever serves external models. Its methods run on the server's thread and must not block.
 pub trait Listener: Send + Sync + 'static {
     /// A stream was accepted.
     fn accepted(&self, stream: Arc<Bridge>);
     /// Something changed for the model of this stream: a message, the end of the input, the end of
     /// the stream, or room to send.
     fn changed(&self, leg: u64);
-    /// The container refused a stream. The client is told no more than that.
+    /// The container refused a stream, in `words` that the client does not get.
     fn refused(&self, leg: u64, words: &str) {
         let _ = (leg, words);
     }
@@ -54,7 +54,7 @@ struct Queues {
     input_ended: bool,
     outbound: VecDeque<Reply>,
     outbound_cost: usize,
-    /// A message was refused for want of room: say when there is some.
+    /// A message was refused for lack of room: notify the model when there is some.
     wants_room: bool,
     phase: Phase,
 }
@@ -69,23 +69,23 @@ enum Phase {
     Gone,
 }
 
-/// What the model gets when it asks for the next message.
+/// The answer to a model that asks for the next message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// One message.
     Message(Frame),
-    /// None yet.
+    /// No message yet.
     Nothing,
-    /// No more will come.
+    /// The input has ended.
     Ended,
 }
 
-/// What became of a message that the model sends.
+/// The answer to a model that sends a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is on its way.
+    /// The message is queued.
     Taken,
-    /// There is no room; try again when told of a change.
+    /// There is no room: send again after the next notification.
     Full,
     /// The stream has ended.
     Gone,
@@ -116,25 +116,25 @@ impl Bridge {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The leg's number.
+    /// Returns the leg's number.
     #[must_use]
     pub fn leg(&self) -> u64 {
         self.leg
     }
 
-    /// The invocation's path.
+    /// Returns the invocation's path.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The invocation's query, decoded.
+    /// Returns the pairs of the invocation's query, decoded.
     #[must_use]
     pub fn query(&self) -> &[(String, String)] {
         &self.query
     }
 
-    /// The model takes the next message.
+    /// Takes the next message, for the model.
     #[must_use]
     pub fn receive(&self) -> Received {
         let mut queues = self.queues();
@@ -155,7 +155,7 @@ impl Bridge {
         }
     }
 
-    /// The model sends a message.
+    /// Queues a message of the model.
     #[must_use]
     pub fn send(&self, frame: Frame) -> Sent {
         let mut queues = self.queues();
@@ -173,7 +173,8 @@ impl Bridge {
         Sent::Taken
     }
 
-    /// The model ends the conversation, cleanly or with [`Reply::Fail`]. Only the first end counts.
+    /// Ends the conversation for the model: cleanly, or with [`Reply::Fail`]. Only the first end
+    /// counts.
     pub fn close(&self, end: Reply) {
         let mut queues = self.queues();
         if queues.phase == Phase::Open {
@@ -190,10 +191,10 @@ impl Bridge {
         self.queues().phase == Phase::Gone
     }
 
-    /// The leg hands a message over.
+    /// Queues a message of the client.
     pub(crate) fn deliver(&self, frame: Frame) {
         let mut queues = self.queues();
-        // A model that has ended the conversation reads no more.
+        // A model that has ended the conversation reads nothing more.
         if queues.phase != Phase::Open {
             return;
         }
@@ -206,7 +207,7 @@ impl Bridge {
         }
     }
 
-    /// Whether the model is behind, so that the client should be made to wait.
+    /// Whether the model is behind, so that the client should wait.
     pub(crate) fn is_behind(&self) -> bool {
         self.queues().inbound_cost >= LIMIT
     }
@@ -216,7 +217,7 @@ impl Bridge {
         self.listener.changed(self.leg);
     }
 
-    /// The leg takes the model's next reply.
+    /// Takes the model's next reply, for the leg.
     pub(crate) fn take(&self) -> Option<Reply> {
         let mut queues = self.queues();
         let reply = queues.outbound.pop_front()?;
@@ -231,12 +232,12 @@ impl Bridge {
         Some(reply)
     }
 
-    /// Waits until the model has done something. One call at a time.
+    /// Waits until the model has done something. Only one call may wait at a time.
     pub(crate) async fn changed(&self) {
         self.to_leg.notified().await;
     }
 
-    /// The leg has ended: nothing more comes or goes.
+    /// Closes both queues: the leg has ended.
     pub(crate) fn leave(&self) {
         let was = std::mem::replace(&mut self.queues().phase, Phase::Gone);
         if was != Phase::Gone {

@@ -10,7 +10,7 @@ const SERVICE: &str = "sagemaker";
 const PREFIX: &str = "/endpoints/";
 const SUFFIX: &str = "/invocations-bidirectional-stream";
 const PAYLOAD_HASH: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
-/// Of an empty body. The AWS SDK for Rust signs it for this operation, and sends no header.
+/// The hash of an empty body. The AWS SDK for Rust signs it for this operation and sends no header.
 const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const HASH_HEADER: &str = "x-amz-content-sha256";
 const PATH_HEADER: &str = "x-amzn-sagemaker-model-invocation-path";
@@ -25,21 +25,22 @@ const PATH_PATTERN: &str =
     r"satisfy regular expression pattern: ^[A-Za-z0-9\-._]+(?:/[A-Za-z0-9\-._]+)*$";
 const QUERY_PATTERN: &str = r"satisfy regular expression pattern: ^[a-zA-Z0-9][A-Za-z0-9_-]*=(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})+(?:&[a-zA-Z0-9][A-Za-z0-9_-]*=(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})+)*$";
 
-/// A request that passed.
+/// A request that passed the checks.
 #[derive(Debug)]
 pub(crate) struct Invocation {
     /// The endpoint's name.
     pub(crate) endpoint: String,
-    /// Without a leading slash; empty when the request names none.
+    /// The model's path, without a leading slash; empty if the request has none.
     pub(crate) path: String,
-    /// As it came.
+    /// The model's query, as it came.
     pub(crate) query: String,
     pub(crate) variant: String,
     pub(crate) signature: RequestSignature,
     pub(crate) secret_access_key: String,
 }
 
-/// The request's invocation path and query, as far as it has any: for records of refused ones too.
+/// Returns the invocation's path and query, empty where the request has none. Records of refused
+/// requests have them too.
 pub(crate) fn target(parts: &Parts) -> (&str, &str) {
     (
         header(parts, PATH_HEADER).unwrap_or(""),
@@ -47,8 +48,8 @@ pub(crate) fn target(parts: &Parts) -> (&str, &str) {
     )
 }
 
-/// The endpoint that a request names, and who signed it: what is checked before anything is kept of
-/// the request. Everything is checked in the order of the service: route, signature, constraints,
+/// Returns the endpoint that a request names, and its signature. Nothing is recorded of a request
+/// that fails here. The order of all checks is the service's: route, signature, constraints,
 /// endpoint.
 pub(crate) fn identify<'a>(
     parts: &'a Parts,
@@ -130,7 +131,7 @@ fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     parts.headers.get(name)?.to_str().ok()
 }
 
-/// The endpoint's name in the path.
+/// Returns the endpoint's name in the path.
 fn route(parts: &Parts) -> Result<&str, Refusal> {
     let name = parts
         .uri
@@ -163,7 +164,7 @@ fn authenticate(
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    // HTTP/2 says the host in a pseudo-header; SigV4 signs it as `host`.
+    // In HTTP/2 the host is a pseudo-header; SigV4 signs it as `host`.
     if let (None, Some(authority)) = (parts.headers.get("host"), parts.uri.authority()) {
         headers.push(("host", authority.as_str().as_bytes()));
     }

@@ -11,49 +11,23 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::faults::{ConnectionAction, covers};
+use crate::handle::{Command, Connection};
 use crate::leg;
-use crate::server::Shared;
+use crate::settings::duration;
+use crate::shared::Shared;
 use crate::stats::{Live, count};
 use crate::tap::{Orders, Tap};
 
-/// A client that never finishes its handshakes is let go after this.
+/// The longest that a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// After a `GOAWAY` that covers no stream of the connection.
+/// How long a connection stays after a `GOAWAY` that covers none of its streams.
 const FAREWELL: Duration = Duration::from_millis(100);
-/// The service's constraints fit in this several times.
+/// Several times what the service's constraints allow.
 const MAX_HEADERS: u32 = 64 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
-/// Load tests cancel hundreds of streams at once; that is no attack here.
+/// Load tests cancel hundreds of streams at once, which h2 would take for an attack.
 const RESET_STREAMS: usize = 10_000;
-
-/// What a stream may ask of its connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Command {
-    Close {
-        rst: bool,
-    },
-    GoAway {
-        last_stream: u32,
-        code: u32,
-        /// Stay until the streams have ended.
-        linger: bool,
-    },
-}
-
-/// A connection, as its streams see it.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) number: u64,
-    commands: mpsc::UnboundedSender<Command>,
-}
-
-impl Connection {
-    /// Asks for something. A connection that has closed does not mind.
-    pub(crate) fn command(&self, command: Command) {
-        let _ = self.commands.send(command);
-    }
-}
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
@@ -62,10 +36,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
     let _live = Live::new(shared.counters.clone(), |counters| {
         &counters.live_connections
     });
-    let (commands, mut received) = mpsc::unbounded_channel();
-    let connection = Arc::new(Connection { number, commands });
+    let (connection, mut received) = Connection::new(number);
+    let connection = Arc::new(connection);
     shared.remember(&connection);
-    // Only costs time where it is not supported.
+    // Without it the connection works, only slower.
     let _ = tcp.set_nodelay(true);
     tokio::select! {
         () = speak(&shared, &connection, tcp, &mut received) => {}
@@ -98,7 +72,7 @@ async fn speak(
         Some(ConnectionAction::SlowTls { seconds }) => {
             count(&shared.counters.faults);
             tokio::select! {
-                () = sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()) => {}
+                () = sleep(duration(seconds)) => {}
                 _ = commands.recv() => return,
             }
         }
@@ -150,13 +124,13 @@ async fn streams(
     commands: &mut mpsc::UnboundedReceiver<Command>,
 ) {
     let mut pings = http2.ping_pong();
-    // Dropped with the connection: a stream does not outlive it.
+    // Dropped with the connection: no stream outlives it.
     let mut legs = JoinSet::new();
     let mut leaving = false;
     loop {
         if leaving && legs.is_empty() {
-            // The client has been told which streams are served. h2's own farewell would name more
-            // of them, which is an error to the client.
+            // The client knows which streams are served. A second `GOAWAY`, from h2, would name
+            // more of them, which is an error to the client.
             let closed = std::future::poll_fn(|cx| http2.poll_closed(cx));
             let _ = tokio::time::timeout(FAREWELL, closed).await;
             break;
@@ -179,7 +153,7 @@ async fn streams(
                 }
                 Some(Command::GoAway { last_stream, code, linger }) => {
                     orders.go_away(last_stream, code);
-                    // Something has to be written for ours to be put before it.
+                    // Ours goes out in front of the next frame that h2 writes: make it write one.
                     if let Some(pings) = &mut pings {
                         let _ = pings.send_ping(h2::Ping::opaque());
                     }
@@ -195,11 +169,11 @@ async fn streams(
         }
     }
     drop(http2);
-    // The legs see the connection gone and write their records.
+    // The legs see that the connection is gone and write their records.
     while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(1), legs.join_next()).await {}
 }
 
-/// Reads nothing and writes nothing until the client goes away.
+/// Discards input and writes nothing until the client goes away.
 async fn closed_by(tcp: &TcpStream, commands: &mut mpsc::UnboundedReceiver<Command>) {
     let silence = async {
         let mut waste = [0; 4096];

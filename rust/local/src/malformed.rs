@@ -1,4 +1,4 @@
-//! Events that are not what they should be.
+//! Malformed events.
 
 use bytes::{Bytes, BytesMut};
 use dgsm_wire::eventstream::{Header, HeaderValue, encode};
@@ -6,7 +6,7 @@ use dgsm_wire::payload_part::{Completion, DataType, PayloadPart};
 
 use crate::faults::Malformation;
 
-/// The bytes of a malformation, and whether the response ends after them.
+/// Returns the bytes of a malformation, and whether the response ends after them.
 pub(crate) fn bytes(how: Malformation) -> (Bytes, bool) {
     let part = |data: &'static [u8], data_type, completion| PayloadPart {
         data: Bytes::from_static(data),
@@ -19,7 +19,7 @@ pub(crate) fn bytes(how: Malformation) -> (Bytes, bool) {
         Completion::Complete,
     );
     let mut out = BytesMut::new();
-    // None of these is too long for its place.
+    // None of these is too long to encode.
     let encoded = match how {
         Malformation::Truncated | Malformation::WrongCrc => text.encode(&mut out),
         Malformation::Oversized => {

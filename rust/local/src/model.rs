@@ -1,12 +1,8 @@
-//! What the container behind the endpoint says.
+//! What a model says.
 
-use bytes::Bytes;
 use dgsm_leg::frame::Frame;
 
-use crate::audio::Format;
-use crate::watermark::Mark;
-
-/// What a model does next on its side of the stream.
+/// A model's next act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// One message to the client.
@@ -20,17 +16,4 @@ pub enum Reply {
         /// The `Message`.
         message: String,
     },
-}
-
-/// The audio of one binary message, understood.
-#[derive(Clone, Copy, Debug)]
-pub struct Heard<'a> {
-    /// Its bytes without header or trailer.
-    pub audio: &'a Bytes,
-    /// The format as far as it is known.
-    pub format: Format,
-    /// Frames of audio heard on this leg so far, this message's included.
-    pub frames: u64,
-    /// The chunks that ended in this message.
-    pub marks: &'a [Mark],
 }

@@ -1,4 +1,4 @@
-//! What a leg has still to send, and sending it no faster than the client's window allows.
+//! The queue of a leg's response, sent as fast as the client's window allows.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,17 +11,17 @@ use dgsm_wire::payload_part::{Completion, DataType, MAX_PART, PayloadPart};
 use h2::{Reason, SendStream};
 use tokio::time::{Instant, sleep_until};
 
-/// Queued bytes beyond which the leg takes no more input: replies that nobody reads are not made.
+/// Queued bytes beyond which the leg takes no more input, so that no further replies are made.
 const LIMIT: usize = 4 * 1024 * 1024;
 
-/// One thing to send: encoded events, all of one message.
+/// Encoded events: all of one message, or bytes that are no message.
 #[derive(Debug)]
 struct Item {
     due: Option<Instant>,
     bytes: Bytes,
-    /// Bytes of the message; `None` for what is not a message.
+    /// The message's bytes before encoding; `None`: not a message.
     message: Option<usize>,
-    /// Some of it is out: what follows has to come after the rest.
+    /// Part of it is sent, so the rest has to follow.
     begun: bool,
 }
 
@@ -41,16 +41,16 @@ pub(crate) struct Outbound {
     items: VecDeque<Item>,
     queued: usize,
     end: End,
-    /// Messages are sent in parts of so many bytes.
+    /// Bytes of one payload part; `None`: the largest that the format allows.
     pub(crate) part_size: Option<usize>,
-    /// Everything is sent so much later.
+    /// How late everything is sent.
     pub(crate) late: Duration,
 }
 
-/// What sending came to.
+/// Why sending stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pumped {
-    /// A message of so many bytes is out.
+    /// A message of this number of bytes is sent.
     Message(usize),
     /// The response has ended.
     Ended,
@@ -72,7 +72,7 @@ impl Outbound {
         });
         let mut rest = frame.bytes().clone();
         loop {
-            // Text is cut anywhere: it is text again once the parts are joined.
+            // A cut within a character does no harm: the parts are joined before they are read.
             let data = rest.split_to(rest.len().min(size));
             let completion = if rest.is_empty() {
                 Completion::Complete
@@ -84,7 +84,7 @@ impl Outbound {
                 data_type,
                 completion,
             };
-            // Cannot be too long: parts are within the format's limit.
+            // Never too long: parts are within the format's limit.
             let _ = part.encode(&mut bytes);
             if completion == Completion::Complete {
                 break;
@@ -93,7 +93,7 @@ impl Outbound {
         self.push(bytes.freeze(), Some(frame.len()));
     }
 
-    /// Queues bytes that are no message.
+    /// Queues bytes that are not a message.
     pub(crate) fn raw(&mut self, bytes: impl Into<Bytes>) {
         self.push(bytes.into(), None);
     }
@@ -117,7 +117,7 @@ impl Outbound {
         }
     }
 
-    /// Forgets what is queued, but for the rest of what is half out: something else follows.
+    /// Drops what is queued, except the rest of an item that is partly sent.
     pub(crate) fn skip(&mut self) {
         let begun = self.items.pop_front().filter(|item| item.begun);
         self.clear();
@@ -127,7 +127,7 @@ impl Outbound {
         }
     }
 
-    /// Forgets what is queued.
+    /// Drops what is queued.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
         self.queued = 0;
@@ -137,12 +137,12 @@ impl Outbound {
         (!self.late.is_zero()).then(|| Instant::now() + self.late)
     }
 
-    /// Whether the client reads too slowly for more to be made.
+    /// Whether the client reads too slowly for more replies.
     pub(crate) fn is_full(&self) -> bool {
         self.queued >= LIMIT
     }
 
-    /// Sends until something happens that the leg has to know. Can be dropped at any time and
+    /// Sends until something happens that the leg has to know. Cancel-safe: it may be dropped and
     /// called again.
     pub(crate) async fn pump(&mut self, stream: &mut SendStream<Bytes>) -> Pumped {
         loop {

@@ -1,4 +1,6 @@
-//! The invocation's query string, decoded.
+//! The invocation's query, decoded.
+
+use crate::verify::percent;
 
 /// The pairs of a query, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,9 +10,11 @@ impl Query {
     /// Decodes `text`: pairs between `&`, percent escapes in keys and values.
     #[must_use]
     pub fn parse(text: &str) -> Self {
+        let text_of =
+            |escaped: &str| String::from_utf8_lossy(&percent::decode(escaped)).into_owned();
         let pair = |pair: &str| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (unescape(key), unescape(value))
+            (text_of(key), text_of(value))
         };
         Self(
             text.split('&')
@@ -20,16 +24,15 @@ impl Query {
         )
     }
 
-    /// The first value of `key`.
+    /// Returns the value of `key`; the last one if it is repeated.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        let mut from_last = self.0.iter().rev();
+        let (_, value) = from_last.find(|(name, _)| name == key)?;
+        Some(value)
     }
 
-    /// The first value of `key` as a number; `None` if there is none or it is not one.
+    /// Returns the value of `key` as a number; `None` if it is missing or no number.
     #[must_use]
     pub fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
         self.get(key)?.parse().ok()
@@ -41,33 +44,11 @@ impl Query {
         self.get(key) == Some("true")
     }
 
-    /// All pairs, in their order.
+    /// Returns all pairs, in their order.
     #[must_use]
     pub fn pairs(&self) -> &[(String, String)] {
         &self.0
     }
-}
-
-/// Decodes percent escapes; what is not a valid escape stays as it is.
-fn unescape(text: &str) -> String {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escape = match bytes.get(at + 1..at + 3) {
-            Some(&[high, low]) if byte == b'%' => digit(high).zip(digit(low)),
-            _ => None,
-        };
-        if let Some((high, low)) = escape {
-            out.push((high * 16 + low) as u8);
-            at += 3;
-        } else {
-            out.push(byte);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -78,7 +59,7 @@ mod tests {
     fn repeated_keys_and_escapes() {
         let query =
             Query::parse("model=nova-3&keyterm=two%20cities&keyterm=caf%C3%A9&channels=2&x=%zz%4");
-        assert_eq!(query.get("keyterm"), Some("two cities"));
+        assert_eq!(query.get("keyterm"), Some("café"));
         assert_eq!(query.pairs()[2], ("keyterm".to_owned(), "café".to_owned()));
         assert_eq!(query.number::<u32>("channels"), Some(2));
         assert_eq!(query.number::<u32>("model"), None);

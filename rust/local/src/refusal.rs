@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
-/// The errors of the service's model. Their bodies have its members' names; those of all others come
-/// from the fronts of the service, which write `message`.
+/// The errors in the service's model. Their bodies say `Message`, as the model does; all other
+/// errors come from the service's front ends, which write `message`.
 const MODELLED: [&str; 4] = [
     "InputValidationError",
     MODEL_ERROR,
@@ -13,10 +13,10 @@ const MODELLED: [&str; 4] = [
     "ServiceUnavailableError",
 ];
 const MODEL_ERROR: &str = "ModelError";
-/// All that the service says about a container that did not take a stream.
+/// What the service says when a container does not take a stream.
 const NOT_TAKEN: &str = "Failed to establish WebSocket connection";
 
-/// An error's name, out of `namespace#Name` or `Name:http://…`.
+/// Returns the name in `namespace#Name` or `Name:http://…`.
 fn bare(error_type: &str) -> &str {
     let name = error_type.split(':').next().unwrap_or_default();
     name.rsplit('#').next().unwrap_or_default()
@@ -26,7 +26,7 @@ fn bare(error_type: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
-    /// `x-amzn-errortype`; empty: not said.
+    /// The value of `x-amzn-errortype`; empty: no such header.
     pub(crate) error_type: String,
     pub(crate) body: String,
 }
@@ -45,7 +45,7 @@ impl Refusal {
         }
     }
 
-    /// The answer of an endpoint, which tells of the container's log where the container is to blame.
+    /// An answer of the endpoint. If the container is to blame it names the container's log.
     pub(crate) fn of_endpoint(
         status: u16,
         error_type: &str,
@@ -60,7 +60,7 @@ impl Refusal {
         Self { body, ..refusal }
     }
 
-    /// The container did not take the stream. Its own words stay behind.
+    /// The container did not take the stream; its own words are not passed on.
     pub(crate) fn not_taken(log_stream: &str) -> Self {
         let body = json!({
             "Message": NOT_TAKEN,
@@ -74,7 +74,7 @@ impl Refusal {
         }
     }
 
-    /// A constraint of the service's model that a member does not meet.
+    /// A member breaks a constraint of the service's model.
     pub(crate) fn constraint(member: &str, value: &str, rule: &str) -> Self {
         let message = format!(
             "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must {rule}"
@@ -82,7 +82,7 @@ impl Refusal {
         Self::new(400, "InputValidationError", message)
     }
 
-    /// The head of the answer. A status that HTTP does not know becomes 500.
+    /// Returns the head of the answer. A status that HTTP does not allow becomes 500.
     pub(crate) fn head(&self, request_id: &str) -> Response<()> {
         let builder = Response::builder()
             .status(self.status)

@@ -1,9 +1,16 @@
-//! What a server is told when it starts, as plain data (JSON, from Python).
+//! A server's settings, as JSON. Python writes them.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::faults::{Action, ConnectionFault, Fault};
 use crate::watermark::WatermarkSettings;
+
+/// Converts seconds of the settings. Out of range counts as zero.
+pub(crate) fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
 
 /// A server's settings. Seconds are `f64` throughout.
 #[derive(Clone, Debug, Deserialize)]
@@ -11,46 +18,46 @@ use crate::watermark::WatermarkSettings;
 pub struct Settings {
     /// The address to listen on, without the port.
     pub host: String,
-    /// The port; 0: any that is free.
+    /// The port; 0: any free one.
     pub port: u16,
-    /// Host names and addresses the certificate is for.
+    /// The host names and addresses in the certificate.
     pub certificate_names: Vec<String>,
-    /// The region that requests have to be signed for.
+    /// The region that requests must be signed for.
     pub region: String,
-    /// The endpoints that exist.
+    /// The names of the endpoints that exist.
     pub endpoint_names: Vec<String>,
-    /// Their production variants; the first one serves requests that name none.
+    /// Their production variants; the first serves requests without a variant.
     pub variants: Vec<String>,
-    /// Who may call.
+    /// The identities that may call.
     pub credentials: Vec<Credential>,
-    /// What answers behind the endpoint.
+    /// The model behind the endpoint.
     pub model: Model,
-    /// Seconds after which a stream is ended, as the service does after 30 minutes; `None`: never.
+    /// The age in seconds at which a stream is ended (the service: 30 minutes); `None`: never.
     pub max_stream_age: Option<f64>,
-    /// How it is ended then.
+    /// How a stream is ended at that age.
     pub at_max_age: Action,
-    /// The status of the answer for an unknown endpoint: the service has been seen with 400 and 404.
+    /// The status for an unknown endpoint: the service was seen with 400 and with 404.
     pub unknown_endpoint_status: u16,
-    /// HTTP/2 streams allowed at once on one connection.
+    /// The most HTTP/2 streams at once on one connection.
     pub max_concurrent_streams: u32,
-    /// What goes wrong on streams.
+    /// The faults of streams.
     pub faults: Vec<Fault>,
-    /// What goes wrong before HTTP/2 speaks.
+    /// The faults of connections, before HTTP/2 begins.
     pub connection_faults: Vec<ConnectionFault>,
-    /// Whether the arrival of each watermarked chunk is kept.
+    /// Whether records keep the arrival of each watermarked chunk.
     pub record_arrivals: bool,
-    /// The container that refuses bad queries as Deepgram's do; `None`: every query is taken.
+    /// A container that refuses bad queries, as Deepgram's do; `None`: every query is taken.
     #[serde(default)]
     pub container: Option<Container>,
 }
 
-/// A container of Deepgram's that looks at a stream's path and query before it takes it.
+/// A container that checks path and query before it takes a stream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
     /// The paths that it serves.
     pub paths: Vec<String>,
-    /// How long the service takes to say that it refuses.
+    /// Seconds until the service answers a refused request.
     pub refuses_after: f64,
 }
 
@@ -62,10 +69,10 @@ pub struct Credential {
     pub access_key_id: String,
     /// The secret.
     pub secret_access_key: String,
-    /// The session token that has to come with it; `None`: none is asked for.
+    /// The session token that must come with it; `None`: none may.
     #[serde(default)]
     pub session_token: Option<String>,
-    /// When it stops being accepted, in seconds since the epoch; `None`: never.
+    /// When it expires, in seconds since the epoch; `None`: never.
     #[serde(default)]
     pub expires_at: Option<f64>,
 }
@@ -78,7 +85,7 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// Reads identities from JSON: a list, as in [`Settings`].
+/// Reads a list of identities from JSON, as in [`Settings`].
 ///
 /// # Errors
 /// [`SettingsError`] when the text is not of the right shape.
@@ -86,19 +93,20 @@ pub fn credentials_from_json(json: &str) -> Result<Vec<Credential>, SettingsErro
     Ok(serde_json::from_str(json)?)
 }
 
-/// The container's side.
+/// The model behind the endpoint.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Model {
-    /// The numbers of the chunks heard, as `v1/listen` results.
+    /// Answers `v1/listen` with the numbers of the chunks heard.
     Watermark {
         /// How it answers.
         settings: WatermarkSettings,
-        /// Paths of other products, which are served like [`Model::External`].
+        /// The paths of other products, served like [`Model::External`].
         #[serde(default)]
         elsewhere: Vec<String>,
     },
-    /// Served by the process that started the server, through a [`Listener`](crate::bridge::Listener).
+    /// Lives in the process that started the server, behind a
+    /// [`Listener`](crate::bridge::Listener).
     External,
 }
 
@@ -108,7 +116,7 @@ pub enum SettingsError {
     /// Not JSON of the right shape.
     #[error("the endpoint's settings can't be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// A fault that can't happen where it is asked for.
+    /// A fault cannot happen where it is asked for.
     #[error("{0}")]
     Fault(String),
 }
@@ -117,7 +125,7 @@ impl Settings {
     /// Reads settings from JSON.
     ///
     /// # Errors
-    /// [`SettingsError`] when the text is not of the right shape, or a fault makes no sense.
+    /// [`SettingsError`] when the text is not of the right shape, or a fault cannot happen.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
         let settings: Self = serde_json::from_str(json)?;
         for fault in &settings.faults {

@@ -1,4 +1,4 @@
-//! What the server has seen, readable while it runs.
+//! Counters and records of a server, readable while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ macro_rules! counters {
         pub struct Counters { $($(#[$doc])* pub $name: AtomicU64,)* }
 
         impl Counters {
-            /// Every counter by name.
+            /// Returns every counter by name.
             #[must_use]
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.load(Relaxed)),)*]
@@ -34,7 +34,7 @@ counters! {
     accepted,
     /// Of these, answered with an error.
     refused,
-    /// Accepted streams under way.
+    /// Accepted streams, now open.
     live_streams,
     /// The most of them at once.
     most_live_streams,
@@ -67,7 +67,7 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// Counts something as live for as long as it exists.
+/// Counts as live as long as it exists.
 #[derive(Debug)]
 pub(crate) struct Live<F: Fn(&Counters) -> &AtomicU64> {
     counters: Arc<Counters>,
@@ -90,7 +90,7 @@ impl<F: Fn(&Counters) -> &AtomicU64> Drop for Live<F> {
 /// How the client's input ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputEnd {
-    /// It has not.
+    /// It has not ended.
     #[default]
     Open,
     /// With the signed empty event.
@@ -101,12 +101,12 @@ pub enum InputEnd {
     Reset,
     /// The connection went away.
     Gone,
-    /// We stopped listening first.
+    /// The server stopped reading first.
     Unread,
 }
 
 impl InputEnd {
-    /// Its name in Python.
+    /// Returns its name in Python.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -123,7 +123,7 @@ impl InputEnd {
 /// How a leg ended, from the server's side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LegEnd {
-    /// It has not.
+    /// It has not ended.
     #[default]
     Open,
     /// The request was answered with an error.
@@ -132,11 +132,11 @@ pub enum LegEnd {
     Model,
     /// The model failed.
     ModelFailed,
-    /// A fault of the rules.
+    /// A fault ended it.
     Fault,
     /// The stream reached its maximum age.
     Age,
-    /// The client sent something that could not be accepted.
+    /// The client's input broke the protocol.
     BadInput,
     /// The client reset the stream.
     ClientReset,
@@ -147,7 +147,7 @@ pub enum LegEnd {
 }
 
 impl LegEnd {
-    /// Its name in Python.
+    /// Returns its name in Python.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -165,7 +165,7 @@ impl LegEnd {
     }
 }
 
-/// What is known about one leg. Times are since the server's start.
+/// The facts of one leg. Times are since the server's start.
 #[derive(Clone, Debug, Default)]
 pub struct LegFacts {
     /// From 1, in the order of the signed requests.
@@ -182,9 +182,9 @@ pub struct LegFacts {
     pub path: String,
     /// The invocation's query, as it came.
     pub query: String,
-    /// Who signed.
+    /// The access key that signed the request.
     pub access_key_id: String,
-    /// Headers of the request that say something about the client.
+    /// Headers of the request that describe the client; nothing secret.
     pub headers: Vec<(String, String)>,
     /// Messages from the client.
     pub messages_in: u64,
@@ -200,7 +200,7 @@ pub struct LegFacts {
     pub controls: Vec<String>,
     /// Watermarked chunks heard to their end.
     pub chunks: u64,
-    /// Each of these with its arrival, if asked for.
+    /// Each of these chunks with its arrival, if the settings ask for it.
     pub arrivals: Vec<(u32, Duration)>,
     /// How the client's input ended.
     pub input_end: InputEnd,
@@ -208,12 +208,12 @@ pub struct LegFacts {
     pub end: LegEnd,
     /// Names of the faults that struck.
     pub faults: Vec<&'static str>,
-    /// What the container said as it refused the stream; empty: it did not.
+    /// The container's words when it refused the stream; empty: it did not refuse.
     pub refusal: String,
 }
 
 impl LegFacts {
-    /// Notes how the leg ended; the first time counts.
+    /// Notes how the leg ended. Only the first call counts.
     pub(crate) fn end(&mut self, end: LegEnd, epoch: Epoch) {
         if self.end == LegEnd::Open {
             self.end = end;
@@ -222,7 +222,7 @@ impl LegFacts {
     }
 }
 
-/// The facts of one leg, shared with whoever reads them.
+/// The facts of one leg, shared with their readers.
 #[derive(Debug, Default)]
 pub struct LegRecord(Mutex<LegFacts>);
 
@@ -231,7 +231,7 @@ impl LegRecord {
         Self(Mutex::new(facts))
     }
 
-    /// The facts, locked.
+    /// Returns the facts, locked.
     pub fn facts(&self) -> MutexGuard<'_, LegFacts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! A connection's bytes on their way through: a place to put in HTTP/2 frames that the library
-//! would never write, and to end TCP the hard way.
+//! A layer between h2 and TLS: it injects HTTP/2 frames that h2 would never write, and can end the
+//! connection with a TCP RST.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 const FRAME_HEADER: usize = 9;
 
-/// What is asked of a connection from outside.
+/// Orders to a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     injecting: AtomicBool,
@@ -22,8 +22,7 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
-    /// Writes a `GOAWAY` frame at the next boundary between frames. The library has to write
-    /// something for that to happen.
+    /// Writes a `GOAWAY` frame at the next boundary between frames, once h2 writes its next frame.
     pub(crate) fn go_away(&self, last_stream: u32, code: u32) {
         let mut frame = vec![0, 0, 8, 7, 0, 0, 0, 0, 0];
         frame.extend_from_slice(&last_stream.to_be_bytes());
@@ -54,7 +53,7 @@ impl Boundary {
         self.seen == 0 && self.payload_left == 0
     }
 
-    /// How many bytes are certainly within the current frame.
+    /// Returns how many bytes certainly belong to the current frame.
     fn left(&self) -> usize {
         if self.payload_left > 0 {
             self.payload_left
@@ -99,7 +98,7 @@ impl Tap {
         }
     }
 
-    /// Writes what is to be put in, if this is the place.
+    /// Writes the injected frames if the last frame is complete.
     fn poll_inject(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.orders.injecting.load(Relaxed) && self.boundary.is_at_one() {
             let mut injection = self
@@ -121,7 +120,7 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         if self.orders.reset_on_close.load(Relaxed) {
-            // If it fails the peer gets a FIN instead, as from a process that was killed.
+            // If this fails the peer gets a FIN instead, as from a process that was killed.
             let _ = self.io.get_ref().0.set_zero_linger();
         }
     }

@@ -30,7 +30,7 @@ async fn listen(server: &Server) -> Leg {
         .unwrap()
 }
 
-/// A stream with one fault after its third chunk, three chunks sent.
+/// Opens a stream with one fault after its third chunk, and sends three chunks.
 async fn third(action: Value) -> (Server, Leg) {
     let server = start(json!({"faults": [fault(action, after(3))]}));
     let mut leg = listen(&server).await;

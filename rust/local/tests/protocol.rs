@@ -78,7 +78,7 @@ async fn refused(server: &Server, cases: Vec<(Call, u16, &str)>) {
             panic!("{error_type} was accepted")
         };
         assert_eq!((answer.status, answer.error_type()), (status, error_type));
-        // The members of the service's model; everything else comes from its fronts.
+        // Errors in the service's model; the others come from its front ends.
         let member = match error_type {
             "InputValidationError" => "Message",
             _ => "message",
@@ -250,7 +250,7 @@ async fn requests_beyond_the_service_s_patterns_and_limits() {
     ];
     refused(&server, cases).await;
     assert_eq!(counter(&server, "request_signature_failures"), 0);
-    // The limits themselves are within them.
+    // Values at the limits are accepted.
     let full = Call {
         path: Some("a".repeat(100)),
         variant: Some("green".into()),
@@ -388,7 +388,7 @@ async fn a_bad_query_is_424_and_the_container_s_words_stay_behind() {
         (counter(&server, "accepted"), counter(&server, "refused")),
         (0, 6)
     );
-    // A good one is taken at once.
+    // A good query is taken at once.
     let leg = open(&client, &call()).await;
     assert!(leg.is_ok());
     assert_eq!(
@@ -497,7 +497,7 @@ async fn a_signature_out_of_the_chain_ends_the_stream() {
     let server = start(json!({}));
     let mut leg = listen(&server).await;
     leg.audio(chunk(0)).await;
-    // One event is signed and lost on the way.
+    // One event is signed and not sent.
     let mut lost = BytesMut::new();
     let frame = Frame::Binary(chunk(1).into());
     encode_signed(&mut leg.signer, common::now_ms(), &frame, 10_000, &mut lost).unwrap();
@@ -582,7 +582,7 @@ async fn nothing_is_said_after_the_input_has_ended() {
     leg.audio(chunk(0)).await;
     leg.control("CloseStream").await;
     leg.end().await;
-    // The tail, results and Metadata, is cut off: as with the service.
+    // The tail (results, Metadata) is cut off, as with the service.
     assert_eq!(leg.next().await, Said::End);
 }
 

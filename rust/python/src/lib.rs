@@ -2,6 +2,7 @@
 //! mapping. No logic lives here.
 
 mod diagnosis;
+#[cfg(feature = "local")]
 mod local;
 mod outbox;
 mod pool;
@@ -17,6 +18,7 @@ mod _native {
 
     #[pymodule_export]
     use crate::diagnosis::{Diagnosis, judge, quote, reasons};
+    #[cfg(feature = "local")]
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]

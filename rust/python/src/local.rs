@@ -28,17 +28,17 @@ struct News {
     refused: Vec<Refused>,
 }
 
-/// A leg, and what its container said as it refused it.
+/// A leg, and the words in which its container refused it.
 type Refused = (u64, String);
 
-/// Collects news and rings for the first of it.
-struct Ears {
+/// Collects news, and wakes the event loop for the first of it.
+struct Gatherer {
     news: Mutex<News>,
     mailbox: Arc<Mailbox>,
     token: u64,
 }
 
-impl Ears {
+impl Gatherer {
     fn tell(&self, add: impl FnOnce(&mut News)) {
         let mut news = lock(&self.news);
         let first = news.accepted.is_empty() && news.changed.is_empty() && news.refused.is_empty();
@@ -50,7 +50,7 @@ impl Ears {
     }
 }
 
-impl Listener for Ears {
+impl Listener for Gatherer {
     fn accepted(&self, stream: Arc<Bridge>) {
         self.tell(|news| news.accepted.push(stream));
     }
@@ -68,7 +68,7 @@ impl Listener for Ears {
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct LocalServer {
     server: Mutex<Option<Server>>,
-    ears: Arc<Ears>,
+    gatherer: Arc<Gatherer>,
 }
 
 impl LocalServer {
@@ -82,51 +82,52 @@ impl LocalServer {
 
 #[pymethods]
 impl LocalServer {
-    /// Starts a server with settings in JSON; `token` is posted to `waker` when there is news.
+    /// Starts a server with settings in JSON. When there is news, posts `token` to `waker`.
     #[new]
     fn new(settings: &str, waker: &Waker, token: u64) -> PyResult<Self> {
         let settings = Settings::from_json(settings)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let news = Mutex::default();
-        let ears = Arc::new(Ears {
+        let gatherer = Arc::new(Gatherer {
             news,
             mailbox: waker.mailbox(),
             token,
         });
-        let server = Server::start(settings, Some(ears.clone())).map_err(|error| match error {
-            StartError::Host { .. } | StartError::Authority(_) => {
-                PyValueError::new_err(error.to_string())
-            }
-            StartError::Listen { .. } | StartError::Thread(_) => {
-                PyOSError::new_err(error.to_string())
-            }
-        })?;
+        let server =
+            Server::start(settings, Some(gatherer.clone())).map_err(|error| match error {
+                StartError::Host { .. } | StartError::Authority(_) => {
+                    PyValueError::new_err(error.to_string())
+                }
+                StartError::Listen { .. } | StartError::Thread(_) => {
+                    PyOSError::new_err(error.to_string())
+                }
+            })?;
         Ok(Self {
             server: Mutex::new(Some(server)),
-            ears,
+            gatherer,
         })
     }
 
-    /// The port that the server listens on.
+    /// Returns the port that the server listens on.
     #[getter]
     fn port(&self) -> PyResult<u16> {
         self.with(|server| server.address().port())
     }
 
-    /// The certificate of the server's authority, PEM.
+    /// Returns the certificate of the server's authority, PEM.
     #[getter]
     fn ca_pem(&self) -> PyResult<String> {
         self.with(|server| server.ca_pem().to_owned())
     }
 
-    /// Streams accepted, legs changed and legs refused, with the container's words, since the last
-    /// call.
+    /// Returns what has happened since the last call: streams accepted, legs changed, and legs
+    /// refused, with the container's words.
     fn news(&self) -> (Vec<LocalStream>, Vec<u64>, Vec<Refused>) {
         let News {
             accepted,
             changed,
             refused,
-        } = std::mem::take(&mut *lock(&self.ears.news));
+        } = std::mem::take(&mut *lock(&self.gatherer.news));
         (
             accepted
                 .into_iter()
@@ -137,7 +138,7 @@ impl LocalServer {
         )
     }
 
-    /// Every counter by name.
+    /// Returns every counter by name.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counters = PyDict::new(py);
         for (name, value) in self.with(|server| server.counters().snapshot())? {
@@ -146,7 +147,7 @@ impl LocalServer {
         Ok(counters)
     }
 
-    /// The facts of every leg. Times are seconds since the server's start.
+    /// Returns the facts of every leg. Times are seconds since the server's start.
     fn legs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         self.with(Server::legs)?
             .iter()
@@ -154,26 +155,26 @@ impl LocalServer {
             .collect()
     }
 
-    /// Seconds since the server's start.
+    /// Returns the seconds since the server's start.
     fn elapsed(&self) -> PyResult<f64> {
         Ok(self.with(Server::elapsed)?.as_secs_f64())
     }
 
-    /// Replaces the identities that are accepted, given as in the settings.
+    /// Replaces the identities that are accepted, as JSON like that of the settings.
     fn set_credentials(&self, credentials: &str) -> PyResult<()> {
         let credentials = dgsm_local::settings::credentials_from_json(credentials)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         self.with(|server| server.set_credentials(credentials))
     }
 
-    /// Resets all connections and refuses new ones for so many seconds.
+    /// Resets all connections and refuses new ones for `seconds`.
     fn outage(&self, seconds: f64) -> PyResult<()> {
         let length = Duration::try_from_secs_f64(seconds)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         self.with(|server| server.outage(length))
     }
 
-    /// Stops the server and waits for its thread. Again: nothing.
+    /// Stops the server and waits for its thread. Does nothing the second time.
     fn stop(&self, py: Python<'_>) {
         let server = lock(&self.server).take();
         py.detach(|| drop(server));
@@ -210,7 +211,7 @@ fn facts<'py>(py: Python<'py>, facts: &LegFacts) -> PyResult<Bound<'py, PyDict>>
     Ok(dict)
 }
 
-/// One accepted stream, for a model in Python. Nothing here waits.
+/// One accepted stream, for a model in Python. No call blocks.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct LocalStream {
     bridge: Arc<Bridge>,
@@ -218,25 +219,25 @@ pub(crate) struct LocalStream {
 
 #[pymethods]
 impl LocalStream {
-    /// The leg's number.
+    /// Returns the leg's number.
     #[getter]
     fn leg(&self) -> u64 {
         self.bridge.leg()
     }
 
-    /// The invocation's path.
+    /// Returns the invocation's path.
     #[getter]
     fn path(&self) -> &str {
         self.bridge.path()
     }
 
-    /// The invocation's query, decoded, in its order.
+    /// Returns the pairs of the invocation's query, decoded, in their order.
     #[getter]
     fn query(&self) -> Vec<(String, String)> {
         self.bridge.query().to_vec()
     }
 
-    /// The next message, `None` if there is none yet; `EOFError` after the last.
+    /// Returns the next message; `None` if there is none yet. Raises `EOFError` after the last.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.bridge.receive() {
             Received::Message(Frame::Binary(bytes)) => {
@@ -251,12 +252,12 @@ impl LocalStream {
         }
     }
 
-    /// Sends a text message; `False` if there is no room yet.
+    /// Sends a text message. Returns `False` if there is no room yet.
     fn send_text(&self, message: &str) -> PyResult<bool> {
         self.send(Frame::from(message.to_owned()))
     }
 
-    /// Sends a binary message; `False` if there is no room yet.
+    /// Sends a binary message. Returns `False` if there is no room yet.
     fn send_bytes(&self, message: &[u8]) -> PyResult<bool> {
         self.send(Frame::Binary(message.to_vec().into()))
     }
@@ -288,8 +289,8 @@ impl LocalStream {
     }
 }
 
-/// A chunk of `size` bytes that carries `number` in each of `channels` interleaved channels of
-/// samples of `width` bytes.
+/// Makes a chunk of `size` bytes that carries `number` in each of `channels` interleaved channels
+/// whose samples have `width` bytes.
 #[pyfunction]
 pub(crate) fn watermark(
     py: Python<'_>,

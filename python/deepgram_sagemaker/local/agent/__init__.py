@@ -1,8 +1,10 @@
-"""Voice agents behind the local endpoint: `v1/agent/converse`.
+"""Voice agents behind the local endpoint: `v1/agent/converse`, with any ear, voice and reply.
 
-The protocol is here. The caller gives what hears turns (an `Ear`), what speaks and what replies.
+- `talk`: one conversation, without I/O.
+- `settings`: the `Settings` message.
+- `service`: the protocol on a stream.
 
-May import `local.speak`, `local.controls` and `local.stream`. Tests: tests/local/test_agent.py.
+It imports `speak`, for the agent's voice, and no numpy. Tests: `tests/local/test_agent.py`.
 """
 
 from .service import PATH, AgentService, Ear

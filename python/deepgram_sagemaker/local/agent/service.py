@@ -1,4 +1,4 @@
-"""The agent's protocol on a stream: a reader, an ear that listens, a mouth that speaks."""
+"""The agent's protocol on a stream: a reader, an ear and a mouth."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Ear(Protocol):
         """
 
     def force_end(self) -> Iterator[Message]:
-        """End the turn under way; without one nothing happens."""
+        """End the open turn, if there is one."""
 
 
 class AgentService:
-    """Serves `v1/agent/converse`; any number of streams at once.
+    """Serves `v1/agent/converse`, on any number of streams at once.
 
     Args:
-        ears: makes each stream's ear; raises `ValueError` for audio that it does not know.
+        ears: makes each stream's ear; raises `ValueError` for audio that it does not support.
         voices: makes each stream's voice.
-        reply: what the agent says to the user.
-        blocking: whether ear and voice take so long that they belong into threads.
-        silence_limit: seconds without any message after which a stream is closed; None: never.
-        piece: seconds of audio in one message, at most.
-        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
+        reply: makes the agent's answer to the user.
+        blocking: whether ear and voice are so slow that they need threads.
+        silence_limit: seconds without any message until a stream is closed; None: never.
+        piece: the most seconds of audio in one message.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class AgentService:
 
 
 class _Conversation:
-    """One stream being served, until the client's input ends: the protocol has no goodbye."""
+    """One stream, served until the client's input ends: the protocol has no closing message."""
 
-    # More than this many messages unread, and the client's flow control holds it back.
+    # The most messages unread; beyond it, flow control holds the client back.
     _INBOX: Final = 512
 
     def __init__(
@@ -144,7 +144,7 @@ class _Conversation:
                     await self._obey(thread, message)
                 self._mouth.wake()
         finally:
-            # A recognition under way can't be interrupted; the thread ends by itself after it.
+            # A recognition that has begun cannot be interrupted; the thread ends after it.
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _obey(self, thread: ThreadPoolExecutor, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What an agent's `Settings` message asks for."""
+"""The `Settings` message of an agent."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ROLES: Final = ("user", "assistant")
 
 
 class SettingsError(ValueError):
-    """A `Settings` message that can't be applied."""
+    """A `Settings` message cannot be applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What somebody said.
+    """One utterance of the conversation.
 
     Attributes:
         role: `user` or `assistant`.
@@ -36,13 +36,13 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """One conversation's settings; what is not here is accepted and does nothing.
+    """One conversation's settings; every other setting is accepted and ignored.
 
     Attributes:
-        encoding: of the user's audio.
-        sample_rate: of the user's audio.
-        output: what the agent's audio is made of.
-        wav: whether that begins with a WAV header.
+        encoding: the encoding of the user's audio.
+        sample_rate: the rate of the user's audio.
+        output: the format of the agent's audio.
+        wav: whether the agent's audio begins with a WAV header.
         greeting: what the agent says first, or None.
         history: what was said before this stream.
         listens_with_flux: whether the listen provider's version is `v2`.
@@ -71,7 +71,7 @@ class AgentSettings:
         container = spoken.get("container") or "none"
         if container not in ("none", "wav"):
             raise SettingsError(f"audio.output.container={container}: must be none or wav")
-        # An agent that is kept at the service is named by a string, and brings no context.
+        # A string names an agent that is stored at the service; it has no context here.
         agent = {} if isinstance(body.get("agent"), str) else _object(body, "agent")
         greeting = agent.get("greeting")
         if not isinstance(greeting, str | None):
@@ -117,7 +117,7 @@ def _history(messages: object) -> tuple[Utterance, ...]:
             else (None, None)
         )
         if isinstance(message, dict) and "function_calls" in message:
-            # Part of the conversation, but nothing that was said.
+            # Part of the conversation, but not an utterance.
             continue
         if role not in _ROLES or not isinstance(content, str):
             raise SettingsError("agent.context.messages: each has a role and content")

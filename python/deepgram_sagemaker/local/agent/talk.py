@@ -1,4 +1,4 @@
-"""One `v1/agent/converse` conversation, without its I/O: what the user does in, a plan out."""
+"""One `v1/agent/converse` conversation, without I/O: the user's turns in, a plan out."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _CONTROLS: Final = frozenset(
 
 
 def echo(history: Sequence[Utterance]) -> str:
-    """Say what the user said."""
+    """Repeat what the user said."""
     return f"You said: {history[-1].content}"
 
 
 class Talk:
-    """Answers what the user says and what the application asks for.
+    """Answers the user and the application.
 
-    The user starting to speak silences the agent: what it had not said yet is dropped.
+    When the user starts to speak, the agent falls silent: the rest of its text is dropped.
 
     Args:
-        reply: what the agent says to the user.
-        request_id: the stream's.
+        reply: makes the agent's answer to the user.
+        request_id: the stream's id.
     """
 
     def __init__(self, reply: Reply, request_id: str) -> None:
@@ -61,7 +61,7 @@ class Talk:
         self._reply = reply
         self._history: list[Utterance] = []
         self._user_is_speaking = False
-        # Utterances of the agent that are not done.
+        # Utterances of the agent that have not ended.
         self._waiting = 0
         self._tell({"type": "Welcome", "request_id": request_id})
 
@@ -69,20 +69,20 @@ class Talk:
         """Refuse audio that comes before `Settings`.
 
         Raises:
-            Refused: there are none.
+            Refused: there are no settings yet.
         """
         if self.settings is None:
             raise _refused("BINARY_MESSAGE_BEFORE_SETTINGS", "Settings must come before audio")
 
     def receive(self, text: str, now: float) -> str:
-        """Take a text message; returns its type.
+        """Take a text message; return its type.
 
         Args:
             text: the message.
             now: the time, in seconds on any clock.
 
         Raises:
-            Refused: the stream is over.
+            Refused: the message ends the stream.
         """
         try:
             body = read_control(text, _CONTROLS)
@@ -157,14 +157,14 @@ class Talk:
         self._utter(message, now)
 
     def _utter(self, text: str, asked: float) -> None:
-        """Say something, and tell of it."""
+        """Say something, and send its text."""
         self._waiting += 1
         thought = partial(self._begin, Utterance("assistant", text))
         done = Tell(self._end)
         self.plan.add(Tell(thought), Say(text, asked=asked, announce=_started_speaking), done)
 
     def _begin(self, utterance: Utterance) -> Message:
-        # What was dropped before it began was never said.
+        # An utterance that was dropped before it began was never said.
         self._history.append(utterance)
         return {
             "type": "ConversationText",

@@ -1,6 +1,7 @@
-"""Settings and messages of `v2/listen`, shared by every model behind the local endpoint.
+"""What every `v2/listen` behind the local endpoint shares: thresholds and messages.
 
-May import `local.controls`. Tests: tests/local/test_flux.py.
+It imports its neighbours `controls` and `query`, and no numpy. Tests: `tests/local/test_flux.py`,
+`tests/local/test_watermark_flux.py`.
 """
 
 from typing import Final

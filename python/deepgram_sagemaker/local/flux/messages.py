@@ -1,4 +1,4 @@
-"""The messages of `v2/listen`, numbered as the service numbers them."""
+"""The messages of `v2/listen`, with the service's numbering."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ class SpokenWord(Protocol):
 
     @property
     def written(self) -> str:
-        """As it is shown, with capitals and punctuation."""
+        """The word with capitals and punctuation."""
 
     @property
     def start_us(self) -> int:
-        """When it starts."""
+        """The time of its start."""
 
     @property
     def end_us(self) -> int:
-        """When it ends."""
+        """The time of its end."""
 
     @property
     def confidence(self) -> float:
-        """0…1."""
+        """From 0 to 1."""
 
 
 class FluxTeller:
-    """Makes a stream's messages: it keeps their numbers, the turn's, and the thresholds.
+    """Makes a stream's messages: it keeps their numbers, the turn's number and the thresholds.
 
-    Every message that it makes has to be sent, in the order in which they were made.
+    Every message that it makes must be sent, in order.
 
     Args:
-        request_id: the stream's.
-        thresholds: the query's.
-        word_times: whether words say when they were spoken: not every model does.
-        strict: whether the client may say nothing but `CloseStream`.
+        request_id: the stream's id.
+        thresholds: those of the query.
+        word_times: whether words have times, which not every model gives them.
+        strict: whether the client may send nothing but `CloseStream`.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class FluxTeller:
         self._word_times = word_times
         self._sequence = 0
         self._turn = 0
-        # Where the turn under way begins: where the one before it ended.
+        # The start of the open turn: the end of the one before.
         self._turn_start_us = 0
         self._keyterms: list[str] = []
 
     @property
     def turn_start_us(self) -> int:
-        """Where the turn under way begins."""
+        """The start of the open turn."""
         return self._turn_start_us
 
     def connected(self) -> Message:
-        """Return the first message."""
+        """Make the first message."""
         return self._numbered({"type": "Connected"})
 
     def turn(
@@ -91,14 +91,14 @@ class FluxTeller:
         confidence: float,
         trigger: Trigger | None = None,
     ) -> Message:
-        """Return a `TurnInfo`; after an `EndOfTurn` the next turn begins.
+        """Make a `TurnInfo`; after an `EndOfTurn` the next turn begins.
 
         Args:
-            event: what has happened.
-            end_us: how far the audio was heard, in microseconds.
-            words: everything that was said in the turn.
-            confidence: that the turn is over, 0…1.
-            trigger: what ended the turn.
+            event: the event.
+            end_us: the end of the audio heard, in microseconds.
+            words: all words of the turn.
+            confidence: the confidence that the turn has ended, from 0 to 1.
+            trigger: the cause of the turn's end.
         """
         message = self._numbered(
             {
@@ -122,12 +122,12 @@ class FluxTeller:
         """Read a text message of the client.
 
         Raises:
-            SchemaError: it is none that Flux knows; `KeepAlive` is none either.
+            SchemaError: Flux does not know it; this includes `KeepAlive`.
         """
         return read_control(text, self._controls)
 
     def configure(self, body: Message) -> Message:
-        """Take a `Configure`; the answer to it.
+        """Take a `Configure`; return the answer.
 
         Raises:
             SchemaError: its fields are not of the documented types.
@@ -160,9 +160,9 @@ class FluxTeller:
         )
 
     def error(self, code: str, description: str) -> Message:
-        """Return the message that precedes the end of a refused stream."""
+        """Make the message that precedes the end of a refused stream."""
         message = self._numbered({"type": "Error", "code": code, "description": description})
-        # The only message without one.
+        # The only message without a number.
         del message["request_id"]
         return message
 

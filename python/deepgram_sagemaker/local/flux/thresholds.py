@@ -1,12 +1,16 @@
-"""When a turn ends: the settings of a query, and what `Configure` makes of them."""
+"""The thresholds that decide when a turn ends: from the query, changed by `Configure`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from deepgram_sagemaker.local.query import last
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+    from deepgram_sagemaker.local.query import Query
 
 __all__ = ["Thresholds", "ThresholdsError"]
 
@@ -20,17 +24,17 @@ _RANGES: Final = {
 
 
 class ThresholdsError(ValueError):
-    """A value that is not a threshold, or thresholds that do not go together."""
+    """A value is not a threshold, or two thresholds do not go together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How sure the model has to be that a turn is over.
+    """How sure the model must be that a turn has ended.
 
     Attributes:
-        eager_eot_threshold: for EagerEndOfTurn; None: there is none.
+        eager_eot_threshold: for EagerEndOfTurn; None: it is never sent.
         eot_threshold: for EndOfTurn.
-        eot_timeout_ms: silence that ends a turn in any case.
+        eot_timeout_ms: milliseconds of silence that end a turn in any case.
     """
 
     eager_eot_threshold: float | None = None
@@ -38,23 +42,25 @@ class Thresholds:
     eot_timeout_ms: int = 5_000
 
     @classmethod
-    def parse(cls, query: Mapping[str, Sequence[str]]) -> Thresholds:
-        """Read a query's.
+    def parse(cls, query: Query) -> Thresholds:
+        """Read the thresholds of a query.
 
         Raises:
             ThresholdsError: a value is malformed or out of range; the message names both.
         """
         given: dict[str, object] = {}
         for name in _FIELDS:
-            if values := query.get(name):
-                given[name] = _number(name, values[-1])
+            value = last(query, name)
+            if value is not None:
+                given[name] = _number(name, value)
         return cls().changed(given)
 
     def changed(self, given: Mapping[str, Any]) -> Thresholds:
-        """Return a copy with the given thresholds replaced.
+        """Return these thresholds with changes.
 
         Raises:
-            ThresholdsError: one is not known, no number, out of range, or too high for another.
+            ThresholdsError: a change is unknown, no number, out of range, or above another
+                threshold.
         """
         for name, value in given.items():
             if name not in _RANGES:
@@ -73,7 +79,7 @@ class Thresholds:
         return new
 
     def plain(self) -> dict[str, float]:
-        """As `ConfigureSuccess` tells them."""
+        """Return the thresholds as `ConfigureSuccess` has them."""
         values = {name: getattr(self, name) for name in _FIELDS}
         return {name: value for name, value in values.items() if value is not None}
 

@@ -1,9 +1,12 @@
-"""Speech synthesis behind the local endpoint: `v1/speak` as Aura, `v2/speak` as Flux TTS.
+"""Speaking behind the local endpoint: `v1/speak` as Aura does it, `v2/speak` as Flux TTS does.
 
-The protocols are here. A `Voice`, which the caller gives, turns text into audio.
+- `aura`, `flux`: one conversation each, without I/O.
+- `plan`, `mouth`: what is still to be said, and what says it on a stream.
+- `service`: both protocols on a stream.
+- `voice`: the voice, as a protocol; any function from text to audio is one.
 
-May import `local.controls` and `local.stream`. Tests: tests/local/test_aura.py, and
-tests/local/test_watermark_aura.py for the counting voice.
+It imports its neighbours `controls` and `query`, and no numpy. Tests: `tests/local/test_aura.py`,
+`tests/local/test_watermark_aura.py`.
 """
 
 from .service import PATHS, SpeakService

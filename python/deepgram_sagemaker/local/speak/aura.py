@@ -1,4 +1,4 @@
-"""One `v1/speak` conversation, without its I/O: text messages in, a plan of what to answer out."""
+"""One `v1/speak` conversation, without I/O: text messages in, a plan of the answers out."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _FLUSH_WINDOW: Final = 60.0
 
 
 class AuraSpeaker:
-    """Answers the client's messages in the order in which they came.
+    """Answers the client's messages in their order.
 
     Text is spoken as soon as a stretch of it is complete; `Flush` makes the rest complete. A
     `Clear` drops text, audio that has not been sent, and the answers to every `Flush` before it; a
     `Close` speaks what is left.
 
     Args:
-        request: what the stream asked for.
-        voice: what will speak: it says which stretches of text it can be given.
-        flushes: so many `Flush` a minute are answered, the others refused with a `Warning`.
-        counted_together: whether `Flushed` and `Cleared` have one count between them, from 0, or
-            each its own.
+        request: the stream's settings.
+        voice: the voice, which defines the stretches of text that it takes.
+        flushes: the most `Flush` answered in a minute; others get a `Warning`.
+        counted_together: whether `Flushed` and `Cleared` share one count, from 0; otherwise each
+            has its own.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AuraSpeaker:
             now: the time, in seconds on any clock.
 
         Raises:
-            Refused: the stream is over.
+            Refused: the message ends the stream.
         """
         try:
             body = read_control(text, _CONTROLS)
@@ -102,7 +102,7 @@ class AuraSpeaker:
         if not isinstance(text, str):
             raise Refused("1008", "DATA-0000: Speak has no text")
         if len(text) > _LONGEST_TEXT:
-            # Refused whole: half a text would be worse than none.
+            # Refused as a whole: half a text is worse than none.
             self._warn(
                 "INPUT_TEXT_TOO_LONG",
                 f"a text has at most {_LONGEST_TEXT} characters, this one has {len(text)}",
@@ -133,7 +133,7 @@ class AuraSpeaker:
         self.plan.add(Tell(lambda: warning, survives=True))
 
     def _count(self, kind: str) -> Message:
-        # Numbered when it is told: one that was cancelled leaves no gap.
+        # Numbered when it is sent: a cancelled one leaves no gap.
         counts = self._counts
         number = sum(counts.values()) if self._counted_together else counts[kind]
         counts[kind] += 1

@@ -1,4 +1,4 @@
-"""One `v2/speak` conversation, without its I/O: text messages in, a plan of what to answer out."""
+"""One `v2/speak` conversation, without I/O: text messages in, a plan of the answers out."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ type Flushed = Literal["early", "late", "never"]
 _CONTROLS: Final = frozenset({"Speak", "Flush", "Interrupt", "Configure", "Close"})
 _MODEL_UUID: Final = "2f6b1c9e-8a4d-5b7e-9c02-6d6f6f6e7368"
 _LONGEST_TEXT: Final = 2_000
-# A word with the space that follows it: together they make up the text again.
+# A word with the space behind it: joined, they are the text again.
 _WORD: Final = re.compile(r"\s*\S+\s*")
 
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """What is said between one `Flush` or `Interrupt` and the next."""
+    """The text between one `Flush` or `Interrupt` and the next."""
 
     speech_id: str
     text: str = ""
@@ -45,20 +45,20 @@ class _Turn:
 
     @property
     def size(self) -> int:
-        """Bytes of its audio that are on their way."""
+        """Bytes of its audio that have been sent."""
         return sum(say.sent for say in self.said)
 
 
 class FluxSpeaker:
     """Answers the client's messages; turns queue behind each other.
 
-    `Interrupt` ends the turn that is heard and drops the ones that wait. Which part of its text
-    was heard is told to the word, in proportion to the audio of the stretch.
+    `Interrupt` ends the turn that is playing and drops those that wait. It says to the word which
+    part of the text was heard, in proportion to the audio of the stretch.
 
     Args:
-        request: what the stream asked for.
-        voice: what will speak: it says which stretches of text it can be given.
-        flushed: when `Flushed` comes: `early`, as an answer to `Flush`, before the rest of the
+        request: the stream's settings.
+        voice: the voice, which defines the stretches of text that it takes.
+        flushed: when `Flushed` is sent: `early`, as an answer to `Flush`, before the rest of the
             turn's audio; `late`, behind `SpeechMetadata`; or `never`.
     """
 
@@ -71,7 +71,7 @@ class FluxSpeaker:
         self._open: _Turn | None = None
         # Turns whose audio the client may still be playing, oldest first.
         self._turns: list[_Turn] = []
-        # The session's audio before the first of those, and where the last Interrupt put it.
+        # The session's audio before the first of these, as the last Interrupt left it.
         self._base_ms = 0
         self._interrupted_ms: int | None = None
         self._characters = 0
@@ -94,7 +94,7 @@ class FluxSpeaker:
         """Take a text message.
 
         Raises:
-            Refused: the stream is over.
+            Refused: the message ends the stream.
         """
         try:
             body = read_control(text, _CONTROLS)
@@ -205,9 +205,9 @@ class FluxSpeaker:
             self._cut(position)
 
     def _cut(self, position: int | None) -> None:
-        """End what is heard at a position in the session's audio, None: at its end."""
+        """End the playing turn at a position in the session's audio; None: at its end."""
         played = self._produced_ms if position is None else position
-        # The turn that is heard is the last that had started by then.
+        # The playing turn is the last that had started by then.
         heard = self._turns[0]
         for turn in self._turns:
             if turn.start_ms is not None and turn.start_ms < played:
@@ -226,7 +226,7 @@ class FluxSpeaker:
         self.plan.add(Tell(lambda: message, survives=True))
 
     def _split(self, turn: _Turn, position: int) -> tuple[str, str]:
-        """Return a turn's text before and after a position in the session's audio."""
+        """Split a turn's text at a position in the session's audio."""
         left = (position - (turn.start_ms or 0)) * self._output.bytes_per_second // 1_000
         done = 0
         for say in turn.said:

@@ -1,4 +1,4 @@
-"""Carries out a plan on a stream: speaks what is to be said, sends what is to be told."""
+"""Carries out a plan on a stream: speaks its text and sends its messages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Mouth"]
 
 
 class Mouth:
-    """Takes the steps of a plan, as it grows.
+    """Takes the steps of a growing plan.
 
     Args:
-        stream: where they go.
-        plan: the steps. Whoever adds to it calls `wake`.
-        piece: seconds of audio in one message, at most.
-        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
+        stream: the stream to send on.
+        plan: the steps. Adding to it requires a call of `wake`.
+        piece: the most seconds of audio in one message.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Mouth:
         self._news = asyncio.Event()
 
     def use(self, voice: Voice, output: AudioOutput, *, blocking: bool, wav: bool) -> None:
-        """Give it a voice, without which nothing can be said.
+        """Set the voice, without which nothing can be said.
 
         Args:
             voice: the voice.
-            output: what its audio is made of.
-            blocking: whether it takes so long that it belongs into a thread.
+            output: the format of its audio.
+            blocking: whether it is so slow that it needs a thread.
             wav: whether the audio begins with a WAV header.
         """
         self._voice = voice
@@ -77,7 +77,7 @@ class Mouth:
                     case End():
                         return
         finally:
-            # Synthesis under way can't be interrupted; the thread ends by itself after it.
+            # A synthesis that has begun cannot be interrupted; the thread ends after it.
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _say(self, say: Say, thread: ThreadPoolExecutor) -> None:
@@ -96,7 +96,7 @@ class Mouth:
         output = self._output
         piece = max(1, round(self._piece * output.sample_rate)) * output.width
         for start in range(0, len(audio), piece):
-            # What was to be said may be cancelled while the last piece is on its way.
+            # The rest may be cancelled while the last piece is being sent.
             if say.cancelled:
                 return
             part = audio[start : start + piece]

@@ -1,4 +1,4 @@
-"""What is still to be said and told on one stream, in order."""
+"""What is still to be said and sent on one stream, in order."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Say:
     Attributes:
         text: the stretch.
         speed: 1.0 is the voice's own.
-        size: bytes of its audio, once it has been spoken.
-        sent: bytes of them that are on their way to the client.
-        cancelled: nothing more of it is to be sent.
+        size: bytes of its audio, once it is made.
+        sent: bytes of its audio that have been sent.
+        cancelled: whether the rest is not to be sent.
         asked: when it was asked for, on the event loop's clock.
-        announce: makes a message for when its audio is there, in front of it, from the seconds
-            since it was asked for and those that the voice took.
+        announce: makes a message to send in front of its audio, from the seconds since it was
+            asked for and the seconds that the voice took.
     """
 
     text: str
@@ -46,11 +46,11 @@ class Say:
 
 @dataclass(eq=False, slots=True)
 class Tell:
-    """A message, made when its turn comes: what it says may depend on what was said before it.
+    """A message, made when its turn comes, because it may depend on what precedes it.
 
     Attributes:
-        make: makes it.
-        survives: whether it is told even when what precedes it is cancelled.
+        make: makes the message.
+        survives: whether it is sent even if what precedes it is cancelled.
     """
 
     make: Callable[[], Message]
@@ -66,19 +66,19 @@ type Step = Say | Tell | End
 
 
 class Plan:
-    """Steps in the order in which they are to be taken."""
+    """Steps, in order."""
 
     def __init__(self) -> None:
         self._steps: deque[Step] = deque()
         self._current: Step | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is something to do."""
+        """Return whether there is something to do."""
         return bool(self._steps)
 
     @property
     def ends(self) -> bool:
-        """Whether the end is in it, so that nothing can be added any more."""
+        """Whether it has its end: nothing can be added."""
         return bool(self._steps) and isinstance(self._steps[-1], End)
 
     def add(self, *steps: Step) -> None:
@@ -86,12 +86,12 @@ class Plan:
         self._steps.extend(steps)
 
     def next(self) -> Step:
-        """Begin the next step, which ends the one before."""
+        """Begin the next step; the one before has ended."""
         self._current = self._steps.popleft()
         return self._current
 
     def cancel(self) -> None:
-        """Drop what was to be said, and what was to be told about that."""
+        """Drop the text that is not spoken, and the messages about it."""
         for step in (self._current, *self._steps):
             if isinstance(step, Say):
                 step.cancelled = True

@@ -1,21 +1,21 @@
-"""What a speak query asks for, checked before any text is taken."""
+"""The settings in a speak query, checked before any text is taken."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from deepgram_sagemaker.local.query import last
+
 from .voice import AudioOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from deepgram_sagemaker.local.query import Query
 
 __all__ = ["RequestError", "SpeakRequest", "check_speed"]
 
-type Query = Mapping[str, Sequence[str]]
-
 _TELEPHONE_RATES: Final = (8_000, 16_000)
-# The rates that a product offers, and the one it takes when none is asked for.
+# The rates of each product, and the default rate.
 _LINEAR_RATES: Final = {
     "v1": (8_000, 16_000, 24_000, 32_000, 48_000),
     "v2": (8_000, 16_000, 24_000, 32_000, 44_100, 48_000),
@@ -29,7 +29,7 @@ _SPEED_STEPS: Final = 20
 
 
 class RequestError(ValueError):
-    """The query asks for something that is not understood, or not served here."""
+    """The query asks for something that is malformed or not supported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class SpeakRequest:
     """One speak stream's settings.
 
     Attributes:
-        model: the name that was asked for; the voice is the same whatever it says.
-        output: what the audio is made of.
+        model: the name in the query; the voice is the same for every model.
+        output: the format of the audio.
         container: `none`, or `wav`: a header in front of the audio. Only for `v1/speak`.
         speed: 1.0 is the voice's own.
     """
@@ -50,22 +50,22 @@ class SpeakRequest:
 
     @classmethod
     def parse(cls, query: Query, version: str) -> SpeakRequest:
-        """Read a query; keys that are not known are ignored.
+        """Read a query; unknown keys are ignored.
 
         Args:
-            query: the invocation's.
+            query: the invocation's query.
             version: `v1` or `v2`.
 
         Raises:
             RequestError: a value is malformed or not supported; the message names both.
         """
-        model = _last(query, "model") or _MODELS[version]
+        model = last(query, "model") or _MODELS[version]
         if model is None:
             raise RequestError("model: must be given")
-        container = _last(query, "container") or "none"
+        container = last(query, "container") or "none"
         if container not in ("none", "wav") or (container == "wav" and version != "v1"):
             raise RequestError(f"container={container}: is not one that streams here")
-        speed = _last(query, "speed") or "1.0"
+        speed = last(query, "speed") or "1.0"
         try:
             factor = float(speed)
         except ValueError:
@@ -77,7 +77,7 @@ class SpeakRequest:
 
 
 def check_speed(speed: float, slowest: float = _SLOWEST["v2"]) -> str | None:
-    """Return the code of what is wrong with a speed; None: nothing."""
+    """Return the error code for a speed; None: it is valid."""
     if not slowest <= speed <= _FASTEST:
         return "SPEED_OUT_OF_RANGE"
     if abs(speed * _SPEED_STEPS - round(speed * _SPEED_STEPS)) > 1e-6:
@@ -85,13 +85,8 @@ def check_speed(speed: float, slowest: float = _SLOWEST["v2"]) -> str | None:
     return None
 
 
-def _last(query: Query, key: str) -> str | None:
-    values = query.get(key)
-    return values[-1] if values else None
-
-
 def _output(query: Query, version: str) -> AudioOutput:
-    encoding = _last(query, "encoding") or "linear16"
+    encoding = last(query, "encoding") or "linear16"
     match encoding:
         case "linear16":
             rates, default = _LINEAR_RATES[version], _LINEAR_RATE
@@ -99,7 +94,7 @@ def _output(query: Query, version: str) -> AudioOutput:
             rates, default = _TELEPHONE_RATES, _TELEPHONE_RATE
         case _:
             raise RequestError(f"encoding={encoding}: this model makes linear16, mulaw and alaw")
-    rate = _last(query, "sample_rate") or str(default)
+    rate = last(query, "sample_rate") or str(default)
     if not (rate.isascii() and rate.isdigit() and int(rate) in rates):
         allowed = ", ".join(map(str, rates))
         raise RequestError(f"sample_rate={rate}: must be one of {allowed} for {encoding}")

@@ -1,4 +1,4 @@
-"""The speak protocols on a stream: reads what the client sends, speaks what is planned."""
+"""The speak protocols on a stream: reads the client's messages and speaks what is planned."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ PATHS: Final = ("v1/speak", "v2/speak")
 
 
 class SpeakService:
-    """Serves `v1/speak` and `v2/speak` with a voice; any number of streams at once.
+    """Serves `v1/speak` and `v2/speak` with a voice, on any number of streams at once.
 
     Args:
         voices: makes each stream's voice.
-        blocking: whether a voice takes so long that it belongs into a thread.
-        piece: seconds of audio in one message, at most.
-        pace: audio is sent at most so many times as fast as it plays; None: as fast as it goes.
+        blocking: whether a voice is so slow that it needs a thread.
+        piece: the most seconds of audio in one message.
+        pace: the fastest that audio is sent, in times its playing speed; None: as fast as possible.
         flushes: `Flush` messages that `v1/speak` answers in a minute.
-        flushed: when `Flushed` of `v2/speak` comes: `early`, as an answer to `Flush`, before the
+        flushed: when `v2/speak` sends `Flushed`: `early`, as an answer to `Flush`, before the
             rest of the turn's audio; `late`, behind `SpeechMetadata`; or `never`.
-        counted_together: whether `Flushed` and `Cleared` of `v1/speak` have one count between
-            them, or each its own.
+        counted_together: whether `Flushed` and `Cleared` of `v1/speak` share one count; otherwise
+            each has its own.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SpeakService:
 
 
 class _Conversation:
-    """One stream being served: a reader that fills the plan, a mouth that carries it out."""
+    """One stream: a reader that fills the plan, and a mouth that carries it out."""
 
     def __init__(
         self,
@@ -101,10 +101,10 @@ class _Conversation:
         self._mouth = mouth
 
     async def run(self) -> None:
-        """Serve until goodbye has been said, or the client's input ends.
+        """Serve until the plan has ended, or the client's input ends.
 
-        The client ending its input is what closing the WebSocket is to the container: whatever
-        has not been said by then is not said any more, even after `Close`.
+        To a container the end of the client's input is the close of the WebSocket: what has not
+        been sent by then is not sent at all, even after `Close`.
         """
         reader = asyncio.create_task(self._read(), name="speak reader")
         worker = asyncio.create_task(self._mouth.run(), name="speak worker")
@@ -122,7 +122,7 @@ class _Conversation:
         clock = asyncio.get_running_loop().time
         async for message in self._stream:
             if self._speaker.plan.ends:
-                # Nothing counts after a Close; that the input ends still does.
+                # After a Close only the end of the input counts.
                 continue
             if isinstance(message, bytes):
                 raise Refused("1003", "MESSAGE-0000: a binary message where text is expected")

@@ -1,4 +1,4 @@
-"""What turns text into sound, and which texts it may be given."""
+"""Voices, which turn text into audio, and the stretches of text that they take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AudioOutput", "TextBuffer", "Voice", "VoiceFactory", "wav_header"]
 
 @dataclass(frozen=True, slots=True)
 class AudioOutput:
-    """What audio is to be made of: one channel.
+    """The format of audio of one channel.
 
     Attributes:
         encoding: `linear16`, `mulaw` or `alaw`.
@@ -36,7 +36,7 @@ class AudioOutput:
         return self.width * self.sample_rate
 
     def milliseconds(self, size: int) -> int:
-        """Return how long `size` bytes last, rounded down."""
+        """Return how many milliseconds a number of bytes lasts, rounded down."""
         return size * 1_000 // self.bytes_per_second
 
 
@@ -45,10 +45,10 @@ class Voice(Protocol):
 
     @property
     def boundary(self) -> Pattern[str]:
-        """What ends a stretch of text that can be spoken whatever follows it."""
+        """Matches the end of a stretch that can be spoken, whatever follows it."""
 
     def __call__(self, text: str, speed: float, /) -> bytes:
-        """Speak one stretch of text, in whole samples; empty when there is nothing to say.
+        """Speak one stretch of text, in whole samples; empty if there is nothing to say.
 
         Args:
             text: a stretch that ends at a boundary, or at the end of the text.
@@ -61,19 +61,19 @@ type VoiceFactory = Callable[[AudioOutput], Voice]
 
 
 class TextBuffer:
-    """Text that comes in pieces and is spoken in stretches, the same however it was cut."""
+    """Turns text in pieces of any size into stretches that can be spoken."""
 
     def __init__(self, boundary: Pattern[str]) -> None:
         self._boundary = boundary
         self._text = ""
 
     def push(self, text: str) -> list[str]:
-        """Take a piece; returns the stretches that are complete with it."""
+        """Take a piece; return the stretches that it completes."""
         self._text += text
         ready: list[str] = []
         done = 0
         for match in self._boundary.finditer(self._text):
-            # More of the boundary may follow: where it ends is only known behind it.
+            # The next piece may continue the boundary: its end shows only behind it.
             if match.end() == len(self._text):
                 break
             ready.append(self._text[done : match.end()])
@@ -92,7 +92,7 @@ _FORMAT_TAGS: Final = {"linear16": 1, "alaw": 6, "mulaw": 7}
 
 
 def wav_header(output: AudioOutput) -> bytes:
-    """Return the header of a WAV file of unknown length."""
+    """Make the header of a WAV file of unknown length."""
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         b"RIFF",

@@ -1,8 +1,14 @@
 """Real speech behind the local endpoint: Nova and Flux listen, Aura and Flux TTS speak.
 
-Needs the `local` extra. The recogniser is loaded when a stream first needs it.
+- `model`: the model that the endpoint takes; `conversation`: one stream with its thread.
+- `listener`, `segments`, `messages`, `request`: `v1/listen`.
+- `flux`, `turns`: `v2/listen`.
+- `recogniser`, `activity`, `words`: from samples to words.
+- `voice`: voices that can be listened to; `sample`: a recording.
 
-May import the rest of `local`, but not `local.endpoint`. Tests: tests/local/speech.
+It needs the `local` extra (numpy, moonshine-voice). The recogniser is loaded when a stream first
+needs it. It imports `audio`, `flux`, `speak` and `agent` of the package. Tests:
+`tests/local/speech`.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Is someone speaking? Judged frame by frame from how far sound stands above the background."""
+"""Voice activity: whether a frame stands out from the background."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ FRAME_US: Final = FRAME * 1_000_000 // SAMPLE_RATE
 """A frame's length in microseconds."""
 
 _WINDOW: Final = np.hanning(FRAME).astype(np.float32)
-# The band in which speech has its energy: rumble and hiss lie outside.
+# The band that has the energy of speech; rumble and hiss lie outside.
 _FREQUENCIES: Final = np.fft.rfftfreq(FRAME, 1 / SAMPLE_RATE)
 _BAND: Final = (_FREQUENCIES >= 100) & (_FREQUENCIES <= 4_000)
 
 
 def levels(frames: Samples) -> list[float]:
-    """Return each frame's level in the speech band, in dB below full scale.
+    """Compute the level of each frame in the speech band, in dB below full scale.
 
     Args:
         frames: shaped `(count, FRAME)`.
     """
     power = np.abs(np.fft.rfft(frames * _WINDOW, axis=1)[:, _BAND]) ** 2
-    # A full-scale sine comes out at 0 dB: half its amplitude, and the window halves it again.
+    # A full-scale sine is 0 dB: the spectrum halves its amplitude, and so does the window.
     scaled = power.sum(axis=1) * (8 / FRAME**2)
     return [float(level) for level in 10 * np.log10(scaled + 1e-12)]
 
 
 class Activity:
-    """Tells voiced frames from the rest, against a background that it keeps learning.
+    """Tells voiced frames from the rest, by a background that it follows.
 
-    The background is the quietest of the last few seconds: speech always has gaps. It starts at
-    what a quiet room has, so that a stream may begin in the middle of a word.
+    The background is the quietest of the last few seconds, since speech always has gaps. It starts
+    at the level of a quiet room, so that a stream may begin in the middle of a word.
     """
 
     _MEMORY: Final = 4_000_000 // FRAME_US
     _QUIET_ROOM: Final = -62.0
-    # Nothing below this is speech, however silent the rest is.
+    # Nothing below this level is speech, however quiet the background.
     _AUDIBLE: Final = -56.0
     # The quietest frames lie about this far below the background's average.
     _BIAS: Final = 3.0
@@ -67,7 +67,7 @@ class Activity:
         return self._candidates[0][1] + self._BIAS
 
     def hear(self, level: float) -> bool:
-        """Take one frame's level; returns whether the frame is voiced."""
+        """Take one frame's level; return whether the frame is voiced."""
         self._count += 1
         while self._candidates and self._candidates[-1][1] >= level:
             self._candidates.pop()

@@ -1,4 +1,4 @@
-"""A stream that listens, being served: a reader fills the inbox, a worker empties it."""
+"""One stream that listens: a reader fills the inbox, and a worker empties it."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ _UNDECODABLE: Final = "DATA-0000: The payload cannot be decoded as audio."
 
 
 class Listening(Protocol):
-    """A product that listens, without its I/O. What it yields may take time to make."""
+    """A product that listens, without I/O. Its iterators may take time for each message."""
 
     is_over: bool
 
     @property
     def received_us(self) -> int:
-        """How much audio has come, in microseconds."""
+        """The audio received, in microseconds."""
 
     def greet(self) -> Iterator[Message]:
-        """Yield the messages that precede any input."""
+        """Return the messages that precede the client's first."""
 
     def audio(self, data: bytes) -> Iterator[Message]:
         """Take audio and answer it.
 
         Raises:
-            AudioError: it cannot be decoded.
+            AudioError: the audio cannot be decoded.
         """
 
     def interims(self) -> Iterator[Message]:
-        """Yield messages that may be skipped when audio is faster than recognition."""
+        """Yield interim results, which may be skipped when audio comes too fast."""
 
     def obey(self, text: str) -> Iterator[Message]:
         """Take a text message and answer it.
 
         Raises:
-            SchemaError: it is none of the protocol's.
+            SchemaError: it does not belong to the protocol.
         """
 
     def complain(self, error: SchemaError, text: str, /) -> Message:
-        """Return the message about a text message that was not understood."""
+        """Make the message about a text message that was not understood."""
 
     def keeps_alive(self, message: str | bytes) -> bool:
-        """Return whether a message proves that the client is there."""
+        """Return whether a message is a sign of life."""
 
 
 class Conversation:
-    """Recognition runs in a thread of the stream's own, and never on the event loop.
+    """Serves one stream. Recognition runs in a thread of its own, never on the event loop.
 
     Args:
-        stream: the client.
-        listener: what answers it.
-        silence_limit: seconds without a sign of life after which the stream is closed.
+        stream: the client's stream.
+        listener: answers the client.
+        silence_limit: seconds without a sign of life until the stream is closed.
     """
 
-    # More than this many messages unread, and the client's flow control holds it back.
+    # The most messages unread; beyond it, flow control holds the client back.
     _INBOX: Final = 512
-    # Audio taken in one go beyond this is a backlog, and interim results of it are skipped.
+    # More audio than this at once is a backlog, for which interim results are skipped.
     _BACKLOG_US: Final = 1_500_000
 
     def __init__(self, stream: ModelStream, listener: Listening, silence_limit: float) -> None:
@@ -84,10 +84,10 @@ class Conversation:
         self._heard = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
-        """Serve until goodbye has been said, or the client's input ends.
+        """Serve until the listener has closed, or the client's input ends.
 
-        The client ending its input is what closing the WebSocket is to the container: whatever
-        has not been said by then is not said any more, even after `CloseStream`.
+        To a container the end of the client's input is the close of the WebSocket: what has not
+        been sent by then is not sent at all, even after `CloseStream`.
         """
         thread = ThreadPoolExecutor(1, "speech")
         reader = asyncio.create_task(self._read(), name="speech reader")
@@ -101,7 +101,7 @@ class Conversation:
             reader.cancel()
             worker.cancel()
             await asyncio.gather(reader, worker, return_exceptions=True)
-            # A recognition under way can't be interrupted; the thread ends by itself after it.
+            # A recognition that has begun cannot be interrupted; the thread ends after it.
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _read(self) -> None:
@@ -126,14 +126,14 @@ class Conversation:
                 await self._obey(thread, message)
 
     async def _receive(self) -> str | bytes:
-        """Return the next message, unless the client has been silent for too long."""
+        """Return the next message; the stream is refused if the client is silent for too long."""
         while True:
             silent_until = self._heard + self._silence_limit
             try:
                 async with asyncio.timeout_at(silent_until):
                     return await self._inbox.get()
             except TimeoutError:
-                # A KeepAlive may have come in the meantime and wait behind other messages.
+                # A KeepAlive may be waiting behind other messages.
                 if self._heard + self._silence_limit <= silent_until and self._inbox.empty():
                     raise Refused(_INTERNAL_ERROR, _SILENT) from None
 
@@ -156,7 +156,7 @@ class Conversation:
     async def _answer(
         self, thread: ThreadPoolExecutor, produce: Callable[[], Iterator[Message]]
     ) -> None:
-        """Send what the listener has to say, each message as soon as it is there."""
+        """Send the listener's messages, each as soon as it is made."""
         loop = asyncio.get_running_loop()
         answers = produce()
         while (message := await loop.run_in_executor(thread, next, answers, None)) is not None:

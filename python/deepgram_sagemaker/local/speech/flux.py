@@ -1,4 +1,4 @@
-"""One `v2/listen` conversation, without its I/O: messages in, messages out."""
+"""One `v2/listen` conversation, without I/O: messages in, messages out."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class FluxListener:
     """Turns one stream's audio into turns; several channels are mixed down to one.
 
     Args:
-        audio: the raw audio's format, or None when a WAV header will tell.
-        thresholds: when a turn ends.
+        audio: the format of raw audio; None: a WAV header is in front.
+        thresholds: decide when a turn ends.
         recognise: the recogniser.
-        request_id: the stream's.
-        strict: whether the client may say nothing but `CloseStream`.
+        request_id: the stream's id.
+        strict: whether the client may send nothing but `CloseStream`.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class FluxListener:
 
     @property
     def received_us(self) -> int:
-        """How much audio has come, in microseconds."""
+        """The audio received, in microseconds."""
         known = self._decoder.format
         return self._frames * 1_000_000 // known.sample_rate if known else 0
 
     def greet(self) -> Iterator[Message]:
-        """Yield the messages that precede any input."""
+        """Return the messages that precede the client's first."""
         yield self._teller.connected()
 
     def audio(self, data: bytes) -> Iterator[Message]:
-        """Take audio and answer with what happens in it.
+        """Take audio; yield the turns' events in it.
 
         Raises:
-            AudioError: it cannot be decoded.
+            AudioError: the audio cannot be decoded.
         """
         frames = self._decoder.decode(data)
         known = self._decoder.format
@@ -78,18 +78,18 @@ class FluxListener:
         yield from self._detector.push(self._resampler.push(samples))
 
     def force_end(self) -> Iterator[Message]:
-        """End the turn under way; without one nothing happens."""
+        """End the open turn, if there is one."""
         yield from self._detector.force_end()
 
     def interims(self) -> Iterator[Message]:
-        """Nothing: updates come with the audio, by its own clock."""
+        """Yield nothing: updates follow the audio's own clock."""
         yield from ()
 
     def obey(self, text: str) -> Iterator[Message]:
         """Take a text message and answer it.
 
         Raises:
-            SchemaError: it is none that Flux knows.
+            SchemaError: Flux does not know it.
         """
         body = self._teller.read(text)
         match body["type"]:
@@ -104,9 +104,9 @@ class FluxListener:
                 self.is_over = True
 
     def complain(self, error: SchemaError, _text: str) -> Message:
-        """Return the message about a text message that was not understood."""
+        """Make the message about a text message that was not understood."""
         return self._teller.error("UNPARSABLE_CLIENT_MESSAGE", str(error))
 
     def keeps_alive(self, message: str | bytes) -> bool:
-        """Return whether a message proves that the client is there: only audio does."""
+        """Return whether a message is a sign of life: only audio is."""
         return isinstance(message, bytes)

@@ -1,7 +1,6 @@
-"""One `v1/listen` conversation, without its I/O: messages in, messages out.
+"""One `v1/listen` conversation, without I/O: messages in, messages out.
 
-Everything here is plain and synchronous; the recogniser is a function that is handed in, and is
-the only thing that takes time.
+All of it is synchronous. The recogniser is an argument, and the only part that takes time.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Control", "Listener", "parse_control"]
 
-# The service counts tokens of its own vocabulary; words come close enough to meet the limit.
+# The service counts tokens of its own vocabulary; words are close enough for a limit.
 _KEYTERM_LIMIT: Final = 500
 
 
@@ -76,17 +75,17 @@ class _Channel:
     segmenter: Segmenter
     resampler: Resampler
     last_word_end_us: int | None = None
-    # How far the audio had come when its interim result was last told.
+    # The end of the audio in the last interim result.
     looked_us: int = field(default=0)
 
 
 class Listener:
-    """Turns one stream's audio and control messages into the messages that answer them.
+    """Answers one stream's audio and control messages.
 
     Args:
-        request: what the stream asked for.
+        request: the stream's settings.
         recognise: the recogniser.
-        identity: what the messages say about the stream.
+        identity: the stream's identity in its messages.
     """
 
     _INTERIM_US: Final = 500_000
@@ -108,19 +107,19 @@ class Listener:
 
     @property
     def received_us(self) -> int:
-        """How much audio has come, in microseconds."""
+        """The audio received, in microseconds."""
         known = self._decoder.format
         return self._frames * 1_000_000 // known.sample_rate if known else 0
 
     def greet(self) -> Iterator[Message]:
-        """Nothing: the first message is the first result."""
+        """Return nothing: the first message is the first result."""
         yield from ()
 
     def audio(self, data: bytes) -> Iterator[Message]:
-        """Take audio and answer with what is final, and with what speech does.
+        """Take audio; yield final results and the events of speech.
 
         Raises:
-            AudioError: it cannot be decoded.
+            AudioError: the audio cannot be decoded.
         """
         self._sha256.update(data)
         frames = self._decoder.decode(data)
@@ -136,7 +135,7 @@ class Listener:
             yield from self._hear(channel, samples)
 
     def interims(self) -> Iterator[Message]:
-        """Tell what has been heard but is not final, where enough is new to be worth it."""
+        """Yield interim results, where there is enough new audio."""
         if not self._request.interim_results:
             return
         for channel in self._channels:
@@ -153,7 +152,7 @@ class Listener:
         """Take a text message and answer it.
 
         Raises:
-            SchemaError: it is none of the protocol's.
+            SchemaError: it does not belong to the protocol.
         """
         control = parse_control(text)
         match control.kind:
@@ -166,11 +165,11 @@ class Listener:
                 self.is_over = True
 
     def complain(self, error: SchemaError, text: str) -> Message:
-        """Return the message about a text message that was not understood."""
+        """Make the message about a text message that was not understood."""
         return messages.schema_error(str(error), text)
 
     def keeps_alive(self, message: str | bytes) -> bool:
-        """Return whether a message proves that the client is there: audio and `KeepAlive` do."""
+        """Return whether a message is a sign of life: audio and `KeepAlive` are."""
         if isinstance(message, bytes):
             return True
         try:
@@ -179,13 +178,13 @@ class Listener:
             return False
 
     def finalize(self) -> Iterator[Message]:
-        """Make everything received final: the answer to `Finalize`, one result a channel."""
+        """Answer `Finalize`: make everything received final, with one result a channel."""
         for channel in self._channels:
             piece = channel.segmenter.finish(self.received_us)
             yield self._results(channel, piece, self._words(channel, piece), from_finalize=True)
 
     def configure(self, body: dict[str, Any]) -> Message:
-        """Take a `Configure`; keyterms are accepted though this recogniser knows no such thing.
+        """Take a `Configure`. Keyterms are accepted, though this recogniser does not use them.
 
         Raises:
             SchemaError: its fields are not of the documented types.
@@ -217,7 +216,7 @@ class Listener:
         return messages.configure_success(self._identity, keyterms)
 
     def close(self) -> Iterator[Message]:
-        """Make the rest final and say goodbye: the answer to `CloseStream`."""
+        """Answer `CloseStream`: make the rest final, and end with `Metadata`."""
         for channel in self._channels:
             yield from self._take(channel, channel.resampler.flush())
             piece = channel.segmenter.finish(self.received_us)
@@ -256,7 +255,7 @@ class Listener:
                 case Piece():
                     yield self._results(channel, event, self._words(channel, event))
                 case UtteranceOver():
-                    # A cough has no last word to tell of.
+                    # A cough has no last word.
                     if channel.last_word_end_us is not None:
                         yield messages.utterance_end(channel.index, channel.last_word_end_us)
                         channel.last_word_end_us = None

@@ -1,4 +1,4 @@
-"""The messages of `v1/listen`, in the shapes that Deepgram documents."""
+"""The messages of `v1/listen`, as Deepgram documents them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _MODEL_INFO: Final = {"name": "tiny-en", "version": "0.0.73", "arch": "moonshine
 
 @dataclass(frozen=True, slots=True)
 class StreamIdentity:
-    """What a stream's messages say about the stream itself."""
+    """The identity of a stream in its messages."""
 
     request_id: str
     created: datetime
 
 
 def _seconds(microseconds: int) -> float:
-    """Return microseconds as seconds, exactly: they have at most six decimals."""
+    """Convert microseconds to seconds with at most six decimals."""
     return microseconds / 1_000_000
 
 
@@ -55,16 +55,16 @@ def results(
     speech_final: bool,
     from_finalize: bool,
 ) -> Message:
-    """Return a `Results` message.
+    """Make a `Results` message.
 
     Args:
-        identity: the stream's.
-        channel: the channel's index and how many there are.
-        start_us: where the audio starts that it tells of, in microseconds.
-        end_us: where that ends.
-        words: what was said in it.
-        punctuated: whether to write it with punctuation and capitals.
-        is_final: whether this audio will not be told of again.
+        identity: the stream's identity.
+        channel: the channel's index, and the number of channels.
+        start_us: the start of its audio, in microseconds.
+        end_us: the end of its audio, in microseconds.
+        words: the words in it.
+        punctuated: whether words have punctuation and capitals.
+        is_final: whether no later result covers this audio.
         speech_final: whether a pause ended the speech.
         from_finalize: whether it answers a `Finalize`.
     """
@@ -109,12 +109,12 @@ def _word(word: Word, *, punctuated: bool) -> Message:
 
 
 def speech_started(channel: tuple[int, int], at_us: int) -> Message:
-    """Return a `SpeechStarted` message."""
+    """Make a `SpeechStarted` message."""
     return {"type": "SpeechStarted", "channel": list(channel), "timestamp": _seconds(at_us)}
 
 
 def utterance_end(channel: tuple[int, int], last_word_end_us: int) -> Message:
-    """Return an `UtteranceEnd` message."""
+    """Make an `UtteranceEnd` message."""
     return {
         "type": "UtteranceEnd",
         "channel": list(channel),
@@ -123,13 +123,13 @@ def utterance_end(channel: tuple[int, int], last_word_end_us: int) -> Message:
 
 
 def metadata(identity: StreamIdentity, *, sha256: str, duration_us: int, channels: int) -> Message:
-    """Return the `Metadata` message that ends a stream.
+    """Make the `Metadata` message that ends a stream.
 
     Args:
-        identity: the stream's.
-        sha256: of every byte of audio received, in hexadecimal.
-        duration_us: how much audio that was, in microseconds.
-        channels: how many channels were recognised.
+        identity: the stream's identity.
+        sha256: the SHA-256 of all audio received, in hexadecimal.
+        duration_us: the duration of that audio, in microseconds.
+        channels: the number of channels that were recognised.
     """
     return {
         "type": "Metadata",
@@ -145,7 +145,7 @@ def metadata(identity: StreamIdentity, *, sha256: str, duration_us: int, channel
 
 
 def configure_success(identity: StreamIdentity, keyterms: Sequence[str] | None) -> Message:
-    """Return a `ConfigureSuccess` message, with keyterms only if they were replaced."""
+    """Make a `ConfigureSuccess` message, with the keyterms if they were replaced."""
     message: Message = {"type": "ConfigureSuccess", "request_id": identity.request_id}
     if keyterms is not None:
         message["keyterms"] = list(keyterms)
@@ -153,7 +153,7 @@ def configure_success(identity: StreamIdentity, keyterms: Sequence[str] | None) 
 
 
 def configure_failure(identity: StreamIdentity, code: str, description: str) -> Message:
-    """Return a `ConfigureFailure` message."""
+    """Make a `ConfigureFailure` message."""
     return {
         "type": "ConfigureFailure",
         "request_id": identity.request_id,
@@ -163,7 +163,7 @@ def configure_failure(identity: StreamIdentity, code: str, description: str) -> 
 
 
 def schema_error(description: str, original: str) -> Message:
-    """Return the `Error` message for a text message that could not be understood."""
+    """Make the `Error` message for a text message that was not understood."""
     return {
         "type": "Error",
         "variant": "SchemaError",

@@ -1,4 +1,4 @@
-"""The `speech` model: containers that really recognise what they hear, and really speak."""
+"""The `speech` model: containers that recognise real speech and speak."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _SILENCE_LIMIT: Final = 10.0
 
 
 class SpeechModel:
-    """Serves Nova, Flux, Aura, Flux TTS and an agent, in English; any number of streams at once.
+    """Serves Nova, Flux, Aura, Flux TTS and an agent, in English, on any number of streams at once.
 
-    `v1/listen` and `v2/listen` recognise with moonshine-voice. Recognition runs in threads, one a
-    stream, and never on the event loop. An interim result is given up when audio comes faster
-    than it can be recognised; final results and turns never are. `v1/speak` and `v2/speak` speak
-    with `espeak-ng` where the machine has it, and otherwise in tones. The agent of
-    `v1/agent/converse` hears as Flux does and says what it has heard.
+    `v1/listen` and `v2/listen` recognise with moonshine-voice, in one thread a stream, never on the
+    event loop. If audio comes faster than it can be recognised, interim results are skipped, but
+    never final results or turns. `v1/speak` and `v2/speak` speak with `espeak-ng` if the machine
+    has it, otherwise in tones. The agent of `v1/agent/converse` hears as Flux does and repeats what
+    it has heard.
 
     Args:
-        recognise: another recogniser than the process's own.
-        silence_limit: seconds without audio or a KeepAlive after which a stream is closed. None: as
-            the products do, 10 and for Flux 12.
-        voices: other voices than the machine's.
-        strict_flux: whether clients of `v2/listen` may say nothing but `CloseStream`.
+        recognise: the recogniser; None: the process's own.
+        silence_limit: seconds without audio or a KeepAlive until a stream is closed; None: as the
+            products do, 10, for Flux 12.
+        voices: makes a stream's voice; None: the machine's voices.
+        strict_flux: whether `v2/listen` takes no message but `CloseStream`.
     """
 
     paths: Final = (*_LISTEN_PATHS, *SPEAK_PATHS, AGENT_PATH)
@@ -76,7 +76,7 @@ class SpeechModel:
         )
 
     async def prepare(self) -> None:
-        """Load the recogniser now, so that the first stream does not wait for it.
+        """Load the recogniser now, so that the first stream need not wait.
 
         Raises:
             MissingExtraError: moonshine-voice is not installed.

@@ -1,4 +1,4 @@
-"""The speech recogniser: moonshine-voice with the model that its wheel carries."""
+"""The speech recogniser: moonshine-voice, with the model in its wheel."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = [
 
 
 class Recognise(Protocol):
-    """Speech in, text out."""
+    """A recogniser: speech in, text out."""
 
     def __call__(self, samples: Samples, /) -> str:
-        """Recognise 16 kHz mono samples; the text is empty when nothing was understood."""
+        """Recognise 16 kHz mono samples; the text is empty if nothing was understood."""
 
 
 class MissingExtraError(ImportError):
@@ -40,12 +40,12 @@ class MissingExtraError(ImportError):
 
 
 class Recogniser:
-    """Recognises whole stretches of English speech; safe to call from any thread.
+    """Recognises whole stretches of English speech, called from any thread.
 
-    Loading takes about a second and 150 MB, so one is enough for a process.
+    Loading takes about a second and 150 MB: make one a process.
     """
 
-    # The model goes astray on less: silence is added.
+    # The model fails on less audio: silence is added.
     _SHORTEST: Final = SAMPLE_RATE
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ _shared: list[Recogniser] = []
 
 
 def shared_recogniser() -> Recogniser:
-    """Return this process's recogniser; the first call loads it, and blocks meanwhile.
+    """Return this process's recogniser. The first call loads it, and blocks.
 
     Raises:
         MissingExtraError: moonshine-voice is not installed.

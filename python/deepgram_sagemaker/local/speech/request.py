@@ -1,4 +1,4 @@
-"""What a `v1/listen` query asks for, checked before any audio is taken."""
+"""The settings in a `v1/listen` query, checked before any audio is taken."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.audio import AudioFormat, Encoding
+from deepgram_sagemaker.local.query import last
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from deepgram_sagemaker.local.query import Query
 
 __all__ = ["ListenRequest", "RequestError", "audio_format"]
 
-type Query = Mapping[str, Sequence[str]]
-
-# The service's own default; the recogniser's release time is the floor in practice.
+# The service's default; in practice the recogniser's release time is longer.
 _DEFAULT_ENDPOINTING_US: Final = 10_000
-# Below a second the service refuses it: interim results do not come more often.
+# The service refuses less than a second, the interval of interim results.
 _MIN_UTTERANCE_END_MS: Final = 1_000
 _SAMPLE_RATES: Final = range(8_000, 192_001)
 _MAX_CHANNELS: Final = 20
@@ -31,7 +30,7 @@ _TELEPHONE_ENCODINGS: Final = frozenset({Encoding.MULAW, Encoding.ALAW})
 
 
 class RequestError(ValueError):
-    """The query asks for something that is not understood, or not served here."""
+    """The query asks for something that is malformed or not supported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,14 @@ class ListenRequest:
     """One `v1/listen` stream's settings.
 
     Attributes:
-        model: the name that was asked for; recognition is the same whatever it says.
-        audio: the raw audio's format, or None when a WAV header will tell.
+        model: the name in the query; recognition is the same for every model.
+        audio: the format of raw audio; None: a WAV header is in front.
         multichannel: recognise each channel on its own instead of mixing them down.
         interim_results: send results for audio that is not final yet.
         punctuated: keep punctuation and capitals (`punctuate` or `smart_format`).
-        endpointing_us: silence that ends speech, or None to leave that out.
-        utterance_end_us: gap between words that ends an utterance, or None.
-        vad_events: say when speech starts.
+        endpointing_us: silence that ends speech, in microseconds; None: speech never ends so.
+        utterance_end_us: gap between words that ends an utterance, in microseconds; None: none.
+        vad_events: send an event when speech starts.
     """
 
     model: str = "nova-3"
@@ -60,7 +59,7 @@ class ListenRequest:
 
     @classmethod
     def parse(cls, query: Query) -> ListenRequest:
-        """Read a query; keys that are not known are ignored.
+        """Read a query; unknown keys are ignored.
 
         Raises:
             RequestError: a value is malformed or not supported; the message names both.
@@ -68,25 +67,20 @@ class ListenRequest:
         interim = _flag(query, "interim_results")
         utterance_end = _utterance_end(query)
         return cls(
-            model=_last(query, "model") or "nova-3",
+            model=last(query, "model") or "nova-3",
             audio=audio_format(query),
             multichannel=_flag(query, "multichannel"),
             interim_results=interim,
             punctuated=_flag(query, "punctuate") or _flag(query, "smart_format"),
             endpointing_us=_endpointing(query),
-            # Utterance ends are found in interim results: without those the service sends none.
+            # Utterance ends are found in interim results; without these the service sends none.
             utterance_end_us=utterance_end if interim else None,
             vad_events=_flag(query, "vad_events"),
         )
 
 
-def _last(query: Query, key: str) -> str | None:
-    values = query.get(key)
-    return values[-1] if values else None
-
-
 def _flag(query: Query, key: str) -> bool:
-    value = _last(query, key)
+    value = last(query, key)
     match value.lower() if value is not None else None:
         case None | "false":
             return False
@@ -97,7 +91,7 @@ def _flag(query: Query, key: str) -> bool:
 
 
 def _number(query: Query, key: str) -> int | None:
-    value = _last(query, key)
+    value = last(query, key)
     if value is None:
         return None
     if not (value.isascii() and value.isdigit()):
@@ -106,7 +100,7 @@ def _number(query: Query, key: str) -> int | None:
 
 
 def _endpointing(query: Query) -> int | None:
-    match _last(query, "endpointing"):
+    match last(query, "endpointing"):
         case None | "true":
             return _DEFAULT_ENDPOINTING_US
         case "false":
@@ -128,12 +122,12 @@ def _utterance_end(query: Query) -> int | None:
 
 
 def audio_format(query: Query) -> AudioFormat | None:
-    """Return the raw audio's format that a query declares; None: a container has it.
+    """Return the format of raw audio in a query; None: a container is in front.
 
     Raises:
         RequestError: a value is malformed or not supported; the message names both.
     """
-    name = _last(query, "encoding")
+    name = last(query, "encoding")
     if name is None:
         return None
     encoding = _RAW_ENCODINGS.get(name)

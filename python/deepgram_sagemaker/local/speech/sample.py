@@ -1,4 +1,4 @@
-"""A recording to try things with, what is said in it, and how close a transcript comes."""
+"""A recording, its text, and the error rate of a transcript."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TWO_CITIES_TEXT: Final = (
 
 
 def two_cities() -> Path:
-    """Return the recogniser's 44 seconds of English speech: a WAV file, 48 kHz mono.
+    """Return the recording that comes with the recogniser: a WAV file, 44 s, 48 kHz mono.
 
     Raises:
         MissingExtraError: moonshine-voice is not installed.
@@ -35,9 +35,9 @@ def two_cities() -> Path:
 
 
 def word_error_rate(reference: str, transcript: str) -> float:
-    """Return the word error rate: the fewest edits per word of the reference.
+    """Return the fewest words to change, drop or add, for each word of the reference.
 
-    Capitals and punctuation do not count. The rate is above 1 when more is wrong than was said.
+    Capitals and punctuation do not count. The rate may be above 1.
 
     Raises:
         ValueError: the reference has no words.

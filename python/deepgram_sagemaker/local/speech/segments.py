@@ -1,7 +1,7 @@
-"""Where one channel's audio is cut: the timeline of pieces that results are made of.
+"""Cuts one channel's audio into pieces, from which results are made.
 
-Times are whole microseconds since the stream's first sample. Pieces tile: each starts where the
-one before it ended, from 0, and silence is part of them.
+Times are whole microseconds since the stream's first sample. Pieces tile the audio, silence
+included: each starts where the one before it ended, the first at 0.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["Cut", "Piece", "Segmenter", "SpeechBegan", "UtteranceOver"]
 
 
 class Cut(Enum):
-    """Why a piece ends where it does."""
+    """Why a piece ends."""
 
     PAUSE = auto()  # speech has ended: the piece's result is `speech_final`
-    LENGTH = auto()  # long enough to be told, though speech goes on
+    LENGTH = auto()  # long enough for a result, though speech goes on
     ASKED = auto()  # Finalize, or the end of the stream
-    OPEN = auto()  # not at all: a look at what there is so far
+    OPEN = auto()  # not at all: the piece so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Piece:
     """A stretch of one channel.
 
     Attributes:
-        start_us: where it starts.
-        end_us: where it ends.
+        start_us: its start.
+        end_us: its end.
         cut: why it ends there.
-        speech: the samples to recognise, or None when nobody spoke.
-        voiced: the frames in which somebody did.
+        speech: the samples to recognise; None: there is no speech in it.
+        voiced: the voiced frames.
     """
 
     start_us: int
@@ -67,14 +67,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """Somebody started to speak, who had not been speaking since the last pause."""
+    """Speech has started, for the first time since the last pause."""
 
     at_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceOver:
-    """The gap asked for with `utterance_end_ms` has passed without a voice."""
+    """The gap of `utterance_end_ms` has passed without a voice."""
 
 
 type Event = Piece | SpeechBegan | UtteranceOver
@@ -88,18 +88,18 @@ class Segmenter:
     """Cuts one channel into pieces as its samples arrive.
 
     Args:
-        endpointing_us: silence that ends speech; never less than the release time, since the
-            stop in "stop it" is no pause. None: speech is never said to have ended.
-        utterance_end_us: silence after which the utterance is over, or None.
+        endpointing_us: silence that ends speech, at least the release time, because the stop in
+            "stop it" is no pause. None: no end of speech is reported.
+        utterance_end_us: silence that ends an utterance; None: no end is reported.
     """
 
-    # Fewer voiced frames than these, in a row or nearly, are a click.
+    # Fewer voiced frames, in a row or nearly so, are a click.
     _ONSET: Final = _frames(100)
     _ONSET_WITHIN: Final = _frames(160)
-    # No word is shorter; made to recognise less, the model invents something.
+    # No word is shorter; from less audio the model invents words.
     _WORD: Final = _frames(180)
     _RELEASE_US: Final = 300_000
-    # What the recogniser hears around the voice: consonants are quieter than vowels.
+    # Audio around the voice that is recognised too: consonants are quieter than vowels.
     _MARGIN_US: Final = 300_000
     _LONG_US: Final = 5_000_000
     _TOO_LONG_US: Final = 8_000_000
@@ -115,7 +115,7 @@ class Segmenter:
         self._utterance_end_us = utterance_end_us
         self._activity = Activity()
         self._start_us = 0
-        # The samples from `_start_us` on; those not analysed yet are kept on the frames' grid.
+        # The samples from `_start_us` on; those not analysed yet stay on the grid of frames.
         self._audio: list[Samples] = []
         self._unanalysed: Samples = np.empty(0, np.float32)
         self._now_us = 0
@@ -130,26 +130,26 @@ class Segmenter:
 
     @property
     def start_us(self) -> int:
-        """Where the piece that is being collected starts: the end of the last one."""
+        """The start of the current piece: the end of the last one."""
         return self._start_us
 
     @property
     def heard_us(self) -> int:
-        """How far the audio has been analysed, in whole frames."""
+        """The end of the audio analysed, in whole frames."""
         return self._now_us
 
     @property
     def has_speech(self) -> bool:
-        """Whether somebody spoke in the piece that is being collected."""
+        """Whether there is speech in the current piece."""
         return bool(self._voiced)
 
     @property
     def voice_until_us(self) -> int:
-        """Where the last voice ended, in this piece or an earlier one; 0 if there was none."""
+        """The end of the last voice, in this piece or an earlier one; 0: there was none."""
         return self._last_voice_us or 0
 
     def push(self, samples: Samples) -> Iterator[Event]:
-        """Take samples and yield what follows from them, in the order of the audio."""
+        """Take samples; yield the events in them, in the order of the audio."""
         audio = np.concatenate((self._unanalysed, samples))
         whole = len(audio) - len(audio) % FRAME
         self._unanalysed = audio[whole:]
@@ -166,14 +166,14 @@ class Segmenter:
         self._audio.append(self._unanalysed)
 
     def look(self) -> Piece:
-        """Return the piece as if it were cut now, without changing anything."""
+        """Return the current piece as if it were cut here; nothing changes."""
         return self._piece(max(self._now_us, self._start_us), Cut.OPEN)
 
     def finish(self, end_us: int) -> Piece:
         """Cut at the end of everything received.
 
         Args:
-            end_us: how much audio has been received; a little more than has been analysed.
+            end_us: the end of the audio received, a little behind the audio analysed.
         """
         return self._cut(end_us, Cut.ASKED)
 
@@ -198,7 +198,7 @@ class Segmenter:
             yield UtteranceOver()
 
     def _follow(self, level: float) -> SpeechBegan | None:
-        """Take one more frame; return the event if speech begins in it."""
+        """Take one more frame: whether it is voiced, and whether speech begins with it."""
         # A frame that a Finalize cut in two belongs to the later piece.
         at = max(self._now_us, self._start_us)
         self._now_us += FRAME_US
@@ -214,7 +214,7 @@ class Segmenter:
             elif self._now_us - (self._last_voice_us or 0) >= self._RELEASE_US:
                 self._speaking = False
                 self._run.clear()
-                # Without endpointing this is all the end that speech has.
+                # Without endpointing this is the only end of speech.
                 self._speech_open = self._endpoint_us is not None
             return None
         self._run = [*self._run[-self._ONSET_WITHIN + 1 :], voiced]
@@ -223,13 +223,13 @@ class Segmenter:
             return None
         resumed = self._speech_open
         self._speaking = self._speech_open = self._utterance_open = True
-        # Frames of the run that an earlier piece already covers stay there.
+        # Frames of the run that an earlier piece covers stay with that piece.
         self._voiced += [frame for frame in first if frame.at_us >= self._start_us]
         self._last_voice_us = self._now_us
         return None if resumed else SpeechBegan(first[0].at_us)
 
     def _too_long(self, silence_us: int) -> int | None:
-        """Where to cut, if the piece has grown so long that it should be told as it is."""
+        """Return where to cut a piece that has grown too long; None: it has not."""
         if not self.has_speech:
             # Keep a margin, in case speech is just beginning.
             at = self._now_us - self._MARGIN_US
@@ -242,7 +242,7 @@ class Segmenter:
             if silence_us >= self._BREATH * FRAME_US:
                 return breath[len(breath) // 2][0]
         if spoken_us >= self._TOO_LONG_US:
-            # No breath: the quietest moment of the second half, averaged over three frames.
+            # Without a pause: the quietest moment of the second half, averaged over three frames.
             half = self._levels[len(self._levels) // 2 :]
             smooth = np.convolve([level for _, level in half], np.ones(3), "valid")
             return half[int(np.argmin(smooth)) + 1][0]
@@ -268,11 +268,11 @@ class Segmenter:
         return Piece(self._start_us, end_us, cut, speech, voiced)
 
     def _joined(self) -> Samples:
-        """Return the piece's audio as one array, and keep it in that form."""
+        """Join the piece's audio to one array, and keep it so."""
         if len(self._audio) != 1:
             self._audio = [np.concatenate(self._audio) if self._audio else self._unanalysed[:0]]
         return self._audio[0]
 
     def _index(self, at_us: int) -> int:
-        """Return a moment's index into the piece's audio; it may lie outside."""
+        """Return the index of a time in the piece's audio, which may lie outside it."""
         return max(0, (at_us - self._start_us) * SAMPLE_RATE // 1_000_000)

@@ -1,7 +1,7 @@
-"""When one channel's turns begin and end: samples in, events out.
+"""Finds where one channel's turns begin and end: samples in, events out.
 
-Times are whole microseconds since the stream's first sample. Everything happens on steps of 80 ms
-of the audio's own clock, so it does not depend on how the audio was cut into messages.
+Times are whole microseconds since the stream's first sample. Events happen on steps of 80 ms of the
+audio's own clock, so they do not depend on how the audio was cut into messages.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 __all__ = ["TurnDetector", "confidence_after"]
 
 _STEP: Final = SAMPLE_RATE * 80 // 1_000
-# At this much silence it is even odds that the turn is over.
+# After this silence the turn has ended with probability one half.
 _EVEN_ODDS_US: Final = 350_000
 
 
 def confidence_after(silence_us: int) -> float:
-    """Return the confidence, after some silence, that a turn is over: 0.5 after 350 ms, never 1."""
+    """Return the confidence that a turn has ended after silence: 0.5 after 350 ms, never 1."""
     return silence_us / (silence_us + _EVEN_ODDS_US)
 
 
 class _State(Enum):
-    WAITING = auto()  # nobody has said anything in this turn
+    WAITING = auto()  # nothing was said in this turn
     SPEAKING = auto()
-    AWAITING_END = auto()  # an EagerEndOfTurn was told, and nothing was said since
+    AWAITING_END = auto()  # an EagerEndOfTurn was sent, and nothing was said since
 
 
 class TurnDetector:
-    """Finds turns in 16 kHz mono samples and tells of them.
+    """Finds turns in 16 kHz mono samples, and makes their messages.
 
-    The words of an Update are recognised again when enough was said since, and only at the end of
-    the samples that have come: a client that sends faster than it speaks gets fewer of them.
-    What a turn's start and end say never depends on that.
+    The words of an Update are recognised again when there is enough new speech, and only at the end
+    of the samples received: a client that sends faster than real time gets fewer Updates. The start
+    and end of a turn never depend on that.
 
     Args:
         teller: makes the messages.
@@ -58,7 +58,7 @@ class TurnDetector:
 
     _UPDATE_US: Final = 240_000
     _FRESH_US: Final = 480_000
-    # Sound that was never understood is given up after this much silence.
+    # Sound that was never understood is dropped after this silence.
     _NOISE_US: Final = 1_000_000
 
     def __init__(self, teller: FluxTeller, recognise: Recognise) -> None:
@@ -67,15 +67,15 @@ class TurnDetector:
         self._segmenter = Segmenter()
         self._unheard: Samples = np.empty(0, np.float32)
         self._state = _State.WAITING
-        # What was said in pieces of the turn that are complete, and in all of it as last heard.
+        # The words in the turn's complete pieces, and in all of it as last recognised.
         self._complete: list[Word] = []
         self._words: list[Word] = []
-        # Up to which voice that is known.
+        # The end of the voice that these words cover.
         self._known_us = 0
         self._told_us = 0
 
     def push(self, samples: Samples) -> Iterator[Message]:
-        """Take samples and tell what follows from them."""
+        """Take samples; yield the messages that follow from them."""
         audio = np.concatenate((self._unheard, samples))
         whole = len(audio) - len(audio) % _STEP
         self._unheard = audio[whole:]
@@ -85,15 +85,15 @@ class TurnDetector:
             yield from self._step(is_live=behind_us < self._UPDATE_US)
 
     def force_end(self) -> Iterator[Message]:
-        """End the turn under way, as `ForceEndTurn` asks; without one nothing happens."""
+        """End the open turn, if there is one, as `ForceEndTurn` asks."""
         if self._state is not _State.WAITING:
             yield self._end("manual")
 
     def close(self, end_us: int) -> Iterator[Message]:
-        """Tell what has been heard up to the end of everything received.
+        """Yield the last Update, up to the end of the audio received.
 
         Args:
-            end_us: how much audio that was.
+            end_us: the end of that audio.
         """
         self._hear(self._unheard)
         self._words = self._all_words()
@@ -145,7 +145,7 @@ class TurnDetector:
         return self._tell("Update")
 
     def _pause(self) -> Message | None:
-        """Return what the silence after speech leads to, if anything."""
+        """Yield the messages that a silence after speech causes."""
         if (trigger := self._over()) is not None:
             return self._end(trigger)
         eager = self._teller.thresholds.eager_eot_threshold
@@ -167,7 +167,7 @@ class TurnDetector:
 
     def _end(self, trigger: Trigger) -> Message:
         if self._state is not _State.AWAITING_END:
-            # An EndOfTurn says what the EagerEndOfTurn before it said.
+            # An EndOfTurn has the words of the EagerEndOfTurn before it.
             self._words = self._all_words()
         message = self._tell("EndOfTurn", trigger=trigger)
         self._segmenter.finish(self._now_us)
@@ -185,7 +185,7 @@ class TurnDetector:
             self._words = self._all_words()
 
     def _all_words(self) -> list[Word]:
-        """Everything said in the turn so far."""
+        """Return all words of the turn so far."""
         self._known_us = self._segmenter.voice_until_us
         piece = self._segmenter.look()
         if piece.speech is None:

@@ -1,4 +1,4 @@
-"""Voices that can be listened to: `espeak-ng` where the machine has it, tones where not."""
+"""Voices for people: `espeak-ng` if the machine has it, otherwise tones."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["EspeakVoice", "ToneVoice", "espeak", "speaking_voices"]
 
 # A sentence, with the space behind it.
 _SENTENCE: Final = re.compile(r"[.!?…]+[\"')\]]*\s+")
-# Of its voices and paces, those that the recogniser understands best.
+# The voice and the pace that the recogniser understands best.
 _VOICE: Final = "en-us+f2"
 _WORDS_A_MINUTE: Final = 150
 _PITCH: Final = 50
 
 
 def espeak() -> str | None:
-    """Return the path of `espeak-ng`; None: it is not installed."""
+    """Return the path of `espeak-ng`; None: this machine does not have it."""
     return shutil.which("espeak-ng")
 
 
 def speaking_voices(*, varies: bool = False) -> Callable[[AudioOutput], Voice]:
-    """Return the factory of the best voice that this machine has.
+    """Return the maker of a stream's voice: the best on this machine.
 
     Args:
-        varies: whether the voice is a little different on every stream.
+        varies: whether the voice differs a little from stream to stream.
     """
     program = espeak()
 
@@ -56,9 +56,9 @@ class EspeakVoice:
     """Speaks English with `espeak-ng`, a sentence at a time.
 
     Args:
-        program: its path.
-        output: what the audio is to be made of.
-        draws: pace and pitch vary a little, drawn once; None: they are always the same.
+        program: the path of `espeak-ng`.
+        output: the format of the audio.
+        draws: varies pace and pitch a little, once; None: they are always the same.
     """
 
     boundary: Final = _SENTENCE
@@ -72,12 +72,12 @@ class EspeakVoice:
         self._pitch = str(_PITCH + (draws.randint(-4, 4) if draws else 0))
 
     def __call__(self, text: str, speed: float, /) -> bytes:
-        """Speak one sentence. Takes some hundredths of a second.
+        """Speak one sentence; it takes some hundredths of a second.
 
         Raises:
             subprocess.CalledProcessError: `espeak-ng` failed.
         """
-        # The text goes in as a file would: nothing in it is an option.
+        # The text goes in by standard input, where nothing is taken for an option.
         pace = str(round(self._pace * speed))
         spoken = subprocess.run(  # noqa: S603 - no shell, and no argument from outside
             [self._program, "--stdin", "--stdout", "-v", _VOICE, "-s", pace, "-p", self._pitch],
@@ -96,11 +96,11 @@ class EspeakVoice:
 
 
 class ToneVoice:
-    """Says a tone for each word, as long as the word would be.
+    """Plays a tone for each word, as long as the word would take.
 
     Args:
-        output: what the audio is to be made of.
-        draws: lengths and pitches vary a little; None: a word always sounds the same.
+        output: the format of the audio.
+        draws: varies lengths and pitches a little; None: a word always sounds the same.
     """
 
     boundary: Final = _SENTENCE
@@ -128,7 +128,7 @@ class ToneVoice:
         return encode(np.concatenate(sounds), Encoding(self._output.encoding))
 
     def _tone(self, word: str, seconds: float) -> Samples:
-        # Two octaves, and the same word has the same pitch.
+        # Two octaves; the same word has the same pitch.
         pitch = self._LOWEST * 2 ** (zlib.crc32(word.encode()) % 24 / 12)
         if self._draws is not None:
             pitch *= self._draws.uniform(0.98, 1.02)
@@ -136,7 +136,7 @@ class ToneVoice:
         rate = self._output.sample_rate
         count = round(seconds * rate)
         time = np.arange(count) / rate
-        # Raised at its edges, so that it does not click.
+        # Faded at its edges, so that it does not click.
         edge = np.minimum(np.arange(count), np.arange(count)[::-1]) / (self._EDGE * rate)
         envelope = np.sin(np.pi / 2 * np.minimum(edge, 1)) ** 2
         tone = self._LOUDNESS * envelope * np.sin(2 * math.pi * pitch * time)

@@ -1,4 +1,4 @@
-"""The words of a recognised text, and when each was spoken."""
+"""The words of a recognised text, and their times."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Word:
     """One word on the stream's clock, in microseconds.
 
     Attributes:
-        written: as the recogniser wrote it, with capitals and punctuation.
-        start_us: when it starts.
-        end_us: when it ends.
-        confidence: 0…1; how clearly its sound stands above the background.
+        written: the word as recognised, with capitals and punctuation.
+        start_us: its start.
+        end_us: its end.
+        confidence: from 0 to 1: how far its sound stands out from the background.
     """
 
     written: str
@@ -35,18 +35,18 @@ class Word:
 
 
 def plain(written: str) -> str:
-    """Return a word in lower case without punctuation at its edges; inner apostrophes stay."""
+    """Return a word in lower case, without punctuation at its edges; "it's" stays whole."""
     return _EDGES.sub("", written.lower())
 
 
 def place_words(text: str, piece: Piece) -> list[Word]:
     """Spread a text's words over the voiced time of its piece.
 
-    The recogniser tells no times. Letters are taken to be spoken at an even pace whenever there
-    is a voice, which skips the pauses inside a piece; words neither overlap nor leave the piece.
+    The recogniser has no times. Letters are spread evenly over the voiced frames, which skips the
+    pauses in a piece; words neither overlap nor leave the piece.
 
-    The recogniser tells no confidence either. The share of a word's energy that is not
-    background stands in for it.
+    The recogniser has no confidence either. The share of a word's energy that is not background
+    stands in for it.
     """
     tidy = _REPEATED_MARK.sub(r"\1", text)
     written = [word for word in tidy.split() if plain(word)]
@@ -59,7 +59,7 @@ def place_words(text: str, piece: Piece) -> list[Word]:
     done = 0
     earliest = piece.start_us
     for word, weight in zip(written, weights, strict=True):
-        # Where it starts and ends, counted in voiced frames.
+        # Its start and end, counted in voiced frames.
         begin, end = done * len(voiced) / total, (done + weight) * len(voiced) / total
         first, last = int(begin), min(int(end - 1e-9), len(voiced) - 1)
         start_us = voiced[first].at_us + int((begin - first) * FRAME_US)

@@ -1,7 +1,7 @@
 //! `v1/listen` and `v2/listen`.
 
-use super::Product;
 use super::parameter::{Parameter, Value, is_flag, number, parameter, whole};
+use super::product::Product;
 use crate::query::Query;
 
 pub(super) const NOVA: Product = Product {
@@ -50,7 +50,7 @@ const NOVA_PARAMETERS: &[Parameter] = &[
     parameter("keywords", Value::Text),
     parameter("language", Value::That(is_language, NO_LANGUAGE)),
     parameter("language_hint", Value::That(is_language, NO_LANGUAGE)),
-    // A feature's page has it, the reference of streams has not.
+    // On the page of the feature, not in the reference of streams.
     parameter("measurements", Value::Flag),
     parameter("mip_opt_out", Value::Flag),
     parameter(
@@ -80,7 +80,7 @@ const NOVA_PARAMETERS: &[Parameter] = &[
 ];
 
 const FLUX_PARAMETERS: &[Parameter] = &[
-    // Not in the reference, nor seen to be refused: so is `multichannel`.
+    // Not in the reference, but never seen refused; likewise `multichannel`.
     parameter("channels", Value::Whole(1, 20)),
     parameter("eager_eot_threshold", Value::Number(0.3, 0.9)),
     parameter(
@@ -116,14 +116,14 @@ const NO_LANGUAGE: &str = "no such language is served";
 const ENGLISH: &str = "flux-general-en";
 const DEFAULT_EOT_THRESHOLD: f64 = 0.7;
 
-/// Encodings of bare samples or packets, which say nothing about their rate.
+/// Encodings of bare samples or packets, which do not carry their rate.
 const RATED: &[&str] = &[
     "linear16", "linear32", "alaw", "mulaw", "amr-nb", "amr-wb", "opus", "speex",
 ];
 /// Encodings that have one rate.
 const FIXED: &[(&str, &str)] = &[("amr-nb", "8000"), ("amr-wb", "16000")];
 
-/// The models of `v1/listen`, and the uses that a family has beside `general`.
+/// The families of models of `v1/listen`, with their uses besides `general`.
 const MODELS: &[(&str, &[&str])] = &[
     ("nova-3", &["medical"]),
     (
@@ -155,7 +155,7 @@ const MODELS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-/// Names without a family: those of `base`, and a model of one's own.
+/// Names without a family: those of `base`, and custom models.
 const BARE_MODELS: &[&str] = &[
     "general",
     "meeting",
@@ -167,7 +167,7 @@ const BARE_MODELS: &[&str] = &[
     "custom",
 ];
 
-/// What any model of `v1/listen` hears. Which model hears which is not held apart here.
+/// Every language of any model of `v1/listen`. Which model has which is not checked.
 const LANGUAGES: &[&str] = &[
     "multi", "ar", "ar-AE", "ar-DZ", "ar-EG", "ar-IQ", "ar-IR", "ar-JO", "ar-KW", "ar-LB", "ar-MA",
     "ar-PS", "ar-QA", "ar-SA", "ar-SD", "ar-SY", "ar-TD", "ar-TN", "be", "bg", "bn", "bs", "ca",
@@ -189,7 +189,7 @@ fn is_nova(model: &str) -> bool {
     MODELS.iter().any(of_family) || BARE_MODELS.contains(&model) || is_uuid(model)
 }
 
-/// A model that Deepgram has trained for a customer.
+/// Whether the name is the id of a custom model.
 fn is_uuid(model: &str) -> bool {
     let lengths = model.split('-').map(str::len);
     let hex = |byte: u8| byte == b'-' || byte.is_ascii_hexdigit();

@@ -1,28 +1,17 @@
-//! What Deepgram's containers refuse before a stream opens: paths, parameters, values.
+//! The requests that Deepgram's containers refuse before a stream opens: by path, parameter or
+//! value.
 //!
-//! A table a product, from Deepgram's public reference and what was seen of live endpoints. Where
-//! those say nothing, a query passes.
+//! Each product has a table, made from Deepgram's public reference and from observations of live
+//! endpoints. Where both are silent, a query passes.
 
 mod listen;
 mod parameter;
+mod product;
 mod speak;
 
-use parameter::Parameter;
+use product::{Product, quoted};
 
 use crate::query::Query;
-
-/// Characters of a value that are repeated in an answer.
-const QUOTED: usize = 80;
-
-/// What one path of a container takes.
-struct Product {
-    path: &'static str,
-    parameters: &'static [Parameter],
-    /// Parameters that have to be given.
-    required: &'static [&'static str],
-    /// What parameters have to do with each other.
-    together: fn(&Query) -> Result<(), String>,
-}
 
 const PRODUCTS: [&Product; 5] = [
     &listen::NOVA,
@@ -32,7 +21,7 @@ const PRODUCTS: [&Product; 5] = [
     &AGENT,
 ];
 
-/// Its settings are a message.
+/// The agent's settings are a message, so it has no parameters.
 const AGENT: Product = Product {
     path: "v1/agent/converse",
     parameters: &[],
@@ -45,8 +34,8 @@ pub(crate) fn is_known(path: &str) -> bool {
     PRODUCTS.iter().any(|product| product.path == path)
 }
 
-/// What a container that serves `paths` says to a request that it refuses; `None`: it takes the
-/// stream.
+/// Returns the words in which a container that serves `paths` refuses a request; `None`: it takes
+/// the stream.
 pub(crate) fn refusal(paths: &[String], path: &str, query: &Query) -> Option<String> {
     let product = PRODUCTS.iter().find(|product| product.path == path);
     let served = paths.iter().any(|served| served == path);
@@ -61,39 +50,6 @@ pub(crate) fn refusal(paths: &[String], path: &str, query: &Query) -> Option<Str
         .check(query)
         .err()
         .map(|error| format!("INVALID_QUERY_PARAMETER: {error}"))
-}
-
-impl Product {
-    fn check(&self, query: &Query) -> Result<(), String> {
-        for (name, value) in query.pairs() {
-            let Some(parameter) = self.parameters.iter().find(|known| known.name == name) else {
-                let name = quoted(name);
-                return Err(format!("{name}: {} has no such parameter", self.path));
-            };
-            parameter
-                .check(value)
-                .map_err(|rule| format!("{name}={}: {rule}", quoted(value)))?;
-        }
-        for name in self.required {
-            if query.get(name).is_none() {
-                return Err(format!("{name}: must be given"));
-            }
-        }
-        (self.together)(query)
-    }
-}
-
-/// A value as it may stand in a log: printable, and short.
-fn quoted(value: &str) -> String {
-    let mut text: String = value
-        .chars()
-        .take(QUOTED)
-        .flat_map(char::escape_debug)
-        .collect();
-    if value.chars().nth(QUOTED).is_some() {
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! One parameter of a query, and what it may be.
+//! The parameters of a query and the values that they may have.
 
-/// A parameter by its name.
+/// A parameter.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) value: Value,
 }
 
-/// What a value may be.
+/// The values that a parameter may have.
 pub(super) enum Value {
     /// Anything.
     Text,
@@ -18,20 +18,22 @@ pub(super) enum Value {
     Whole(i64, i64),
     /// A number from the first to the second.
     Number(f64, f64),
-    /// What the function says; the rule otherwise.
+    /// Values that the function accepts; the text is the rule.
     That(fn(&str) -> bool, &'static str),
-    /// The function says what is wrong.
+    /// Values that the function accepts; it returns the rule that is broken.
     Checked(fn(&str) -> Result<(), String>),
-    /// The parameter is known, and never taken. Says why.
+    /// None: the parameter is known and always refused, for this reason.
     Refused(&'static str),
 }
 
-/// `name`, with what its value may be.
+/// Makes a row of a product's table.
 pub(super) const fn parameter(name: &'static str, value: Value) -> Parameter {
     Parameter { name, value }
 }
 
 impl Parameter {
+    /// Checks a value.
+    ///
     /// # Errors
     /// The rule that `value` breaks.
     pub(super) fn check(&self, value: &str) -> Result<(), String> {
@@ -58,7 +60,7 @@ impl Parameter {
     }
 }
 
-/// In any case of letters: Python's `True` is written so.
+/// Whether `value` is `true` or `false`, in upper or lower case: Python writes `True`.
 pub(super) fn is_flag(value: &str) -> bool {
     value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
 }
@@ -69,7 +71,7 @@ pub(super) fn whole(value: &str) -> Option<i64> {
     plain.then(|| value.parse().ok())?
 }
 
-/// A decimal number; neither an infinite one nor none.
+/// Reads a finite decimal number.
 pub(super) fn number(value: &str) -> Option<f64> {
     let plain = value
         .bytes()

@@ -1,7 +1,7 @@
 //! `v1/speak` and `v2/speak`.
 
-use super::Product;
 use super::parameter::{Parameter, Value, number, parameter, whole};
+use super::product::Product;
 use crate::query::Query;
 
 pub(super) const AURA: Product = Product {
@@ -155,7 +155,8 @@ fn is_aura(model: &str) -> bool {
     }
 }
 
-/// Which voices there are the reference does not say. `general` is the name of a model that listens.
+/// Which voices there are the reference does not say. `general` is the name of a model that
+/// listens.
 fn is_flux(model: &str) -> bool {
     let Some((voice, language)) = model
         .strip_prefix("flux-")

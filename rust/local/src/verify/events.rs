@@ -34,7 +34,7 @@ pub struct EventVerifier {
 /// What a verified envelope holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Envelope {
-    /// An event: one encoded message, still to be decoded.
+    /// One encoded event.
     Event(Bytes),
     /// The end of the client's events.
     End,
@@ -61,13 +61,13 @@ impl EventVerifier {
     /// Checks that `envelope` is the chain's next one; returns what it holds.
     ///
     /// # Errors
-    /// [`SignatureError`]; the chain is then where it was.
+    /// [`SignatureError`]; the chain does not advance.
     pub fn verify(&mut self, envelope: &Message) -> Result<Envelope, SignatureError> {
         if self.ended {
             return Err(SignatureError::AfterEnd);
         }
-        // Exactly two headers, each once, in either order: only `:date` is covered by the
-        // signature, so anything else could be anybody's.
+        // Exactly two headers, each once, in either order. The signature covers only `:date`: any
+        // other header could be forged.
         let (Some(HeaderValue::Timestamp(date)), Some(HeaderValue::Bytes(claimed)), 2) = (
             envelope.header(":date"),
             envelope.header(":chunk-signature"),

@@ -1,7 +1,8 @@
-//! What only a server needs of Signature Version 4: the check of a request, which yields the seed, and
-//! the check of the chain of events that it starts.
+//! The checks of Signature Version 4, which only a server makes: of a request, whose signature
+//! seeds the chain, and of the events in the chain.
 
 mod events;
+pub(crate) mod percent;
 mod request;
 
 pub use events::{Envelope, EventVerifier, SignatureError};

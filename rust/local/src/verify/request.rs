@@ -1,11 +1,13 @@
-//! The server's check of a request's `Authorization`.
+//! The check of a request's `Authorization`.
 
 use dgsm_wire::signing::time::{self, DATE_LEN};
 use dgsm_wire::signing::{Scope, SigningKey, hex, same};
 use ring::digest;
 
+use super::percent;
+
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How far the request's date may be from the server's clock.
+/// The largest difference between the request's date and the server's clock.
 const MAX_SKEW_MS: u64 = 5 * 60 * 1000;
 
 /// A request as it arrived.
@@ -17,13 +19,13 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The query as on the wire, without the question mark; empty when there is none.
     pub query: &'a str,
-    /// Every header, names in lower case, `host` included (HTTP/2 calls it `:authority`).
+    /// Every header, names in lower case, with `host` (which HTTP/2 calls `:authority`).
     pub headers: &'a [(&'a str, &'a [u8])],
-    /// What the canonical request says about the body: the value of `x-amz-content-sha256`.
+    /// The hash of the body in the canonical request: the value of `x-amz-content-sha256`.
     pub payload_hash: &'a str,
 }
 
-/// What a request was signed with.
+/// The signature of a request, and its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestSignature {
     /// The access key's id.
@@ -56,16 +58,16 @@ pub enum SigV4Error {
     /// The request's date is too far from the server's clock.
     #[error("the signature is {0} s away from the server's clock")]
     Skewed(i64),
-    /// A header that is said to be signed is not there.
+    /// A signed header is missing.
     #[error("the signed header {0} is missing")]
     MissingHeader(String),
-    /// A header that has to be signed is not.
+    /// A header is not signed that has to be.
     #[error("the header {0} has to be signed")]
     UnsignedHeader(String),
-    /// Nobody knows the access key.
+    /// The access key is unknown.
     #[error("the access key {0} is unknown")]
     UnknownAccessKey(String),
-    /// The signature is not the one that the secret gives.
+    /// The secret gives another signature.
     #[error("the request signature does not match")]
     Mismatch,
 }
@@ -73,11 +75,10 @@ pub enum SigV4Error {
 /// Checks a request's Signature Version 4 against the secret that `secret_of` finds for its access
 /// key.
 ///
-/// Region and service are those that the client signed for: whether they are the right ones is the
-/// caller's to say.
+/// Region and service are those that the client signed for. The caller checks that they are right.
 ///
 /// # Errors
-/// [`SigV4Error`] when the request is not signed, not well, or not now.
+/// [`SigV4Error`] when the signature is missing, wrong, or too old.
 pub fn verify_request<Secret: AsRef<str>>(
     request: &Request<'_>,
     now_ms: i64,
@@ -150,7 +151,7 @@ impl<'a> Authorization<'a> {
         else {
             return Err(SigV4Error::Malformed("a field is missing"));
         };
-        // From the right: an access key may contain slashes, the scope can't.
+        // Split from the right: an access key may contain slashes, the scope cannot.
         let parts: Vec<&str> = credential.rsplitn(5, '/').collect();
         let [terminator, service, region, date, access_key] = parts[..] else {
             return Err(SigV4Error::Malformed("the credential's scope"));
@@ -207,7 +208,7 @@ fn canonical_request(request: &Request<'_>, signed_headers: &str) -> Result<Stri
         for (_, value) in values {
             canonical.push(separator);
             separator = ',';
-            // Outer blanks are not part of a value, and inner ones count as one.
+            // Outer blanks are no part of a value, and a run of inner ones counts as one.
             for (at, word) in String::from_utf8_lossy(value)
                 .split_ascii_whitespace()
                 .enumerate()
@@ -227,8 +228,8 @@ fn canonical_request(request: &Request<'_>, signed_headers: &str) -> Result<Stri
     Ok(canonical)
 }
 
-/// Dot segments and repeated slashes removed, then every segment encoded once more, as all services
-/// but S3 want it.
+/// Removes dot segments and repeated slashes, then encodes every segment once more, as every
+/// service except S3 requires.
 fn canonical_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -243,7 +244,7 @@ fn canonical_path(path: &str) -> String {
     let mut canonical = String::with_capacity(path.len() + 1);
     for segment in &segments {
         canonical.push('/');
-        percent_encode(segment.as_bytes(), &mut canonical);
+        percent::encode(segment.as_bytes(), &mut canonical);
     }
     let directory = ["/", "/.", "/.."].iter().any(|end| path.ends_with(end));
     if segments.is_empty() || directory {
@@ -252,7 +253,7 @@ fn canonical_path(path: &str) -> String {
     canonical
 }
 
-/// Parameters decoded, encoded again the one way that signatures know, and sorted.
+/// Decodes the parameters, encodes them in the canonical way, and sorts them.
 fn canonical_query(query: &str) -> String {
     let mut parameters: Vec<(String, String)> = query
         .split('&')
@@ -270,48 +271,14 @@ fn canonical_query(query: &str) -> String {
     written.join("&")
 }
 
+/// Decodes `text`, in which a plus sign is a space, and encodes it in the canonical way.
 fn reencode(text: &str) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        decoded.push(match (first, tail) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                rest = after;
-                hex_digit(*high) << 4 | hex_digit(*low)
-            }
-            (b'+', _) => b' ',
-            (other, _) => other,
-        });
-    }
     let mut out = String::with_capacity(text.len());
-    percent_encode(&decoded, &mut out);
+    percent::encode(&percent::decode(&text.replace('+', " ")), &mut out);
     out
 }
 
-fn hex_digit(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
-    }
-}
-
-fn percent_encode(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
-}
-
-/// The value of a header that occurs exactly once, if it is text.
+/// Returns the value of a header that occurs exactly once and is text.
 fn single<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
     let mut values = request.headers.iter().filter(|header| header.0 == name);
     match (values.next(), values.next()) {

@@ -1,8 +1,8 @@
-//! How a chunk carries its number.
+//! The layout of a chunk that carries its number.
 //!
-//! Each channel's bytes (the de-interleaved samples; the bytes themselves where the format is not
-//! known) are a run of eight-byte cells, then up to seven bytes 0x7F where the length is not a
-//! multiple of eight:
+//! Each channel's bytes are a run of eight-byte cells, then up to seven bytes 0x7F if the length is
+//! not a multiple of eight. A channel's bytes are its samples; where the format is unknown, all
+//! bytes are one channel.
 //!
 //! | byte | content |
 //! | --- | --- |
@@ -11,15 +11,15 @@
 //! | 5, 6 | how many cells of the chunk follow, seven bits each, lowest first |
 //! | 7 | how many filler bytes follow the last cell (bits 0 to 2), the channel modulo 16 (bits 3 to 6) |
 //!
-//! Only the first byte of a cell has its top bit set, so a reader that starts anywhere (a leg may
-//! begin at any sample) finds the next cell, and every cell says where its chunk ends. Silence, be
-//! it 0x00, 0xD5 or 0xFF, never reads as a cell.
+//! Only the first byte of a cell has its top bit set. So a reader that starts at any sample, as a
+//! leg may, finds the next cell, and every cell says where its chunk ends. Silence (0x00, 0xD5 or
+//! 0xFF) never reads as a cell.
 
 use std::collections::VecDeque;
 
 use crate::audio::Format;
 
-/// Bytes of one cell, and the least that a chunk has for each channel.
+/// Bytes of one cell: the least that a chunk has for each channel.
 pub const CELL: usize = 8;
 const FILLER: u8 = 0x7F;
 const NUMBERS: u32 = 1 << 28;
@@ -38,7 +38,7 @@ pub enum MarkError {
     Size(usize),
 }
 
-/// One chunk of `size` bytes in all that carries `number` in each channel of `format`.
+/// Makes a chunk of `size` bytes in all that carries `number` in each channel of `format`.
 ///
 /// # Errors
 /// [`MarkError`] when number or size do not fit the layout.
@@ -87,7 +87,7 @@ fn encode(number: u32, following: usize, filler: usize, channel: usize) -> [u8; 
     cell
 }
 
-/// Seven bits over bytes 1 to 7.
+/// Computes seven check bits over bytes 1 to 7.
 fn check(cell: [u8; CELL]) -> u8 {
     let sum = cell[1..]
         .iter()
@@ -95,7 +95,7 @@ fn check(cell: [u8; CELL]) -> u8 {
     ((sum ^ (sum >> 7) ^ (sum >> 14)) & 0x7F) as u8
 }
 
-/// What one cell says.
+/// The content of one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
     number: u32,
@@ -132,7 +132,7 @@ pub struct Mark {
     pub start: u64,
     /// The frame after the chunk's last.
     pub end: u64,
-    /// Whether every cell from the first one heard to the last was there.
+    /// Whether no cell is missing between the first one heard and the last.
     pub intact: bool,
 }
 
@@ -157,8 +157,8 @@ impl Reader {
         }
     }
 
-    /// Takes the next piece of audio and reports the chunks that end in it, in the order of their ends within
-    /// each channel.
+    /// Takes the next piece of audio and reports the chunks that end in it: channel by channel, in
+    /// the order of their ends.
     pub fn read(&mut self, audio: &[u8], mut report: impl FnMut(Mark)) {
         let (frame, width) = (self.format.frame(), usize::from(self.format.width));
         if let [channel] = self.channels.as_mut_slice() {
@@ -185,7 +185,7 @@ impl Reader {
     }
 }
 
-/// One channel's bytes, as far as they are not yet understood.
+/// The bytes of one channel that have not been read as cells.
 #[derive(Debug, Default)]
 struct Channel {
     pending: VecDeque<u8>,
@@ -307,7 +307,7 @@ mod tests {
     fn channels_are_told_apart() {
         let mut audio = mark(7, 640, STEREO).unwrap();
         audio.extend(mark(8, 640, STEREO).unwrap());
-        // What the replay does to a channel that has finalised its samples already.
+        // A replay silences the samples that a channel has finalised.
         for frame in audio[..640].chunks_mut(4) {
             frame[..2].fill(0);
         }

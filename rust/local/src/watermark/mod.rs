@@ -1,12 +1,15 @@
 //! Audio whose every chunk can be counted, and the model that counts it.
 //!
-//! An application that wants to know what was lost, repeated or moved sends chunks that carry
-//! their number ([`mark`]); the model answers with results whose words are those numbers and whose
-//! times are on the clock of the audio ([`WatermarkModel`]).
+//! A test sends chunks that carry their number ([`mark`]). The model ([`WatermarkModel`]) answers
+//! with results whose words are these numbers, timed on the audio's own clock. So a chunk that is
+//! lost, repeated or moved shows.
 
 mod layout;
 mod model;
 mod results;
+mod settings;
 
 pub use layout::{CELL, Mark, MarkError, Reader, mark};
-pub use model::{WatermarkModel, WatermarkSettings};
+pub use model::{Audio, WatermarkModel};
+pub use results::timestamp;
+pub use settings::WatermarkSettings;

@@ -1,68 +1,35 @@
-//! `v1/listen` whose transcript is the numbers of the chunks that were heard.
+//! The model: `v1/listen`, with the numbers of the chunks heard as the transcript.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dgsm_leg::frame::Frame;
+use dgsm_wire::signing::hex;
 use ring::digest::{self, SHA256};
 use serde::Deserialize;
 
 use super::layout::Mark;
 use super::results::{self, Results, Seconds};
+use super::settings::WatermarkSettings;
 use crate::audio::Format;
-use crate::model::{Heard, Reply};
+use crate::model::Reply;
 use crate::query::Query;
 
-/// How the model answers.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct WatermarkSettings {
-    /// A final result for so many chunks.
-    pub window: u32,
-    /// A final result for so many seconds instead, wherever chunks end. A chunk is said by the result that covers its end.
-    pub window_seconds: Option<f64>,
-    /// Finals wait until so many further chunks were heard.
-    pub late_chunks: u32,
-    /// Finals wait until so many further seconds of audio were heard.
-    pub late_seconds: f64,
-    /// An interim result for so many chunks, where the query asks for them; 0: none.
-    pub interim_every: u32,
-    /// Results list so many of their words with times; `None`: all. The transcript has all of them.
-    pub listed_words: Option<usize>,
-    /// Each channel's first window is so many chunks shorter than the previous one's, so that channels' results end at
-    /// different times.
-    pub channel_skew: u32,
-    /// Whether Finalize is answered when there is nothing new to say.
-    pub answer_empty_finalize: bool,
-    /// Audio without chunks gets an empty final for so many seconds.
-    pub silence_window: f64,
-    /// Seconds between `CloseStream` and its answer. A client that ends its input before loses the tail, as with the
-    /// service.
-    pub closing_time: f64,
-    /// Seconds without any message until the stream fails with NET-0001; `None`: never.
-    pub silence_timeout: Option<f64>,
+/// The audio of one binary message.
+#[derive(Clone, Copy, Debug)]
+pub struct Audio<'a> {
+    /// The audio's bytes, without header or trailer.
+    pub bytes: &'a Bytes,
+    /// The format as far as it is known.
+    pub format: Format,
+    /// Frames of audio heard on this leg so far, this message's included.
+    pub frames: u64,
+    /// The chunks that ended in this message.
+    pub marks: &'a [Mark],
 }
 
-impl Default for WatermarkSettings {
-    fn default() -> Self {
-        Self {
-            window: 10,
-            window_seconds: None,
-            late_chunks: 0,
-            late_seconds: 0.0,
-            interim_every: 5,
-            listed_words: None,
-            channel_skew: 0,
-            answer_empty_finalize: true,
-            silence_window: 3.0,
-            closing_time: 0.02,
-            silence_timeout: Some(10.0),
-        }
-    }
-}
-
-/// One conversation with the model. Time is given as the time since it began.
+/// One conversation with the model. Times are since its beginning.
 pub struct WatermarkModel {
     settings: WatermarkSettings,
     request_id: String,
@@ -91,7 +58,7 @@ struct Wants {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Listening,
-    /// `CloseStream` was heard; the answer comes at this time.
+    /// `CloseStream` has arrived; the answer is due at this time.
     Closing(Duration),
     Ended,
 }
@@ -104,13 +71,13 @@ struct Channel {
     /// Chunks heard and not yet in a final.
     pending: VecDeque<Mark>,
     since_interim: u32,
-    /// The end of the last word of the utterance under way.
+    /// The end of the open utterance's last word.
     open_utterance: Option<u64>,
-    /// Whether a final with `speech_final` has closed the words so far.
+    /// Whether a final with `speech_final` has covered the words so far.
     speech_closed: bool,
 }
 
-/// The fields of a client's text message that matter here.
+/// The fields of a client's text message that the model reads.
 #[derive(Deserialize)]
 struct Control {
     r#type: String,
@@ -126,7 +93,7 @@ impl std::fmt::Debug for WatermarkModel {
 }
 
 impl WatermarkModel {
-    /// A conversation about to begin.
+    /// A conversation at its beginning.
     #[must_use]
     pub fn new(
         settings: WatermarkSettings,
@@ -157,25 +124,25 @@ impl WatermarkModel {
     }
 
     /// Takes a binary message.
-    pub fn hear(&mut self, now: Duration, heard: &Heard<'_>, replies: &mut Vec<Reply>) {
+    pub fn hear(&mut self, now: Duration, audio: &Audio<'_>, replies: &mut Vec<Reply>) {
         if self.phase != Phase::Listening {
             return;
         }
         self.last_message = now;
-        self.sha256.update(heard.audio);
-        self.format = heard.format;
-        self.frames = heard.frames;
+        self.sha256.update(audio.bytes);
+        self.format = audio.format;
+        self.frames = audio.frames;
         let channels = if self.wants.multichannel {
-            heard.format.channels
+            audio.format.channels
         } else {
             1
         };
-        if heard.frames > 0 {
+        if audio.frames > 0 {
             self.channels
                 .resize_with(usize::from(channels), Channel::default);
         }
-        for mark in heard.marks {
-            // Without `multichannel` the channels are one, and all say the same.
+        for mark in audio.marks {
+            // Without `multichannel` there is one channel here, though every channel has the mark.
             if let Some(channel) = self.channels.get_mut(usize::from(mark.channel)) {
                 channel.pending.push_back(*mark);
                 channel.since_interim += 1;
@@ -240,7 +207,7 @@ impl WatermarkModel {
         }
     }
 
-    /// The client's input has ended: whatever was not said yet stays unsaid.
+    /// Ends the conversation, because the client's input has ended. Pending results are not sent.
     pub fn input_ended(&mut self, replies: &mut Vec<Reply>) {
         if self.phase != Phase::Ended {
             self.phase = Phase::Ended;
@@ -248,7 +215,7 @@ impl WatermarkModel {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// Returns when [`Self::tick`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match self.phase {
@@ -290,12 +257,7 @@ impl WatermarkModel {
                 self.finalise(index, self.frames, false, replies);
             }
         }
-        let sha256 = self.sha256.clone().finish();
-        let mut digest = String::new();
-        for byte in sha256.as_ref() {
-            // A string takes whatever is written to it.
-            let _ = write!(digest, "{byte:02x}");
-        }
+        let digest = hex::encode(self.sha256.clone().finish().as_ref());
         let duration = self.seconds(self.frames);
         let channels = if self.wants.multichannel {
             self.format.channels
@@ -312,7 +274,7 @@ impl WatermarkModel {
         replies.extend([message(closing), Reply::End]);
     }
 
-    /// Where the channel's next final ends, if it is time for it.
+    /// Returns where the channel's next final ends, if it is due.
     fn due(&self, index: usize) -> Option<u64> {
         let (settings, channel) = (&self.settings, &self.channels[index]);
         let late = self.format.frames(settings.late_seconds);
@@ -532,14 +494,14 @@ mod tests {
             let mut marks = Vec::new();
             self.reader.read(&audio, |mark| marks.push(mark));
             let (format, frames) = (self.clock.format(), self.clock.frames());
-            let heard = Heard {
-                audio: &audio,
+            let audio = Audio {
+                bytes: &audio,
                 format,
                 frames,
                 marks: &marks,
             };
             let mut replies = Vec::new();
-            self.model.hear(ZERO, &heard, &mut replies);
+            self.model.hear(ZERO, &audio, &mut replies);
             self.take(replies);
         }
 

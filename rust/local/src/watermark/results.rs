@@ -1,11 +1,14 @@
-//! Deepgram's messages for `v1/listen`, as the watermark model writes them.
+//! The messages of `v1/listen`.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
 
 use super::layout::Mark;
 use crate::audio::Format;
 
-/// The model's name for itself.
+/// The model's id.
 const MODEL_UUID: &str = "5761746d-6172-4b00-8000-000000000001";
 const MODEL_INFO: &str = r#"{"name":"watermark","version":"1","arch":"counter"}"#;
 
@@ -31,12 +34,12 @@ impl std::fmt::Display for Seconds {
 pub(super) struct Results<'a> {
     pub(super) request_id: &'a str,
     pub(super) format: Format,
-    /// This channel and how many there are.
+    /// The channel, and the number of channels.
     pub(super) channel_index: [u16; 2],
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) words: &'a [Mark],
-    /// How many of them are listed with their times; the transcript has all.
+    /// How many words are listed with their times; the transcript has all.
     pub(super) listed: usize,
     pub(super) is_final: bool,
     pub(super) speech_final: bool,
@@ -49,7 +52,7 @@ impl Results<'_> {
             micros: self.format.micros(frames),
         };
         let [channel, channels] = self.channel_index;
-        // From rounded times, so that start + duration is the next one's start in decimals too.
+        // From rounded times, so that start + duration is the next start in decimals too.
         let duration = Seconds {
             micros: micros(self.end).micros - micros(self.start).micros,
         };
@@ -98,6 +101,16 @@ pub(super) fn metadata(
     )
 }
 
+/// Writes a time as `Metadata` has it, UTC: `2026-11-22T08:05:46.123Z`.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, millis) = time.to_hms_milli();
+    let month = u8::from(month);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 pub(super) fn speech_started(channel_index: [u16; 2], at: &Seconds) -> String {
     let [channel, channels] = channel_index;
     format!(r#"{{"type":"SpeechStarted","channel":[{channel},{channels}],"timestamp":{at}}}"#)
@@ -112,6 +125,8 @@ pub(super) fn utterance_end(channel_index: [u16; 2], last_word_end: &Seconds) ->
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -120,6 +135,15 @@ mod tests {
         assert_eq!(text(0), "0.0");
         assert_eq!(text(1_980_000), "1.98");
         assert_eq!(text(61_000_023), "61.000023");
+    }
+
+    #[test]
+    fn known_moments() {
+        let iso = |seconds| timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(iso(1_735_689_599), "2024-12-31T23:59:59.000Z");
+        assert_eq!(iso(4_107_542_400), "2100-03-01T00:00:00.000Z");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A client of the h2 crate and the core's codec, signing by its own code: what the server says is
-//! seen by something that is not the product's client.
+//! A client made of h2 and the codec of `dgsm-wire`. It builds and signs requests by its own code,
+//! so the server is not tested with the product's client.
 
-// Every test file uses a part of it, and values are written where they are passed.
+// Every test file uses a part of it, and passes values as it writes them.
 #![allow(dead_code, clippy::needless_pass_by_value)]
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use dgsm_local::settings::Settings;
 use dgsm_local::stats::LegFacts;
 use dgsm_wire::eventstream::{DecodeError, Decoder, Limits};
 use dgsm_wire::payload_part::{Assembler, MAX_PART, ServerEvent, encode_signed};
-use dgsm_wire::signing::{EventSigner, Scope, SigningKey};
+use dgsm_wire::signing::{EventSigner, Scope, SigningKey, hex};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
@@ -27,6 +27,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -35,10 +36,10 @@ pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
 pub const REGION: &str = "eu-west-1";
 pub const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 pub const LINEAR16: &str = "encoding=linear16&sample_rate=16000";
-/// Nothing here takes as long.
+/// Longer than anything takes here.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Settings of an endpoint called `local`, changed by `changes` (an object, merged at the top).
+/// Makes settings of an endpoint called `local`, with the fields of `changes` in their place.
 pub fn settings(changes: Value) -> Settings {
     let mut settings = json!({
         "host": "127.0.0.1",
@@ -76,7 +77,7 @@ pub fn start_with(changes: Value, listener: Arc<dyn Listener>) -> Server {
     Server::start(settings(changes), Some(listener)).unwrap()
 }
 
-/// A rule that strikes once on any stream.
+/// Makes a rule that strikes once, on any stream.
 pub fn fault(action: Value, when: Value) -> Value {
     json!({"action": action, "when": when, "times": 1, "scope": "endpoint"})
 }
@@ -86,7 +87,7 @@ pub fn counter(server: &Server, name: &str) -> u64 {
     counters.iter().find(|(known, _)| *known == name).unwrap().1
 }
 
-/// The facts of leg `number`, once they satisfy `settled`.
+/// Waits until the facts of leg `number` satisfy `settled`; returns them.
 pub async fn facts(
     server: &Server,
     number: usize,
@@ -124,7 +125,7 @@ pub async fn tls(server: &Server) -> std::io::Result<tokio_rustls::client::TlsSt
         .await
 }
 
-/// One HTTP/2 connection; its task lives as long as the runtime.
+/// Opens an HTTP/2 connection, whose task lives as long as the runtime.
 pub async fn connect(server: &Server) -> SendRequest<Bytes> {
     connect_with(server, &h2::client::Builder::new()).await
 }
@@ -142,32 +143,13 @@ pub fn now_ms() -> i64 {
     i64::try_from(elapsed.as_millis()).unwrap()
 }
 
-/// `YYYYMMDDThhmmssZ`, by the days of the civil calendar counted from March.
+/// `YYYYMMDDThhmmssZ`
 fn amz_date(ms: i64) -> String {
-    let seconds = ms.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let date = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).unwrap();
+    let (year, month, day) = date.to_calendar_date();
+    let (hour, minute, second) = date.to_hms();
+    let month = u8::from(month);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// What a request says; each field can be made wrong.
@@ -183,9 +165,9 @@ pub struct Call {
     pub region: &'static str,
     pub service: &'static str,
     pub token: Option<&'static str>,
-    /// `x-amz-content-sha256`; `None`: no such header, and the empty body's is signed.
+    /// `x-amz-content-sha256`; `None`: no such header, and the hash of an empty body is signed.
     pub payload_hash: Option<&'static str>,
-    /// The client's clock is so much ahead.
+    /// How far the client's clock is ahead, in milliseconds.
     pub skew_ms: i64,
     pub signed: bool,
 }
@@ -216,7 +198,7 @@ impl Call {
         }
     }
 
-    /// The request, and its signature.
+    /// Makes the request, and returns it with its signature.
     pub fn request(&self, authority: &str) -> (Request<()>, String) {
         let date = amz_date(now_ms() + self.skew_ms);
         let mut headers = vec![("host", authority.to_owned())];
@@ -258,9 +240,10 @@ impl Call {
         );
         let to_sign = format!(
             "AWS4-HMAC-SHA256\n{date}\n{credential}\n{}",
-            hex(digest(&SHA256, canonical.as_bytes()).as_ref())
+            hex::encode(digest(&SHA256, canonical.as_bytes()).as_ref())
         );
-        let signature = hex(&SigningKey::derive(self.secret, scope).sign(to_sign.as_bytes()));
+        let signature =
+            hex::encode(&SigningKey::derive(self.secret, scope).sign(to_sign.as_bytes()));
         let mut request = Request::builder()
             .method(self.method)
             .uri(format!("https://{authority}{}", self.uri_path));
@@ -278,7 +261,7 @@ impl Call {
     }
 }
 
-/// An HTTP answer that is no stream.
+/// An HTTP answer instead of a stream.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -318,7 +301,7 @@ pub enum Said {
     Unknown(String),
     End,
     Reset(Reason),
-    /// The connection is gone, or going away without this stream.
+    /// The connection is gone, or leaves this stream out of its `GOAWAY`.
     Lost,
     Undecodable(DecodeError),
     Malformed(String),
@@ -334,7 +317,7 @@ impl Said {
     }
 }
 
-/// Sends a request; the stream, or the answer that is none.
+/// Sends a request; returns the stream, or the answer instead of one.
 pub async fn open(client: &SendRequest<Bytes>, call: &Call) -> Result<Leg, Answer> {
     let (response, send, signature) = begin(client, call).await;
     let response = response.await.unwrap();
@@ -383,7 +366,7 @@ pub async fn accept(
 }
 
 impl Leg {
-    /// Sends bytes as they are, within the window.
+    /// Sends raw bytes, within the window.
     pub async fn raw(&mut self, mut bytes: Bytes) {
         while !bytes.is_empty() {
             self.send.reserve_capacity(bytes.len());
@@ -421,7 +404,7 @@ impl Leg {
         self.frame(&Frame::Binary(audio.into())).await;
     }
 
-    /// The signed empty event, and the end of the HTTP/2 stream.
+    /// Sends the signed empty event and ends the HTTP/2 stream.
     pub async fn end(&mut self) {
         let mut out = BytesMut::new();
         self.signer.sign_end(now_ms(), &mut out).unwrap();
@@ -437,7 +420,7 @@ impl Leg {
         self.send.send_reset(Reason::CANCEL);
     }
 
-    /// The next thing that the server says.
+    /// Returns what the server sends next.
     pub async fn next(&mut self) -> Said {
         tokio::time::timeout(PATIENCE, self.said())
             .await
@@ -500,7 +483,7 @@ impl Leg {
         }
     }
 
-    /// Everything up to and without the end, as JSON.
+    /// Returns every message up to the end, as JSON.
     pub async fn rest(&mut self) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
@@ -512,7 +495,7 @@ impl Leg {
     }
 }
 
-/// A marked chunk of 20 ms of linear16 at 16 kHz.
+/// Makes a marked chunk: 20 ms of linear16 at 16 kHz.
 pub fn chunk(number: u32) -> Vec<u8> {
     let format = dgsm_local::audio::Format {
         rate: 16_000,
@@ -523,7 +506,7 @@ pub fn chunk(number: u32) -> Vec<u8> {
     dgsm_local::watermark::mark(number, 640, format).unwrap()
 }
 
-/// The words of all final results in `messages`.
+/// Returns the words of all final results in `messages`.
 pub fn transcript(messages: &[Value]) -> Vec<u32> {
     let finals = messages
         .iter()

@@ -42,6 +42,7 @@ fn decode(value: &str) -> String {
     while let Some((&byte, tail)) = rest.split_first() {
         let escaped = (byte == b'%').then(|| tail.get(..2)).flatten();
         let decoded = escaped
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(decoded.unwrap_or(byte));

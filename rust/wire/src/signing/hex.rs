@@ -1,4 +1,4 @@
-//! Lowercase hexadecimal, by table: it is on the path of every event.
+//! Lowercase hexadecimal, by table: every event needs it.
 
 /// Length of a SHA-256 or HMAC-SHA-256 value in hexadecimal.
 pub const HEX_LEN: usize = 64;
@@ -14,14 +14,14 @@ const PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-/// Writes `value` into `out`, which is twice as long.
+/// Writes `value` into `out`, which must be twice as long.
 pub fn write(value: &[u8], out: &mut [u8]) {
     for (byte, pair) in value.iter().zip(out.chunks_exact_mut(2)) {
         pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
 }
 
-/// `value` as text.
+/// Returns `value` as text.
 #[must_use]
 pub fn encode(value: &[u8]) -> String {
     value
@@ -31,7 +31,7 @@ pub fn encode(value: &[u8]) -> String {
         .collect()
 }
 
-/// A signature as it is written in requests: 64 lowercase digits.
+/// Returns the digits of a signature as requests have it; `None` if they are not 64 in lower case.
 #[must_use]
 pub fn signature(text: &str) -> Option<[u8; HEX_LEN]> {
     let digits: [u8; HEX_LEN] = text.as_bytes().try_into().ok()?;

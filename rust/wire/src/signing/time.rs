@@ -1,4 +1,4 @@
-//! Times as signatures write them: `YYYYMMDDTHHMMSSZ`, UTC.
+//! Times in signatures: `YYYYMMDDTHHMMSSZ`, UTC.
 
 /// Length of a written time.
 pub const TIME_LEN: usize = 16;
@@ -6,10 +6,10 @@ pub const TIME_LEN: usize = 16;
 pub const DATE_LEN: usize = 8;
 
 const DAY: u64 = 86_400;
-/// The first second of the year 10000, which four digits can't write.
+/// The first second of the year 10000, which needs a fifth digit.
 const END: u64 = 253_402_300_800;
 
-/// `second` (since the epoch) as text; `None` before 1970 and after 9999.
+/// Writes `second`, counted from the epoch; `None` before 1970 and after 9999.
 #[must_use]
 pub fn format(second: i64) -> Option<[u8; TIME_LEN]> {
     let second = u64::try_from(second).ok().filter(|second| *second < END)?;
@@ -46,11 +46,11 @@ pub fn parse(text: &str) -> Option<i64> {
     };
     let days = days(number(0..4)?, number(4..6)?, number(6..8)?);
     let second = days * 86_400 + number(9..11)? * 3600 + number(11..13)? * 60 + number(13..15)?;
-    // Fields out of range (a 13th month, the 61st minute) would be written differently.
+    // A field out of range (a 13th month, a 61st minute) is written differently.
     (format(second)? == *raw).then_some(second)
 }
 
-/// Year, month and day of the day `days` after 1970-01-01, in the Gregorian calendar.
+/// Returns year, month and day of the day `days` after 1970-01-01, in the Gregorian calendar.
 ///
 /// Years are counted from March, so that the leap day is the last of its year and the lengths of
 /// the months follow one linear rule (153 days for five months).
@@ -72,7 +72,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// The inverse of [`civil`], for years from 0.
+/// Inverts [`civil`], for years from 0.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = (month + 9) % 12;
