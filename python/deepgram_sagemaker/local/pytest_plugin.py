@@ -50,6 +50,6 @@ def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
 def sagemaker_endpoint(
     request: pytest.FixtureRequest, sagemaker_endpoint_factory: Callable[..., LocalEndpoint]
 ) -> LocalEndpoint:
-    """A running local endpoint, with the arguments of the test's `sagemaker_endpoint` marker."""
+    """Return a running local endpoint, made from the arguments of the test's marker."""
     marker = request.node.get_closest_marker(_MARKER)
     return sagemaker_endpoint_factory(**(marker.kwargs if marker else {}))
