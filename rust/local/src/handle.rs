@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 /// What a stream may ask of its connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Close now: with a TCP RST, or with FIN and without a TLS `close_notify`.
     Close { rst: bool },

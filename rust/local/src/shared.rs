@@ -158,3 +158,107 @@ impl Shared {
         let _ = running.wait_for(|running| !running).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::authority::Authority;
+
+    fn shared() -> (Shared, mpsc::UnboundedReceiver<Duration>) {
+        let settings = json!({
+            "host": "127.0.0.1",
+            "port": 0,
+            "certificate_names": ["localhost"],
+            "region": "eu-west-1",
+            "endpoint_names": ["local"],
+            "variants": [],
+            "credentials": [{"access_key_id": "first", "secret_access_key": "secret"}],
+            "model": {"kind": "external"},
+            "max_stream_age": null,
+            "at_max_age": {"kind": "end_early"},
+            "unknown_endpoint_status": 400,
+            "max_concurrent_streams": 10,
+            "faults": [],
+            "connection_faults": [],
+            "record_arrivals": false,
+        });
+        let settings = Settings::from_json(&settings.to_string()).unwrap();
+        let now = std::time::SystemTime::now();
+        let authority = Authority::issue(vec!["localhost".to_owned()], now).unwrap();
+        Shared::new(settings, authority.tls, None)
+    }
+
+    #[test]
+    fn legs_of_one_path_and_query_share_a_conversation() {
+        let (shared, _) = shared();
+        let first = shared.conversation("v1/listen", "a=1");
+        assert!(Arc::ptr_eq(
+            &first,
+            &shared.conversation("v1/listen", "a=1")
+        ));
+        for (path, query) in [("v2/listen", "a=1"), ("v1/listen", "a=2")] {
+            assert!(!Arc::ptr_eq(&first, &shared.conversation(path, query)));
+        }
+    }
+
+    #[test]
+    fn records_are_numbered_from_one() {
+        let (shared, _) = shared();
+        let numbers = [(), ()].map(|()| shared.record(LegFacts::default()).0);
+        assert_eq!(numbers, [1, 2]);
+        let kept: Vec<_> = shared
+            .records()
+            .iter()
+            .map(|record| record.facts().number)
+            .collect();
+        assert_eq!(kept, numbers);
+    }
+
+    #[test]
+    fn identifiers_are_uuids_of_version_4() {
+        let (shared, _) = shared();
+        let (one, other) = (shared.uuid(), shared.uuid());
+        assert_ne!(one, other);
+        let lengths: Vec<_> = one.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert_eq!(one.as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&one.as_bytes()[19]), "{one}");
+    }
+
+    #[test]
+    fn an_outage_is_queued_for_the_listener() {
+        let (shared, mut outages) = shared();
+        shared.outage(Duration::from_secs(3));
+        assert_eq!(outages.try_recv(), Ok(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn connections_are_closed_while_they_are_remembered() {
+        let (shared, _) = shared();
+        let mut queues = Vec::new();
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            let (connection, queue) = Connection::new(shared.next_connection());
+            let connection = Arc::new(connection);
+            shared.remember(&connection);
+            connections.push(connection);
+            queues.push(queue);
+        }
+        shared.forget(2);
+        shared.close_connections();
+        assert!(matches!(
+            queues[0].try_recv(),
+            Ok(Command::Close { rst: true })
+        ));
+        assert!(queues[1].try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_stop_sees_one_that_has_happened() {
+        let (shared, _) = shared();
+        shared.stop();
+        shared.stopped().await;
+    }
+}
