@@ -71,14 +71,32 @@ pub struct Attempts {
     /// Those of them that are retried less often.
     limited: u32,
     first: Option<Duration>,
-    /// Fresh keys were looked up.
-    renewed: bool,
+    keys: Keys,
+}
+
+/// What became of the keys that legs are opened with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Keys {
+    /// They serve, as far as is known.
+    #[default]
+    Good,
+    /// They ran out: the next leg is opened with fresh ones.
+    Expired,
+    /// They are fresh, and nothing went forward since.
+    Fresh,
 }
 
 impl Attempts {
-    /// Something went forward: the count starts again.
+    /// Something went forward: the count starts again. Keys that ran out are still to be replaced.
     pub fn progress(&mut self) {
-        *self = Self::default();
+        let keys = match self.keys {
+            Keys::Good | Keys::Fresh => Keys::Good,
+            Keys::Expired => Keys::Expired,
+        };
+        *self = Self {
+            keys,
+            ..Self::default()
+        };
     }
 
     /// Counts a failure, and says what follows. A failure of a kind that is retried less often
@@ -112,12 +130,27 @@ impl Attempts {
     /// Whether keys that ran out may be replaced: once without progress.
     #[must_use]
     pub const fn may_renew(&self) -> bool {
-        !self.renewed
+        match self.keys {
+            Keys::Good | Keys::Expired => true,
+            Keys::Fresh => false,
+        }
     }
 
-    /// Keys that ran out are replaced.
-    pub const fn renew(&mut self) {
-        self.renewed = true;
+    /// The keys ran out. Fresh ones are not replaced again without progress.
+    pub const fn expire(&mut self) {
+        self.keys = match self.keys {
+            Keys::Good | Keys::Expired => Keys::Expired,
+            Keys::Fresh => Keys::Fresh,
+        };
+    }
+
+    /// A leg is opened; whether with fresh keys, because the old ones ran out.
+    pub const fn renew(&mut self) -> bool {
+        let expired = matches!(self.keys, Keys::Expired);
+        if expired {
+            self.keys = Keys::Fresh;
+        }
+        expired
     }
 
     /// How many failures in a row.
@@ -181,6 +214,21 @@ mod tests {
         );
         attempts.progress();
         assert_eq!(fail(&mut attempts, 5), Verdict::Retry(Duration::ZERO));
+    }
+
+    #[test]
+    fn keys_that_ran_out_are_replaced_once_without_progress() {
+        let mut attempts = Attempts::default();
+        assert!(attempts.may_renew() && !attempts.renew());
+        attempts.expire();
+        assert!(attempts.may_renew());
+        attempts.progress();
+        assert!(attempts.renew(), "progress over old keys replaces none");
+        assert!(!attempts.may_renew() && !attempts.renew());
+        attempts.expire();
+        assert!(!attempts.renew(), "they are fresh");
+        attempts.progress();
+        assert!(attempts.may_renew() && !attempts.renew());
     }
 
     #[test]

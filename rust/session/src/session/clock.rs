@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::leg::{Rest, Role};
 use super::legs::SETTLED;
+use super::state::{Event, Phase};
 use super::step::FailureCause;
-use super::{Notice, Phase, Session, Standby};
+use super::{Notice, Session};
 use crate::journal::Next;
 use crate::resume::Owed;
 use dgsm_leg::end::LegEnd;
@@ -20,7 +21,7 @@ impl Session {
     /// Does what is due by itself.
     pub fn tick(&mut self, now: Duration) {
         self.ticked = self.ticked.max(now);
-        if self.is_over() {
+        if self.state.is_over() {
             return;
         }
         if self.blocked && self.wants_messages() {
@@ -29,17 +30,17 @@ impl Session {
                 self.legs[index].hears(now);
             }
         }
-        if self.finish_by.is_some_and(|by| now >= by) {
+        if self.state.finish_by().is_some_and(|by| now >= by) {
             self.close_timed_out(now);
             return;
         }
-        if let Phase::Dormant { since } = self.phase {
+        if let Phase::Dormant { since } = *self.state.phase() {
             self.tick_dormant(now, since);
         }
         if let Some(index) = self.with_role(Role::Current) {
             self.tick_current(now, index);
         }
-        if !self.is_over() {
+        if !self.state.is_over() {
             self.keep_within_limits(now);
         }
     }
@@ -64,7 +65,7 @@ impl Session {
     fn tick_dormant(&mut self, now: Duration, since: Duration) {
         match self.settings.keepalive_interval {
             Some(interval) if now >= since + interval => {
-                self.phase = Phase::Waiting { until: now };
+                self.moves(now, &Event::Woken { at: now });
             }
             None if self.product.needs_input() && now >= since + SILENCE => {
                 self.fail(now, FailureCause::Silent);
@@ -95,7 +96,7 @@ impl Session {
             leg.head.extend(self.product.ask_for_it());
         } else if self.break_at().is_some_and(|at| now >= at) {
             self.break_before_make(now);
-        } else if self.standby == Standby::Ready && self.nothing_unacked() {
+        } else if self.state.has_standby() && self.nothing_unacked() {
             self.take_over(now);
         }
     }
@@ -167,7 +168,7 @@ impl Session {
     /// would send, and one that closes has sent everything.
     fn flows_until(&self, index: usize, at: Duration) -> bool {
         let timeout = self.settings.stall_timeout.unwrap_or(Duration::MAX);
-        self.closing
+        self.state.is_closing()
             || self.product.owes()
             || self.is_full()
             || self.limit_waits_until().is_some()
@@ -189,7 +190,7 @@ impl Session {
         let timeout = self.settings.stall_timeout?;
         let at = self.stalled_at(index)?.checked_sub(timeout / 2)?;
         let leg = &self.legs[index];
-        let asks = !self.closing
+        let asks = !self.state.is_closing()
             && leg.asked_at != Some(self.journal.end())
             && !self.flows_until(index, at + timeout / 2)
             && self.product.ask_for_it().is_some();
@@ -199,17 +200,19 @@ impl Session {
     /// When something is due by itself: [`Session::tick`] does it. Later than what was told last.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        if self.is_over() {
+        if self.state.is_over() {
             return None;
         }
-        let dormant = match self.phase {
+        let dormant = match *self.state.phase() {
             Phase::Dormant { since } => {
                 let silence = self.product.needs_input().then_some(SILENCE);
                 let after = self.settings.keepalive_interval.or(silence);
                 after.map(|after| since + after)
             }
             Phase::Waiting { until } => Some(until),
-            Phase::Idle | Phase::Opening | Phase::Live | Phase::Finished | Phase::Failed(_) => None,
+            Phase::Idle | Phase::Opening | Phase::Live(_) | Phase::Finished | Phase::Failed(_) => {
+                None
+            }
         };
         let current = self.with_role(Role::Current).map(|index| {
             [
@@ -218,14 +221,14 @@ impl Session {
                 self.stalled_at(index),
                 self.ask_at(index),
                 self.break_at(),
-                self.standby_wanted().map(|(at, _)| at),
+                self.standby_wanted(),
             ]
         });
         let retiring = self.legs.iter().map(|leg| match leg.role {
             Role::Retiring { by } => Some(by),
             Role::Standby | Role::Current | Role::Ended(_) => None,
         });
-        [self.finish_by, dormant, self.limit_waits_until()]
+        [self.state.finish_by(), dormant, self.limit_waits_until()]
             .into_iter()
             .chain(current.into_iter().flatten())
             .chain(retiring)

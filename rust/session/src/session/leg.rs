@@ -98,8 +98,6 @@ pub(super) struct Leg {
     pub(super) rollover_at: Option<Duration>,
     /// As a standby it hears everything from the first byte again.
     pub(super) replays: bool,
-    /// Standbys that failed before it.
-    pub(super) failed_before: u32,
     /// Something was finalised over it.
     pub(super) progressed: bool,
     /// The service has said something on it.
@@ -127,7 +125,6 @@ impl Leg {
             spoken_to: None,
             rollover_at: None,
             replays: false,
-            failed_before: 0,
             progressed: false,
             spoken: false,
             asked_at: None,

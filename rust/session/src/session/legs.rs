@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
 use super::leg::{Leg, Pace, Rest, Role};
+use super::state::{Event, Phase, Standby};
 use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
-use super::{Notice, Phase, Session, Standby};
+use super::{Notice, Session};
 use crate::backoff::{Patience, Schedule, Verdict};
 use crate::resume::{Handover, as_seconds};
 use dgsm_leg::end::LegEnd;
@@ -33,7 +34,7 @@ impl Session {
         if due.is_some_and(|at| at <= now) {
             return self.step_now();
         }
-        self.told = due;
+        self.driver_due = due;
         Step::Wait { until: due }
     }
 
@@ -42,14 +43,14 @@ impl Session {
     #[must_use]
     pub fn driver_wanted(&self, now: Duration) -> bool {
         let due = self.step_due();
-        due.is_some_and(|at| at <= now) || due != self.told
+        due.is_some_and(|at| at <= now) || due != self.driver_due
     }
 
     /// When there is something for the driver to do; `None`: nothing, as things stand.
     fn step_due(&self) -> Option<Duration> {
-        match &self.phase {
+        match self.state.phase() {
             Phase::Waiting { until } => Some(*until),
-            Phase::Live => self.standby_wanted().map(|(at, _)| at),
+            Phase::Live(_) => self.standby_wanted(),
             Phase::Opening | Phase::Dormant { .. } => None,
             Phase::Idle | Phase::Finished | Phase::Failed(_) => Some(Duration::ZERO),
         }
@@ -57,38 +58,32 @@ impl Session {
 
     /// What is due is done, or handed to the driver.
     fn step_now(&mut self) -> Step {
-        match &self.phase {
-            Phase::Idle | Phase::Waiting { .. } => {
-                self.phase = Phase::Opening;
-                self.stats.attempts += 1;
-                let renew = std::mem::take(&mut self.renew);
-                if renew {
-                    self.attempts.renew();
-                }
-                Step::Open {
-                    standby: false,
-                    renew,
-                }
+        let standby = match self.state.apply(&Event::Asked) {
+            Ok(phase) => matches!(phase, Phase::Live(_)),
+            Err(_) => {
+                return match self.state.phase() {
+                    Phase::Finished => Step::Finished,
+                    Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
+                    Phase::Idle
+                    | Phase::Opening
+                    | Phase::Live(_)
+                    | Phase::Waiting { .. }
+                    | Phase::Dormant { .. } => Step::Wait { until: None },
+                };
             }
-            Phase::Live => {
-                let failures = self.standby_wanted().map_or(0, |(_, failures)| failures);
-                self.standby = Standby::Opening { failures };
-                self.stats.attempts += 1;
-                Step::Open {
-                    standby: true,
-                    renew: false,
-                }
-            }
-            Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
-            Phase::Finished => Step::Finished,
-            Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
+        };
+        self.stats.attempts += 1;
+        Step::Open {
+            standby,
+            // A standby is opened with the keys of the leg that works.
+            renew: !standby && self.attempts.renew(),
         }
     }
 
-    /// When a standby is to be opened, and how many failed to.
-    pub(super) fn standby_wanted(&self) -> Option<(Duration, u32)> {
+    /// When a standby is to be opened.
+    pub(super) fn standby_wanted(&self) -> Option<Duration> {
         let current = &self.legs[self.with_role(Role::Current)?];
-        if self.closing {
+        if self.state.is_closing() {
             return None;
         }
         let latest = match self.handover() {
@@ -97,13 +92,10 @@ impl Session {
             Handover::Never => return None,
         };
         let due = current.rollover_at?.min(latest);
-        match self.standby {
-            Standby::None => Some((due, 0)),
-            Standby::Waiting { until, failures } => {
-                let at = until.max(due);
-                (at <= latest).then_some((at, failures))
-            }
-            Standby::Opening { .. } | Standby::Ready => None,
+        match self.state.standby() {
+            Standby::None => Some(due),
+            Standby::Waiting { until, .. } => Some(until.max(due)).filter(|at| *at <= latest),
+            Standby::Opening { .. } | Standby::Ready { .. } => None,
         }
     }
 
@@ -138,15 +130,18 @@ impl Session {
         self.opened += 1;
         self.stats.legs += 1;
         self.forget_ended();
-        let role = match (&self.phase, self.standby) {
-            (Phase::Opening, _) => Role::Current,
-            // It has come too late for audio that has meanwhile outgrown the journal.
-            (Phase::Live, Standby::Opening { .. }) if self.handover() == Handover::Never => {
-                self.standby = Standby::None;
-                Role::Ended(Rest::Stop)
-            }
-            (Phase::Live, Standby::Opening { .. }) => Role::Standby,
-            _ => Role::Ended(Rest::Stop),
+        // A standby may come too late for audio that has meanwhile outgrown the journal.
+        let is_standby = matches!(self.state.phase(), Phase::Live(Standby::Opening { .. }));
+        let event = if is_standby && self.handover() == Handover::Never {
+            Event::Dismissed
+        } else {
+            Event::Opened
+        };
+        let role = match self.state.apply(&event) {
+            Ok(Phase::Live(Standby::Ready { .. })) => Role::Standby,
+            Ok(_) if !is_standby => Role::Current,
+            // Too late, or not asked for.
+            Ok(_) | Err(_) => Role::Ended(Rest::Stop),
         };
         // Mostly there is one, and it is not small.
         self.legs.reserve_exact(1);
@@ -158,10 +153,7 @@ impl Session {
         ));
         let index = self.legs.len() - 1;
         match role {
-            Role::Current => {
-                self.phase = Phase::Live;
-                self.begin(now, index, true);
-            }
+            Role::Current => self.begin(now, index, true),
             Role::Standby => self.stand_by(now, index),
             Role::Retiring { .. } | Role::Ended(_) => {}
         }
@@ -170,10 +162,6 @@ impl Session {
 
     /// A leg is up that is to take over.
     fn stand_by(&mut self, now: Duration, index: usize) {
-        if let Standby::Opening { failures } = self.standby {
-            self.legs[index].failed_before = failures;
-        }
-        self.standby = Standby::Ready;
         self.legs[index]
             .head
             .extend(self.product.standby_keepalive());
@@ -194,10 +182,10 @@ impl Session {
     }
 
     /// Nobody waits for the standby any more.
-    pub(super) fn dismiss_standby(&mut self) {
+    pub(super) fn dismiss_standby(&mut self, now: Duration) {
         if let Some(index) = self.with_role(Role::Standby) {
             self.legs[index].role = Role::Ended(Rest::Stop);
-            self.standby = Standby::None;
+            self.moves(now, &Event::Dismissed);
         }
     }
 
@@ -215,20 +203,27 @@ impl Session {
     /// The leg that [`Step::Open`] asked for could not be opened, for this reason.
     pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
         let limit = verdict(reason).limit();
-        match (&self.phase, self.standby) {
-            (Phase::Opening, _) => match self.count_failure(now, limit) {
-                Verdict::Retry(after) => {
-                    self.phase = Phase::Waiting { until: now + after };
-                    return AfterOpenFailure::Retry { after };
+        let after = match *self.state.phase() {
+            Phase::Opening => match self.count_failure(now, limit) {
+                Verdict::Retry(after) => Some(after),
+                Verdict::GiveUp => {
+                    self.fail(now, FailureCause::Open(reason));
+                    None
                 }
-                Verdict::GiveUp => self.fail(now, FailureCause::Open(reason)),
             },
             // The current leg works: nothing is lost by trying for as long as it does.
-            (Phase::Live, Standby::Opening { failures }) => {
-                let after = self.standby_failed(now, failures);
-                return AfterOpenFailure::Retry { after };
-            }
-            _ => {}
+            Phase::Live(Standby::Opening { failures }) => Some(self.standby_delay(failures)),
+            Phase::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
+            | Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. }
+            | Phase::Finished
+            | Phase::Failed(_) => None,
+        };
+        if let Some(after) = after
+            && self.moves(now, &Event::OpenFailed { again: now + after })
+        {
+            return AfterOpenFailure::Retry { after };
         }
         AfterOpenFailure::GiveUp {
             attempts: self.attempts.failures(),
@@ -237,14 +232,10 @@ impl Session {
         }
     }
 
-    fn standby_failed(&mut self, now: Duration, failures: u32) -> Duration {
-        let failures = failures.saturating_add(1);
-        let after = self.schedule().delay(failures, self.random.unit());
-        self.standby = Standby::Waiting {
-            until: now + after,
-            failures,
-        };
-        after
+    /// The delay before the next standby, when one more than these has failed.
+    fn standby_delay(&mut self, failures: u32) -> Duration {
+        let random = self.random.unit();
+        self.schedule().delay(failures.saturating_add(1), random)
     }
 
     fn schedule(&self) -> Schedule {
@@ -304,8 +295,7 @@ impl Session {
         if number > 0 && idle && alive {
             leg.head.extend(self.product.keepalive());
         }
-        if number > 0 && !self.resumed_said {
-            self.resumed_said = true;
+        if number > 0 && self.said.resumed.first() {
             self.notices
                 .push_back(Notice::Resumed { leg: LegId(number) });
         }
@@ -333,7 +323,7 @@ impl Session {
 
     /// A message came on a leg.
     pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
-        let Some(index) = self.find(leg).filter(|_| !self.is_over()) else {
+        let Some(index) = self.find(leg).filter(|_| !self.state.is_over()) else {
             return;
         };
         self.legs[index].hears(now);
@@ -365,7 +355,7 @@ impl Session {
             self.hear(now, index, frame);
         } else {
             // It has said what nobody heard.
-            self.dismiss_standby();
+            self.dismiss_standby(now);
         }
     }
 
@@ -392,7 +382,7 @@ impl Session {
             self.on_board.clear();
         }
         if let Some(beyond) = effect.beyond
-            && !std::mem::replace(&mut self.beyond_said, true)
+            && self.said.beyond.first()
         {
             self.notices.push_back(Notice::Beyond {
                 claimed_seconds: as_seconds(beyond.claimed),
@@ -407,16 +397,13 @@ impl Session {
         }
         if !self.wants_messages() {
             self.blocked = true;
-            if !std::mem::replace(&mut self.unread_said, true) {
+            if self.said.unread.first() {
                 self.notices.push_back(Notice::Unread {
                     bytes: self.inbox.bytes(),
                 });
             }
         }
-        if effect.delivered_final
-            && self.standby == Standby::Ready
-            && self.handover() == Handover::Cut
-        {
+        if effect.delivered_final && self.state.has_standby() && self.handover() == Handover::Cut {
             self.take_over(now);
         }
     }
@@ -447,12 +434,14 @@ impl Session {
         let Some(next) = self.with_role(Role::Standby) else {
             return;
         };
-        if self.closing {
+        if self.state.is_closing() {
             // The end is near: it is the old leg's.
             return;
         }
+        if !self.moves(now, &Event::TookOver) {
+            return;
+        }
         self.retire_current(now);
-        self.standby = Standby::None;
         self.begin(now, next, false);
         self.stats.rollovers += 1;
         self.notices.push_back(Notice::RolledOver {
@@ -478,10 +467,10 @@ impl Session {
         self.settings.max_leg_age?;
         let leg = &self.legs[self.with_role(Role::Current)?];
         let rolls = match self.handover() {
-            Handover::Cut => !self.closing,
+            Handover::Cut => !self.state.is_closing(),
             // Without a standby another leg would have to hear everything first: this one says
             // more for as long as it lasts.
-            Handover::Replay => !self.closing && self.standby == Standby::Ready,
+            Handover::Replay => !self.state.is_closing() && self.state.has_standby(),
             Handover::Never => false,
         };
         let margin = self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
@@ -492,19 +481,13 @@ impl Session {
 
     /// Leaves a leg that the service is about to end.
     pub(super) fn break_before_make(&mut self, now: Duration) {
-        if self.standby == Standby::Ready {
+        if self.state.has_standby() {
             self.take_over(now);
             return;
         }
         self.retire_current(now);
         self.stats.rollovers += 1;
-        self.phase = match self.standby {
-            Standby::Opening { .. } => Phase::Opening,
-            Standby::None | Standby::Waiting { .. } | Standby::Ready => {
-                Phase::Waiting { until: now }
-            }
-        };
-        self.standby = Standby::None;
+        self.moves(now, &Event::Lost { again: now });
     }
 
     /// A leg ended, as its pump saw it. The pump polls it once more for what to do with its input.
@@ -518,21 +501,27 @@ impl Session {
         let ends = end == LegEnd::Clean && !leg.input_ended;
         leg.role = Role::Ended(if ends { Rest::End } else { Rest::Stop });
         match was {
-            Role::Current if !self.is_over() => self.current_ended(now, index, end),
-            Role::Standby => {
-                // One that only waits is closed by the service now and then; one that was sent
-                // everything is not sent it again at once.
-                let leg = &self.legs[index];
-                let lasted = now.saturating_sub(leg.opened) >= SETTLED;
-                let failures = if lasted && !leg.replays {
-                    0
-                } else {
-                    leg.failed_before
-                };
-                self.standby_failed(now, failures);
-            }
+            Role::Current if !self.state.is_over() => self.current_ended(now, index, end),
+            Role::Standby => self.standby_ended(now, index),
             Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
         }
+    }
+
+    /// The standby ended before it took over: another one is opened later.
+    fn standby_ended(&mut self, now: Duration, index: usize) {
+        // One that only waits is closed by the service now and then; one that was sent everything
+        // is not sent it again at once.
+        let leg = &self.legs[index];
+        let lasted = now.saturating_sub(leg.opened) >= SETTLED;
+        let failures = match self.state.standby() {
+            Standby::Ready { failures } if !lasted || leg.replays => failures,
+            Standby::Ready { .. }
+            | Standby::None
+            | Standby::Opening { .. }
+            | Standby::Waiting { .. } => 0,
+        };
+        let again = now + self.standby_delay(failures);
+        self.moves(now, &Event::StandbyEnded { again, failures });
     }
 
     /// The leg that spoke for the session has ended: it is not current any more.
@@ -552,7 +541,7 @@ impl Session {
                 answered
                     || confirmed
                     || (asked && self.product.end_answers(view, &self.journal))
-                    || (self.closing && self.asks_nothing())
+                    || (self.state.is_closing() && self.asks_nothing())
                     // Where what is said is not understood, a leg that took everything and answered
                     // has done what it was for.
                     || (single && leg.spoken && self.journal.unsent() == 0)
@@ -560,7 +549,7 @@ impl Session {
                 answered && self.product.said_everything(&self.journal)
             },
             // The closing message itself is missing where it did not go out.
-            unacked: single || self.closing || !nothing_unacked,
+            unacked: single || self.state.is_closing() || !nothing_unacked,
             progressed: leg.progressed || (lasted && nothing_unacked),
             silent: self.is_silent(now),
             renewable: self.attempts.may_renew(),
@@ -590,20 +579,13 @@ impl Session {
     }
 
     fn go_dormant(&mut self, now: Duration) {
-        self.phase = Phase::Dormant { since: now };
-        match self.standby {
-            Standby::Ready => self.promote(now, false),
-            Standby::Opening { .. } => {
-                self.phase = Phase::Opening;
-                self.standby = Standby::None;
-            }
-            Standby::None | Standby::Waiting { .. } => {
-                self.standby = Standby::None;
-                if self.journal.unsent() > 0 {
-                    self.phase = Phase::Waiting { until: now };
-                }
-            }
-        }
+        let event = if self.journal.unsent() > 0 {
+            Event::Lost { again: now }
+        } else {
+            Event::Rested { since: now }
+        };
+        self.moves(now, &event);
+        self.promote(now, false);
     }
 
     fn reset(&mut self, now: Duration, index: usize, end: LegEnd, limit: Option<u32>) {
@@ -614,7 +596,7 @@ impl Session {
         let verdict = self.count_failure(now, limit);
         self.count_on_board(index);
         let Verdict::Retry(after) = verdict else {
-            if self.closing && self.inbox.pushed() > 0 && self.misses_nothing() {
+            if self.state.is_closing() && self.inbox.pushed() > 0 && self.misses_nothing() {
                 // Only a leg's last word is missing, such as Metadata.
                 self.say_held(index);
                 self.conclude();
@@ -641,7 +623,7 @@ impl Session {
         }
         // A standby was opened with the old keys. Where one takes over and is refused as well, it
         // is still the fresh ones' turn.
-        self.renew = true;
+        self.attempts.expire();
         self.go_on_after(now, index, end, Duration::ZERO);
     }
 
@@ -655,22 +637,18 @@ impl Session {
             attempts: self.attempts.failures(),
             unacked_seconds: self.product.unacked_seconds(&self.journal),
         });
-        match self.standby {
-            Standby::Ready => self.promote(now, true),
-            Standby::Opening { .. } => self.phase = Phase::Opening,
-            Standby::None | Standby::Waiting { .. } => {
-                self.phase = Phase::Waiting { until: now + after };
-            }
-        }
-        self.standby = Standby::None;
+        self.moves(now, &Event::Lost { again: now + after });
+        self.promote(now, true);
     }
 
-    /// The standby speaks for a session whose leg is gone.
+    /// A session that is live although its leg is gone goes on over the standby.
     fn promote(&mut self, now: Duration, paced: bool) {
-        self.standby = Standby::None;
-        if let Some(next) = self.with_role(Role::Standby) {
-            self.phase = Phase::Live;
-            self.begin(now, next, paced);
+        if !matches!(self.state.phase(), Phase::Live(_)) {
+            return;
+        }
+        match self.with_role(Role::Standby) {
+            Some(next) => self.begin(now, next, paced),
+            None => _ = self.moves(now, &Event::Lost { again: now }),
         }
     }
 

@@ -13,7 +13,8 @@
 //! mod      the state, and the application's side     ending   what follows a leg's end
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     words of the drivers' side
-//! clock    what is due by itself                     settings, stats, notice   plain data
+//! clock    what is due by itself                     state    where the session stands
+//! settings, stats, notice   plain data
 //! complaints   what the service calls an error
 //! ```
 
@@ -25,6 +26,7 @@ mod legs;
 mod notice;
 mod sending;
 mod settings;
+mod state;
 mod stats;
 mod step;
 
@@ -34,6 +36,7 @@ use std::time::Duration;
 pub use ending::{diagnose, why};
 pub use notice::{Level, Notice};
 pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
+pub use state::IllegalMove;
 pub use stats::Stats;
 pub use step::{
     AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
@@ -47,78 +50,43 @@ use crate::resume::{Input, Product, as_seconds};
 use complaints::OnBoard;
 use dgsm_leg::frame::Frame;
 use leg::{Leg, Rest, Role};
+use state::{Event, Phase, State};
 
-/// Where a session stands.
-///
-/// ```text
-///           step: Open             leg_opened
-///   Idle ───────────────▶ Opening ────────────▶ Live ◀─┐ another leg takes over
-///                          ▲   │                 │  └───┘
-///              step: Open  │   │ open_failed     │ the leg ends
-///                          │   ▼                 ▼
-///                        Waiting ◀───────────────┤ with something missing
-///                          ▲                     │
-///                          │ the application     │ with nothing missing
-///                          │ sends               ▼
-///                          └─────────────────── Dormant
-///
-///   from anywhere: Finished, or Failed
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-enum Phase {
-    /// The driver has not asked yet.
-    Idle,
-    /// The driver opens a leg.
-    Opening,
-    /// A leg speaks for the session.
-    Live,
-    /// The next try is due at this time.
-    Waiting {
-        until: Duration,
-    },
-    /// The service ended in order with nothing missing: there is no leg until one is needed.
-    Dormant {
-        since: Duration,
-    },
-    Finished,
-    Failed(Box<SessionFailure>),
+/// What is said once a session.
+#[derive(Debug, Default)]
+struct Said {
+    /// The application does not read.
+    unread: Once,
+    /// The session goes on over another leg.
+    resumed: Once,
+    /// The service reports on audio that was never sent.
+    beyond: Once,
 }
 
-/// The leg that is to take over from one that grows old.
-///
-/// ```text
-///           the current leg is due        leg_opened
-///   None ─────────────────────────▶ Opening ───────▶ Ready ──▶ None (it took over)
-///                                    ▲   │ open_failed  │
-///                                    │   ▼              │ it ended
-///                                   Waiting ◀───────────┘
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standby {
-    None,
-    Opening { failures: u32 },
-    Waiting { until: Duration, failures: u32 },
-    Ready,
+/// A flag for what is said once.
+#[derive(Debug, Default)]
+struct Once(bool);
+
+impl Once {
+    /// Whether this is the first call.
+    const fn first(&mut self) -> bool {
+        !std::mem::replace(&mut self.0, true)
+    }
 }
 
 /// A session. See the [module](self).
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, not a state"
-)]
 pub struct Session {
     settings: Settings,
     product: Product,
     random: SplitMix,
-    phase: Phase,
+    state: State,
     journal: Journal,
     /// At most one of them is current, and one stands by.
     legs: Vec<Leg>,
     opened: u64,
-    standby: Standby,
-    /// When the driver was told to ask again.
-    told: Option<Duration>,
+    /// When the driver asks again by itself, as far as it knows.
+    driver_due: Option<Duration>,
     attempts: Attempts,
     on_board: OnBoard,
     /// What the leg that failed last called errors, until another one is up.
@@ -126,22 +94,13 @@ pub struct Session {
     inbox: Inbox,
     /// The application's inbox is full: the service waits.
     blocked: bool,
-    unread_said: bool,
-    resumed_said: bool,
+    said: Said,
     /// Audio without a clock was dropped: no leg can go on.
     outgrown: bool,
-    /// Claims beyond the audio were complained of.
-    beyond_said: bool,
     /// A leg stalled while the application was silent: how much it had sent by then.
     idle_stall: Option<u64>,
     /// Legs in a row that were told to go as soon as they were there.
     hasty: u32,
-    /// The keys ran out in mid-stream: the next leg is opened with fresh ones.
-    renew: bool,
-    /// No more input: the closing message was pushed, or `finish` was called.
-    closing: bool,
-    /// When `finish` gives up waiting.
-    finish_by: Option<Duration>,
     /// The last message of the application was `KeepAlive`.
     keeping_alive: bool,
     first_audio: Option<Duration>,
@@ -167,26 +126,20 @@ impl Session {
             settings,
             product: Product::at(target),
             random: SplitMix(seed),
-            phase: Phase::Idle,
+            state: State::new(),
             journal: Journal::new(),
             legs: Vec::new(),
             opened: 0,
-            standby: Standby::None,
-            told: None,
+            driver_due: None,
             attempts: Attempts::default(),
             on_board: OnBoard::default(),
             last_words: VecDeque::new(),
             inbox: Inbox::default(),
             blocked: false,
-            unread_said: false,
-            resumed_said: false,
+            said: Said::default(),
             outgrown: false,
-            beyond_said: false,
             idle_stall: None,
             hasty: 0,
-            renew: false,
-            closing: false,
-            finish_by: None,
             keeping_alive: false,
             first_audio: None,
             last_audio: Duration::ZERO,
@@ -206,12 +159,12 @@ impl Session {
     /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the input's end;
     /// [`PushError::Failed`] after a failure.
     pub fn push(&mut self, now: Duration, frame: Frame) -> Result<(), PushError> {
-        match self.phase {
+        match self.state.phase() {
             Phase::Failed(_) => return Err(PushError::Failed),
             Phase::Finished => return Err(PushError::Closed),
             Phase::Idle
             | Phase::Opening
-            | Phase::Live
+            | Phase::Live(_)
             | Phase::Waiting { .. }
             | Phase::Dormant { .. } => {}
         }
@@ -221,7 +174,7 @@ impl Session {
             // It is not sent, so it needs no room and changes nothing.
             return Ok(());
         }
-        if self.closing {
+        if self.state.is_closing() {
             return match input {
                 Input::Nothing
                 | Input::Control(Control::KeepAlive | Control::Close | Control::Finalize) => Ok(()),
@@ -243,8 +196,8 @@ impl Session {
             Input::Control(Control::KeepAlive)
                 if self.journal.last_control() == Some(Control::KeepAlive) => {}
             Input::Control(kind) => {
-                self.closing = kind == Control::Close;
-                if self.closing {
+                if kind == Control::Close {
+                    self.state.close_input();
                     self.flowing_since = now;
                     self.ask_for_the_rest();
                 }
@@ -254,8 +207,8 @@ impl Session {
             }
         }
         self.last_push = now;
-        if matches!(self.phase, Phase::Dormant { .. }) {
-            self.phase = Phase::Waiting { until: now };
+        if matches!(self.state.phase(), Phase::Dormant { .. }) {
+            self.moves(now, &Event::Woken { at: now });
         }
         Ok(())
     }
@@ -298,12 +251,12 @@ impl Session {
     /// Where the session stands once every message is read.
     #[must_use]
     pub fn outcome(&self) -> Outcome<'_> {
-        match &self.phase {
+        match self.state.phase() {
             Phase::Finished => Outcome::Clean,
             Phase::Failed(failure) => Outcome::Failed(failure),
             Phase::Idle
             | Phase::Opening
-            | Phase::Live
+            | Phase::Live(_)
             | Phase::Waiting { .. }
             | Phase::Dormant { .. } => Outcome::Open,
         }
@@ -311,12 +264,13 @@ impl Session {
 
     /// The application closes: no more input; what was sent is answered, within `close_timeout`.
     pub fn finish(&mut self, now: Duration) {
-        if self.is_over() || self.finish_by.is_some() {
+        if self.state.is_over() || self.state.finish_by().is_some() {
             return;
         }
-        self.finish_by = Some(now + self.settings.close_timeout);
+        let closing = self.state.is_closing();
+        self.state.finish_input(now + self.settings.close_timeout);
         let untouched = self.opened == 0 && self.journal.end() == 0 && self.journal.unsent() == 0;
-        match self.phase {
+        match self.state.phase() {
             // Nothing was ever sent, or everything was answered.
             Phase::Idle | Phase::Opening | Phase::Waiting { .. } if untouched => self.conclude(),
             Phase::Dormant { .. } => self.conclude(),
@@ -324,9 +278,8 @@ impl Session {
             Phase::Waiting { .. } if self.journal.unsent() == 0 && self.asks_nothing() => {
                 self.conclude();
             }
-            _ if self.closing => {}
+            _ if closing => {}
             _ => {
-                self.closing = true;
                 self.flowing_since = now;
                 self.ask_for_the_rest();
                 if let Some(frame) = self.product.closing() {
@@ -347,9 +300,8 @@ impl Session {
 
     /// Ends the session now, whatever its state: every leg is stopped, nothing more is delivered.
     pub fn abort(&mut self) {
-        if !self.is_over() {
-            self.phase = Phase::Finished;
-        }
+        // One that has ended already stays as it ended.
+        let _ = self.state.apply(&Event::Finished);
         for leg in &mut self.legs {
             leg.role = Role::Ended(Rest::Stop);
         }
@@ -388,8 +340,16 @@ impl Session {
         }
     }
 
-    fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Finished | Phase::Failed(_))
+    /// Moves the session; whether it was moved. A move that is illegal here is a fault of the
+    /// session's own, and fails it.
+    fn moves(&mut self, now: Duration, event: &Event) -> bool {
+        match self.state.apply(event) {
+            Ok(_) => true,
+            Err(illegal) => {
+                self.fail(now, FailureCause::Internal(illegal));
+                false
+            }
+        }
     }
 
     fn find(&self, id: LegId) -> Option<usize> {
@@ -421,16 +381,17 @@ impl Session {
 
     /// The end, in order. Legs that still work are stopped; those that ended end their input.
     fn conclude(&mut self) {
+        if self.state.apply(&Event::Finished).is_err() {
+            return;
+        }
         if let Some(index) = self.with_role(Role::Current) {
             self.say_held(index);
         }
         self.product.conclude(&mut self.inbox);
-        self.phase = Phase::Finished;
         self.stop_legs();
     }
 
     fn stop_legs(&mut self) {
-        self.standby = Standby::None;
         for leg in &mut self.legs {
             match leg.role {
                 Role::Standby | Role::Current | Role::Retiring { .. } => {
@@ -442,21 +403,25 @@ impl Session {
     }
 
     fn fail(&mut self, now: Duration, cause: FailureCause) {
+        let failure = SessionFailure {
+            cause,
+            silent: self.is_silent(now),
+            closing: self.state.is_closing(),
+            attempts: self.attempts.failures(),
+            elapsed: self.attempts.elapsed(now),
+            unacked_bytes: self.journal.end() - self.journal.acked(),
+            unacked_seconds: self.product.unacked_seconds(&self.journal),
+        };
+        let failed = Event::Failed(Box::new(failure));
+        if self.state.apply(&failed).is_err() {
+            return;
+        }
         for frame in std::mem::take(&mut self.last_words) {
             self.inbox.push(frame);
         }
         if let Some(index) = self.with_role(Role::Current) {
             self.say_held(index);
         }
-        self.phase = Phase::Failed(Box::new(SessionFailure {
-            cause,
-            silent: self.is_silent(now),
-            closing: self.closing,
-            attempts: self.attempts.failures(),
-            elapsed: self.attempts.elapsed(now),
-            unacked_bytes: self.journal.end() - self.journal.acked(),
-            unacked_seconds: self.product.unacked_seconds(&self.journal),
-        }));
         self.stop_legs();
     }
 }
@@ -477,5 +442,50 @@ impl SplitMix {
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
         unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target<'static> = Target {
+        path: "v1/listen",
+        query: "",
+    };
+
+    #[test]
+    fn an_illegal_move_fails_the_session_in_order() {
+        let mut session = Session::new(Settings::default(), &TARGET, 7);
+        let now = Duration::ZERO;
+        assert!(matches!(session.step(now), Step::Open { .. }));
+        let leg = session.leg_opened(now);
+        assert!(!session.moves(now, &Event::TookOver));
+        let Step::Failed(failure) = session.step(now) else {
+            panic!("{:?}", session.outcome())
+        };
+        assert!(matches!(failure.cause, FailureCause::Internal(_)));
+        assert_eq!(
+            failure.to_string(),
+            "internal error: TookOver does not follow Live"
+        );
+        assert_eq!(session.poll_send(now, leg), SendStep::Stop);
+        assert_eq!(session.deadline(), None);
+        let failed = Err(PushError::Failed);
+        assert_eq!(session.push(now, Frame::from("{}")), failed);
+    }
+
+    #[test]
+    fn a_leg_that_was_not_asked_for_is_stopped() {
+        let mut session = Session::new(Settings::default(), &TARGET, 7);
+        let now = Duration::ZERO;
+        let stray = session.leg_opened(now);
+        assert_eq!(session.poll_send(now, stray), SendStep::Stop);
+        session.step(now);
+        let leg = session.leg_opened(now);
+        let stray = session.leg_opened(now);
+        assert_eq!(session.poll_send(now, stray), SendStep::Stop);
+        assert!(session.wants_leg(now, leg));
+        assert_eq!(session.outcome(), Outcome::Open);
     }
 }

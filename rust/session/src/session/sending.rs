@@ -65,7 +65,7 @@ impl Session {
         if leg.replays {
             leg.head.extend(self.product.tell(&mut leg.view));
         }
-        if leg.replays && leg.head.is_empty() && !self.closing {
+        if leg.replays && leg.head.is_empty() && !self.state.is_closing() {
             let next = self.journal.peek(&leg.cursor);
             let due = leg.pace.map(|pace| pace.due()).filter(|due| now < *due);
             let ready = match next {
@@ -117,7 +117,7 @@ impl Session {
                     return SendStep::Wait { until: Some(quiet) };
                 }
             }
-            None if self.closing && self.product.closing().is_none() => {
+            None if self.state.is_closing() && self.product.closing().is_none() => {
                 // Without a word to close with, the end of the input is the word.
                 leg.input_ended = true;
                 return SendStep::End;
@@ -191,7 +191,7 @@ impl Session {
             Some(frame)
         } else {
             let due = interval
-                .filter(|_| !self.closing)
+                .filter(|_| !self.state.is_closing())
                 .map(|interval| leg.sent + interval);
             if due.is_none_or(|due| now < due) {
                 return SendStep::Wait {
@@ -260,7 +260,7 @@ impl Session {
                     if !std::mem::replace(&mut self.outgrown, true) {
                         let limit = self.settings.max_replay_buffer_bytes;
                         self.notices.push_back(Notice::NotResumable { limit });
-                        self.dismiss_standby();
+                        self.dismiss_standby(now);
                     }
                 }
             }

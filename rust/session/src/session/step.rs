@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::state::IllegalMove;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
@@ -105,6 +106,8 @@ pub enum FailureCause {
     Silent,
     /// The application closed, and the service had not answered everything within `close_timeout`.
     CloseTimedOut,
+    /// The session's own bookkeeping is wrong.
+    Internal(IllegalMove),
 }
 
 /// How a session failed, for whoever explains it to the application.
@@ -146,6 +149,7 @@ impl fmt::Display for SessionFailure {
                     "the service did not end the stream within close_timeout"
                 )?;
             }
+            FailureCause::Internal(illegal) => write!(out, "internal error: {illegal}")?,
         }
         if self.attempts > 1 {
             write!(
