@@ -1,7 +1,7 @@
 //! The voice agent over legs that fail: one conversation, and the next leg knows it.
 
 mod agent;
-mod legs;
+mod simulator;
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
@@ -12,9 +12,9 @@ use agent::{Agent, END, RATE, WINDOW};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_session::{LegId, Level, Settings};
-use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use simulator::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use stage::{RESET, Stage, settings};
 
 /// A conversation with the agent.
@@ -152,12 +152,12 @@ impl Talk {
             .filter(|message| message["type"] == "ConversationText")
             .map(|message| (&message["role"], &message["content"]))
             .collect();
-        for server in run
-            .servers
+        for service in run
+            .services
             .iter()
-            .filter(|server| server.settings.is_some())
+            .filter(|service| service.settings.is_some())
         {
-            let settings = server.settings.as_ref().unwrap();
+            let settings = service.settings.as_ref().unwrap();
             let context = &settings["agent"]["context"]["messages"];
             let context: Vec<(&Value, &Value)> = context
                 .as_array()
@@ -171,7 +171,7 @@ impl Talk {
                 "{context:?} of {texts:?}"
             );
             for (role, content) in &context {
-                let heard = server.texts.iter().any(|text| *content == text);
+                let heard = service.texts.iter().any(|text| *content == text);
                 assert!(*role != "user" || !heard, "twice: {content}");
             }
             assert_eq!(settings["audio"]["input"]["sample_rate"], RATE);
@@ -179,7 +179,7 @@ impl Talk {
             let greets = settings["agent"].get("greeting").is_some();
             assert_eq!(greets, self.greeting && !greeted);
         }
-        let last = run.servers.last().unwrap();
+        let last = run.services.last().unwrap();
         if last.settings.is_some() {
             assert_eq!(last.prompt, self.prompts.len() as u64);
         }
@@ -266,17 +266,9 @@ fn plan() -> impl Strategy<Value = Plan> {
 /// Nothing goes wrong.
 fn quiet_plan() -> Plan {
     Plan {
-        path: "v1/agent/converse",
-        query: String::new(),
-        script: Vec::new(),
         live: true,
         finish: true,
-        faults: Vec::new(),
-        close_faults: Vec::new(),
-        delay: 1,
-        opening: 2,
-        settings: patient(),
-        seed: 7,
+        ..Plan::quiet("v1/agent/converse", patient())
     }
 }
 
@@ -323,7 +315,7 @@ fn without_a_fault_everything_is_passed_on_as_it_is() {
     talk.check(&run);
     assert_eq!(run.stats.legs, 1);
     assert_eq!(run.frames, run.first_leg);
-    let sent = run.servers[0].settings.as_ref().unwrap();
+    let sent = run.services[0].settings.as_ref().unwrap();
     assert_eq!(
         sent["agent"],
         json!({"think": {"prompt": 0}, "greeting": "Hello."})
@@ -337,9 +329,9 @@ fn audio_since_the_last_answered_turn_is_sent_again() {
     talk.plan.faults = vec![fault_after(83)];
     let run = talk.play();
     talk.check(&run);
-    let start = run.servers[1].start().unwrap();
+    let start = run.services[1].start().unwrap();
     assert!((50 * WINDOW..80 * WINDOW).contains(&start), "{start}");
-    assert_eq!(run.servers[1].texts, ["80 81 82 83 84"]);
+    assert_eq!(run.services[1].texts, ["80 81 82 83 84"]);
 }
 
 #[test]
@@ -349,7 +341,7 @@ fn a_turn_without_an_answer_is_heard_again_and_told_once() {
     talk.plan.faults = vec![fault_after(30)];
     let run = talk.play();
     talk.check(&run);
-    assert_eq!(run.servers[0].texts, run.servers[1].texts[..1]);
+    assert_eq!(run.services[0].texts, run.services[1].texts[..1]);
 }
 
 #[test]
@@ -366,7 +358,7 @@ fn what_the_agent_was_saying_ends_where_the_leg_does() {
         Frame::from(r#"{"type":"AgentAudioDone"}"#)
     );
     assert_eq!(
-        run.servers[1].controls[1],
+        run.services[1].controls[1],
         json!({"type": "UpdatePrompt", "prompt": 1})
     );
 }

@@ -901,18 +901,14 @@ fn a_standby_that_brings_nothing_is_not_opened_for_ever() {
     let mut stage = Stage::with(settings, QUERY);
     let leg = stage.open();
     stage.session.leg_going_away(stage.now, leg);
-    for _ in 0..1200 {
-        stage.audio(50);
-        stage.sent(leg);
-        stage.say(leg, &stage::results(0.0, 0.05, &[], false, ""));
-        if stage.session.driver_wanted(stage.now)
-            && matches!(stage.step(), Step::Open { standby: true, .. })
-        {
-            let standby = stage.session.leg_opened(stage.now);
-            stage.end(standby, LegEnd::Clean);
-        }
-        stage.pass(0.05);
-    }
+    stage.minute_with_standbys(
+        |stage| {
+            stage.audio(50);
+            stage.sent(leg);
+            stage.say(leg, &stage::results(0.0, 0.05, &[], false, ""));
+        },
+        |stage, standby| stage.end(standby, LegEnd::Clean),
+    );
     let legs = stage.session.stats().legs;
     assert!((10..60).contains(&legs), "{legs} legs within a minute");
 }
@@ -926,16 +922,11 @@ fn connections_that_go_away_at_once_are_not_followed_at_once() {
     let mut stage = Stage::with(settings, QUERY);
     let leg = stage.open();
     stage.session.leg_going_away(stage.now, leg);
-    for _ in 0..1200 {
-        if stage.session.driver_wanted(stage.now)
-            && matches!(stage.step(), Step::Open { standby: true, .. })
-        {
-            // It takes over, and its connection is to be closed, too.
-            let leg = stage.session.leg_opened(stage.now);
-            stage.session.leg_going_away(stage.now, leg);
-        }
-        stage.pass(0.05);
-    }
+    stage.minute_with_standbys(
+        |_| {},
+        // It takes over, and its connection is going to be closed, too.
+        |stage, leg| stage.session.leg_going_away(stage.now, leg),
+    );
     let legs = stage.session.stats().legs;
     assert!((5..60).contains(&legs), "{legs} legs within a minute");
     assert_eq!(stage.session.outcome(), Outcome::Open);

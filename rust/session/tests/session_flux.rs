@@ -7,7 +7,7 @@
 )]
 
 mod flux;
-mod legs;
+mod simulator;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use bytes::Bytes;
 use dgsm_leg::frame::Frame;
 use dgsm_session::{Notice, Settings};
 use flux::{Flux, Scene, Wrapping};
-use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use simulator::{CloseFault, Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 
 /// Microseconds that roundings may add up to.
 const ROUNDING: i64 = 3;
@@ -123,9 +123,9 @@ impl Talk {
             assert!(run.frames.iter().zip(&said).all(|(got, said)| got == *said));
             assert!(run.frames.len() >= said.len());
         }
-        for server in &run.servers {
+        for service in &run.services {
             assert!(
-                server
+                service
                     .controls
                     .iter()
                     .all(|message| message["type"] != "KeepAlive")
@@ -200,7 +200,7 @@ impl Talk {
                 in_effect = mark;
             }
         }
-        if let Some(last) = run.servers.last()
+        if let Some(last) = run.services.last()
             && last
                 .controls
                 .iter()
@@ -375,6 +375,18 @@ fn fault() -> impl Strategy<Value = Fault> {
     })
 }
 
+fn close_fault() -> impl Strategy<Value = CloseFault> {
+    (0..3_usize).prop_map(cut_short)
+}
+
+/// The leg is reset when it has said this many of its last messages.
+fn cut_short(said: usize) -> CloseFault {
+    CloseFault {
+        kind: FaultKind::Reset,
+        said,
+    }
+}
+
 fn plan() -> impl Strategy<Value = Plan> {
     (
         (
@@ -382,7 +394,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             any::<bool>(),
             prop::collection::vec(fault(), 0..8),
         ),
-        prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..3_usize, 0..3)],
+        prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(close_fault(), 0..3)],
         (0..6_u64, 0..10_u32, any::<u64>()),
         prop_oneof![3 => Just(None), 1 => (1500..4000_u64).prop_map(Some)],
         prop_oneof![Just(Some(4.0)), Just(Some(1.0)), Just(None)],
@@ -410,19 +422,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 /// Nothing goes wrong.
 fn quiet_plan() -> Plan {
-    Plan {
-        path: "v2/listen",
-        query: String::new(),
-        script: Vec::new(),
-        live: false,
-        finish: false,
-        faults: Vec::new(),
-        close_faults: Vec::new(),
-        delay: 1,
-        opening: 2,
-        settings: patient(),
-        seed: 7,
-    }
+    Plan::quiet("v2/listen", patient())
 }
 
 fn talk() -> impl Strategy<Value = Talk> {
@@ -564,7 +564,7 @@ fn a_reset_in_every_turn_changes_nothing() {
 #[test]
 fn what_a_break_takes_from_the_last_window_is_said_by_the_next_leg() {
     let mut talk = ten_turns(vec![None]);
-    talk.plan.close_faults = vec![0];
+    talk.plan.close_faults = vec![cut_short(0)];
     let mut broken = 0;
     // In the middle of a turn, and of what one Update reports.
     for windows in 12..24 {
@@ -627,7 +627,7 @@ fn a_rollover_is_cut_at_the_end_of_a_turn() {
     talk.check(&run);
     assert_eq!((run.stats.legs, run.stats.rollovers), (2, 1));
     // Nothing of the first turn is heard twice: 10 + 14 + 8 windows.
-    assert_eq!(run.servers[1].start(), Some(32 * 640));
+    assert_eq!(run.services[1].start(), Some(32 * 640));
     assert!(run.stats.resets.is_empty());
 }
 
@@ -639,7 +639,7 @@ fn a_leg_that_hears_other_audio_again_takes_over_unheard() {
     let run = talk.play();
     talk.check(&run);
     assert_eq!((run.stats.legs, run.stats.rollovers), (2, 1));
-    assert_eq!(run.servers[1].start(), Some(0));
+    assert_eq!(run.services[1].start(), Some(0));
     assert!(run.stats.resets.is_empty());
 }
 
@@ -680,7 +680,7 @@ fn between_turns_two_seconds_are_heard_again() {
     let run = talk.play();
     talk.check(&run);
     // The last Update before window 300, less two seconds.
-    let start = run.servers[1].start().unwrap();
+    let start = run.services[1].start().unwrap();
     assert!(
         (300 - 25 - 4..=300 - 25).contains(&(start / 640)),
         "{start}"
@@ -705,7 +705,7 @@ fn what_was_evicted_is_reported_and_the_clock_stays_right() {
     });
     let (lost_from, lost) = gap.expect("it was evicted");
     assert!((9.0..12.0).contains(&lost), "{lost}");
-    let heard = run.servers[1].start().unwrap() as f64 / 8000.0;
+    let heard = run.services[1].start().unwrap() as f64 / 8000.0;
     assert!(
         (lost_from + lost - heard).abs() < 1e-6,
         "{lost_from} + {lost} is not {heard}"

@@ -3,14 +3,16 @@
 
 // Simulated audio is a few minutes long: every count is exact as a double, and positive.
 #[allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
-mod simulation;
+mod nova;
+mod simulator;
 
 use std::time::Duration;
 
 use dgsm_session::Settings;
+use nova::server::{Habits, Wrapping};
+use nova::{Plan, play};
 use proptest::prelude::*;
-use simulation::nova::{Habits, Wrapping};
-use simulation::{CloseFault, CloseKind, Fault, FaultKind, Plan, play};
+use simulator::{CloseFault, Fault, FaultKind, few_model_errors};
 
 fn habits() -> impl Strategy<Value = Habits> {
     (
@@ -67,21 +69,21 @@ fn fault() -> impl Strategy<Value = Fault> {
         any::<bool>(),
         prop_oneof![3 => Just(0), 1 => 0..3_u32],
     )
-        .prop_map(|(kind, after_words, before_results, open_failures)| Fault {
+        .prop_map(|(kind, after, before_results, open_failures)| Fault {
             kind,
-            after_words,
-            before_results,
+            after,
+            said: if before_results { 0 } else { usize::MAX },
             open_failures,
         })
 }
 
 fn close_fault() -> impl Strategy<Value = CloseFault> {
     let kind = prop_oneof![
-        Just(CloseKind::Reset),
-        Just(CloseKind::EarlyEnd),
-        Just(CloseKind::Normal),
+        Just(FaultKind::Reset),
+        Just(FaultKind::EarlyEnd),
+        Just(FaultKind::Normal),
     ];
-    (0..3_usize, kind).prop_map(|(said, kind)| CloseFault { said, kind })
+    (0..3_usize, kind).prop_map(|(said, kind)| CloseFault { kind, said })
 }
 
 /// None; some; or the same one again and again.
@@ -151,8 +153,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     rest: rest.min(habits.word - 1),
                     chunks,
                     live,
-                    // A model's own errors are retried three times at most without progress.
-                    faults: at_most_three_model_errors(faults),
+                    faults: few_model_errors(faults),
                     close_faults,
                     lies: Vec::new(),
                     finalizes,
@@ -165,20 +166,6 @@ fn plan() -> impl Strategy<Value = Plan> {
                 }
             },
         )
-}
-
-fn at_most_three_model_errors(mut faults: Vec<Fault>) -> Vec<Fault> {
-    let mut left = 3;
-    for fault in &mut faults {
-        if fault.kind == FaultKind::ModelError {
-            if left == 0 {
-                fault.kind = FaultKind::Reset;
-            } else {
-                left -= 1;
-            }
-        }
-    }
-    faults
 }
 
 proptest! {
@@ -272,11 +259,11 @@ fn plain() -> Plan {
     }
 }
 
-fn fault_after(kind: FaultKind, after_words: u64) -> Fault {
+fn fault_after(kind: FaultKind, after: u64) -> Fault {
     Fault {
         kind,
-        after_words,
-        before_results: false,
+        after,
+        said: usize::MAX,
         open_failures: 0,
     }
 }
@@ -284,7 +271,7 @@ fn fault_after(kind: FaultKind, after_words: u64) -> Fault {
 /// The leg is reset before it says anything to CloseStream.
 const CUT_SHORT: CloseFault = CloseFault {
     said: 0,
-    kind: CloseKind::Reset,
+    kind: FaultKind::Reset,
 };
 
 fn check(plan: &Plan) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use dgsm_leg::frame::Frame;
 use serde_json::{Value, json};
 
-use crate::legs::Server;
+use crate::simulator::Service;
 
 /// Samples a window.
 pub const WINDOW: u64 = 80;
@@ -191,7 +191,7 @@ impl Agent {
     }
 }
 
-impl Server for Agent {
+impl Service for Agent {
     fn take(&mut self, frame: &Frame) -> Vec<Frame> {
         if !std::mem::replace(&mut self.welcomed, true) {
             self.say(&json!({"type": "Welcome", "request_id": "r"}));
@@ -219,7 +219,8 @@ impl Server for Agent {
         self.done
     }
 
-    fn error(&mut self) -> Frame {
-        Frame::from(r#"{"type":"Error","code":"INTERNAL","description":"no"}"#)
+    fn error(&mut self) -> Option<Frame> {
+        let message = r#"{"type":"Error","code":"INTERNAL","description":"no"}"#;
+        Some(Frame::from(message))
     }
 }

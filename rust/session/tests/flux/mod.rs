@@ -9,7 +9,7 @@ use std::ops::Range;
 use dgsm_leg::frame::Frame;
 use serde_json::{Value, json};
 
-use crate::legs::Server;
+use crate::simulator::Service;
 
 pub const MAGIC: &[u8; 8] = b"OggS\0sim";
 
@@ -326,7 +326,7 @@ impl Flux {
     }
 }
 
-impl Server for Flux {
+impl Service for Flux {
     fn take(&mut self, frame: &Frame) -> Vec<Frame> {
         assert!(!self.closed, "after CloseStream comes {frame:?}");
         if self.sequence == 0 {
@@ -345,10 +345,6 @@ impl Server for Flux {
             .collect()
     }
 
-    fn input_ended(&mut self) -> Vec<Frame> {
-        panic!("the input ends only after the service's side")
-    }
-
     fn frontier(&self) -> u64 {
         self.heard
     }
@@ -357,8 +353,8 @@ impl Server for Flux {
         self.closed
     }
 
-    fn error(&mut self) -> Frame {
+    fn error(&mut self) -> Option<Frame> {
         let message = json!({"type": "Error", "code": "INTERNAL", "description": "no"});
-        self.numbered(message)
+        Some(self.numbered(message))
     }
 }

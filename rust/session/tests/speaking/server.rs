@@ -1,9 +1,13 @@
 //! The service's side of `v1/speak` and `v2/speak`: words become audio that can be counted.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use dgsm_leg::frame::Frame;
 use serde_json::{Value, json};
+
+use crate::simulator::{Act, Service};
 
 /// What a word sounds like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,12 +162,13 @@ enum Out {
     Said(Value),
 }
 
+/// One leg at the server. All legs share a synthesis.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a test")]
-pub struct Server {
+pub struct Voices {
     version: u8,
     model: Model,
     leg: u64,
+    synthesis: Rc<RefCell<Synthesis>>,
     turns: VecDeque<Turn>,
     out: VecDeque<Out>,
     answers: [u64; 2],
@@ -175,12 +180,11 @@ pub struct Server {
     header_due: bool,
     closing: bool,
     closed: bool,
-    dead: bool,
     spoken: usize,
 }
 
-impl Server {
-    pub fn new(version: u8, model: Model, leg: u64) -> Self {
+impl Voices {
+    pub fn new(version: u8, model: Model, leg: u64, synthesis: Rc<RefCell<Synthesis>>) -> Self {
         let hello = match version {
             1 => json!({"type": "Metadata", "request_id": format!("r{leg}"), "model_name": "m"}),
             _ => json!({"type": "Connected", "request_id": format!("r{leg}"), "model_name": "m"}),
@@ -199,22 +203,13 @@ impl Server {
             header_due: model.header,
             closing: false,
             closed: false,
-            dead: false,
+            synthesis,
             spoken: 0,
         }
     }
 
     pub fn spoken(&self) -> usize {
         self.spoken
-    }
-
-    pub fn die(&mut self) {
-        self.dead = true;
-        self.out.clear();
-    }
-
-    pub fn has_ended(&self) -> bool {
-        self.closed && !self.dead && self.out.is_empty()
     }
 
     fn said(&mut self, value: Value) {
@@ -231,9 +226,8 @@ impl Server {
         self.said(json!({"type": kind, "sequence_id": number}));
     }
 
-    /// A message of the client.
-    pub fn hear(&mut self, frame: &Frame, synthesis: &mut Synthesis) {
-        if self.dead || self.closing {
+    fn hear(&mut self, frame: &Frame) {
+        if self.closing {
             return;
         }
         let value: Value = serde_json::from_slice(frame.bytes()).unwrap();
@@ -279,7 +273,7 @@ impl Server {
             }
             other => panic!("{other}"),
         }
-        self.work(synthesis);
+        self.work();
     }
 
     fn warn(&mut self, code: &str) {
@@ -343,7 +337,7 @@ impl Server {
     }
 
     /// Goes on saying what can be said.
-    fn work(&mut self, synthesis: &mut Synthesis) {
+    fn work(&mut self) {
         while let Some(mut turn) = self.turns.pop_front() {
             if !turn.started && (turn.flush || self.model.eager || self.version == 2) {
                 turn.started = true;
@@ -366,7 +360,7 @@ impl Server {
                 (false, false) => 0,
             };
             while turn.said < ready {
-                let sound = synthesis.word(turn.words[turn.said]);
+                let sound = self.synthesis.borrow_mut().word(turn.words[turn.said]);
                 turn.said += 1;
                 self.spoken += 1;
                 self.clock += sound.len();
@@ -427,18 +421,23 @@ impl Server {
             self.said(json!({"type": "Flushed", "speech_id": turn.name}));
         }
     }
+}
 
-    /// The next message.
-    pub fn say(&mut self, synthesis: &mut Synthesis) -> Option<Frame> {
-        if self.dead {
-            return None;
-        }
-        let out = self.out.pop_front()?;
+impl Service for Voices {
+    fn take(&mut self, frame: &Frame) -> Vec<Frame> {
+        self.hear(frame);
+        Vec::new()
+    }
+
+    fn act(&mut self) -> Act {
+        let Some(out) = self.out.pop_front() else {
+            return if self.closed { Act::End } else { Act::Wait };
+        };
         if self.version == 2 && !self.closed && self.unsaid() == 0 {
             // The last sound of a turn: what follows can go on.
-            self.work(synthesis);
+            self.work();
         }
-        Some(match out {
+        Act::Say(match out {
             Out::Sound(bytes) => Frame::Binary(bytes.into()),
             Out::Said(value) => Frame::from(value.to_string()),
         })

@@ -87,6 +87,25 @@ impl Stage {
         self.session.leg_opened(self.now)
     }
 
+    /// Lets a minute pass in steps of 50 ms. In each the test does its part first; then a standby
+    /// that the session asks for is opened, and is the test's.
+    pub fn minute_with_standbys(
+        &mut self,
+        mut step: impl FnMut(&mut Self),
+        mut opened: impl FnMut(&mut Self, LegId),
+    ) {
+        for _ in 0..1200 {
+            step(self);
+            if self.session.driver_wanted(self.now)
+                && matches!(self.step(), Step::Open { standby: true, .. })
+            {
+                let standby = self.session.leg_opened(self.now);
+                opened(self, standby);
+            }
+            self.pass(0.05);
+        }
+    }
+
     /// What a leg gets now: audio by its length, text as it is.
     pub fn sent(&mut self, leg: LegId) -> Vec<String> {
         let mut sent = Vec::new();

@@ -1,81 +1,17 @@
-//! A whole session on a simulated clock: an application, a driver, pumps, and legs that fail.
+//! Conversations with Nova: what the application sends, and what has to be true of what it reads.
 
-pub mod nova;
+pub mod server;
 
-use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_leg::reason::Reason;
-use dgsm_session::{
-    LegId, Level, Notice, Outcome, SendStep, Session, Settings, Stats, Step, Target,
-};
-use nova::{Habits, Leg, OGG_MAGIC, UTTERANCE_END_MS, Wrapping};
+use dgsm_session::{Level, Notice, Settings, Stats};
 use serde_json::Value;
+use server::{Habits, Lies, Nova, OGG_MAGIC, UTTERANCE_END_MS, Wrapping, is_lie};
 
-/// The clock's grain.
-const STEP: Duration = Duration::from_millis(5);
-/// Steps after which a session counts as hanging.
-const PATIENCE: u32 = 60_000;
-
-/// How a leg is made to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    Reset,
-    Dropped,
-    GoAway,
-    EarlyEnd,
-    /// With a Metadata of its own, as a model that believes it is done.
-    EarlyEndAnswered,
-    ModelError,
-    ServiceFailure,
-    /// Says nothing any more.
-    Mute,
-    /// The connection will be closed, and the stream still works.
-    Draining,
-}
-
-#[derive(Clone, Debug)]
-pub struct Fault {
-    pub kind: FaultKind,
-    /// Words never heard before by any leg, since the fault before.
-    pub after_words: u64,
-    /// Before the model says anything to what it just heard, or after.
-    pub before_results: bool,
-    /// How often opening the next leg fails.
-    pub open_failures: u32,
-}
-
-/// How a leg fails after CloseStream, and when: it has said so many messages by then.
-#[derive(Clone, Copy, Debug)]
-pub struct CloseFault {
-    pub said: usize,
-    pub kind: CloseKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseKind {
-    Reset,
-    /// In order, as far as HTTP/2 can tell.
-    EarlyEnd,
-    /// In order, as far as the container says.
-    Normal,
-}
-
-impl CloseKind {
-    pub fn end(self) -> LegEnd {
-        match self {
-            Self::Reset => LegEnd::Reset { code: Some(2) },
-            Self::EarlyEnd => LegEnd::Clean,
-            Self::Normal => LegEnd::Closed {
-                code: "1000".into(),
-                text: String::new(),
-            },
-        }
-    }
-}
+use crate::simulator::{self, CloseFault, Fault, FaultKind};
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -87,6 +23,7 @@ pub struct Plan {
     pub chunks: Vec<usize>,
     /// At the audio's own pace, or as fast as it goes.
     pub live: bool,
+    /// They count in words.
     pub faults: Vec<Fault>,
     pub close_faults: Vec<CloseFault>,
     /// Finals, counted over all legs, that claim to have heard a minute more.
@@ -109,17 +46,6 @@ pub struct Run {
     pub messages: Vec<Value>,
     pub notices: Vec<Notice>,
     pub stats: Stats,
-}
-
-struct Line {
-    id: LegId,
-    server: Leg,
-    /// Messages on their way: the step at which they arrive.
-    arriving: VecDeque<(u64, String)>,
-    muted: bool,
-    /// Set when the stream is over once everything arrived.
-    ending: Option<LegEnd>,
-    gone: bool,
 }
 
 impl Plan {
@@ -222,309 +148,44 @@ impl Plan {
     }
 }
 
-struct World<'a> {
-    plan: &'a Plan,
-    session: Session,
-    now: Duration,
-    step: u64,
-    script: VecDeque<(Duration, Frame)>,
-    finished: bool,
-    lines: Vec<Line>,
-    /// Steps until the leg that is being opened is up, and whether it fails instead.
-    opening: Option<u32>,
-    open_failures: u32,
-    faults: VecDeque<Fault>,
-    close_faults: VecDeque<CloseFault>,
-    finals: usize,
-    /// Blocks that any leg has heard, and at the fault before.
-    frontier: u64,
-    fault_frontier: u64,
-    texts: Vec<String>,
-    notices: Vec<Notice>,
-}
-
 /// Plays a plan to its end.
 pub fn play(plan: &Plan) -> Run {
-    let query = plan.query();
-    let target = Target {
-        path: "v1/listen",
-        query: &query,
+    let lies = Rc::new(Lies::new(&plan.lies));
+    let simulated = simulator::Plan {
+        query: plan.query(),
+        script: plan.script(),
+        live: plan.live,
+        finish: plan.finish,
+        faults: plan.faults.clone(),
+        unit: plan.habits.word,
+        close_faults: plan.close_faults.clone(),
+        delay: plan.delay,
+        opening: plan.opening,
+        seed: plan.seed,
+        ..simulator::Plan::quiet("v1/listen", plan.settings.clone())
     };
-    let mut world = World {
-        plan,
-        session: Session::new(plan.settings.clone(), &target, plan.seed),
-        now: Duration::ZERO,
-        step: 0,
-        script: plan.script().into(),
-        finished: false,
-        lines: Vec::new(),
-        opening: None,
-        open_failures: 0,
-        faults: plan.faults.iter().cloned().collect(),
-        close_faults: plan.close_faults.iter().copied().collect(),
-        finals: 0,
-        frontier: 0,
-        fault_frontier: 0,
-        texts: Vec::new(),
-        notices: Vec::new(),
-    };
-    for _ in 0..PATIENCE {
-        if world.advance() {
-            return world.result();
-        }
-    }
-    panic!("the session hangs: {:#?}", world.session);
-}
-
-impl World<'_> {
-    /// One step of the clock; whether the session is over.
-    fn advance(&mut self) -> bool {
-        self.step += 1;
-        self.now += STEP;
-        self.application();
-        self.driver();
-        for index in 0..self.lines.len() {
-            self.pump(index);
-        }
-        self.lines.retain(|line| !line.gone);
-        if self.session.deadline().is_some_and(|at| at <= self.now) {
-            self.session.tick(self.now);
-            assert!(
-                self.session.deadline().is_none_or(|at| at > self.now),
-                "a deadline that ticking does not meet keeps whoever waits for it busy"
-            );
-        }
-        while let Some(notice) = self.session.pop_notice() {
-            self.notices.push(notice);
-        }
-        self.session.outcome() != Outcome::Open
-    }
-
-    fn application(&mut self) {
-        while let Some((due, frame)) = self.script.front() {
-            if (self.plan.live && *due > self.now) || !self.session.is_writable(self.now) {
-                break;
-            }
-            self.session
-                .push(self.now, frame.clone())
-                .expect("it was writable");
-            self.script.pop_front();
-        }
-        if self.script.is_empty() && self.plan.finish && !self.finished {
-            self.finished = true;
-            self.session.finish(self.now);
-        }
-    }
-
-    /// Reads what came of a leg's message. The first leg's messages come as they are.
-    fn read(&mut self, id: LegId, said: &str) {
-        let mut read = 0;
-        while let Some(message) = self.session.pop() {
-            let message = message.as_str().expect("Nova sends text").to_owned();
-            if id.number() == 0 && !said.contains("\"lie\"") {
-                assert_eq!(message, said);
-            }
-            self.texts.push(message);
-            read += 1;
-        }
-        if id.number() == 0 && said.contains("Results") && self.session.stats().legs == 1 {
-            assert_eq!(read, 1, "the only leg speaks for the session: {said}");
-        }
-    }
-
-    fn driver(&mut self) {
-        match self.opening {
-            Some(0) => {
-                self.opening = None;
-                if self.open_failures > 0 {
-                    self.open_failures -= 1;
-                    self.session.open_failed(self.now, Reason::Connect);
-                } else {
-                    let id = self.session.leg_opened(self.now);
-                    self.lines.push(Line {
-                        id,
-                        server: Leg::new(&self.plan.habits, id.number()),
-                        arriving: VecDeque::new(),
-                        muted: false,
-                        ending: None,
-                        gone: false,
-                    });
-                }
-            }
-            Some(steps) => self.opening = Some(steps - 1),
-            None => match self.session.step(self.now) {
-                Step::Open { .. } => self.opening = Some(self.plan.opening),
-                Step::Wait { .. } | Step::Finished => {}
-                Step::Failed(failure) => panic!("the session failed: {failure}"),
-            },
-        }
-    }
-
-    fn pump(&mut self, index: usize) {
-        let arrives = self.step + self.plan.delay;
-        loop {
-            let line = &mut self.lines[index];
-            if line.ending.is_some() {
-                break;
-            }
-            match self.session.poll_send(self.now, line.id) {
-                SendStep::Frame(frame) => {
-                    let before = line.server.frontier();
-                    let replies = line.server.take(&frame);
-                    let mut replies = if line.muted { Vec::new() } else { replies };
-                    for reply in &mut replies {
-                        if reply.contains("\"is_final\":true") {
-                            if self.plan.lies.contains(&self.finals) {
-                                *reply = lie(reply);
-                            }
-                            self.finals += 1;
-                        }
-                    }
-                    self.frontier = self.frontier.max(line.server.frontier().max(before));
-                    self.answer(index, replies, arrives);
-                }
-                SendStep::Wait { until } => {
-                    assert!(until.is_none_or(|at| at > self.now), "waiting for the past");
-                    break;
-                }
-                SendStep::End => panic!("the input ends only after the service's side"),
-                SendStep::Stop => {
-                    line.gone = true;
-                    return;
-                }
-            }
-        }
-        self.deliver(index);
-    }
-
-    /// Sends what the server says, or the fault that comes instead of it.
-    fn answer(&mut self, index: usize, replies: Vec<String>, arrives: u64) {
-        let since = (self.frontier - self.fault_frontier) / self.plan.habits.word;
-        let line = &mut self.lines[index];
-        if line.server.closed {
-            let mut said = replies;
-            let fault = self
-                .close_faults
-                .front()
-                .is_some_and(|fault| fault.said < said.len());
-            if fault && !line.muted {
-                let fault = self.close_faults.pop_front().unwrap();
-                said.truncate(fault.said);
-                line.ending = Some(fault.kind.end());
-            } else if !line.muted {
-                line.ending = Some(LegEnd::Clean);
-            }
-            self.lines[index].send(said, arrives);
-            return;
-        }
-        // Once the session has sent everything it is about to close: faults come before that.
-        let fault = self
-            .faults
-            .front()
-            .is_some_and(|fault| fault.after_words <= since);
-        if !fault || line.muted {
-            line.send(replies, arrives);
-            return;
-        }
-        let fault = self.faults.pop_front().unwrap();
-        self.fault_frontier = self.frontier;
-        self.open_failures = fault.open_failures;
-        if !fault.before_results || fault.kind == FaultKind::Draining {
-            line.send(replies, arrives);
-        }
-        match fault.kind {
-            FaultKind::Reset => line.ending = Some(LegEnd::Reset { code: Some(8) }),
-            FaultKind::Dropped => {
-                line.ending = Some(LegEnd::Dropped {
-                    detail: "cut".into(),
-                });
-            }
-            FaultKind::GoAway => line.ending = Some(LegEnd::GoAway { code: Some(0) }),
-            FaultKind::EarlyEnd => line.ending = Some(LegEnd::Clean),
-            FaultKind::EarlyEndAnswered => {
-                let metadata = r#"{"type":"Metadata","duration":1.0}"#.to_owned();
-                line.send(vec![metadata], arrives);
-                line.ending = Some(LegEnd::Clean);
-            }
-            FaultKind::ModelError => {
-                line.send(
-                    vec![r#"{"type":"Error","description":"no"}"#.into()],
-                    arrives,
-                );
-                line.ending = Some(LegEnd::Closed {
-                    code: "1011".into(),
-                    text: "internal".into(),
-                });
-            }
-            FaultKind::ServiceFailure => {
-                line.ending = Some(LegEnd::Failed { text: "no".into() });
-            }
-            FaultKind::Mute => line.muted = true,
-            FaultKind::Draining => self.session.leg_going_away(self.now, line.id),
-        }
-    }
-
-    fn deliver(&mut self, index: usize) {
-        loop {
-            let line = &mut self.lines[index];
-            match line.arriving.front() {
-                Some((arrives, _)) if *arrives <= self.step => {
-                    let (_, text) = line.arriving.pop_front().unwrap();
-                    let id = line.id;
-                    self.session
-                        .receive(self.now, id, Frame::from(text.clone()));
-                    self.read(id, &text);
-                }
-                Some(_) => return,
-                None => break,
-            }
-        }
-        let line = &mut self.lines[index];
-        if let Some(end) = line.ending.take() {
-            // One that the session has left is stopped, however it ends.
-            let ends = end == LegEnd::Clean && self.session.wants_leg(self.now, line.id);
-            self.session.leg_ended(self.now, line.id, end);
-            let step = self.session.poll_send(self.now, line.id);
-            assert_eq!(step, if ends { SendStep::End } else { SendStep::Stop });
-            line.gone = true;
-        }
-    }
-
-    fn result(mut self) -> Run {
-        while let Some(message) = self.session.pop() {
-            self.texts
-                .push(message.as_str().expect("Nova sends text").to_owned());
-        }
-        assert_eq!(self.session.outcome(), Outcome::Clean);
-        for line in &self.lines {
-            assert_eq!(self.session.poll_send(self.now, line.id), SendStep::Stop);
-        }
-        let messages = self
-            .texts
-            .iter()
-            .map(|text| serde_json::from_str(text).expect("a message is JSON"))
-            .collect();
-        Run {
-            messages,
-            notices: self.notices,
-            stats: self.session.stats(),
-        }
+    let open = |number| Nova::new(&plan.habits, number, Rc::clone(&lies));
+    let run = simulator::play(&simulated, &open);
+    check_first_leg(&run);
+    let parse = |frame: &Frame| serde_json::from_slice(frame.bytes()).expect("a message is JSON");
+    Run {
+        messages: run.frames.iter().map(parse).collect(),
+        notices: run.notices,
+        stats: run.stats,
     }
 }
 
-/// The same final, about a minute that nobody has sent.
-fn lie(text: &str) -> String {
-    let mut message: Value = serde_json::from_str(text).expect("a message is JSON");
-    let duration = message["duration"].as_f64().unwrap();
-    message["duration"] = (duration + 60.0).into();
-    message["lie"] = true.into();
-    message.to_string()
-}
-
-impl Line {
-    fn send(&mut self, messages: Vec<String>, arrives: u64) {
-        self.arriving
-            .extend(messages.into_iter().map(|text| (arrives, text)));
+/// The first leg's messages come as they are, and one for one while there is no other leg.
+fn check_first_leg(run: &simulator::Run<Nova>) {
+    for delivery in run.deliveries.iter().filter(|delivery| delivery.leg == 0) {
+        let said = delivery.said.as_str().expect("Nova sends text");
+        let read = &run.frames[delivery.read.clone()];
+        if !is_lie(said) {
+            assert!(read.iter().all(|frame| frame.as_str() == Some(said)));
+        }
+        if said.contains("Results") && delivery.legs == 1 {
+            assert_eq!(read.len(), 1, "the only leg speaks for the session: {said}");
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 //! Every block of the audio carries its own number, so the server sees what it gets: it checks that
 //! a leg is contiguous, and its words are the numbers of what it heard.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use dgsm_leg::frame::Frame;
 use serde_json::Value;
+
+use crate::simulator::Service;
 
 /// How the audio is wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +109,40 @@ struct Speech {
     announced: u64,
 }
 
+/// Which finals, counted over all legs, claim a minute that nobody has sent.
+#[derive(Debug)]
+pub struct Lies {
+    places: Vec<usize>,
+    finals: Cell<usize>,
+}
+
+impl Lies {
+    pub fn new(places: &[usize]) -> Self {
+        Self {
+            places: places.to_vec(),
+            finals: Cell::new(0),
+        }
+    }
+}
+
+/// The same final, about a minute more.
+fn lie(text: &str) -> String {
+    let mut message: Value = serde_json::from_str(text).expect("a message is JSON");
+    let duration = message["duration"].as_f64().unwrap();
+    message["duration"] = (duration + 60.0).into();
+    message["lie"] = true.into();
+    message.to_string()
+}
+
+pub fn is_lie(text: &str) -> bool {
+    text.contains("\"lie\"")
+}
+
 /// One leg at the server.
 #[derive(Debug)]
-pub struct Leg {
+pub struct Nova {
     habits: Habits,
+    lies: Rc<Lies>,
     head: Vec<u8>,
     head_done: bool,
     partial: Vec<u8>,
@@ -122,12 +156,11 @@ pub struct Leg {
     speech: Vec<Speech>,
     /// How much later than another leg this one hears that speech starts.
     jitter: u64,
-    pub closed: bool,
-    pub keepalives: u32,
+    closed: bool,
 }
 
-impl Leg {
-    pub fn new(habits: &Habits, number: u64) -> Self {
+impl Nova {
+    pub fn new(habits: &Habits, number: u64, lies: Rc<Lies>) -> Self {
         Self {
             head: Vec::new(),
             head_done: habits.header() == 0,
@@ -139,18 +172,13 @@ impl Leg {
             speech: vec![Speech::default(); habits.channels],
             jitter: number * 7 % (habits.word / 2),
             closed: false,
-            keepalives: 0,
             habits: habits.clone(),
+            lies,
         }
     }
 
-    /// The number of the block after the last one heard.
-    pub fn frontier(&self) -> u64 {
-        self.base.unwrap_or(0) + self.heard
-    }
-
-    /// Takes a frame; what the model says to it.
-    pub fn take(&mut self, frame: &Frame) -> Vec<String> {
+    /// What the model says to a frame.
+    fn answer(&mut self, frame: &Frame) -> Vec<String> {
         match frame {
             Frame::Binary(bytes) => {
                 assert!(!self.closed, "audio after CloseStream");
@@ -160,7 +188,7 @@ impl Leg {
             Frame::Text(text) => {
                 let text: Value = serde_json::from_slice(text).expect("a control message is JSON");
                 match text["type"].as_str() {
-                    Some("KeepAlive") => self.keepalives += 1,
+                    Some("KeepAlive") => {}
                     Some("Finalize") => return self.flush(true),
                     Some("CloseStream") => {
                         assert!(!self.closed, "CloseStream once a leg");
@@ -392,5 +420,41 @@ impl Leg {
             self.habits.seconds(self.heard),
             self.habits.channels
         )
+    }
+}
+
+impl Service for Nova {
+    fn take(&mut self, frame: &Frame) -> Vec<Frame> {
+        self.answer(frame).into_iter().map(Frame::from).collect()
+    }
+
+    /// The number of the block after the last one heard.
+    fn frontier(&self) -> u64 {
+        self.base.unwrap_or(0) + self.heard
+    }
+
+    fn is_done(&self) -> bool {
+        self.closed
+    }
+
+    fn error(&mut self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"Error","description":"no"}"#))
+    }
+
+    fn farewell(&mut self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"Metadata","duration":1.0}"#))
+    }
+
+    fn falsify(&mut self, said: &mut [Frame]) {
+        for frame in said {
+            let text = frame.as_str().expect("Nova sends text");
+            if text.contains("\"is_final\":true") {
+                let number = self.lies.finals.get();
+                self.lies.finals.set(number + 1);
+                if self.lies.places.contains(&number) {
+                    *frame = Frame::from(lie(text));
+                }
+            }
+        }
     }
 }
