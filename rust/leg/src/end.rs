@@ -56,9 +56,9 @@ pub enum LegEnd {
 }
 
 impl LegEnd {
-    /// A name to count it by.
+    /// The kind of end, as the figures count it. [`Reason`] says why.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::Clean => "early_end",
             Self::Closed { .. } => "model_stream_error",

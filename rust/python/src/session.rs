@@ -129,7 +129,7 @@ impl SessionFailure {
                 FailureCause::CloseTimedOut => Some("close_timeout"),
                 FailureCause::Internal(_) => Some("unknown"),
                 _ if without_leg => Some("model_stream_error"),
-                _ => end.map(LegEnd::name),
+                _ => end.map(LegEnd::kind),
             },
             detail: failure.to_string(),
             code,

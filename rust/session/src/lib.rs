@@ -15,7 +15,7 @@ pub mod resume;
 mod session;
 
 pub use session::{
-    AfterOpenFailure, FailureCause, IllegalMove, LegId, Level, MIN_UNSENT_BYTES, Notice, Outcome,
-    PushError, Seen, SendStep, Session, SessionFailure, Settings, Stats, Step, Target, diagnose,
-    why,
+    AfterOpenFailure, EndContext, FailureCause, IllegalMove, LegId, Level, MIN_UNSENT_BYTES,
+    Notice, Outcome, PushError, SendStep, Session, SessionFailure, Settings, Stats, Step, Target,
+    diagnose,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::leg::{Rest, Role};
+use super::leg::{LastStep, Role};
 use super::legs::SETTLED;
 use super::state::{Event, Phase};
 use super::step::FailureCause;
@@ -15,7 +15,7 @@ use dgsm_leg::end::LegEnd;
 const AN_ANSWER: u64 = 16 << 10;
 /// Without a leg and without a message from the application, a session ends after this, as the
 /// service would have ended it.
-const SILENCE: Duration = Duration::from_secs(10);
+const NO_INPUT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Does what is due by itself.
@@ -27,7 +27,7 @@ impl Session {
         if self.blocked && self.wants_messages() {
             self.blocked = false;
             if let Some(index) = self.with_role(Role::Current) {
-                self.legs[index].hears(now);
+                self.legs[index].receives(now);
             }
         }
         if self.state.finish_by().is_some_and(|by| now >= by) {
@@ -67,7 +67,7 @@ impl Session {
             Some(interval) if now >= since + interval => {
                 self.moves(now, &Event::Woken { at: now });
             }
-            None if self.product.needs_input() && now >= since + SILENCE => {
+            None if self.product.needs_input() && now >= since + NO_INPUT_TIMEOUT => {
                 self.fail(now, FailureCause::Silent);
             }
             Some(_) | None => {}
@@ -77,15 +77,15 @@ impl Session {
     fn tick_current(&mut self, now: Duration, index: usize) {
         if self.settled_at(index).is_some_and(|at| now >= at) {
             self.attempts.progress();
-            self.on_board.clear();
+            self.suspicion.clear();
         }
         if self.ended_at(index).is_some_and(|at| now >= at) {
             // Everything is there; only the end of the stream is missing, so it is made here.
-            self.say_held(index);
-            self.legs[index].role = Role::Ended(Rest::End);
+            self.deliver_held(index);
+            self.legs[index].role = Role::Ended(LastStep::End);
             self.conclude();
         } else if self.stalled_at(index).is_some_and(|at| now >= at) {
-            self.legs[index].role = Role::Ended(Rest::Stop);
+            self.legs[index].role = Role::Ended(LastStep::Stop);
             if !self.flows_until(index, now) {
                 self.idle_stall = Some(self.journal.end());
             }
@@ -106,7 +106,7 @@ impl Session {
         let leg = &self.legs[index];
         self.product
             .answered(&leg.view, &self.journal)
-            .then(|| leg.heard.max(leg.sent) + self.settings.close_timeout)
+            .then(|| leg.received_at.max(leg.sent_at) + self.settings.close_timeout)
     }
 
     /// When a leg that works counts as progress.
@@ -149,16 +149,20 @@ impl Session {
             return Some(at);
         }
         // Silence is counted from what was sent last that needs an answer.
-        let since = leg.heard.max(leg.fed).max(self.last_audio);
+        let since = leg.received_at.max(leg.input_at).max(self.last_audio);
         match self.product.owed(&self.journal) {
             Owed::Nothing => None,
             Owed::Something => Some(since + timeout),
             Owed::Perhaps => {
                 let again = self.idle_stall == Some(self.journal.end());
-                let counts = !again || !(leg.spoken || self.keeps_alive());
+                let counts = !again || !(leg.has_answered || self.keeps_alive());
                 // It may wait for more, as long as it waits for anything.
-                let mute = !leg.spoken && self.journal.sent() >= AN_ANSWER;
-                let timeout = if mute { timeout } else { timeout.max(SILENCE) };
+                let mute = !leg.has_answered && self.journal.sent() >= AN_ANSWER;
+                let timeout = if mute {
+                    timeout
+                } else {
+                    timeout.max(NO_INPUT_TIMEOUT)
+                };
                 counts.then_some(since + timeout)
             }
         }
@@ -205,7 +209,7 @@ impl Session {
         }
         let dormant = match *self.state.phase() {
             Phase::Dormant { since } => {
-                let silence = self.product.needs_input().then_some(SILENCE);
+                let silence = self.product.needs_input().then_some(NO_INPUT_TIMEOUT);
                 let after = self.settings.keepalive_interval.or(silence);
                 after.map(|after| since + after)
             }

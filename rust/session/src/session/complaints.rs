@@ -31,19 +31,19 @@ struct Suspect {
 
 /// Failures in a row with the same messages on board.
 #[derive(Debug, Default)]
-pub(super) struct OnBoard {
-    deaths: BTreeMap<Option<u64>, u32>,
+pub(super) struct Suspicion {
+    failed: BTreeMap<Option<u64>, u32>,
     /// Legs in a row that died of a message each.
-    spared: u32,
+    excused: u32,
 }
 
 /// So many legs in a row may die of a message each: after that one leg is sent none of them.
-const MAX_SPARED: u32 = 8;
+const MAX_LEGS_EXCUSED: u32 = 8;
 
 /// A message that fewer legs than this failed with is not suspected for that alone.
-const MIN_DEATHS: u32 = 2;
+const MIN_FAILURES: u32 = 2;
 
-impl OnBoard {
+impl Suspicion {
     /// Something went forward.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -64,22 +64,22 @@ fn is_unreadable(text: &str) -> bool {
 
 impl Session {
     /// A message comes on a leg that called something an error: it has outlived that.
-    pub(super) fn outlive(&mut self, index: usize, frame: &Frame) {
+    pub(super) fn complain_if_alive(&mut self, index: usize, frame: &Frame) {
         let leg = &self.legs[index];
         if !leg.view.held().is_empty() && !self.product.may_be_last(&leg.view, frame) {
-            self.lives_on(index);
+            self.complain_held(index);
         }
     }
 
     /// The leg goes on, or is left while it does: the application hears what went wrong.
-    pub(super) fn lives_on(&mut self, index: usize) {
+    pub(super) fn complain_held(&mut self, index: usize) {
         for frame in self.legs[index].view.take_held() {
             self.complain(index, frame);
         }
     }
 
     /// More errors in a row than a leg dies of.
-    pub(super) fn outlive_oldest(&mut self, index: usize) {
+    pub(super) fn complain_overflow(&mut self, index: usize) {
         while let Some(frame) = self.legs[index].view.take_outlived() {
             self.complain(index, frame);
         }
@@ -87,7 +87,7 @@ impl Session {
 
     fn complain(&mut self, index: usize, frame: Frame) {
         if frame.as_str().is_some_and(is_unreadable)
-            && let Some(suspect) = self.refused_in_passing(index, &frame)
+            && let Some(suspect) = self.culprit_of_error(index, &frame)
         {
             self.leave_out(index, &suspect);
         }
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// It is clear what became of the leg: what it had to say for itself is the application's.
-    pub(super) fn say_held(&mut self, index: usize) {
+    pub(super) fn deliver_held(&mut self, index: usize) {
         let leg = &mut self.legs[index];
         for frame in leg.view.take_held() {
             self.product.say(&leg.view, frame, &mut self.inbox);
@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// What a leg's end comes to where it ended over a message that the session can do without.
-    pub(super) fn spare(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
+    pub(super) fn without_message(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
         let held = self.legs[index].view.held();
         let unreadable = held
             .iter()
@@ -134,10 +134,10 @@ impl Session {
             return ending;
         }
         let says_so = unreadable.is_some() || said;
-        let suspects = match (says_so, self.on_board.spared) {
-            (true, ..MAX_SPARED) => self.died_of(index, &words).into_iter().collect(),
+        let suspects = match (says_so, self.suspicion.excused) {
+            (true, ..MAX_LEGS_EXCUSED) => self.culprit(index, &words).into_iter().collect(),
             // A container that closes need not have meant a message: one more leg will show.
-            (true, MAX_SPARED) | (false, 0) => self.suspects(index),
+            (true, MAX_LEGS_EXCUSED) | (false, 0) => self.suspects(index),
             (true | false, _) => return ending,
         };
         if suspects.is_empty() {
@@ -146,11 +146,11 @@ impl Session {
         for suspect in &suspects {
             self.leave_out(index, suspect);
         }
-        self.say_held(index);
-        // It is not the audio's fault. At most MAX_SPARED + 1 legs in a row are forgiven so.
+        self.deliver_held(index);
+        // It is not the audio's fault. At most MAX_LEGS_EXCUSED + 1 legs in a row are forgiven so.
         self.attempts.progress();
-        self.on_board.deaths.clear();
-        self.on_board.spared += 1;
+        self.suspicion.failed.clear();
+        self.suspicion.excused += 1;
         match ending {
             Ending::Terminal => Ending::Reset { limit: None },
             other => other,
@@ -158,37 +158,37 @@ impl Session {
     }
 
     /// One retry is left. It goes without what every failed leg was sent.
-    pub(super) fn lighten_the_last_try(&mut self, index: usize) {
+    pub(super) fn drop_suspects_before_last_retry(&mut self, index: usize) {
         let failures = self.attempts.failures();
-        if failures < MIN_DEATHS || !self.may_go_on() {
+        if failures < MIN_FAILURES || !self.may_go_on() {
             return;
         }
         let constant: Vec<Suspect> = self
             .suspects(index)
             .into_iter()
             .filter(|suspect| {
-                let deaths = self.on_board.deaths.get(&suspect.number);
-                deaths.is_some_and(|deaths| *deaths >= failures)
+                let failed = self.suspicion.failed.get(&suspect.number);
+                failed.is_some_and(|failed| *failed >= failures)
             })
             .collect();
         for suspect in &constant {
             self.leave_out(index, suspect);
         }
         if !constant.is_empty() {
-            self.say_held(index);
-            self.on_board.clear();
+            self.deliver_held(index);
+            self.suspicion.clear();
         }
     }
 
     /// A leg died: what it had been sent may be why.
-    pub(super) fn count_on_board(&mut self, index: usize) {
-        let before = std::mem::take(&mut self.on_board.deaths);
-        self.on_board.deaths = self
+    pub(super) fn count_suspects(&mut self, index: usize) {
+        let before = std::mem::take(&mut self.suspicion.failed);
+        self.suspicion.failed = self
             .suspects(index)
             .into_iter()
             .map(|suspect| {
-                let deaths = before.get(&suspect.number).map_or(1, |deaths| deaths + 1);
-                (suspect.number, deaths)
+                let failed = before.get(&suspect.number).map_or(1, |failed| failed + 1);
+                (suspect.number, failed)
             })
             .collect();
     }
@@ -203,7 +203,7 @@ impl Session {
         if !self.product.reads(&leg.view) {
             return Vec::new();
         }
-        let told = self.product.told(&leg.view).map(|frame| Suspect {
+        let start = self.product.told(&leg.view).map(|frame| Suspect {
             number: None,
             frame,
         });
@@ -215,12 +215,12 @@ impl Session {
                 number: Some(number),
                 frame: frame.clone(),
             });
-        told.into_iter().chain(sent).collect()
+        start.into_iter().chain(sent).collect()
     }
 
     /// The message that a leg died of: the one that the error repeats, or names first, or whose
     /// type nobody knows; else the oldest, which the service read first.
-    fn died_of(&self, index: usize, error: &Frame) -> Option<Suspect> {
+    fn culprit(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let text = error.as_str().unwrap_or_default();
         let named = suspects
@@ -237,7 +237,7 @@ impl Session {
 
     /// The message that a service could not read, and lives on: the one that the error repeats, or
     /// whose type nobody knows; else a Configure, which has an answer where it is known.
-    fn refused_in_passing(&self, index: usize, error: &Frame) -> Option<Suspect> {
+    fn culprit_of_error(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let configure = |suspect: &&Suspect| type_of(&suspect.frame) == Some("Configure");
         repeated(&suspects, error)

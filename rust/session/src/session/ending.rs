@@ -1,6 +1,6 @@
 //! What follows a leg's end.
 
-use super::step::Seen;
+use super::step::EndContext;
 use dgsm_leg::deepgram;
 use dgsm_leg::diagnosis::{Diagnosis, named};
 use dgsm_leg::end::LegEnd;
@@ -47,22 +47,22 @@ pub(super) enum Ending {
 ///   anything else                   Finished          as the table of reasons says: Terminal,
 ///                                                     Reset a few times, Reset
 /// ```
-pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
-    if seen.answered {
+pub(super) fn classify(end: &LegEnd, at: Circumstances) -> Ending {
+    if at.answered {
         return Ending::Finished;
     }
     if in_order(end) {
-        return clean(seen);
+        return clean(at);
     }
     // What an end in order is called is no matter here.
-    let reason = why(
+    let reason = reason_of(
         end,
-        Seen {
-            silent: seen.silent,
+        EndContext {
+            silent: at.silent,
             closing: false,
         },
     );
-    if reason.is_expiry() && seen.renewable {
+    if reason.is_expiry() && at.renewable {
         return Ending::Renewal;
     }
     match verdict(reason) {
@@ -73,8 +73,8 @@ pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
     }
 }
 
-fn clean(seen: Circumstances) -> Ending {
-    if seen.progressed && !seen.unacked {
+fn clean(at: Circumstances) -> Ending {
+    if at.progressed && !at.unacked {
         Ending::Dormant
     } else {
         // In order or not, a leg that brought nothing is a failure.
@@ -83,13 +83,12 @@ fn clean(seen: Circumstances) -> Ending {
 }
 
 /// Why a leg ended.
-#[must_use]
-pub fn why(end: &LegEnd, seen: Seen) -> Reason {
+fn reason_of(end: &LegEnd, context: EndContext) -> Reason {
     match end {
-        LegEnd::Clean if seen.closing => Reason::Unanswered,
+        LegEnd::Clean if context.closing => Reason::Unanswered,
         LegEnd::Clean => Reason::EarlyEnd,
         LegEnd::Closed { code, .. } if code == "1000" => Reason::ContainerDone,
-        LegEnd::Closed { code, text } => deepgram::of_close(code, text, seen.silent),
+        LegEnd::Closed { code, text } => deepgram::of_close(code, text, context.silent),
         LegEnd::Failed { .. } => Reason::StreamFailed,
         LegEnd::Refused { reason, .. } => *reason,
         LegEnd::Reset { code } => Reason::of_h2(*code, Reason::Reset),
@@ -102,8 +101,8 @@ pub fn why(end: &LegEnd, seen: Seen) -> Reason {
 
 /// The end of a leg, for whoever explains it to people.
 #[must_use]
-pub fn diagnose(end: &LegEnd, seen: Seen) -> Diagnosis {
-    let reason = why(end, seen);
+pub fn diagnose(end: &LegEnd, context: EndContext) -> Diagnosis {
+    let reason = reason_of(end, context);
     match end {
         LegEnd::Closed { code, text } => {
             let said = quote::text(text);

@@ -26,12 +26,12 @@ pub(super) enum Role {
     /// Finishes what it got; nobody listens. It is stopped at this time.
     Retiring { by: Duration },
     /// Its pump has one thing left to do.
-    Ended(Rest),
+    Ended(LastStep),
 }
 
 /// What is left to do on a leg that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum LastStep {
     /// The service ended in order: so does the input, with the signed empty event.
     End,
     /// Nothing.
@@ -87,13 +87,13 @@ pub(super) struct Leg {
     /// The input has ended, for products without a word to close with.
     pub(super) input_ended: bool,
     /// When anything came last; its opening before that.
-    pub(super) heard: Duration,
+    pub(super) received_at: Duration,
     /// When anything went out last; its opening before that.
-    pub(super) sent: Duration,
+    pub(super) sent_at: Duration,
     /// When anything went out last that may have an answer.
-    pub(super) fed: Duration,
+    pub(super) input_at: Duration,
     /// When the first of what went out since it was heard did.
-    pub(super) spoken_to: Option<Duration>,
+    pub(super) unanswered_since: Option<Duration>,
     /// When another leg is to take over.
     pub(super) rollover_at: Option<Duration>,
     /// As a standby it hears everything from the first byte again.
@@ -101,7 +101,7 @@ pub(super) struct Leg {
     /// Something was finalised over it.
     pub(super) progressed: bool,
     /// The service has said something on it.
-    pub(super) spoken: bool,
+    pub(super) has_answered: bool,
     /// The service was asked for what it owes of the audio before this position.
     pub(super) asked_at: Option<u64>,
     /// It lived on after what it called an error, and the log has that.
@@ -119,37 +119,37 @@ impl Leg {
             head: VecDeque::new(),
             pace: None,
             input_ended: false,
-            heard: now,
-            sent: now,
-            fed: now,
-            spoken_to: None,
+            received_at: now,
+            sent_at: now,
+            input_at: now,
+            unanswered_since: None,
             rollover_at: None,
             replays: false,
             progressed: false,
-            spoken: false,
+            has_answered: false,
             asked_at: None,
             complained: false,
         }
     }
 
     pub(super) const fn sends(&mut self, now: Duration) {
-        self.sent = now;
-        if self.spoken_to.is_none() {
-            self.spoken_to = Some(now);
+        self.sent_at = now;
+        if self.unanswered_since.is_none() {
+            self.unanswered_since = Some(now);
         }
     }
 
-    pub(super) const fn hears(&mut self, now: Duration) {
-        self.heard = now;
-        self.spoken_to = None;
+    pub(super) const fn receives(&mut self, now: Duration) {
+        self.received_at = now;
+        self.unanswered_since = None;
     }
 
     /// Since when the service has had something to answer. One that has answered what it got, and
     /// waits for what its pace holds back, is not silent.
     pub(super) fn silent_since(&self) -> Duration {
-        self.spoken_to.unwrap_or_else(|| {
+        self.unanswered_since.unwrap_or_else(|| {
             let due = self.pace.map_or(Duration::ZERO, |pace| pace.due());
-            self.heard.max(due)
+            self.received_at.max(due)
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
-use super::leg::{Leg, Pace, Rest, Role};
+use super::leg::{LastStep, Leg, Pace, Role};
 use super::state::{Event, Phase, Standby};
 use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
 use super::{Notice, Session};
@@ -14,7 +14,7 @@ use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::{Reason, verdict};
 
 /// An application that has sent nothing for so long may be why the service closed (after 10 s).
-const SILENT: Duration = Duration::from_secs(8);
+const SILENT_APPLICATION: Duration = Duration::from_secs(8);
 /// A leg that stays so long was worth opening.
 pub(super) const SETTLED: Duration = Duration::from_secs(10);
 /// How long a leg that was followed may take to finish.
@@ -141,7 +141,7 @@ impl Session {
             Ok(Phase::Live(Standby::Ready { .. })) => Role::Standby,
             Ok(_) if !is_standby => Role::Current,
             // Too late, or not asked for.
-            Ok(_) | Err(_) => Role::Ended(Rest::Stop),
+            Ok(_) | Err(_) => Role::Ended(LastStep::Stop),
         };
         // Mostly there is one, and it is not small.
         self.legs.reserve_exact(1);
@@ -184,7 +184,7 @@ impl Session {
     /// Nobody waits for the standby any more.
     pub(super) fn dismiss_standby(&mut self, now: Duration) {
         if let Some(index) = self.with_role(Role::Standby) {
-            self.legs[index].role = Role::Ended(Rest::Stop);
+            self.legs[index].role = Role::Ended(LastStep::Stop);
             self.moves(now, &Event::Dismissed);
         }
     }
@@ -288,7 +288,7 @@ impl Session {
         }
         leg.head.extend(start.head);
         leg.pace = pace;
-        leg.hears(now);
+        leg.receives(now);
         leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
         let idle = self.journal.peek(&leg.cursor).is_none();
         let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
@@ -300,7 +300,7 @@ impl Session {
                 .push_back(Notice::Resumed { leg: LegId(number) });
         }
         for frame in overheard {
-            self.hear(now, index, frame);
+            self.receive_current(now, index, frame);
         }
     }
 
@@ -326,11 +326,11 @@ impl Session {
         let Some(index) = self.find(leg).filter(|_| !self.state.is_over()) else {
             return;
         };
-        self.legs[index].hears(now);
-        self.legs[index].spoken = true;
+        self.legs[index].receives(now);
+        self.legs[index].has_answered = true;
         match self.legs[index].role {
-            Role::Current => self.hear(now, index, frame),
-            Role::Standby if self.legs[index].replays => self.overhear(now, index, frame),
+            Role::Current => self.receive_current(now, index, frame),
+            Role::Standby if self.legs[index].replays => self.receive_replaying(now, index, frame),
             // It has heard nothing yet. What it says first is said once a leg: where no leg before
             // has said it, the application gets it when this one takes over.
             Role::Standby => {
@@ -345,14 +345,14 @@ impl Session {
 
     /// A standby that hears everything again takes over once it says as much as the application
     /// has been told: what it says from there on is news.
-    fn overhear(&mut self, now: Duration, index: usize, frame: Frame) {
+    fn receive_replaying(&mut self, now: Duration, index: usize, frame: Frame) {
         let leg = &mut self.legs[index];
         if !self.product.overhear(&mut leg.view, &frame) {
             return;
         }
         self.take_over(now);
         if self.legs[index].role == Role::Current {
-            self.hear(now, index, frame);
+            self.receive_current(now, index, frame);
         } else {
             // It has said what nobody heard.
             self.dismiss_standby(now);
@@ -360,8 +360,8 @@ impl Session {
     }
 
     /// A message came on the leg that speaks for the session.
-    fn hear(&mut self, now: Duration, index: usize, frame: Frame) {
-        self.outlive(index, &frame);
+    fn receive_current(&mut self, now: Duration, index: usize, frame: Frame) {
+        self.complain_if_alive(index, &frame);
         let leg = &mut self.legs[index];
         leg.view.was_sent(leg.cursor.byte());
         let effect = self
@@ -371,7 +371,7 @@ impl Session {
         if leg.view.take_called_again() {
             self.notices.push_back(Notice::CalledAgain { leg: leg.id });
         }
-        self.outlive_oldest(index);
+        self.complain_overflow(index);
         if effect.result && self.stats.time_to_first_result.is_none() {
             self.stats.time_to_first_result =
                 self.first_audio.map(|first| now.saturating_sub(first));
@@ -379,7 +379,7 @@ impl Session {
         if effect.advanced {
             self.legs[index].progressed = true;
             self.attempts.progress();
-            self.on_board.clear();
+            self.suspicion.clear();
         }
         if let Some(beyond) = effect.beyond
             && self.said.beyond.first()
@@ -451,7 +451,7 @@ impl Session {
 
     fn retire_current(&mut self, now: Duration) {
         if let Some(index) = self.with_role(Role::Current) {
-            self.lives_on(index);
+            self.complain_held(index);
             let leg = &mut self.legs[index];
             leg.role = Role::Retiring {
                 by: now + RETIREMENT,
@@ -499,7 +499,7 @@ impl Session {
             return;
         }
         let ends = end == LegEnd::Clean && !leg.input_ended;
-        leg.role = Role::Ended(if ends { Rest::End } else { Rest::Stop });
+        leg.role = Role::Ended(if ends { LastStep::End } else { LastStep::Stop });
         match was {
             Role::Current if !self.state.is_over() => self.current_ended(now, index, end),
             Role::Standby => self.standby_ended(now, index),
@@ -536,7 +536,7 @@ impl Session {
         let asked = view.close_sent() || leg.input_ended;
         let nothing_unacked = self.nothing_unacked();
         let lasted = now.saturating_sub(leg.opened) >= SETTLED;
-        let seen = Circumstances {
+        let circumstances = Circumstances {
             answered: if in_order(&end) {
                 answered
                     || confirmed
@@ -544,7 +544,7 @@ impl Session {
                     || (self.state.is_closing() && self.asks_nothing())
                     // Where what is said is not understood, a leg that took everything and answered
                     // has done what it was for.
-                    || (single && leg.spoken && self.journal.unsent() == 0)
+                    || (single && leg.has_answered && self.journal.unsent() == 0)
             } else {
                 answered && self.product.said_everything(&self.journal)
             },
@@ -554,18 +554,18 @@ impl Session {
             silent: self.is_silent(now),
             renewable: self.attempts.may_renew(),
         };
-        let ending = classify(&end, seen);
-        let ending = self.spare(index, &end, ending);
+        let ending = classify(&end, circumstances);
+        let ending = self.without_message(index, &end, ending);
         if ending != Ending::Finished && ending != Ending::Dormant {
             self.stats.last_error = Some(end.to_string());
         }
         match ending {
             Ending::Finished => {
-                self.say_held(index);
+                self.deliver_held(index);
                 self.conclude();
             }
             Ending::Dormant => {
-                self.say_held(index);
+                self.deliver_held(index);
                 self.go_dormant(now);
             }
             Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
@@ -575,14 +575,14 @@ impl Session {
     }
 
     pub(super) fn is_silent(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0
+        now.saturating_sub(self.last_push) >= SILENT_APPLICATION && self.journal.unsent() == 0
     }
 
     fn go_dormant(&mut self, now: Duration) {
         let event = if self.journal.unsent() > 0 {
             Event::Lost { again: now }
         } else {
-            Event::Rested { since: now }
+            Event::Completed { since: now }
         };
         self.moves(now, &event);
         self.promote(now, false);
@@ -594,11 +594,11 @@ impl Session {
             return;
         }
         let verdict = self.count_failure(now, limit);
-        self.count_on_board(index);
+        self.count_suspects(index);
         let Verdict::Retry(after) = verdict else {
             if self.state.is_closing() && self.inbox.pushed() > 0 && self.misses_nothing() {
                 // Only a leg's last word is missing, such as Metadata.
-                self.say_held(index);
+                self.deliver_held(index);
                 self.conclude();
             } else {
                 self.leg_failed(now, index, FailureCause::Leg(end));
@@ -609,7 +609,7 @@ impl Session {
             .attempts
             .is_last_retry(self.settings.max_retries, limit)
         {
-            self.lighten_the_last_try(index);
+            self.drop_suspects_before_last_retry(index);
         }
         self.go_on_after(now, index, end, after);
     }
@@ -630,7 +630,7 @@ impl Session {
     /// Another leg follows one that ended.
     fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
-        *self.stats.resets.entry(end.name()).or_default() += 1;
+        *self.stats.resets.entry(end.kind()).or_default() += 1;
         self.notices.push_back(Notice::Reset {
             leg: self.legs[index].id,
             end,
@@ -653,7 +653,7 @@ impl Session {
     }
 
     fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
-        self.say_held(index);
+        self.deliver_held(index);
         self.fail(now, cause);
     }
 }

@@ -33,13 +33,14 @@ mod step;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub use ending::{diagnose, why};
+pub use ending::diagnose;
 pub use notice::{Level, Notice};
 pub use settings::{MIN_UNSENT_BYTES, Settings, Target};
 pub use state::IllegalMove;
 pub use stats::Stats;
 pub use step::{
-    AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
+    AfterOpenFailure, EndContext, FailureCause, LegId, Outcome, PushError, SendStep,
+    SessionFailure, Step,
 };
 
 use crate::backoff::Attempts;
@@ -47,9 +48,9 @@ use crate::journal::{Control, Journal};
 use crate::resume::inbox::Inbox;
 use crate::resume::vocabulary::recognised;
 use crate::resume::{Input, Product, as_seconds};
-use complaints::OnBoard;
+use complaints::Suspicion;
 use dgsm_leg::frame::Frame;
-use leg::{Leg, Rest, Role};
+use leg::{LastStep, Leg, Role};
 use state::{Event, Phase, State};
 
 /// What is said once a session.
@@ -88,7 +89,7 @@ pub struct Session {
     /// When the driver asks again by itself, as far as it knows.
     driver_due: Option<Duration>,
     attempts: Attempts,
-    on_board: OnBoard,
+    suspicion: Suspicion,
     /// What the leg that failed last called errors, until another one is up.
     last_words: VecDeque<Frame>,
     inbox: Inbox,
@@ -132,7 +133,7 @@ impl Session {
             opened: 0,
             driver_due: None,
             attempts: Attempts::default(),
-            on_board: OnBoard::default(),
+            suspicion: Suspicion::default(),
             last_words: VecDeque::new(),
             inbox: Inbox::default(),
             blocked: false,
@@ -303,7 +304,7 @@ impl Session {
         // One that has ended already stays as it ended.
         let _ = self.state.apply(&Event::Finished);
         for leg in &mut self.legs {
-            leg.role = Role::Ended(Rest::Stop);
+            leg.role = Role::Ended(LastStep::Stop);
         }
         self.inbox.clear();
     }
@@ -385,7 +386,7 @@ impl Session {
             return;
         }
         if let Some(index) = self.with_role(Role::Current) {
-            self.say_held(index);
+            self.deliver_held(index);
         }
         self.product.conclude(&mut self.inbox);
         self.stop_legs();
@@ -395,7 +396,7 @@ impl Session {
         for leg in &mut self.legs {
             match leg.role {
                 Role::Standby | Role::Current | Role::Retiring { .. } => {
-                    leg.role = Role::Ended(Rest::Stop);
+                    leg.role = Role::Ended(LastStep::Stop);
                 }
                 Role::Ended(_) => {}
             }
@@ -420,7 +421,7 @@ impl Session {
             self.inbox.push(frame);
         }
         if let Some(index) = self.with_role(Role::Current) {
-            self.say_held(index);
+            self.deliver_held(index);
         }
         self.stop_legs();
     }

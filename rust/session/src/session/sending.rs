@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::leg::{Rest, Role};
+use super::leg::{LastStep, Role};
 use super::settings::MIN_UNSENT_BYTES;
 use super::step::{LegId, SendStep};
 use super::{Notice, Session};
@@ -29,8 +29,8 @@ impl Session {
             Role::Ended(rest) => {
                 self.legs.remove(index);
                 match rest {
-                    Rest::End => SendStep::End,
-                    Rest::Stop => SendStep::Stop,
+                    LastStep::End => SendStep::End,
+                    LastStep::Stop => SendStep::Stop,
                 }
             }
             Role::Retiring { by } => match self.legs[index].head.pop_front() {
@@ -112,7 +112,7 @@ impl Session {
                 }
                 // Well before silence is a failure.
                 let stall = self.settings.stall_timeout.unwrap_or(Duration::MAX);
-                let quiet = leg.heard.max(leg.sent) + QUIET.min(stall / 3);
+                let quiet = leg.received_at.max(leg.sent_at) + QUIET.min(stall / 3);
                 if kind == Control::Close && now < quiet && self.product.closes_quietly() {
                     return SendStep::Wait { until: Some(quiet) };
                 }
@@ -144,7 +144,7 @@ impl Session {
             }
         );
         if !keepalive {
-            leg.fed = now;
+            leg.input_at = now;
         }
         Some(match item {
             Item::Audio {
@@ -192,7 +192,7 @@ impl Session {
         } else {
             let due = interval
                 .filter(|_| !self.state.is_closing())
-                .map(|interval| leg.sent + interval);
+                .map(|interval| leg.sent_at + interval);
             if due.is_none_or(|due| now < due) {
                 return SendStep::Wait {
                     until: [due, until].into_iter().flatten().min(),

@@ -4,13 +4,13 @@
 //!   phase
 //!
 //!             Asked            Opened
-//!     Idle ──────────▶ Opening ──────▶ Live ◀─┐ Lost, Rested, TookOver:
+//!     Idle ──────────▶ Opening ──────▶ Live ◀─┐ Lost, Completed, TookOver:
 //!                       ▲   │         │ │ │ ▲ │ the standby speaks on
 //!                 Asked │   │ OpenFailed│ │ └─┘
 //!                       │   ▼         │ │ │
-//!                      Waiting ◀──────┘ │ └───▶ Opening: Lost or Rested while
+//!                      Waiting ◀──────┘ │ └───▶ Opening: Lost or Completed while
 //!                         ▲     Lost    │       a standby is being opened
-//!                         │             │ Rested
+//!                         │             │ Completed
 //!                         │   Woken     ▼
 //!                         └────────── Dormant
 //!
@@ -19,7 +19,7 @@
 //!   standby, part of Live: the leg that is to take over from one that grows old
 //!
 //!              Asked            Opened
-//!     None ───────────▶ Opening ──────▶ Ready ───▶ None: TookOver, Dismissed, Lost, Rested
+//!     None ───────────▶ Opening ──────▶ Ready ───▶ None: TookOver, Dismissed, Lost, Completed
 //!                        ▲ │ │            │
 //!                  Asked │ │ └▶ None      │
 //!                        │ │   Dismissed  │
@@ -99,7 +99,7 @@ pub(super) enum Event {
     /// leg is due at this time.
     Lost { again: Duration },
     /// The current leg is gone, and nothing is missing.
-    Rested { since: Duration },
+    Completed { since: Duration },
     /// A dormant session needs a leg.
     Woken { at: Duration },
     /// The standby ended before it took over. The next is due at this time.
@@ -121,7 +121,7 @@ impl Event {
             Self::Opened => "Opened",
             Self::OpenFailed { .. } => "OpenFailed",
             Self::Lost { .. } => "Lost",
-            Self::Rested { .. } => "Rested",
+            Self::Completed { .. } => "Completed",
             Self::Woken { .. } => "Woken",
             Self::StandbyEnded { .. } => "StandbyEnded",
             Self::Dismissed => "Dismissed",
@@ -199,7 +199,7 @@ impl Phase {
                 | Self::Failed(_) => None,
             },
             Event::Lost { again: until } => self.without_leg(Self::Waiting { until: *until }),
-            Event::Rested { since } => self.without_leg(Self::Dormant { since: *since }),
+            Event::Completed { since } => self.without_leg(Self::Dormant { since: *since }),
             Event::Woken { at } => match self {
                 Self::Dormant { .. } => Some(Self::Waiting { until: *at }),
                 Self::Idle
@@ -440,7 +440,7 @@ mod tests {
              [no(), waiting(), no(), again(3), no(), no(), no(), no(), no(), no()]),
             (Event::Lost { again: AT },
              [no(), no(), waiting(), opening(), waiting(), alone(), no(), no(), no(), no()]),
-            (Event::Rested { since: AT },
+            (Event::Completed { since: AT },
              [no(), no(), asleep(), opening(), asleep(), alone(), no(), no(), no(), no()]),
             (Event::Woken { at: AT },
              [no(), no(), no(), no(), no(), no(), no(), waiting(), no(), no()]),

@@ -65,7 +65,7 @@ pub enum SendStep {
 
 /// What else was known as a leg ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct EndContext {
     /// The application had sent nothing for so long that the service may have closed over it.
     pub silent: bool,
     /// The closing message was sent, or the application has closed.
