@@ -1,4 +1,4 @@
-//! What is due by itself.
+//! What is due without an event from outside.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::journal::Next;
 use crate::resume::Owed;
 use dgsm_leg::end::LegEnd;
 
-/// Audio of unknown rate, in bytes, that a leg says something of, whatever it is.
+/// Audio of unknown rate, in bytes, after which a working leg has answered something.
 const AN_ANSWER: u64 = 16 << 10;
-/// Without a leg and without a message from the application, a session ends after this, as the
-/// service would have ended it.
+/// A session without a leg ends after this silence of the application, as the service would have
+/// ended it.
 const NO_INPUT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Does what is due by itself.
+    /// Does what is due.
     pub fn tick(&mut self, now: Duration) {
         self.ticked = self.ticked.max(now);
         if self.state.is_over() {
@@ -57,7 +57,7 @@ impl Session {
         if answered || self.product.needs_no_answer() || self.misses_nothing() {
             self.conclude();
         } else {
-            // Whoever still reads is told that this is not all.
+            // An application that still reads learns that answers are missing.
             self.fail(now, FailureCause::CloseTimedOut);
         }
     }
@@ -80,7 +80,8 @@ impl Session {
             self.suspicion.clear();
         }
         if self.ended_at(index).is_some_and(|at| now >= at) {
-            // Everything is there; only the end of the stream is missing, so it is made here.
+            // Everything is answered and only the end of the stream is missing. The session ends
+            // it.
             self.deliver_held(index);
             self.legs[index].role = Role::Ended(LastStep::End);
             self.conclude();
@@ -101,7 +102,7 @@ impl Session {
         }
     }
 
-    /// When a leg that answered the closing message, and does not end, has had its time.
+    /// Returns when the session ends a leg that answered the closing message and did not end.
     fn ended_at(&self, index: usize) -> Option<Duration> {
         let leg = &self.legs[index];
         self.product
@@ -109,31 +110,31 @@ impl Session {
             .then(|| leg.received_at.max(leg.sent_at) + self.settings.close_timeout)
     }
 
-    /// When a leg that works counts as progress.
+    /// Returns when a leg that works counts as progress.
     fn settled_at(&self, index: usize) -> Option<Duration> {
         let waits = self.attempts.failures() > 0 && self.nothing_unacked();
         waits.then(|| self.legs[index].opened + SETTLED)
     }
 
-    /// When the service has been silent for too long. Only while it owes an answer: to audio that
-    /// it has not finalised, or to the closing message.
+    /// Returns when the service has been silent for too long. Only while it owes an answer: to
+    /// audio that it has not finalised, or to the closing message.
     ///
-    /// An application that has stopped sending may leave audio behind of which the service would
-    /// say nothing more, because no more comes. So the service is asked for it before the time is
-    /// up ([`Session::ask_at`]), and what it may have no word for counts once:
+    /// When an application stops sending, the service may have no more to say of the audio so far.
+    /// So the service is asked for it before the time is up ([`Session::ask_at`]), and if it may
+    /// have no answer at all, silence counts once:
     ///
     /// ```text
     ///   audio flows, or the input is closed      silence is a failure, each time
     ///   the application has stopped, and         likewise: the service would have closed the leg
     ///   sends no KeepAlive                       if it worked, unless it has said all there is
     ///   the application only sends KeepAlive     likewise where a second of audio or more has no
-    ///                                            result; where it is less, or nobody can know how
-    ///                                            much, a failure once, for what was sent so far
+    ///                                            result; for less, or an unknown amount, a
+    ///                                            failure once, for what was sent so far
     /// ```
     fn stalled_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
         let leg = &self.legs[index];
-        // What has taken the closing message has to end.
+        // A leg that was sent the closing message has to end.
         let answers = self.product.reports_all() || self.product.owes() || leg.view.close_sent();
         if self.blocked || !answers {
             return None;
@@ -148,7 +149,7 @@ impl Session {
         if self.flows_until(index, at) {
             return Some(at);
         }
-        // Silence is counted from what was sent last that needs an answer.
+        // Silence is counted from the last input that needs an answer.
         let since = leg.received_at.max(leg.input_at).max(self.last_audio);
         match self.product.owed(&self.journal) {
             Owed::Nothing => None,
@@ -156,7 +157,7 @@ impl Session {
             Owed::Perhaps => {
                 let again = self.idle_stall == Some(self.journal.end());
                 let counts = !again || !(leg.has_answered || self.keeps_alive());
-                // It may wait for more, as long as it waits for anything.
+                // It may wait for more input, but for no longer than it waits for any.
                 let mute = !leg.has_answered && self.journal.sent() >= AN_ANSWER;
                 let timeout = if mute {
                     timeout
@@ -168,8 +169,8 @@ impl Session {
         }
     }
 
-    /// Audio flows up to this time, or would if it could: an application that has to wait for room
-    /// would send, and one that closes has sent everything.
+    /// Returns whether audio flows up to this time, or would if it could: an application that waits
+    /// for room would send, and one that closes has sent everything.
     fn flows_until(&self, index: usize, at: Duration) -> bool {
         let timeout = self.settings.stall_timeout.unwrap_or(Duration::MAX);
         self.state.is_closing()
@@ -188,8 +189,8 @@ impl Session {
         self.keeping_alive || self.settings.keepalive_interval.is_some()
     }
 
-    /// When the service is asked for what it owes, because nothing else makes it say so: once for
-    /// the same audio on a leg, after half the time that counts as a stall.
+    /// Returns when the service is asked for results that nothing else makes it send: once a leg
+    /// for the same audio, after half the time that counts as a stall.
     fn ask_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
         let at = self.stalled_at(index)?.checked_sub(timeout / 2)?;
@@ -201,7 +202,7 @@ impl Session {
         asks.then_some(at)
     }
 
-    /// When something is due by itself: [`Session::tick`] does it. Later than what was told last.
+    /// Returns when [`Session::tick`] has something to do; later than its latest call.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         if self.state.is_over() {

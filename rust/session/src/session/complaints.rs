@@ -1,7 +1,7 @@
-//! What the service calls an error: whether the leg lives on, and which message it died of.
+//! `Error` messages: whether the leg goes on, and which message it failed over.
 //!
 //! ```text
-//!   an Error message ──▶ held ──▶ anything else comes     delivered: the leg lives on
+//!   an Error message ──▶ held ──▶ another message         delivered: the leg goes on
 //!                          │ ───▶ an end in order         delivered
 //!                          │ ───▶ the session fails       delivered: it explains the end
 //!                          │ ───▶ over a message that     delivered: the session goes on without
@@ -9,9 +9,9 @@
 //!                          └ ───▶ a reset                 not delivered: the session goes on
 //! ```
 //!
-//! What a session can do without is not worth its life. Where a service says that it cannot read a
-//! message, or a container closes over one, the message is not sent again. And the last retry goes
-//! without what every failed leg was sent.
+//! An optional message must not end the session. If a service says that it cannot read one, or a
+//! container closes over one, the session does not send it again. The last retry leaves out every
+//! optional message that all failed legs were sent.
 
 use std::collections::BTreeMap;
 
@@ -22,35 +22,38 @@ use crate::resume::speak::type_of;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 
-/// A message that a leg may have died of. Of a leg's own start there is no number.
+/// A message that a leg may have failed over.
 #[derive(Clone, Debug)]
 struct Suspect {
+    /// Its number in the journal. `None`: it is part of the leg's start.
     number: Option<u64>,
     frame: Frame,
 }
 
-/// Failures in a row with the same messages on board.
+/// What legs that failed in a row had been sent.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
+    /// How many of them had been sent each message.
     failed: BTreeMap<Option<u64>, u32>,
-    /// Legs in a row that died of a message each.
+    /// How many of them did not count as failures, because a message was at fault.
     excused: u32,
 }
 
-/// So many legs in a row may die of a message each: after that one leg is sent none of them.
+/// At most this many legs in a row are excused for one message each. The leg after them is sent no
+/// optional message.
 const MAX_LEGS_EXCUSED: u32 = 8;
 
-/// A message that fewer legs than this failed with is not suspected for that alone.
+/// A message is not left out for its presence alone while fewer legs than this have failed.
 const MIN_FAILURES: u32 = 2;
 
 impl Suspicion {
-    /// Something went forward.
+    /// Starts again, after progress.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// How a service says that it could not read a message of its client.
+/// Texts with which a service says that it could not read a message.
 const UNREADABLE: [&str; 4] = [
     "UNPARSABLE_CLIENT_MESSAGE",
     "SchemaError",
@@ -63,7 +66,7 @@ fn is_unreadable(text: &str) -> bool {
 }
 
 impl Session {
-    /// A message comes on a leg that called something an error: it has outlived that.
+    /// Delivers held errors when another message shows that the leg goes on.
     pub(super) fn complain_if_alive(&mut self, index: usize, frame: &Frame) {
         let leg = &self.legs[index];
         if !leg.view.held().is_empty() && !self.product.may_be_last(&leg.view, frame) {
@@ -71,14 +74,14 @@ impl Session {
         }
     }
 
-    /// The leg goes on, or is left while it does: the application hears what went wrong.
+    /// Delivers the errors of a leg that goes on, or that the session leaves while it works.
     pub(super) fn complain_held(&mut self, index: usize) {
         for frame in self.legs[index].view.take_held() {
             self.complain(index, frame);
         }
     }
 
-    /// More errors in a row than a leg dies of.
+    /// Delivers the oldest errors when a leg has sent more in a row than are held.
     pub(super) fn complain_overflow(&mut self, index: usize) {
         while let Some(frame) = self.legs[index].view.take_outlived() {
             self.complain(index, frame);
@@ -98,7 +101,7 @@ impl Session {
         self.product.say(&leg.view, frame, &mut self.inbox);
     }
 
-    /// It is clear what became of the leg: what it had to say for itself is the application's.
+    /// Delivers the errors of a leg that has ended: they explain the end.
     pub(super) fn deliver_held(&mut self, index: usize) {
         let leg = &mut self.legs[index];
         for frame in leg.view.take_held() {
@@ -106,7 +109,8 @@ impl Session {
         }
     }
 
-    /// What a leg's end comes to where it ended over a message that the session can do without.
+    /// Returns what follows a leg's end. If the leg ended over an optional message, the session leaves
+    /// the message out and goes on.
     pub(super) fn without_message(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
         let held = self.legs[index].view.held();
         let unreadable = held
@@ -136,7 +140,8 @@ impl Session {
         let says_so = unreadable.is_some() || said;
         let suspects = match (says_so, self.suspicion.excused) {
             (true, ..MAX_LEGS_EXCUSED) => self.culprit(index, &words).into_iter().collect(),
-            // A container that closes need not have meant a message: one more leg will show.
+            // A container that closes does not always mean a message: one more leg shows whether it
+            // did.
             (true, MAX_LEGS_EXCUSED) | (false, 0) => self.suspects(index),
             (true | false, _) => return ending,
         };
@@ -147,7 +152,7 @@ impl Session {
             self.leave_out(index, suspect);
         }
         self.deliver_held(index);
-        // It is not the audio's fault. At most MAX_LEGS_EXCUSED + 1 legs in a row are forgiven so.
+        // The audio is not at fault. This excuses at most MAX_LEGS_EXCUSED + 1 legs in a row.
         self.attempts.progress();
         self.suspicion.failed.clear();
         self.suspicion.excused += 1;
@@ -157,7 +162,7 @@ impl Session {
         }
     }
 
-    /// One retry is left. It goes without what every failed leg was sent.
+    /// Leaves out, before the last retry, what every failed leg was sent.
     pub(super) fn drop_suspects_before_last_retry(&mut self, index: usize) {
         let failures = self.attempts.failures();
         if failures < MIN_FAILURES || !self.may_go_on() {
@@ -180,7 +185,7 @@ impl Session {
         }
     }
 
-    /// A leg died: what it had been sent may be why.
+    /// Counts what a failed leg had been sent.
     pub(super) fn count_suspects(&mut self, index: usize) {
         let before = std::mem::take(&mut self.suspicion.failed);
         self.suspicion.failed = self
@@ -197,7 +202,7 @@ impl Session {
         self.settings.max_retries > 0 && !self.outgrown && self.product.is_resumable(&self.journal)
     }
 
-    /// What the leg was sent, and did not answer, that the session can do without; oldest first.
+    /// Returns the optional messages that the leg was sent and has not answered, oldest first.
     fn suspects(&self, index: usize) -> Vec<Suspect> {
         let leg = &self.legs[index];
         if !self.product.reads(&leg.view) {
@@ -218,8 +223,8 @@ impl Session {
         start.into_iter().chain(sent).collect()
     }
 
-    /// The message that a leg died of: the one that the error repeats, or names first, or whose
-    /// type nobody knows; else the oldest, which the service read first.
+    /// Returns the message that a leg failed over: the one that the error repeats, or names first, or
+    /// whose type is unknown; else the oldest, which the service read first.
     fn culprit(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let text = error.as_str().unwrap_or_default();
@@ -235,8 +240,8 @@ impl Session {
             .cloned()
     }
 
-    /// The message that a service could not read, and lives on: the one that the error repeats, or
-    /// whose type nobody knows; else a Configure, which has an answer where it is known.
+    /// Returns the message that a leg could not read although it goes on: the one that the error
+    /// repeats, or whose type is unknown; else a Configure, because one that was read has an answer.
     fn culprit_of_error(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let configure = |suspect: &&Suspect| type_of(&suspect.frame) == Some("Configure");
@@ -250,14 +255,14 @@ impl Session {
         type_of(frame).is_some_and(|kind| self.product.vocabulary().contains(&kind))
     }
 
-    /// The session goes on without a message, and says so.
+    /// Drops a message and says so.
     fn leave_out(&mut self, index: usize, suspect: &Suspect) {
         let leg = &mut self.legs[index];
         match suspect.number {
             Some(number) => self.product.forget(&mut self.journal, number),
             None => self.product.forget_told(&mut leg.view),
         }
-        // What the application calls its own messages is not for the log.
+        // Only types that the product knows are named in the log.
         let known = type_of(&suspect.frame).and_then(|kind| {
             let mut names = self.product.vocabulary().iter();
             names.find(|name| **name == kind).copied()
@@ -269,7 +274,7 @@ impl Session {
     }
 }
 
-/// The message that an error repeats word for word.
+/// Returns the message that an error repeats word for word.
 fn repeated<'a>(suspects: &'a [Suspect], error: &Frame) -> Option<&'a Suspect> {
     let message = error.as_str().and_then(Node::root)?.get("message")?;
     let message: String = serde_json::from_str(message.text()).ok()?;

@@ -19,26 +19,27 @@ use dgsm_leg::frame::Frame;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Kept open until the current leg can be left.
+    /// Waits to take over from the current leg.
     Standby,
     /// Speaks for the session.
     Current,
-    /// Finishes what it got; nobody listens. It is stopped at this time.
+    /// Another leg has taken over. It answers what it was sent, its messages are discarded, and it
+    /// is stopped at this time.
     Retiring { by: Duration },
-    /// Its pump has one thing left to do.
+    /// Its pump has this left to do.
     Ended(LastStep),
 }
 
-/// What is left to do on a leg that has ended.
+/// What the pump of a leg that has ended does last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LastStep {
-    /// The service ended in order: so does the input, with the signed empty event.
+    /// Ends the input with the signed empty event, because the service ended in order.
     End,
-    /// Nothing.
+    /// Stops.
     Stop,
 }
 
-/// A backlog goes out no faster than this.
+/// An upper limit on how fast a backlog is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
     since: Duration,
@@ -59,11 +60,11 @@ impl Pace {
         self.sent += bytes;
     }
 
-    /// When the next frame may go.
+    /// Returns when the next frame may be sent.
     pub(super) fn due(&self) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
         let seconds = self.sent as f64 / self.bytes_per_second;
-        // Never so far that the sum leaves the clock.
+        // The sum stays within the clock's range.
         self.since + Duration::try_from_secs_f64(seconds.min(1e6)).unwrap_or_default()
     }
 }
@@ -80,31 +81,31 @@ pub(super) struct Leg {
     pub(super) opened: Duration,
     pub(super) view: LegView,
     pub(super) cursor: Cursor,
-    /// What goes out before anything from the journal.
+    /// Sent before anything from the journal.
     pub(super) head: VecDeque<Frame>,
-    /// While it catches up with the journal.
+    /// Set while the leg catches up with the journal.
     pub(super) pace: Option<Pace>,
-    /// The input has ended, for products without a word to close with.
+    /// The input has ended. Only for products without a closing message.
     pub(super) input_ended: bool,
-    /// When anything came last; its opening before that.
+    /// When the last message arrived; before that, when the leg opened.
     pub(super) received_at: Duration,
-    /// When anything went out last; its opening before that.
+    /// When the last frame was sent; before that, when the leg opened.
     pub(super) sent_at: Duration,
-    /// When anything went out last that may have an answer.
+    /// When the last frame was sent that may have an answer.
     pub(super) input_at: Duration,
-    /// When the first of what went out since it was heard did.
+    /// When the first frame was sent since the last message arrived.
     pub(super) unanswered_since: Option<Duration>,
-    /// When another leg is to take over.
+    /// When another leg is due to take over.
     pub(super) rollover_at: Option<Duration>,
-    /// As a standby it hears everything from the first byte again.
+    /// As a standby it is sent everything from the first byte.
     pub(super) replays: bool,
     /// Something was finalised over it.
     pub(super) progressed: bool,
-    /// The service has said something on it.
+    /// The service has sent a message.
     pub(super) has_answered: bool,
-    /// The service was asked for what it owes of the audio before this position.
+    /// The service was asked to finalise the audio before this position.
     pub(super) asked_at: Option<u64>,
-    /// It lived on after what it called an error, and the log has that.
+    /// The log says that it went on after an `Error` message.
     pub(super) complained: bool,
 }
 
@@ -144,8 +145,8 @@ impl Leg {
         self.unanswered_since = None;
     }
 
-    /// Since when the service has had something to answer. One that has answered what it got, and
-    /// waits for what its pace holds back, is not silent.
+    /// Returns since when the service owes an answer. A leg that has answered everything and waits
+    /// for its pace is not silent.
     pub(super) fn silent_since(&self) -> Duration {
         self.unanswered_since.unwrap_or_else(|| {
             let due = self.pace.map_or(Duration::ZERO, |pace| pace.due());

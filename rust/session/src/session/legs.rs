@@ -1,4 +1,4 @@
-//! Legs come and go.
+//! Opening legs, their ends, and the rollover from one to the next.
 
 use std::time::Duration;
 
@@ -13,21 +13,22 @@ use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::{Reason, verdict};
 
-/// An application that has sent nothing for so long may be why the service closed (after 10 s).
+/// After this silence the application may be why the service closed. The service waits for 10 s.
 const SILENT_APPLICATION: Duration = Duration::from_secs(8);
-/// A leg that stays so long was worth opening.
+/// A leg that stays open for this long counts as progress.
 pub(super) const SETTLED: Duration = Duration::from_secs(10);
-/// How long a leg that was followed may take to finish.
+/// How long a retiring leg may take to finish.
 const RETIREMENT: Duration = Duration::from_secs(5);
-/// A standby that is not there so long before the service's cap is not waited for.
+/// A standby that is not up this long before the service's cap is not waited for.
 const BREAK_BEFORE: Duration = Duration::from_secs(60);
-/// Legs whose pumps never asked again: more than these are forgotten.
+/// The largest number of legs kept. Ended ones are forgotten first: their pumps may never ask
+/// again.
 const MAX_ENDED: usize = 16;
-/// A backlog shrinks: it goes out so much faster than the application sends, at least.
+/// A backlog goes out at least this much faster than the application sends, so that it shrinks.
 const CATCHING_UP: f64 = 1.25;
 
 impl Session {
-    /// What the driver does next.
+    /// Returns what the driver does next.
     pub fn step(&mut self, now: Duration) -> Step {
         self.tick(now);
         let due = self.step_due();
@@ -38,15 +39,15 @@ impl Session {
         Step::Wait { until: due }
     }
 
-    /// Whether [`Session::step`] has something to say that the driver does not know: something to
-    /// do, or another time to ask again.
+    /// Returns whether [`Session::step`] has news for the driver: something to do, or another time
+    /// to ask again.
     #[must_use]
     pub fn driver_wanted(&self, now: Duration) -> bool {
         let due = self.step_due();
         due.is_some_and(|at| at <= now) || due != self.driver_due
     }
 
-    /// When there is something for the driver to do; `None`: nothing, as things stand.
+    /// Returns when the driver has something to do; `None` while there is nothing.
     fn step_due(&self) -> Option<Duration> {
         match self.state.phase() {
             Phase::Waiting { until } => Some(*until),
@@ -56,7 +57,7 @@ impl Session {
         }
     }
 
-    /// What is due is done, or handed to the driver.
+    /// Does what is due, and returns the driver's part.
     fn step_now(&mut self) -> Step {
         let standby = match self.state.apply(&Event::Asked) {
             Ok(phase) => matches!(phase, Phase::Live(_)),
@@ -75,12 +76,12 @@ impl Session {
         self.stats.attempts += 1;
         Step::Open {
             standby,
-            // A standby is opened with the keys of the leg that works.
+            // A standby is opened with the keys of the current leg.
             renew: !standby && self.attempts.renew(),
         }
     }
 
-    /// When a standby is to be opened.
+    /// Returns when to open a standby.
     pub(super) fn standby_wanted(&self) -> Option<Duration> {
         let current = &self.legs[self.with_role(Role::Current)?];
         if self.state.is_closing() {
@@ -99,8 +100,8 @@ impl Session {
         }
     }
 
-    /// How another leg takes over from one that works. What is not kept from its first byte cannot
-    /// be heard again.
+    /// Returns how another leg takes over from one that works. Audio can only be replayed from its
+    /// first byte while that is kept.
     pub(super) fn handover(&self) -> Handover {
         match self.product.handover() {
             Handover::Replay if self.outgrown || self.journal.first() > 0 => Handover::Never,
@@ -108,9 +109,9 @@ impl Session {
         }
     }
 
-    /// Until when a standby that hears everything again can begin, to have caught up with a leg
-    /// before that one has to be left; `None`: it could never have. While it hears what it has
-    /// missed, there is more: of `n` seconds it is behind `n / (speed - 1)` seconds later.
+    /// Returns the latest time at which a standby can begin a replay and still catch up before the
+    /// current leg has to be left; `None` if it never could. While it replays `n` seconds, more
+    /// arrives, so it has caught up `n / (speed - 1)` seconds later.
     fn latest_replay(&self, current: &Leg) -> Option<Duration> {
         let left = current.opened + self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
         let Some(speed) = self.settings.replay_speed else {
@@ -123,14 +124,14 @@ impl Session {
         (latest >= current.opened).then_some(latest)
     }
 
-    /// The leg that [`Step::Open`] asked for is up. One that is no longer wanted gets
-    /// [`super::SendStep::Stop`] at once.
+    /// The leg that [`Step::Open`] asked for is up. Returns its number. A leg that is no longer
+    /// wanted gets [`super::SendStep::Stop`] at once.
     pub fn leg_opened(&mut self, now: Duration) -> LegId {
         let id = LegId(self.opened);
         self.opened += 1;
         self.stats.legs += 1;
         self.forget_ended();
-        // A standby may come too late for audio that has meanwhile outgrown the journal.
+        // The audio may have outgrown the journal while the standby was being opened.
         let is_standby = matches!(self.state.phase(), Phase::Live(Standby::Opening { .. }));
         let event = if is_standby && self.handover() == Handover::Never {
             Event::Dismissed
@@ -140,10 +141,10 @@ impl Session {
         let role = match self.state.apply(&event) {
             Ok(Phase::Live(Standby::Ready { .. })) => Role::Standby,
             Ok(_) if !is_standby => Role::Current,
-            // Too late, or not asked for.
+            // It is too late, or was not asked for.
             Ok(_) | Err(_) => Role::Ended(LastStep::Stop),
         };
-        // Mostly there is one, and it is not small.
+        // A session mostly has one leg, and a leg is large.
         self.legs.reserve_exact(1);
         self.legs.push(Leg::new(
             id,
@@ -160,7 +161,7 @@ impl Session {
         id
     }
 
-    /// A leg is up that is to take over.
+    /// Starts a standby.
     fn stand_by(&mut self, now: Duration, index: usize) {
         self.legs[index]
             .head
@@ -181,7 +182,7 @@ impl Session {
         }
     }
 
-    /// Nobody waits for the standby any more.
+    /// Stops the standby.
     pub(super) fn dismiss_standby(&mut self, now: Duration) {
         if let Some(index) = self.with_role(Role::Standby) {
             self.legs[index].role = Role::Ended(LastStep::Stop);
@@ -200,7 +201,7 @@ impl Session {
         }
     }
 
-    /// The leg that [`Step::Open`] asked for could not be opened, for this reason.
+    /// The leg that [`Step::Open`] asked for could not be opened. Returns what follows.
     pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
         let limit = verdict(reason).limit();
         let after = match *self.state.phase() {
@@ -211,7 +212,7 @@ impl Session {
                     None
                 }
             },
-            // The current leg works: nothing is lost by trying for as long as it does.
+            // The current leg works, so nothing is lost by trying for as long as it does.
             Phase::Live(Standby::Opening { failures }) => Some(self.standby_delay(failures)),
             Phase::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
             | Phase::Idle
@@ -232,7 +233,7 @@ impl Session {
         }
     }
 
-    /// The delay before the next standby, when one more than these has failed.
+    /// Returns the delay before the next standby, after one more failure than these.
     fn standby_delay(&mut self, failures: u32) -> Duration {
         let random = self.random.unit();
         self.schedule().delay(failures.saturating_add(1), random)
@@ -256,7 +257,7 @@ impl Session {
             .failure(now, &self.schedule(), &patience, limit, random)
     }
 
-    /// Makes a leg speak for the session, from where the service has finalised everything.
+    /// Makes a leg the current one, from where everything is finalised.
     fn begin(&mut self, now: Duration, index: usize, paced: bool) {
         self.last_words.clear();
         let number = self.legs[index].id.number();
@@ -273,13 +274,13 @@ impl Session {
         }
         let pace = self.replay_pace(now).filter(|_| paced && number > 0);
         let age = self.settings.max_leg_age;
-        // ±10 % a leg, so that a burst does not roll over at once.
+        // ±10 % a leg, so that a burst of sessions does not roll over at once.
         let spread = 0.9 + 0.2 * self.random.unit();
         let leg = &mut self.legs[index];
         leg.role = Role::Current;
         let overheard = leg.view.take_overheard();
         if std::mem::take(&mut leg.replays) {
-            // It goes on with what it hears.
+            // It keeps what it has heard.
             leg.view = std::mem::take(&mut leg.view).taking_over(start.view);
         } else {
             leg.view = start.view;
@@ -304,14 +305,14 @@ impl Session {
         }
     }
 
-    /// How fast a backlog goes out.
+    /// Returns how fast a backlog goes out; `None`: without a limit.
     fn replay_pace(&self, now: Duration) -> Option<Pace> {
         let times = self.settings.replay_speed?;
         let first = self.first_audio?;
         let took = self.last_audio.saturating_sub(first).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
         let pushed = self.journal.end() as f64;
-        // What came at once may go at once: the quotient is infinite.
+        // Audio that came all at once may go all at once: the quotient is infinite.
         let own = pushed / took;
         #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
         let rate = match self.product.audio()?.layout() {
@@ -321,7 +322,7 @@ impl Session {
         (rate.is_finite() && rate > 0.0).then(|| Pace::new(now, rate))
     }
 
-    /// A message came on a leg.
+    /// Takes a message that arrived on a leg.
     pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
         let Some(index) = self.find(leg).filter(|_| !self.state.is_over()) else {
             return;
@@ -331,20 +332,20 @@ impl Session {
         match self.legs[index].role {
             Role::Current => self.receive_current(now, index, frame),
             Role::Standby if self.legs[index].replays => self.receive_replaying(now, index, frame),
-            // It has heard nothing yet. What it says first is said once a leg: where no leg before
-            // has said it, the application gets it when this one takes over.
+            // It was sent no input yet. If no earlier leg has sent its greeting, the application
+            // gets it when this leg takes over.
             Role::Standby => {
                 if self.product.greets(&frame) {
                     self.legs[index].view.overhear(0, 0, frame);
                 }
             }
-            // Another leg speaks for the session.
+            // Another leg is current.
             Role::Retiring { .. } | Role::Ended(_) => {}
         }
     }
 
-    /// A standby that hears everything again takes over once it says as much as the application
-    /// has been told: what it says from there on is news.
+    /// Takes a message of a standby that replays. The standby takes over once it has said
+    /// everything that the application has read.
     fn receive_replaying(&mut self, now: Duration, index: usize, frame: Frame) {
         let leg = &mut self.legs[index];
         if !self.product.overhear(&mut leg.view, &frame) {
@@ -354,12 +355,12 @@ impl Session {
         if self.legs[index].role == Role::Current {
             self.receive_current(now, index, frame);
         } else {
-            // It has said what nobody heard.
+            // The session is closing: the standby's messages came too late.
             self.dismiss_standby(now);
         }
     }
 
-    /// A message came on the leg that speaks for the session.
+    /// Takes a message of the current leg.
     fn receive_current(&mut self, now: Duration, index: usize, frame: Frame) {
         self.complain_if_alive(index, &frame);
         let leg = &mut self.legs[index];
@@ -408,8 +409,8 @@ impl Session {
         }
     }
 
-    /// The connection is to be closed by the service, and the stream on it still works: another
-    /// leg is opened while it does.
+    /// The service is going to close the leg's connection, and the stream still works. Another leg
+    /// is opened meanwhile.
     pub fn leg_going_away(&mut self, now: Duration, leg: LegId) {
         let Some(index) = self.find(leg) else { return };
         let leg = &self.legs[index];
@@ -419,7 +420,7 @@ impl Session {
         } else {
             0
         };
-        // Where every connection goes away at once, the next one is no better.
+        // If every connection goes away at once, the next one is no better.
         let after = match self.hasty {
             0 | 1 => Duration::ZERO,
             again => self.schedule().delay(again - 1, self.random.unit()),
@@ -428,14 +429,14 @@ impl Session {
         leg.rollover_at = Some(leg.rollover_at.map_or(due, |at| at.min(due)));
     }
 
-    /// The standby goes on where the current leg's last final ended; that one may finish what it
-    /// got, but nobody listens. The backlog is what is on its way: it goes out at once.
+    /// Lets the standby go on where the current leg's last final ended. The old leg retires. The
+    /// backlog is small and is not paced.
     pub(super) fn take_over(&mut self, now: Duration) {
         let Some(next) = self.with_role(Role::Standby) else {
             return;
         };
         if self.state.is_closing() {
-            // The end is near: it is the old leg's.
+            // The session ends soon, over the old leg.
             return;
         }
         if !self.moves(now, &Event::TookOver) {
@@ -462,14 +463,15 @@ impl Session {
         self.journal.settle_keepalives();
     }
 
-    /// When the current leg is left, standby or not: the service would end it soon.
+    /// Returns when the current leg is left, with or without a standby, because the service would
+    /// end it soon.
     pub(super) fn break_at(&self) -> Option<Duration> {
         self.settings.max_leg_age?;
         let leg = &self.legs[self.with_role(Role::Current)?];
         let rolls = match self.handover() {
             Handover::Cut => !self.state.is_closing(),
-            // Without a standby another leg would have to hear everything first: this one says
-            // more for as long as it lasts.
+            // Without a standby the next leg would first replay everything. The current one
+            // delivers more for as long as it lasts.
             Handover::Replay => !self.state.is_closing() && self.state.has_standby(),
             Handover::Never => false,
         };
@@ -490,7 +492,7 @@ impl Session {
         self.moves(now, &Event::Lost { again: now });
     }
 
-    /// A leg ended, as its pump saw it. The pump polls it once more for what to do with its input.
+    /// A leg ended, as its pump reports. The pump polls it once more to learn how to end its input.
     pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
         let Some(index) = self.find(leg) else { return };
         let leg = &mut self.legs[index];
@@ -507,10 +509,10 @@ impl Session {
         }
     }
 
-    /// The standby ended before it took over: another one is opened later.
+    /// The standby ended before it took over. Another one is opened later.
     fn standby_ended(&mut self, now: Duration, index: usize) {
-        // One that only waits is closed by the service now and then; one that was sent everything
-        // is not sent it again at once.
+        // The service closes an idle standby now and then, which is no failure. One that replays is
+        // not opened again at once.
         let leg = &self.legs[index];
         let lasted = now.saturating_sub(leg.opened) >= SETTLED;
         let failures = match self.state.standby() {
@@ -524,7 +526,7 @@ impl Session {
         self.moves(now, &Event::StandbyEnded { again, failures });
     }
 
-    /// The leg that spoke for the session has ended: it is not current any more.
+    /// The current leg has ended. Decides what follows.
     pub(super) fn current_ended(&mut self, now: Duration, index: usize, end: LegEnd) {
         self.journal.settle_keepalives();
         let confirmed =
@@ -542,13 +544,13 @@ impl Session {
                     || confirmed
                     || (asked && self.product.end_answers(view, &self.journal))
                     || (self.state.is_closing() && self.asks_nothing())
-                    // Where what is said is not understood, a leg that took everything and answered
-                    // has done what it was for.
+                    // If the messages are not understood, a leg that took everything and answered
+                    // is complete.
                     || (single && leg.has_answered && self.journal.unsent() == 0)
             } else {
                 answered && self.product.said_everything(&self.journal)
             },
-            // The closing message itself is missing where it did not go out.
+            // If the closing message was not sent, it is missing itself.
             unacked: single || self.state.is_closing() || !nothing_unacked,
             progressed: leg.progressed || (lasted && nothing_unacked),
             silent: self.is_silent(now),
@@ -597,7 +599,7 @@ impl Session {
         self.count_suspects(index);
         let Verdict::Retry(after) = verdict else {
             if self.state.is_closing() && self.inbox.pushed() > 0 && self.misses_nothing() {
-                // Only a leg's last word is missing, such as Metadata.
+                // Only a last message is missing, such as Metadata.
                 self.deliver_held(index);
                 self.conclude();
             } else {
@@ -614,20 +616,20 @@ impl Session {
         self.go_on_after(now, index, end, after);
     }
 
-    /// The keys ran out in mid-stream. That is no failure of the service's: another leg follows at
-    /// once, with fresh keys, and the next such end without progress is terminal.
+    /// The keys ran out in mid-stream, which is no failure of the service. Another leg follows at
+    /// once with fresh keys. The next such end without progress is terminal.
     fn renewed(&mut self, now: Duration, index: usize, end: LegEnd) {
         if self.outgrown || !self.product.is_resumable(&self.journal) {
             self.leg_failed(now, index, FailureCause::NotResumable(end));
             return;
         }
-        // A standby was opened with the old keys. Where one takes over and is refused as well, it
-        // is still the fresh ones' turn.
+        // A standby was opened with the old keys. If it takes over and is refused as well, fresh
+        // keys are still to be tried.
         self.attempts.expire();
         self.go_on_after(now, index, end, Duration::ZERO);
     }
 
-    /// Another leg follows one that ended.
+    /// Reports a leg's end, and goes on over another leg.
     fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
         *self.stats.resets.entry(end.kind()).or_default() += 1;
@@ -641,7 +643,7 @@ impl Session {
         self.promote(now, true);
     }
 
-    /// A session that is live although its leg is gone goes on over the standby.
+    /// Goes on over the standby, if it has become the current leg.
     fn promote(&mut self, now: Duration, paced: bool) {
         if !matches!(self.state.phase(), Phase::Live(_)) {
             return;

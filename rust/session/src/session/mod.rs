@@ -3,19 +3,19 @@
 //! Four parties hold a session, under one lock:
 //!
 //! - the *application* pushes frames, pops messages, and finishes;
-//! - the *driver* asks for the next [`Step`] and opens legs when told to;
-//! - each *leg's pump* sends what [`Session::poll_send`] hands out and reports what comes;
-//! - the *clock*: whoever is at hand calls [`Session::tick`] at [`Session::deadline`].
+//! - the *driver* asks for the next [`Step`] and opens legs for it;
+//! - each *leg's pump* sends what [`Session::poll_send`] returns and reports what arrives;
+//! - the *clock*: any of them calls [`Session::tick`] at [`Session::deadline`].
 //!
 //! Every call takes `now`, the time since the session began; times never go back.
 //!
 //! ```text
 //! mod      the state, and the application's side     ending   what follows a leg's end
 //! legs     opening, ends, rollover                   leg      one leg's state
-//! sending  what goes out, its pace, the limits       step     words of the drivers' side
-//! clock    what is due by itself                     state    where the session stands
+//! sending  what goes out, its pace, the limits       step     types of the driver's side
+//! clock    what is due without an event              state    where the session stands
 //! settings, stats, notice   plain data
-//! complaints   what the service calls an error
+//! complaints   the service's Error messages
 //! ```
 
 mod clock;
@@ -53,7 +53,7 @@ use dgsm_leg::frame::Frame;
 use leg::{LastStep, Leg, Role};
 use state::{Event, Phase, State};
 
-/// What is said once a session.
+/// What is logged once a session.
 #[derive(Debug, Default)]
 struct Said {
     /// The application does not read.
@@ -64,18 +64,18 @@ struct Said {
     beyond: Once,
 }
 
-/// A flag for what is said once.
+/// A flag for what happens once.
 #[derive(Debug, Default)]
 struct Once(bool);
 
 impl Once {
-    /// Whether this is the first call.
+    /// Returns whether this is the first call.
     const fn first(&mut self) -> bool {
         !std::mem::replace(&mut self.0, true)
     }
 }
 
-/// A session. See the [module](self).
+/// One conversation, over any number of legs.
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
@@ -83,44 +83,45 @@ pub struct Session {
     random: SplitMix,
     state: State,
     journal: Journal,
-    /// At most one of them is current, and one stands by.
+    /// At most one of them is current, and at most one is the standby.
     legs: Vec<Leg>,
     opened: u64,
-    /// When the driver asks again by itself, as far as it knows.
+    /// When the driver asks again by itself.
     driver_due: Option<Duration>,
     attempts: Attempts,
     suspicion: Suspicion,
-    /// What the leg that failed last called errors, until another one is up.
+    /// Errors of the leg that failed last, until another one is up.
     last_words: VecDeque<Frame>,
     inbox: Inbox,
-    /// The application's inbox is full: the service waits.
+    /// The application's inbox is full, and the service has to wait.
     blocked: bool,
     said: Said,
-    /// Audio without a clock was dropped: no leg can go on.
+    /// Audio without a clock was dropped, so no other leg can go on.
     outgrown: bool,
-    /// A leg stalled while the application was silent: how much it had sent by then.
+    /// How much audio there was when a leg stalled although the application was silent.
     idle_stall: Option<u64>,
-    /// Legs in a row that were told to go as soon as they were there.
+    /// Legs in a row whose connection was going away as soon as they were up.
     hasty: u32,
-    /// The last message of the application was `KeepAlive`.
+    /// The application's last message was `KeepAlive`.
     keeping_alive: bool,
     first_audio: Option<Duration>,
     last_audio: Duration,
     /// Where the last frame of audio starts.
     latest_frame: u64,
-    /// The size of the largest one.
+    /// The size of the largest frame of audio.
     largest_frame: usize,
     last_push: Duration,
-    /// Since when audio has been flowing without a longer pause.
+    /// Since when audio has flowed without a longer pause.
     flowing_since: Duration,
-    /// The time of the latest `tick`: what was due until then is done.
+    /// The time of the latest `tick`. What was due by then is done.
     ticked: Duration,
     notices: VecDeque<Notice>,
     stats: Stats,
 }
 
 impl Session {
-    /// A session to a target. `seed` is all the randomness it has: give each its own.
+    /// Creates a session to a target. `seed` is its only source of randomness: give each session
+    /// its own.
     #[must_use]
     pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
         Self {
@@ -154,11 +155,11 @@ impl Session {
         }
     }
 
-    /// Takes a frame to send. After the closing message only what changes nothing is taken.
+    /// Takes a frame to send. After the closing message only frames that change nothing are taken.
     ///
     /// # Errors
-    /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the input's end;
-    /// [`PushError::Failed`] after a failure.
+    /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the end of the
+    /// input; [`PushError::Failed`] after a failure.
     pub fn push(&mut self, now: Duration, frame: Frame) -> Result<(), PushError> {
         match self.state.phase() {
             Phase::Failed(_) => return Err(PushError::Failed),
@@ -172,7 +173,7 @@ impl Session {
         let frame = recognised(frame, self.product.vocabulary());
         let input = self.product.classify(&frame);
         if input == Input::Nothing {
-            // It is not sent, so it needs no room and changes nothing.
+            // It is not sent, so it needs no room.
             return Ok(());
         }
         if self.state.is_closing() {
@@ -184,7 +185,7 @@ impl Session {
                 }
             };
         }
-        // Closing needs no room: an application that wants to stop is not made to wait.
+        // The closing message needs no room: an application that wants to stop does not wait.
         if input != Input::Control(Control::Close) && !self.is_writable(now) {
             return Err(PushError::Full);
         }
@@ -232,24 +233,24 @@ impl Session {
         self.journal.push_audio(payload);
     }
 
-    /// The next message for the application.
+    /// Returns the next message for the application.
     pub fn pop(&mut self) -> Option<Frame> {
         self.inbox.pop()
     }
 
-    /// Whether a message waits.
+    /// Returns whether a message waits.
     #[must_use]
     pub fn has_message(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Whether the service may send more: flow-control credit is given only then.
+    /// Returns whether the service may send more. It gets flow-control credit only then.
     #[must_use]
     pub fn wants_messages(&self) -> bool {
         self.inbox.bytes() < self.settings.max_unread_bytes
     }
 
-    /// Where the session stands once every message is read.
+    /// Returns how the session stands once every message is read.
     #[must_use]
     pub fn outcome(&self) -> Outcome<'_> {
         match self.state.phase() {
@@ -263,7 +264,8 @@ impl Session {
         }
     }
 
-    /// The application closes: no more input; what was sent is answered, within `close_timeout`.
+    /// Closes the session for the application. No more input is taken; what was sent is answered
+    /// within `close_timeout`.
     pub fn finish(&mut self, now: Duration) {
         if self.state.is_over() || self.state.finish_by().is_some() {
             return;
@@ -275,7 +277,7 @@ impl Session {
             // Nothing was ever sent, or everything was answered.
             Phase::Idle | Phase::Opening | Phase::Waiting { .. } if untouched => self.conclude(),
             Phase::Dormant { .. } => self.conclude(),
-            // Legs came, and nothing was ever asked of them.
+            // Legs were up, and nothing was ever asked of them.
             Phase::Waiting { .. } if self.journal.unsent() == 0 && self.asks_nothing() => {
                 self.conclude();
             }
@@ -290,7 +292,7 @@ impl Session {
         }
     }
 
-    /// Before the closing message, what would have no answer gets one.
+    /// Asks, before the closing message, for what would otherwise have no answer.
     fn ask_for_the_rest(&mut self) {
         if let Some(frame) = self.product.before_close(&self.journal)
             && self.product.ask(Control::Other, &self.journal, &frame)
@@ -299,9 +301,9 @@ impl Session {
         }
     }
 
-    /// Ends the session now, whatever its state: every leg is stopped, nothing more is delivered.
+    /// Ends the session at once in any state. Every leg is stopped, and nothing more is delivered.
     pub fn abort(&mut self) {
-        // One that has ended already stays as it ended.
+        // A session that is over stays as it ended.
         let _ = self.state.apply(&Event::Finished);
         for leg in &mut self.legs {
             leg.role = Role::Ended(LastStep::Stop);
@@ -309,12 +311,12 @@ impl Session {
         self.inbox.clear();
     }
 
-    /// The next line for the log.
+    /// Returns the next notice for the log.
     pub fn pop_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
 
-    /// The session's figures.
+    /// Returns the session's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rate = self
@@ -341,7 +343,7 @@ impl Session {
         }
     }
 
-    /// Moves the session; whether it was moved. A move that is illegal here is a fault of the
+    /// Moves the session, and returns whether the move was legal. An illegal one is a fault of the
     /// session's own, and fails it.
     fn moves(&mut self, now: Duration, event: &Event) -> bool {
         match self.state.apply(event) {
@@ -375,12 +377,13 @@ impl Session {
         self.product.asks_nothing(&self.journal)
     }
 
-    /// What was sent has its answers.
+    /// Everything that was sent is answered.
     fn misses_nothing(&self) -> bool {
         self.product.misses_nothing(&self.journal)
     }
 
-    /// The end, in order. Legs that still work are stopped; those that ended end their input.
+    /// Ends the session in order. Legs that still work are stopped; legs that ended end their
+    /// input.
     fn conclude(&mut self) {
         if self.state.apply(&Event::Finished).is_err() {
             return;
@@ -427,19 +430,19 @@ impl Session {
     }
 }
 
-/// Steele, Lea and Flood's `SplitMix64`: spreads retries, nothing more.
+/// Steele, Lea and Flood's `SplitMix64`. It only spreads retries.
 #[derive(Clone, Debug)]
 struct SplitMix(u64);
 
 impl SplitMix {
-    /// A number in `0.0..1.0`.
+    /// Returns a number in `0.0..1.0`.
     fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^= mixed >> 31;
-        // 53 bits are what an f64 holds exactly.
+        // An f64 holds 53 bits exactly.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
         unit
