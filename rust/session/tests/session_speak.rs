@@ -56,7 +56,7 @@ fn reset(after: usize) -> LegFault {
     }
 }
 
-/// The words of numbered audio: each sample counted, no sample cut.
+/// Returns the words of numbered audio. Counts every sample, and fails on a word that is cut.
 fn words(audio: &[u8]) -> Vec<usize> {
     assert_eq!(audio.len() % 2, 0, "half a sample");
     let samples: Vec<usize> = audio
@@ -77,7 +77,7 @@ fn words(audio: &[u8]) -> Vec<usize> {
     words
 }
 
-/// What was said, audio as one stretch between messages.
+/// Returns what the application read: messages, and the audio between them as one stretch.
 fn story(run: &Run) -> Vec<String> {
     let mut story = Vec::new();
     let mut audio = Vec::new();
@@ -193,7 +193,7 @@ fn an_idle_session_stays_without_a_leg() {
         send("Flush"),
         send("Close"),
     ];
-    // The service ends after Flushed; thirteen seconds later there is more to say.
+    // The service ends after Flushed. Thirteen seconds later there is more to say.
     let fault = LegFault {
         after: 8,
         kind: FaultKind::EarlyEnd,
@@ -225,7 +225,7 @@ fn a_rollover_cuts_between_turns() {
 }
 
 #[test]
-fn what_was_cleared_is_not_said_again() {
+fn cleared_text_is_not_said_again() {
     let acts = vec![
         speak(0..9),
         send("Flush"),
@@ -237,7 +237,7 @@ fn what_was_cleared_is_not_said_again() {
     ];
     for after in 0..20 {
         let run = run(&plan(1, acts.clone(), vec![reset(after)]));
-        // Whether the first Flush is answered depends on who is faster.
+        // It depends on timing whether the first Flush is answered.
         let said = story_of_kinds(&run);
         let first = usize::from(said[1] == "Flushed 0");
         let expected = [format!("Cleared {first}"), format!("Flushed {}", first + 1)];
@@ -298,7 +298,7 @@ fn a_codec_is_cut_at_the_byte() {
 // Flux.
 
 #[test]
-fn a_flux_turn_keeps_its_name() {
+fn a_flux_turn_keeps_its_speech_id() {
     for variant in [false, true] {
         for after in 0..18 {
             for kind in [FaultKind::Reset, FaultKind::EarlyEnd, FaultKind::Draining] {
@@ -329,7 +329,8 @@ fn a_service_without_flushed() {
     }
 }
 
-/// Each turn's words between its start and its end, under one name; sums right.
+/// Checks that each turn's words lie between its start and its end, under one name, and that the
+/// sums are right.
 fn check_flux(run: &Run, turns: &[Vec<usize>]) {
     assert_eq!(run.said("Connected").len(), 1);
     let mut names = Vec::new();
@@ -406,7 +407,7 @@ fn an_interrupt_is_answered_on_the_session_s_clock() {
     }
 }
 
-/// Every Interrupt is answered once, with the words that were heard.
+/// Checks that every Interrupt is answered once, with the words that were heard.
 fn check_interrupts(run: &Run, count: usize) {
     let mut audio: Vec<u8> = Vec::new();
     let (mut clock, mut turn_start, mut names) = (0, 0, Vec::new());
@@ -489,9 +490,9 @@ fn accepted_settings_head_the_next_leg() {
     }
 }
 
-// A voice that is not the same twice.
+// A voice that differs in every synthesis.
 
-/// The tones in order, where something can be heard, and how long each is, in milliseconds.
+/// Returns the audible tones in order, each with its length in milliseconds.
 fn tones(voice: Voice, samples: &[i32]) -> Vec<(usize, usize)> {
     let frame = voice.rate() / 100;
     let mut tones: Vec<(usize, usize)> = Vec::new();
@@ -522,7 +523,7 @@ fn tones(voice: Voice, samples: &[i32]) -> Vec<(usize, usize)> {
             _ => tones.push((tone, 20)),
         }
     }
-    // Where a word begins or ends, or one synthesis goes over into another, a frame may be of
+    // Where a word begins or ends, or where two syntheses are joined, a frame may belong to
     // neither.
     tones.retain(|(_, millis)| *millis > 40);
     let mut merged: Vec<(usize, usize)> = Vec::new();
@@ -545,7 +546,8 @@ fn samples(voice: Voice, audio: &[u8]) -> Vec<i32> {
     }
 }
 
-/// The largest step from one sample to the next, over the largest within 20 ms around it.
+/// Returns the largest step from one sample to the next, relative to the largest within 20 ms
+/// around it.
 fn click(voice: Voice, samples: &[i32]) -> f64 {
     let steps: Vec<i32> = samples
         .windows(2)
@@ -554,7 +556,7 @@ fn click(voice: Voice, samples: &[i32]) -> f64 {
     let reach = voice.rate() / 50;
     let mut worst = 0.0_f64;
     for (at, step) in steps.iter().enumerate() {
-        // Too soft to be heard, whatever is around it.
+        // It is too soft to be heard.
         if *step < 600 {
             continue;
         }
@@ -620,7 +622,7 @@ fn another_synthesis_is_joined_without_a_click() {
 }
 
 /// The end of one word, the beginning of the next and the place where the second synthesis goes on
-/// all sound like the same third one: each for a moment only.
+/// all sound like the same third word for a moment.
 #[test]
 fn a_join_at_the_start_of_a_word_is_no_other_word() {
     let seed = 14_385_621_630_044_535_394;
@@ -637,8 +639,8 @@ fn faults(count: usize, after: usize) -> impl Strategy<Value = Vec<LegFault>> {
         2 => Just(FaultKind::Draining),
     ];
     let fault = (0..after, kind).prop_map(|(after, kind)| LegFault { kind, after });
-    // Two legs that end in order without an answer are the end, and so is a model that fails four
-    // times without progress.
+    // Two legs that end in order without an answer end the session, and so does a model that fails
+    // four times without progress.
     let limited = |faults: Vec<LegFault>| {
         let (mut ends, mut errors) = (0, 0);
         let mut within = |fault: &LegFault| match fault.kind {
@@ -688,7 +690,8 @@ fn turn() -> impl Strategy<Value = TurnPlan> {
     )
 }
 
-/// Text in pieces, a Flush, then what follows; the words of each turn.
+/// Makes turns of text in pieces, a Flush and what follows. Returns the acts, and the words of each
+/// turn.
 fn acts(turns: &[TurnPlan], cut: impl Fn(&mut Vec<Act>, usize)) -> (Vec<Act>, Vec<Vec<usize>>) {
     let (mut acts, mut spoken) = (Vec::new(), Vec::new());
     let mut word = 0;
@@ -764,7 +767,7 @@ proptest! {
             acts.extend([Act::Pause(permille as u32 / 20), send("Clear"), Act::Answered]);
         };
         let (mut acts, spoken) = acts(&turns, clear);
-        // What a Clear takes back is not answered: wait for the Cleared alone.
+        // A turn that a Clear takes back has no other answer: only the Cleared is waited for.
         acts.retain(|act| *act != Act::Answered);
         let model = Model { chunk, eager, variant, ..MODEL };
         let run = run(&Plan { model, pace, seed, ..plan(1, acts, faults) });
@@ -837,14 +840,15 @@ proptest! {
     }
 }
 
-/// Turns that no Clear followed are said whole, the others as far as they came; nothing of them
-/// after their Cleared.
+/// Checks that turns are said whole if no Clear followed, else from their start on, and that
+/// nothing of them follows their Cleared.
 fn check_cleared(
     run: &Run,
     turns: &[TurnPlan],
     spoken: &[Vec<usize>],
 ) -> Result<(), TestCaseError> {
-    // Turns from one Clear to the next, whole but for what the Clear at the end takes back.
+    // What was heard from one Cleared to the next. The Clear at the end of each may take some of it
+    // back.
     let mut heard: Vec<Vec<u8>> = vec![Vec::new()];
     for message in &run.heard {
         match message {

@@ -284,7 +284,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// A session that nobody has asked anything of.
+    /// Creates the state of a new session.
     pub(super) const fn new() -> Self {
         Self {
             phase: Phase::Idle,

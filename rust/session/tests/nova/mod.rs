@@ -1,4 +1,4 @@
-//! Conversations with Nova: what the application sends, and what has to be true of what it reads.
+//! Conversations with Nova: what the application sends, and checks of what it reads.
 
 pub mod server;
 
@@ -19,7 +19,7 @@ pub struct Plan {
     pub words: u64,
     /// Blocks behind the last whole word.
     pub rest: u64,
-    /// Bytes a chunk, over and over.
+    /// Bytes a chunk, in a cycle.
     pub chunks: Vec<usize>,
     /// At the audio's own pace, or as fast as it goes.
     pub live: bool,
@@ -40,7 +40,7 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What came of it.
+/// What came of a plan.
 #[derive(Debug)]
 pub struct Run {
     pub messages: Vec<Value>,
@@ -66,7 +66,7 @@ impl Plan {
         self.words * self.habits.word + self.rest
     }
 
-    /// The whole audio, header included.
+    /// Returns the whole audio, header included.
     fn audio(&self) -> Vec<u8> {
         let habits = &self.habits;
         let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ impl Plan {
                 let known = |size: u32| if sized { size } else { u32::MAX };
                 self.wav_header(&mut bytes, known(36 + data), known(data));
             }
-            // Of half a word: the header was written first.
+            // It declares half a word, because the header was written first.
             Wrapping::EarlyWav => {
                 let data = (habits.word / 2 * habits.block_bytes()) as u32;
                 self.wav_header(&mut bytes, 36 + data, data);
@@ -106,7 +106,7 @@ impl Plan {
         bytes.extend(data.to_le_bytes());
     }
 
-    /// What the application sends, and when at its own pace: chunks, Finalize in its place,
+    /// Returns what the application sends, and when at its own pace: chunks, Finalize in its place,
     /// CloseStream last.
     fn script(&self) -> Vec<(Duration, Frame)> {
         let audio = Bytes::from(self.audio());
@@ -175,7 +175,7 @@ pub fn play(plan: &Plan) -> Run {
     }
 }
 
-/// The first leg's messages come as they are, and one for one while there is no other leg.
+/// Checks that the first leg's messages pass unchanged, one for one while there is no other leg.
 fn check_first_leg(run: &simulator::Run<Nova>) {
     for delivery in run.deliveries.iter().filter(|delivery| delivery.leg == 0) {
         let said = delivery.said.as_str().expect("Nova sends text");
@@ -215,8 +215,8 @@ impl Run {
             .collect()
     }
 
-    /// One conversation: every word in exactly one final, in order; finals that tile the audio; one
-    /// Metadata, of all the audio. Except for what was reported as lost, exactly.
+    /// Checks for one conversation: every word in exactly one final and in order, finals without a
+    /// gap, and one Metadata of all the audio; except for exactly what was reported as lost.
     pub fn check(&self, plan: &Plan) {
         let habits = &plan.habits;
         let gaps = self.gaps(habits.rate);
@@ -232,7 +232,7 @@ impl Run {
             .filter(|message| message["type"] == "Metadata")
             .collect();
         let total = plan.blocks() as f64 / f64::from(habits.rate);
-        // Everything finalised is an answer, too, when the leg fails before its Metadata.
+        // If the leg fails before its Metadata, everything finalised is an answer too.
         assert!(metadata.len() <= 1, "{metadata:?}");
         let mute = plan
             .faults
@@ -262,8 +262,8 @@ impl Run {
         assert_eq!(warned, lost > 0, "{:?}", self.notices);
     }
 
-    /// What has to be true whatever the service claims: every word once and in order, nothing of
-    /// what was never sent, and one complaint.
+    /// Checks what holds whatever the service claims: every word once and in order, nothing of
+    /// audio that was never sent, and one complaint.
     pub fn check_words(&self, plan: &Plan) {
         let habits = &plan.habits;
         let total = plan.blocks() as f64 / f64::from(habits.rate);
@@ -345,7 +345,7 @@ impl Run {
             last || (end - total).abs() < 1.5e-6,
             "finals end at {end} of {total}"
         );
-        // Gaps that touch are one jump; after the last final there is nothing to jump to.
+        // Adjacent gaps are one jump. After the last final there is no jump.
         let heard = (end * rate).round() as u64;
         let join = |lost: &[Lost]| {
             let mut joined: Vec<Lost> = Vec::new();
@@ -390,14 +390,14 @@ impl Run {
                 continue;
             }
             assert!(there || missing(number), "word {number} is lost");
-            // A channel that was ahead of the others has said what a gap then took from them.
+            // A channel that was ahead of the others may have said what a gap took from them.
             if habits.channels == 1 {
                 assert!(!(there && missing(number)), "word {number} is no loss");
             }
         }
     }
 
-    /// Every run of words starts once and ends once, in its place.
+    /// Checks that every run of words starts once and ends once, in its place.
     fn check_utterances(&self, plan: &Plan, channel: usize) {
         let habits = &plan.habits;
         let (spoken, of) = habits.speech;
@@ -409,7 +409,7 @@ impl Run {
             if message["channel"][0] != channel && of_results != channel {
                 continue;
             }
-            // Which run a place belongs to: its own, or the one before a pause.
+            // The run of a place: its own, or the one before a pause.
             let run = |seconds: f64| {
                 let word = seconds * f64::from(habits.rate) / habits.word as f64;
                 (word + 0.001) as u64 / of
@@ -453,7 +453,8 @@ impl Run {
                 })
                 .collect()
         };
-        // The audio may end so soon after its last word that one leg hears the end of it and another does not.
+        // If the audio ends soon after its last word, one leg may hear the end of the word and
+        // another not.
         let closed = paused(habits.word);
         if finals.len() > closed.len() && finals.last() == all.last() {
             finals.pop();

@@ -361,7 +361,7 @@ impl<S: Service> World<'_, S> {
             self.session.tick(self.now);
             assert!(
                 self.session.deadline().is_none_or(|at| at > self.now),
-                "a deadline that ticking does not meet keeps whoever waits for it busy"
+                "ticking meets every deadline, or its caller is kept busy"
             );
         }
         while let Some(notice) = self.session.pop_notice() {

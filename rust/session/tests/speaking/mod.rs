@@ -14,19 +14,20 @@ use server::{Model, Synthesis, Voices};
 
 use crate::simulator::{self, Application, LegFault, play_with};
 
-/// What the application does, one after the other.
+/// What the application does, one act after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
     Send(Value),
-    /// Lets so many steps pass.
+    /// Lets this many steps pass.
     Pause(u32),
-    /// Until so many bytes of audio have come since the last answer, or everything is answered.
+    /// Waits until this many bytes of audio have come since the last answer, or everything is
+    /// answered.
     Hear(usize),
-    /// Interrupts where so many of the bytes that came in this turn have been played.
+    /// Interrupts at this part of the audio that came in the turn.
     Interrupt {
         permille: usize,
     },
-    /// Until everything asked for so far was answered.
+    /// Waits until everything asked for so far is answered.
     Answered,
 }
 
@@ -37,27 +38,27 @@ pub struct Plan {
     pub model: Model,
     pub acts: Vec<Act>,
     pub faults: Vec<LegFault>,
-    /// Messages a step, from the service.
+    /// Messages a step from the service.
     pub pace: usize,
     /// Steps that opening a leg takes.
     pub opening: u32,
     pub seed: u64,
 }
 
-/// A message, as the application got it.
+/// A message that the application read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Audio(Vec<u8>),
     Said(Value),
 }
 
-/// What came of it.
+/// What came of a plan.
 #[derive(Debug)]
 pub struct Run {
     pub heard: Vec<Heard>,
     pub notices: Vec<Notice>,
     pub legs: usize,
-    /// Words that were synthesised, on every leg.
+    /// Words that were synthesised on all legs.
     pub spoken: usize,
 }
 
@@ -86,7 +87,7 @@ impl Run {
     }
 }
 
-/// The application: one act after the other.
+/// The application.
 struct Speaker<'a> {
     plan: &'a Plan,
     acts: VecDeque<Act>,

@@ -1,4 +1,4 @@
-//! The service's side of `v1/speak` and `v2/speak`: words become audio that can be counted.
+//! The service's side of `v1/speak` and `v2/speak`. Words become audio that can be counted.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::simulator::{Act, Service};
 
-/// What a word sounds like.
+/// The sound of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voice {
-    /// At 8 kHz, 16 bits: every sample of a word is the word's number, and every synthesis is the
-    /// same. 10, 20 or 30 ms a word.
+    /// At 8 kHz, 16 bits: every sample of a word is the word's number, in every synthesis. 10, 20
+    /// or 30 ms a word.
     Numbered,
-    /// At 16 kHz, 16 bits: a tone a word, a pause after it, and every synthesis takes other times.
+    /// At 16 kHz, 16 bits: a tone a word and a pause after it, of other lengths in every synthesis.
     Tones,
     /// The same in µ-law, at 8 kHz.
     Mulaw,
-    /// Like `Numbered`, as bytes of a codec that nobody can look into.
+    /// Like `Numbered`, as bytes of a codec that cannot be decoded.
     Opaque,
 }
 
@@ -43,34 +43,35 @@ impl Voice {
     }
 }
 
-/// How a word of the numbered voice lasts, in milliseconds.
+/// Returns the length of a word of the numbered voice, in milliseconds.
 pub fn millis_of(word: usize) -> usize {
     10 * (1 + word % 3)
 }
 
-/// The tone of a word, in periods a second: neighbours differ by a fifth.
+/// Returns the tone of a word, in hertz. Neighbours differ by a fifth.
 pub fn hertz_of(word: usize) -> f64 {
     [180.0, 270.0, 400.0, 600.0, 900.0, 1350.0][word * 5 % 6]
 }
 
-/// What differs from one service to another.
+/// How one service differs from another.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a test")]
 pub struct Model {
     pub voice: Voice,
-    /// Bytes a message: any split, also within a sample.
+    /// Bytes a message. A message may end within a sample.
     pub chunk: usize,
-    /// Says what it can before the Flush.
+    /// The service says what it can before the Flush.
     pub eager: bool,
-    /// v1: Flushed and Cleared are numbered apart. v2: Flushed comes when the Flush has arrived.
+    /// v1: Flushed and Cleared are numbered apart. v2: Flushed comes as soon as the Flush has
+    /// arrived.
     pub variant: bool,
-    /// v2: there is no Flushed at all.
+    /// v2: there is no Flushed.
     pub mute: bool,
-    /// v1: the audio starts with a WAV file's header, once a leg.
+    /// v1: the audio starts with a WAV header, once a leg.
     pub header: bool,
 }
 
-/// The voice; what it says depends on what it said before, unless it is numbered.
+/// The synthesis. Unless the voice is numbered, its sound depends on everything before.
 #[derive(Clone, Debug)]
 pub struct Synthesis {
     voice: Voice,
@@ -85,7 +86,7 @@ impl Synthesis {
         }
     }
 
-    /// A number in `0.0..1.0`.
+    /// Returns a number in `0.0..1.0`.
     fn random(&mut self) -> f64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -128,7 +129,7 @@ impl Synthesis {
     }
 }
 
-/// µ-law by its formula's table of thresholds: slow and plain.
+/// Returns the nearest µ-law code, found by trying all.
 fn mulaw(value: f64) -> u8 {
     (0..=255_u8)
         .min_by_key(|code| (f64::from(linear(*code)) - value).abs() as i64)
@@ -141,7 +142,7 @@ pub fn linear(code: u8) -> i32 {
     if code & 0x80 == 0 { size } else { -size }
 }
 
-/// A turn: its words, how it ends.
+/// A turn.
 #[derive(Debug, Default)]
 struct Turn {
     name: String,
@@ -155,7 +156,7 @@ struct Turn {
     start: usize,
 }
 
-/// What goes out, in order. Sound may be taken back as long as it has not.
+/// What goes out, in order. Sound that has not gone out may be taken back.
 #[derive(Debug)]
 enum Out {
     Sound(Vec<u8>),
@@ -173,7 +174,7 @@ pub struct Voices {
     out: VecDeque<Out>,
     answers: [u64; 2],
     names: u64,
-    /// Audio that went out, in bytes; an Interrupt sets it back to what was played.
+    /// Audio that went out, in bytes. An Interrupt sets it back to what was played.
     clock: usize,
     counts: usize,
     last_interrupt: usize,
@@ -267,7 +268,7 @@ impl Voices {
                 self.closing = true;
                 if let Some(turn) = self.turns.back_mut().filter(|turn| !turn.flush) {
                     turn.flush = true;
-                    // Nobody asked: nothing is Flushed.
+                    // There was no Flush, so nothing is Flushed.
                     turn.flushed = true;
                 }
             }
@@ -281,7 +282,7 @@ impl Voices {
     }
 
     fn interrupt(&mut self, value: &Value) {
-        // What has not gone out was not said yet.
+        // Sound that has not gone out was not said.
         let offset = value["playback_offset"]["value"]
             .as_u64()
             .map(|offset| offset as usize);
@@ -336,7 +337,7 @@ impl Voices {
         bytes.sum()
     }
 
-    /// Goes on saying what can be said.
+    /// Says everything that can be said.
     fn work(&mut self) {
         while let Some(mut turn) = self.turns.pop_front() {
             if !turn.started && (turn.flush || self.model.eager || self.version == 2) {
@@ -370,7 +371,7 @@ impl Voices {
                 self.turns.push_front(turn);
                 break;
             }
-            // The turn is active until its last sound is out, so that it can be interrupted.
+            // The turn is active, and can be interrupted, until its last sound is out.
             if self.version == 2 && self.unsaid() > 0 && !self.closing {
                 self.turns.push_front(turn);
                 break;
@@ -434,7 +435,7 @@ impl Service for Voices {
             return if self.closed { Act::End } else { Act::Wait };
         };
         if self.version == 2 && !self.closed && self.unsaid() == 0 {
-            // The last sound of a turn: what follows can go on.
+            // This was the last sound of a turn, so the next can begin.
             self.work();
         }
         Act::Say(match out {
