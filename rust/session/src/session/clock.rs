@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::leg::{LastStep, Role};
 use super::legs::SETTLED;
-use super::state::{Event, Phase};
+use super::state::{Event, LastStep, Phase, Role, RoleEvent};
 use super::step::FailureCause;
 use super::{Notice, Session};
 use crate::journal::Next;
@@ -26,7 +25,7 @@ impl Session {
         }
         if self.blocked && self.wants_messages() {
             self.blocked = false;
-            if let Some(index) = self.with_role(Role::Current) {
+            if let Some(index) = self.current() {
                 self.legs[index].receives(now);
             }
         }
@@ -37,7 +36,7 @@ impl Session {
         if let Phase::Dormant { since } = *self.state.phase() {
             self.tick_dormant(now, since);
         }
-        if let Some(index) = self.with_role(Role::Current) {
+        if let Some(index) = self.current() {
             self.tick_current(now, index);
         }
         if !self.state.is_over() {
@@ -47,7 +46,7 @@ impl Session {
 
     fn close_timed_out(&mut self, now: Duration) {
         let answered = self
-            .with_role(Role::Current)
+            .current()
             .is_some_and(|index| self.product.answered(&self.legs[index].view, &self.journal));
         if !answered {
             self.notices.push_back(Notice::CloseTimedOut {
@@ -83,14 +82,16 @@ impl Session {
             // Everything is answered and only the end of the stream is missing. The session ends
             // it.
             self.deliver_held(index);
-            self.legs[index].role = Role::Ended(LastStep::End);
-            self.conclude();
+            if self.leg_moves(now, index, RoleEvent::Ended(LastStep::End)) {
+                self.conclude();
+            }
         } else if self.stalled_at(index).is_some_and(|at| now >= at) {
-            self.legs[index].role = Role::Ended(LastStep::Stop);
             if !self.flows_until(index, now) {
                 self.idle_stall = Some(self.journal.end());
             }
-            self.current_ended(now, index, LegEnd::Stalled);
+            if self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop)) {
+                self.current_ended(now, index, LegEnd::Stalled);
+            }
         } else if self.ask_at(index).is_some_and(|at| now >= at) {
             let leg = &mut self.legs[index];
             leg.asked_at = Some(self.journal.end());
@@ -219,7 +220,7 @@ impl Session {
                 None
             }
         };
-        let current = self.with_role(Role::Current).map(|index| {
+        let current = self.current().map(|index| {
             [
                 self.settled_at(index),
                 self.ended_at(index),
@@ -229,9 +230,9 @@ impl Session {
                 self.standby_wanted(),
             ]
         });
-        let retiring = self.legs.iter().map(|leg| match leg.role {
+        let retiring = self.legs.iter().map(|leg| match leg.role() {
             Role::Retiring { by } => Some(by),
-            Role::Standby | Role::Current | Role::Ended(_) => None,
+            Role::Standby { .. } | Role::Current | Role::Ended(_) => None,
         });
         [self.state.finish_by(), dormant, self.limit_waits_until()]
             .into_iter()

@@ -95,7 +95,7 @@ impl Session {
             self.leave_out(index, &suspect);
         }
         let leg = &mut self.legs[index];
-        if !std::mem::replace(&mut leg.complained, true) {
+        if leg.complained.first() {
             self.notices.push_back(Notice::Complaint { leg: leg.id });
         }
         self.product.say(&leg.view, frame, &mut self.inbox);

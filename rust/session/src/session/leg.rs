@@ -3,41 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Once;
+use super::state::{IllegalMove, Role, RoleEvent};
 use super::step::LegId;
 use crate::journal::Cursor;
 use crate::resume::LegView;
 use dgsm_leg::frame::Frame;
-
-/// What a leg is to the session.
-///
-/// ```text
-///   Standby ──────────▶ Current ──────────▶ Retiring ───▶ Ended
-///      │    takes over     │    another one     │           ▲
-///      │                   │    took over       │           │
-///      └───────────────────┴────────────────────┴───────────┘
-///                     it ended, or is not wanted
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Waits to take over from the current leg.
-    Standby,
-    /// Speaks for the session.
-    Current,
-    /// Another leg has taken over. It answers what it was sent, its messages are discarded, and it
-    /// is stopped at this time.
-    Retiring { by: Duration },
-    /// Its pump has this left to do.
-    Ended(LastStep),
-}
-
-/// What the pump of a leg that has ended does last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LastStep {
-    /// Ends the input with the signed empty event, because the service ended in order.
-    End,
-    /// Stops.
-    Stop,
-}
 
 /// An upper limit on how fast a backlog is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,13 +42,9 @@ impl Pace {
 
 /// A leg that was opened.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, not a state"
-)]
 pub(super) struct Leg {
     pub(super) id: LegId,
-    pub(super) role: Role,
+    role: Role,
     pub(super) opened: Duration,
     pub(super) view: LegView,
     pub(super) cursor: Cursor,
@@ -97,16 +64,14 @@ pub(super) struct Leg {
     pub(super) unanswered_since: Option<Duration>,
     /// When another leg is due to take over.
     pub(super) rollover_at: Option<Duration>,
-    /// As a standby it is sent everything from the first byte.
-    pub(super) replays: bool,
     /// Something was finalised over it.
     pub(super) progressed: bool,
     /// The service has sent a message.
     pub(super) has_answered: bool,
     /// The service was asked to finalise the audio before this position.
     pub(super) asked_at: Option<u64>,
-    /// The log says that it went on after an `Error` message.
-    pub(super) complained: bool,
+    /// The log says once that it went on after an `Error` message.
+    pub(super) complained: Once,
 }
 
 impl Leg {
@@ -125,12 +90,25 @@ impl Leg {
             input_at: now,
             unanswered_since: None,
             rollover_at: None,
-            replays: false,
             progressed: false,
             has_answered: false,
             asked_at: None,
-            complained: false,
+            complained: Once::default(),
         }
+    }
+
+    /// Returns what the leg is to the session.
+    pub(super) const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Changes what the leg is to the session.
+    ///
+    /// # Errors
+    /// [`IllegalMove`] where the table has no such move. The role stays.
+    pub(super) fn apply(&mut self, event: RoleEvent) -> Result<(), IllegalMove> {
+        self.role = self.role.after(event)?;
+        Ok(())
     }
 
     pub(super) const fn sends(&mut self, now: Duration) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
-use super::leg::{LastStep, Leg, Pace, Role};
-use super::state::{Event, Phase, Standby};
+use super::leg::{Leg, Pace};
+use super::state::{Event, LastStep, Phase, Role, RoleEvent, Standby};
 use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
 use super::{Notice, Session};
 use crate::backoff::{Patience, Schedule, Verdict};
@@ -83,7 +83,7 @@ impl Session {
 
     /// Returns when to open a standby.
     pub(super) fn standby_wanted(&self) -> Option<Duration> {
-        let current = &self.legs[self.with_role(Role::Current)?];
+        let current = &self.legs[self.current()?];
         if self.state.is_closing() {
             return None;
         }
@@ -139,7 +139,7 @@ impl Session {
             Event::Opened
         };
         let role = match self.state.apply(&event) {
-            Ok(Phase::Live(Standby::Ready { .. })) => Role::Standby,
+            Ok(Phase::Live(Standby::Ready { .. })) => Role::Standby { replays: false },
             Ok(_) if !is_standby => Role::Current,
             // It is too late, or was not asked for.
             Ok(_) | Err(_) => Role::Ended(LastStep::Stop),
@@ -155,7 +155,7 @@ impl Session {
         let index = self.legs.len() - 1;
         match role {
             Role::Current => self.begin(now, index, true),
-            Role::Standby => self.stand_by(now, index),
+            Role::Standby { .. } => self.stand_by(now, index),
             Role::Retiring { .. } | Role::Ended(_) => {}
         }
         id
@@ -171,9 +171,10 @@ impl Session {
         } else if self.handover() == Handover::Replay {
             let number = self.legs[index].id.number();
             let pace = self.replay_pace(now);
-            if let Some(start) = self.product.begin_replay(number, &self.journal) {
+            if let Some(start) = self.product.begin_replay(number, &self.journal)
+                && self.leg_moves(now, index, RoleEvent::Replays)
+            {
                 let leg = &mut self.legs[index];
-                leg.replays = true;
                 leg.view = start.view;
                 leg.cursor = start.cursor;
                 leg.head.extend(start.head);
@@ -184,8 +185,8 @@ impl Session {
 
     /// Stops the standby.
     pub(super) fn dismiss_standby(&mut self, now: Duration) {
-        if let Some(index) = self.with_role(Role::Standby) {
-            self.legs[index].role = Role::Ended(LastStep::Stop);
+        if let Some(index) = self.standby() {
+            self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop));
             self.moves(now, &Event::Dismissed);
         }
     }
@@ -195,7 +196,7 @@ impl Session {
             && let Some(index) = self
                 .legs
                 .iter()
-                .position(|leg| matches!(leg.role, Role::Ended(_)))
+                .position(|leg| matches!(leg.role(), Role::Ended(_)))
         {
             self.legs.remove(index);
         }
@@ -259,6 +260,10 @@ impl Session {
 
     /// Makes a leg the current one, from where everything is finalised.
     fn begin(&mut self, now: Duration, index: usize, paced: bool) {
+        let replayed = self.legs[index].role() == Role::Standby { replays: true };
+        if !self.leg_moves(now, index, RoleEvent::Began) {
+            return;
+        }
         self.last_words.clear();
         let number = self.legs[index].id.number();
         let start = self.product.begin_leg(number, &mut self.journal);
@@ -277,9 +282,8 @@ impl Session {
         // ±10 % a leg, so that a burst of sessions does not roll over at once.
         let spread = 0.9 + 0.2 * self.random.unit();
         let leg = &mut self.legs[index];
-        leg.role = Role::Current;
         let overheard = leg.view.take_overheard();
-        if std::mem::take(&mut leg.replays) {
+        if replayed {
             // It keeps what it has heard.
             leg.view = std::mem::take(&mut leg.view).taking_over(start.view);
         } else {
@@ -329,12 +333,12 @@ impl Session {
         };
         self.legs[index].receives(now);
         self.legs[index].has_answered = true;
-        match self.legs[index].role {
+        match self.legs[index].role() {
             Role::Current => self.receive_current(now, index, frame),
-            Role::Standby if self.legs[index].replays => self.receive_replaying(now, index, frame),
+            Role::Standby { replays: true } => self.receive_replaying(now, index, frame),
             // It was sent no input yet. If no earlier leg has sent its greeting, the application
             // gets it when this leg takes over.
-            Role::Standby => {
+            Role::Standby { replays: false } => {
                 if self.product.greets(&frame) {
                     self.legs[index].view.overhear(0, 0, frame);
                 }
@@ -352,7 +356,7 @@ impl Session {
             return;
         }
         self.take_over(now);
-        if self.legs[index].role == Role::Current {
+        if self.legs[index].role() == Role::Current {
             self.receive_current(now, index, frame);
         } else {
             // The session is closing: the standby's messages came too late.
@@ -432,7 +436,7 @@ impl Session {
     /// Lets the standby go on where the current leg's last final ended. The old leg retires. The
     /// backlog is small and is not paced.
     pub(super) fn take_over(&mut self, now: Duration) {
-        let Some(next) = self.with_role(Role::Standby) else {
+        let Some(next) = self.standby() else {
             return;
         };
         if self.state.is_closing() {
@@ -451,12 +455,13 @@ impl Session {
     }
 
     fn retire_current(&mut self, now: Duration) {
-        if let Some(index) = self.with_role(Role::Current) {
+        if let Some(index) = self.current() {
             self.complain_held(index);
+            let by = now + RETIREMENT;
+            if !self.leg_moves(now, index, RoleEvent::Retired { by }) {
+                return;
+            }
             let leg = &mut self.legs[index];
-            leg.role = Role::Retiring {
-                by: now + RETIREMENT,
-            };
             leg.head.clear();
             leg.head.extend(self.product.closing());
         }
@@ -467,7 +472,7 @@ impl Session {
     /// end it soon.
     pub(super) fn break_at(&self) -> Option<Duration> {
         self.settings.max_leg_age?;
-        let leg = &self.legs[self.with_role(Role::Current)?];
+        let leg = &self.legs[self.current()?];
         let rolls = match self.handover() {
             Handover::Cut => !self.state.is_closing(),
             // Without a standby the next leg would first replay everything. The current one
@@ -496,27 +501,31 @@ impl Session {
     pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
         let Some(index) = self.find(leg) else { return };
         let leg = &mut self.legs[index];
-        let was = leg.role;
-        if matches!(was, Role::Ended(_)) {
+        let was = leg.role();
+        let last = if end == LegEnd::Clean && !leg.input_ended {
+            LastStep::End
+        } else {
+            LastStep::Stop
+        };
+        if leg.apply(RoleEvent::Ended(last)).is_err() {
+            // It had ended before.
             return;
         }
-        let ends = end == LegEnd::Clean && !leg.input_ended;
-        leg.role = Role::Ended(if ends { LastStep::End } else { LastStep::Stop });
         match was {
             Role::Current if !self.state.is_over() => self.current_ended(now, index, end),
-            Role::Standby => self.standby_ended(now, index),
+            Role::Standby { replays } => self.standby_ended(now, index, replays),
             Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
         }
     }
 
     /// The standby ended before it took over. Another one is opened later.
-    fn standby_ended(&mut self, now: Duration, index: usize) {
+    fn standby_ended(&mut self, now: Duration, index: usize, replays: bool) {
         // The service closes an idle standby now and then, which is no failure. One that replays is
         // not opened again at once.
         let leg = &self.legs[index];
         let lasted = now.saturating_sub(leg.opened) >= SETTLED;
         let failures = match self.state.standby() {
-            Standby::Ready { failures } if !lasted || leg.replays => failures,
+            Standby::Ready { failures } if !lasted || replays => failures,
             Standby::Ready { .. }
             | Standby::None
             | Standby::Opening { .. }
@@ -648,7 +657,7 @@ impl Session {
         if !matches!(self.state.phase(), Phase::Live(_)) {
             return;
         }
-        match self.with_role(Role::Standby) {
+        match self.standby() {
             Some(next) => self.begin(now, next, paced),
             None => _ = self.moves(now, &Event::Lost { again: now }),
         }

@@ -50,8 +50,8 @@ use crate::resume::vocabulary::recognised;
 use crate::resume::{Input, Product, as_seconds};
 use complaints::Suspicion;
 use dgsm_leg::frame::Frame;
-use leg::{LastStep, Leg, Role};
-use state::{Event, Phase, State};
+use leg::Leg;
+use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 
 /// What is logged once a session.
 #[derive(Debug, Default)]
@@ -194,7 +194,7 @@ impl Session {
         match input {
             Input::Nothing => return Ok(()),
             Input::Audio => self.push_audio(now, frame),
-            Input::Control(Control::KeepAlive) if !self.has_current() => {}
+            Input::Control(Control::KeepAlive) if self.current().is_none() => {}
             Input::Control(Control::KeepAlive)
                 if self.journal.last_control() == Some(Control::KeepAlive) => {}
             Input::Control(kind) => {
@@ -306,7 +306,7 @@ impl Session {
         // A session that is over stays as it ended.
         let _ = self.state.apply(&Event::Finished);
         for leg in &mut self.legs {
-            leg.role = Role::Ended(LastStep::Stop);
+            let _ = leg.apply(RoleEvent::Stopped);
         }
         self.inbox.clear();
     }
@@ -346,25 +346,39 @@ impl Session {
     /// Moves the session, and returns whether the move was legal. An illegal one is a fault of the
     /// session's own, and fails it.
     fn moves(&mut self, now: Duration, event: &Event) -> bool {
-        match self.state.apply(event) {
-            Ok(_) => true,
-            Err(illegal) => {
-                self.fail(now, FailureCause::Internal(illegal));
-                false
-            }
+        let moved = self.state.apply(event).map(|_| ());
+        self.is_legal(now, moved)
+    }
+
+    /// Changes a leg's role in the same way.
+    fn leg_moves(&mut self, now: Duration, index: usize, event: RoleEvent) -> bool {
+        let moved = self.legs[index].apply(event);
+        self.is_legal(now, moved)
+    }
+
+    fn is_legal(&mut self, now: Duration, moved: Result<(), IllegalMove>) -> bool {
+        if let Err(illegal) = moved {
+            self.fail(now, FailureCause::Internal(illegal));
         }
+        moved.is_ok()
     }
 
     fn find(&self, id: LegId) -> Option<usize> {
         self.legs.iter().position(|leg| leg.id == id)
     }
 
-    fn with_role(&self, role: Role) -> Option<usize> {
-        self.legs.iter().position(|leg| leg.role == role)
+    /// Returns the index of the current leg.
+    fn current(&self) -> Option<usize> {
+        self.legs
+            .iter()
+            .position(|leg| matches!(leg.role(), Role::Current))
     }
 
-    fn has_current(&self) -> bool {
-        self.with_role(Role::Current).is_some()
+    /// Returns the index of the standby.
+    fn standby(&self) -> Option<usize> {
+        self.legs
+            .iter()
+            .position(|leg| matches!(leg.role(), Role::Standby { .. }))
     }
 
     /// Everything that was sent is finalised.
@@ -388,7 +402,7 @@ impl Session {
         if self.state.apply(&Event::Finished).is_err() {
             return;
         }
-        if let Some(index) = self.with_role(Role::Current) {
+        if let Some(index) = self.current() {
             self.deliver_held(index);
         }
         self.product.conclude(&mut self.inbox);
@@ -397,12 +411,8 @@ impl Session {
 
     fn stop_legs(&mut self) {
         for leg in &mut self.legs {
-            match leg.role {
-                Role::Standby | Role::Current | Role::Retiring { .. } => {
-                    leg.role = Role::Ended(LastStep::Stop);
-                }
-                Role::Ended(_) => {}
-            }
+            // One that has ended already keeps its last step.
+            let _ = leg.apply(RoleEvent::Ended(LastStep::Stop));
         }
     }
 
@@ -423,7 +433,7 @@ impl Session {
         for frame in std::mem::take(&mut self.last_words) {
             self.inbox.push(frame);
         }
-        if let Some(index) = self.with_role(Role::Current) {
+        if let Some(index) = self.current() {
             self.deliver_held(index);
         }
         self.stop_legs();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::leg::{LastStep, Role};
 use super::settings::MIN_UNSENT_BYTES;
+use super::state::{LastStep, Role};
 use super::step::{LegId, SendStep};
 use super::{Notice, Session};
 use crate::journal::{Control, Item, Next};
@@ -25,7 +25,7 @@ impl Session {
         let Some(index) = self.find(leg) else {
             return SendStep::Stop;
         };
-        match self.legs[index].role {
+        match self.legs[index].role() {
             Role::Ended(rest) => {
                 self.legs.remove(index);
                 match rest {
@@ -41,7 +41,7 @@ impl Session {
                 }
                 None => SendStep::Wait { until: Some(by) },
             },
-            Role::Standby => self.send_standby(now, index),
+            Role::Standby { replays } => self.send_standby(now, index, replays),
             Role::Current => self.send_current(now, index),
         }
     }
@@ -51,21 +51,21 @@ impl Session {
     #[must_use]
     pub fn wants_leg(&self, now: Duration, leg: LegId) -> bool {
         self.find(leg)
-            .is_some_and(|index| match self.legs[index].role {
-                Role::Standby | Role::Current => true,
+            .is_some_and(|index| match self.legs[index].role() {
+                Role::Standby { .. } | Role::Current => true,
                 Role::Retiring { by } => now < by,
                 Role::Ended(_) => false,
             })
     }
 
-    fn send_standby(&mut self, now: Duration, index: usize) -> SendStep {
+    fn send_standby(&mut self, now: Duration, index: usize, replays: bool) -> SendStep {
         let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
         let leg = &mut self.legs[index];
         let mut until = None;
-        if leg.replays {
+        if replays {
             leg.head.extend(self.product.tell(&mut leg.view));
         }
-        if leg.replays && leg.head.is_empty() && !self.state.is_closing() {
+        if replays && leg.head.is_empty() && !self.state.is_closing() {
             let next = self.journal.peek(&leg.cursor);
             let due = leg.pace.map(|pace| pace.due()).filter(|due| now < *due);
             let ready = match next {
@@ -271,7 +271,7 @@ impl Session {
                 }
                 // Audio that the current leg has yet to replay is kept. Between legs nothing is
                 // sent, so nothing is dropped.
-                let Some(index) = self.with_role(Role::Current) else {
+                let Some(index) = self.current() else {
                     return;
                 };
                 let before = self.legs[index].cursor.byte();

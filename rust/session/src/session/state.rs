@@ -1,4 +1,4 @@
-//! Where a session stands: its phase, its standby, its input. Every transition is here.
+//! Where a session and its legs stand. Every transition is here.
 //!
 //! ```text
 //!   phase
@@ -32,11 +32,18 @@
 //!     Open ────────────▶ Closed ────────────▶ Finishing
 //!       └─────────────────────────────────────▲
 //!                        Finished
+//!
+//!   role, of each leg
+//!
+//!                Began             Retired
+//!     Standby ──────────▶ Current ─────────▶ Retiring
+//!         │                  │                   │
+//!         └──────────────────┴───────────────────┴──▶ Ended: Ended, Stopped
 //! ```
 //!
 //! A move that is not in the picture is an [`IllegalMove`], and changes nothing. The driver may
-//! report a leg that the session no longer wants: [`State::apply`] says so, and the leg is stopped.
-//! Anywhere else an illegal move is a fault of the session's own, and fails the session.
+//! report a leg that the session no longer wants: [`State::apply`] says so, and the leg is stopped. A
+//! leg may end twice. Any other illegal move is a fault of the session's own, and fails the session.
 
 use std::time::Duration;
 
@@ -84,6 +91,87 @@ enum Intake {
     Closed,
     /// Nothing: it has closed the session, which waits for the service until this time.
     Finishing { by: Duration },
+}
+
+/// What a leg is to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Waits to take over from the current leg. It may replay everything from the first byte
+    /// meanwhile.
+    Standby { replays: bool },
+    /// Speaks for the session.
+    Current,
+    /// Another leg has taken over. It answers what it was sent, its messages are discarded, and it
+    /// is stopped at this time.
+    Retiring { by: Duration },
+    /// Its pump has this left to do.
+    Ended(LastStep),
+}
+
+/// What the pump of a leg that has ended does last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastStep {
+    /// Ends the input with the signed empty event, because the service ended in order.
+    End,
+    /// Stops.
+    Stop,
+}
+
+/// What changes a leg's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RoleEvent {
+    /// The standby replays everything from the first byte.
+    Replays,
+    /// The leg is the current one now.
+    Began,
+    /// Another leg took over. This one is stopped at this time.
+    Retired { by: Duration },
+    /// The leg ended, or is not wanted any more.
+    Ended(LastStep),
+    /// The session is aborted.
+    Stopped,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Standby { replays: false } => "Standby",
+            Self::Standby { replays: true } => "Standby that replays",
+            Self::Current => "Current",
+            Self::Retiring { .. } => "Retiring",
+            Self::Ended(_) => "Ended",
+        }
+    }
+
+    /// The table: the role that follows.
+    pub(super) const fn after(self, event: RoleEvent) -> Result<Self, IllegalMove> {
+        let name = match event {
+            RoleEvent::Replays => match self {
+                Self::Standby { .. } => return Ok(Self::Standby { replays: true }),
+                Self::Current | Self::Retiring { .. } | Self::Ended(_) => "Replays",
+            },
+            RoleEvent::Began => match self {
+                // A leg that was no standby is current from its start.
+                Self::Standby { .. } | Self::Current => return Ok(Self::Current),
+                Self::Retiring { .. } | Self::Ended(_) => "Began",
+            },
+            RoleEvent::Retired { by } => match self {
+                Self::Current => return Ok(Self::Retiring { by }),
+                Self::Standby { .. } | Self::Retiring { .. } | Self::Ended(_) => "Retired",
+            },
+            RoleEvent::Ended(last) => match self {
+                Self::Standby { .. } | Self::Current | Self::Retiring { .. } => {
+                    return Ok(Self::Ended(last));
+                }
+                Self::Ended(_) => "Ended",
+            },
+            RoleEvent::Stopped => return Ok(Self::Ended(LastStep::Stop)),
+        };
+        Err(IllegalMove {
+            from: self.name(),
+            event: name,
+        })
+    }
 }
 
 /// What moves a session.
@@ -134,10 +222,10 @@ impl Event {
 
 /// A move that the tables do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} does not follow {phase}")]
+#[error("{event} does not follow {from}")]
 pub struct IllegalMove {
-    /// Where the session stands.
-    pub phase: &'static str,
+    /// Where the session or the leg stands.
+    pub from: &'static str,
     /// What should have moved it.
     pub event: &'static str,
 }
@@ -331,7 +419,7 @@ impl State {
                 Ok(&self.phase)
             }
             None => Err(IllegalMove {
-                phase: self.phase.name(),
+                from: self.phase.name(),
                 event: event.name(),
             }),
         }
@@ -467,13 +555,64 @@ mod tests {
                     assert_eq!(moved.as_ref(), Ok(&next), "{name} in {from}");
                     assert_eq!(state.phase, next);
                 } else {
-                    let illegal = IllegalMove {
-                        phase: from,
-                        event: name,
-                    };
+                    let illegal = IllegalMove { from, event: name };
                     assert_eq!(moved, Err(illegal));
                     assert_eq!(state.phase, phase, "an illegal move changes nothing");
                 }
+            }
+        }
+    }
+
+    /// Every role with every event, legal and illegal.
+    #[test]
+    fn the_whole_table_of_roles() {
+        const WAITS: Role = Role::Standby { replays: false };
+        const REPLAYS: Role = Role::Standby { replays: true };
+        const RETIRES: Role = Role::Retiring { by: AT };
+        const ENDS: Role = Role::Ended(LastStep::End);
+        const STOPS: Role = Role::Ended(LastStep::Stop);
+        let roles = [WAITS, REPLAYS, Role::Current, RETIRES, ENDS, STOPS];
+        let all = |role| [Some(role); 6];
+        let table = [
+            (
+                RoleEvent::Replays,
+                [Some(REPLAYS), Some(REPLAYS), None, None, None, None],
+            ),
+            (
+                RoleEvent::Began,
+                [
+                    Some(Role::Current),
+                    Some(Role::Current),
+                    Some(Role::Current),
+                    None,
+                    None,
+                    None,
+                ],
+            ),
+            (
+                RoleEvent::Retired { by: AT },
+                [None, None, Some(RETIRES), None, None, None],
+            ),
+            (
+                RoleEvent::Ended(LastStep::End),
+                [Some(ENDS), Some(ENDS), Some(ENDS), Some(ENDS), None, None],
+            ),
+            (
+                RoleEvent::Ended(LastStep::Stop),
+                [
+                    Some(STOPS),
+                    Some(STOPS),
+                    Some(STOPS),
+                    Some(STOPS),
+                    None,
+                    None,
+                ],
+            ),
+            (RoleEvent::Stopped, all(STOPS)),
+        ];
+        for (event, row) in table {
+            for (role, expected) in roles.into_iter().zip(row) {
+                assert_eq!(role.after(event).ok(), expected, "{event:?} of {role:?}");
             }
         }
     }
