@@ -1,13 +1,14 @@
-//! Deepgram conversations over any number of legs: sans I/O, without a clock or randomness of its own,
-//! and without a word of what carries the legs.
+//! Deepgram conversations over any number of legs: sans I/O, without a clock or randomness of its
+//! own, and independent of the transport that carries the legs.
 //!
-//! - [`Session`]: the state machine, in `session`.
+//! - [`Session`]: the state machine, in `session`; its transitions are in `session::state`.
 //! - [`journal`]: the ordered record of what the application sent: send queue and replay ring.
 //! - [`backoff`]: full-jitter delays, counts and budget.
 //! - [`resume`]: what each of Deepgram's products needs to go on over another leg.
 //!
-//! Imports `dgsm-leg` alone. Tests: `tests/session_*.rs`, where the test plays application, driver,
-//! service and clock; and in each module.
+//! Imports only `dgsm-leg`. Tests are in each module and in `tests/session_*.rs`. There a test plays
+//! application, driver, service and clock by hand (`tests/stage`), or has generated sessions played
+//! against a simulated service (`tests/simulator`).
 
 pub mod backoff;
 pub mod journal;

@@ -109,8 +109,8 @@ impl Session {
         }
     }
 
-    /// Returns what follows a leg's end. If the leg ended over an optional message, the session leaves
-    /// the message out and goes on.
+    /// Returns what follows a leg's end. If the leg ended over an optional message, the session
+    /// leaves the message out and goes on.
     pub(super) fn without_message(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
         let held = self.legs[index].view.held();
         let unreadable = held
@@ -223,8 +223,8 @@ impl Session {
         start.into_iter().chain(sent).collect()
     }
 
-    /// Returns the message that a leg failed over: the one that the error repeats, or names first, or
-    /// whose type is unknown; else the oldest, which the service read first.
+    /// Returns the message that a leg failed over: the one that the error repeats, or names first,
+    /// or whose type is unknown; else the oldest, which the service read first.
     fn culprit(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let text = error.as_str().unwrap_or_default();
@@ -241,7 +241,8 @@ impl Session {
     }
 
     /// Returns the message that a leg could not read although it goes on: the one that the error
-    /// repeats, or whose type is unknown; else a Configure, because one that was read has an answer.
+    /// repeats, or whose type is unknown; else a Configure, because one that was read has an
+    /// answer.
     fn culprit_of_error(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let configure = |suspect: &&Suspect| type_of(&suspect.frame) == Some("Configure");

@@ -11,8 +11,8 @@ use dgsm_leg::reason::{Reason, Verdict, verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a table's columns")]
 pub(super) struct Circumstances {
-    /// The closing message was sent on this leg and answered (`Metadata`, or everything finalised), or
-    /// there is nothing to answer.
+    /// The closing message was sent on this leg and answered (`Metadata`, or everything finalised),
+    /// or there is nothing to answer.
     pub(super) answered: bool,
     /// Audio is not finalised, or the closing message was not answered.
     pub(super) unacked: bool,

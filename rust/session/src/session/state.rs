@@ -3,35 +3,39 @@
 //! ```text
 //!   phase
 //!
-//!             Asked            Opened
-//!     Idle ──────────▶ Opening ──────▶ Live ◀─┐ Lost, Completed, TookOver:
-//!                       ▲   │         │ │ │ ▲ │ the standby speaks on
-//!                 Asked │   │ OpenFailed│ │ └─┘
-//!                       │   ▼         │ │ │
-//!                      Waiting ◀──────┘ │ └───▶ Opening: Lost or Completed while
-//!                         ▲     Lost    │       a standby is being opened
-//!                         │             │ Completed
-//!                         │   Woken     ▼
-//!                         └────────── Dormant
+//!           Asked           Opened
+//!     Idle ───────▶ Opening ──────▶ Live ◀──┐ TookOver; Lost or Completed
+//!                    ▲ │ ▲           │ │ │  │ with a standby Ready
+//!                    │ │ └───────────┘ │ └──┘
+//!                    │ │   Lost or     │
+//!              Asked │ │   Completed   │ otherwise
+//!                    │ │   with a      │
+//!         OpenFailed │ │   standby     ├──────────┐
+//!                    │ ▼   Opening     │ Lost     │ Completed
+//!                   Waiting ◀──────────┘          ▼
+//!                      ▲                       Dormant
+//!                      └──────────────────────────┘
+//!                                  Woken
 //!
-//!     every phase but the last two: Finished, Failed
+//!     from any of these: Finished, Failed
 //!
 //!   standby, part of Live: the leg that is to take over from one that grows old
 //!
-//!              Asked            Opened
-//!     None ───────────▶ Opening ──────▶ Ready ───▶ None: TookOver, Dismissed, Lost, Completed
-//!                        ▲ │ │            │
-//!                  Asked │ │ └▶ None      │
-//!                        │ │   Dismissed  │
-//!                        │ ▼ OpenFailed   │
-//!                       Waiting ◀─────────┘ StandbyEnded
+//!           Asked           Opened          TookOver, Dismissed
+//!     None ───────▶ Opening ──────▶ Ready ─────────────────────▶ None
+//!                    ▲ │ │            │
+//!              Asked │ │ │ Dismissed  │ StandbyEnded
+//!                    │ │ └──▶ None    │
+//!                    │ ▼ OpenFailed   │
+//!                   Waiting ◀─────────┘
 //!
 //!   intake, beside them: the application's input
 //!
-//!             Closed              Finished
-//!     Open ────────────▶ Closed ────────────▶ Finishing
-//!       └─────────────────────────────────────▲
-//!                        Finished
+//!           close_input           finish_input
+//!     Open ─────────────▶ Closed ──────────────▶ Finishing
+//!      │                                             ▲
+//!      └─────────────────────────────────────────────┘
+//!                         finish_input
 //!
 //!   role, of each leg
 //!
@@ -42,8 +46,9 @@
 //! ```
 //!
 //! A move that is not in the picture is an [`IllegalMove`], and changes nothing. The driver may
-//! report a leg that the session no longer wants: [`State::apply`] says so, and the leg is stopped. A
-//! leg may end twice. Any other illegal move is a fault of the session's own, and fails the session.
+//! report a leg that the session no longer wants: [`State::apply`] says so, and the leg is stopped.
+//! A leg may end twice. Any other illegal move is a fault of the session's own, and fails the
+//! session.
 
 use std::time::Duration;
 

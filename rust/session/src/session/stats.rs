@@ -8,7 +8,8 @@ use std::time::Duration;
 pub struct Stats {
     /// Legs opened.
     pub legs: u64,
-    /// Legs that ended and were followed by another, by [`LegEnd::kind`](dgsm_leg::end::LegEnd::kind).
+    /// Legs that ended and were followed by another, by
+    /// [`LegEnd::kind`](dgsm_leg::end::LegEnd::kind).
     pub resets: BTreeMap<&'static str, u64>,
     /// Old legs that another took over from.
     pub rollovers: u64,
