@@ -1,11 +1,11 @@
-//! What Deepgram's containers say of an error.
+//! Errors of Deepgram's containers.
 
 use serde_json::Value;
 
 use crate::reason::Reason;
 
-/// What a container's close means: by its WebSocket close code, and by Deepgram's own, which turns
-/// up as either.
+/// Returns what a container's close means. Deepgram's own code may be in the close code or in the
+/// text.
 #[must_use]
 pub fn of_close(code: &str, message: &str, silent: bool) -> Reason {
     let mentions = |word: &str| mentions(code, word) || mentions(message, word);
@@ -24,7 +24,7 @@ pub fn of_close(code: &str, message: &str, silent: bool) -> Reason {
     }
 }
 
-/// Whether a code of Deepgram's that begins so stands in a text.
+/// Returns whether a text contains a code of Deepgram's that begins with this.
 fn mentions(said: &str, word: &str) -> bool {
     said.match_indices(word).any(|(at, _)| {
         let before = said[..at].chars().next_back();
@@ -35,7 +35,7 @@ fn mentions(said: &str, word: &str) -> bool {
     })
 }
 
-/// Code and message of the container's answer, which is JSON when it is Deepgram's own.
+/// Reads code and message from the container's answer: JSON if it is Deepgram's own.
 #[must_use]
 pub fn error(original: &str) -> (String, String) {
     let Ok(Value::Object(body)) = serde_json::from_str(original) else {
@@ -57,7 +57,7 @@ pub fn error(original: &str) -> (String, String) {
     (code.to_owned(), both.join(" "))
 }
 
-/// Deepgram's own code at the beginning of what a container says, such as `DATA-0000`.
+/// Returns Deepgram's own code at the beginning of a text, such as `DATA-0000`.
 #[must_use]
 pub fn code(said: &str) -> Option<&str> {
     let end = said

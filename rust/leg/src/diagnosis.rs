@@ -1,18 +1,18 @@
-//! A failure as it is explained to people.
+//! A failure, described for error messages.
 
 use crate::quote;
 use crate::reason::Reason;
 
-/// A failure: its reason, and the words of the other side, fit to be quoted.
+/// A failure: its reason, and the peer's words in quotable form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// What the other side, or the transport, says of it; empty where there is nothing.
+    /// The words of the peer or the transport; empty if there are none.
     pub said: String,
-    /// Its name for the error.
+    /// The error's name.
     pub code: Option<String>,
-    /// The service's name for the request.
+    /// The service's id of the request.
     pub request_id: Option<String>,
     /// The HTTP status that the container answered with.
     pub model_status: Option<i64>,
@@ -20,12 +20,12 @@ pub struct Diagnosis {
     pub model_code: Option<String>,
     /// What the container said.
     pub model_message: Option<String>,
-    /// Where the container's log is.
+    /// The name of the container's log stream.
     pub log_stream: Option<String>,
 }
 
 impl Diagnosis {
-    /// A failure without words of the service.
+    /// Creates a diagnosis without the service's names.
     #[must_use]
     pub fn new(reason: Reason, detail: &str, h2_code: Option<u32>) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Diagnosis {
     }
 }
 
-/// The other side's name for something, fit to be quoted; `None` where it is empty.
+/// Returns a name of the peer's in quotable form; `None` if it is empty.
 #[must_use]
 pub fn named(name: &str) -> Option<String> {
     Some(quote::name(name)).filter(|name| !name.is_empty())

@@ -1,4 +1,4 @@
-//! How a leg ends, whatever carried it.
+//! How a leg ends, independent of the transport.
 
 use std::fmt;
 
@@ -10,25 +10,25 @@ use crate::reason::Reason;
 pub enum LegEnd {
     /// The service ended its side in order.
     Clean,
-    /// The peer closed, with a code and a text, as a WebSocket is closed.
+    /// The peer closed with a code and a text, as a WebSocket does.
     Closed {
-        /// The close code, or what the service says instead.
+        /// The close code, or what the service sends in its place.
         code: String,
-        /// The peer's reason.
+        /// The peer's text.
         text: String,
     },
-    /// The service failed in the middle of the stream.
+    /// The service failed in mid-stream.
     Failed {
-        /// What the service says.
+        /// The service's text.
         text: String,
     },
     /// The service refused to go on.
     Refused {
-        /// What its name for that means.
+        /// The meaning of the service's name for it.
         reason: Reason,
-        /// Its name for that.
+        /// The service's name for it.
         name: String,
-        /// What the service says.
+        /// The service's text.
         text: String,
     },
     /// The stream was reset.
@@ -36,29 +36,29 @@ pub enum LegEnd {
         /// The HTTP/2 error code.
         code: Option<u32>,
     },
-    /// The connection went away in order without serving the stream to its end.
+    /// The connection was closed in order before the stream had ended.
     GoAway {
         /// The HTTP/2 error code.
         code: Option<u32>,
     },
     /// The connection broke.
     Dropped {
-        /// What was seen.
+        /// The transport's description.
         detail: String,
     },
     /// The service broke the protocol.
     Protocol {
-        /// What was wrong.
+        /// The transport's description.
         detail: String,
     },
-    /// The service said nothing for `stall_timeout` while audio flowed to it.
+    /// The service sent nothing for `stall_timeout` while audio flowed to it.
     Stalled,
 }
 
 impl LegEnd {
-    /// A name to count it by.
+    /// Returns the kind of end, as the figures count it. A [`Reason`] says why.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::Clean => "early_end",
             Self::Closed { .. } => "model_stream_error",

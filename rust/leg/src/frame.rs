@@ -7,10 +7,9 @@ use bytes::Bytes;
 /// Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Text: the bytes are valid UTF-8. [`Frame::text`] checks bytes whose origin does not
-    /// guarantee it.
+    /// Text: valid UTF-8. [`Frame::text`] checks bytes whose source does not guarantee it.
     Text(Bytes),
-    /// Binary: audio, in practice.
+    /// Binary: usually audio.
     Binary(Bytes),
 }
 
@@ -18,15 +17,15 @@ pub enum Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("text is not valid UTF-8 after byte {valid_up_to}")]
 pub struct NotUtf8 {
-    /// How many bytes from the start are valid.
+    /// The length of the valid part at the start, in bytes.
     pub valid_up_to: usize,
 }
 
 impl Frame {
-    /// A text frame, if `bytes` are valid UTF-8.
+    /// Creates a text frame.
     ///
     /// # Errors
-    /// [`NotUtf8`] when they are not.
+    /// [`NotUtf8`] if the bytes are not valid UTF-8.
     pub fn text(bytes: Bytes) -> Result<Self, NotUtf8> {
         match std::str::from_utf8(&bytes) {
             Ok(_) => Ok(Self::Text(bytes)),
@@ -36,7 +35,7 @@ impl Frame {
         }
     }
 
-    /// The content, whatever its type.
+    /// Returns the content of either type.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         match self {
@@ -44,7 +43,7 @@ impl Frame {
         }
     }
 
-    /// The content as text; `None` for binary.
+    /// Returns the content as text; `None` for binary.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -53,19 +52,19 @@ impl Frame {
         }
     }
 
-    /// Whether this is text.
+    /// Returns whether this is text.
     #[must_use]
     pub fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
     }
 
-    /// The content's length in bytes.
+    /// Returns the content's length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes().len()
     }
 
-    /// The same, in a buffer that holds nothing else.
+    /// Returns a copy in a buffer that holds nothing else.
     #[must_use]
     pub fn alone(&self) -> Self {
         let copy = Bytes::copy_from_slice(self.bytes());
@@ -75,7 +74,7 @@ impl Frame {
         }
     }
 
-    /// Whether the content is empty.
+    /// Returns whether the content is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes().is_empty()
@@ -84,7 +83,7 @@ impl Frame {
 
 impl From<String> for Frame {
     fn from(text: String) -> Self {
-        // Messages wait, and their spare room would wait with them.
+        // Messages may wait for long, and spare capacity would wait with them.
         Self::Text(text.into_boxed_str().into_boxed_bytes().into())
     }
 }

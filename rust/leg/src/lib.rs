@@ -1,13 +1,12 @@
-//! What passes between a transport and a session: the words that both know.
+//! The types that a transport and a session share.
 //!
-//! A transport carries legs; a session makes a conversation of them. Neither knows the other.
+//! A transport carries legs; a session makes one conversation of them. Neither knows the other.
 //!
-//! - [`frame`]: one message, either way.
+//! - [`frame`]: one message, in either direction.
 //! - [`end`]: how a leg ends.
-//! - [`reason`]: why a leg does not open or does not last, and whether the same again may work: the
-//!   one table of verdicts.
-//! - [`diagnosis`]: a failure as it is explained to people, with [`quote`]d words of the other side.
-//! - [`deepgram`]: what Deepgram's containers say of an error.
+//! - [`reason`]: why a leg did not open or ended, and whether to retry: the one table of verdicts.
+//! - [`diagnosis`]: a failure, described for error messages, with [`quote`]d words of the peer.
+//! - [`deepgram`]: the errors of Deepgram's containers.
 //!
 //! Imports none of our crates. Tests: in each module.
 

@@ -1,26 +1,26 @@
-//! Somebody else's words, fit for an error, a log line or a figure.
+//! The peer's words, made fit for errors, logs and figures.
 //!
-//! What a server says may be megabytes long, full of control characters, and may repeat the
-//! request with its keys. Everything that people read of it goes through here: one line, printable,
-//! bounded, and without secrets.
+//! A server's text may be megabytes long, contain control characters, or repeat the request with
+//! its keys. Every text that people read goes through this module, which returns one printable,
+//! bounded line without secrets.
 
-/// Characters of a text that are quoted.
+/// The length at which a quoted text is cut, in characters.
 pub const MAX_TEXT: usize = 300;
-/// Characters of a name (an error's code, a request's id) that are quoted.
+/// The length at which a quoted name (an error's code, a request's id) is cut, in characters.
 pub const MAX_NAME: usize = 100;
-/// Bytes of a text that are looked at, or kept: the rest could only cost time and memory.
+/// The length up to which a text is read or kept, in bytes.
 pub const MAX_READ: usize = 4096;
 
 const MASK: &str = "***";
 
-/// The first paragraph of a text as one printable line of at most [`MAX_TEXT`] characters, without
-/// secrets.
+/// Returns the first paragraph of a text as one printable line of at most [`MAX_TEXT`] characters,
+/// without secrets.
 #[must_use]
 pub fn text(said: &str) -> String {
     let said = said.trim_start();
     let read = &said[..floor(said, MAX_READ)];
     let read = if read.len() < said.len() {
-        // What is cut off could be the rest of a secret.
+        // The part that is cut off could be the rest of a secret.
         read.trim_end_matches(is_token)
     } else {
         read
@@ -28,15 +28,14 @@ pub fn text(said: &str) -> String {
     shorten(&printable(&masked(paragraph(read))), MAX_TEXT)
 }
 
-/// A name as the other side gives it, such as an exception's, on the same terms as [`text`] but
-/// shorter.
+/// Returns a name, such as an exception's, like [`text`] but with at most [`MAX_NAME`] characters.
 #[must_use]
 pub fn name(said: &str) -> String {
     shorten(&text(said), MAX_NAME)
 }
 
-/// A text cut to [`MAX_READ`] bytes, otherwise as it came: for whoever still has to understand it.
-/// The word in which it is cut is left out.
+/// Returns a text cut to [`MAX_READ`] bytes and otherwise unchanged, for code that still has to
+/// parse it. The word in which it is cut is left out.
 #[must_use]
 pub fn bounded(mut said: String) -> String {
     if said.len() > MAX_READ {
@@ -46,22 +45,22 @@ pub fn bounded(mut said: String) -> String {
     said
 }
 
-/// The same of bytes that should be text.
+/// Returns bytes that should be text, cut like [`bounded`].
 #[must_use]
 pub fn bounded_bytes(said: &[u8]) -> String {
-    // One more than is kept, so that it is seen that it was cut.
+    // One byte more than is kept, so that `bounded` sees that it was cut.
     bounded(String::from_utf8_lossy(&said[..said.len().min(MAX_READ + 1)]).into_owned())
 }
 
-/// A text without the word at its end, whose rest was cut off: it could be part of a secret that is
-/// not known by its beginning alone. A word that is longer than any such secret only loses its end.
+/// Returns a text without its last word, whose rest was cut off: some secrets are not known by
+/// their beginning alone. A word longer than any such secret only loses its end.
 fn without_last_word(said: &str) -> &str {
     let before = said.trim_end_matches(is_token);
-    // What is trimmed is ASCII.
+    // Every token character is ASCII.
     &said[..before.len().max(said.len().saturating_sub(LONG))]
 }
 
-/// The largest length up to `most` at which the text can be cut.
+/// Returns the largest length up to `most` at which the text can be cut.
 fn floor(said: &str, most: usize) -> usize {
     (0..=most.min(said.len()))
         .rev()
@@ -69,8 +68,8 @@ fn floor(said: &str, most: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// Up to the first line that is empty. The service explains a refused signature in its first
-/// paragraph, and repeats the request after it.
+/// Returns the text up to the first empty line. The service explains a refused signature in its
+/// first paragraph, and repeats the request after it.
 fn paragraph(said: &str) -> &str {
     let mut start = 0;
     for line in said.split_inclusive('\n') {
@@ -82,7 +81,7 @@ fn paragraph(said: &str) -> &str {
     said
 }
 
-/// One line: runs of white space are a space, and what does not print is escaped.
+/// Returns one line: runs of white space become a space, and unprintable characters are escaped.
 fn printable(said: &str) -> String {
     let mut line = String::with_capacity(said.len());
     for word in said.split_whitespace() {
@@ -94,7 +93,7 @@ fn printable(said: &str) -> String {
                 line.push(each);
                 continue;
             }
-            // After a letter, so that an accent of its own counts as printable.
+            // After a letter, so that a combining accent counts as printable.
             let pair = String::from_iter(['a', each]);
             line.extend(pair.escape_debug().skip(1));
         }
@@ -109,13 +108,13 @@ fn shorten(line: &str, most: usize) -> String {
     line.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// What keys, tokens and signatures are written with.
+/// Returns whether keys, tokens and signatures may contain this character.
 fn is_token(each: char) -> bool {
     each.is_ascii_alphanumeric() || matches!(each, '+' | '/' | '=' | '_' | '-' | '.' | '~' | '%')
 }
 
-/// Names after which a secret follows, in lower case. All but the first few are followed by `=` or
-/// `:`, in JSON with a quotation mark before it.
+/// Names that a secret follows, in lower case. `=` or `:` stands between them; in JSON also a
+/// quotation mark.
 const SECRET_NAMES: [&str; 14] = [
     "x-amz-security-token",
     "x-amz-signature",
@@ -133,7 +132,7 @@ const SECRET_NAMES: [&str; 14] = [
     "secret",
 ];
 
-/// Names whose value goes on to the end of the line: it consists of several words.
+/// Names whose value has several words and goes on to the end of the line.
 const HEADERS: [&str; 4] = [
     "proxy-authorization",
     "authorization",
@@ -141,15 +140,15 @@ const HEADERS: [&str; 4] = [
     "cookie",
 ];
 
-/// Schemes of credentials; their value is the next word.
+/// Schemes of credentials. The value is the next word.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "negotiate"];
 
-/// How the names of access keys, users and roles begin.
+/// The first letters of the ids of access keys, users and roles.
 const KEY_PREFIXES: [&str; 8] = [
     "AKIA", "ASIA", "ABIA", "ACCA", "AIDA", "AROA", "ANPA", "AGPA",
 ];
 
-/// The text with every secret in it masked.
+/// Masks every secret in a text.
 fn masked(said: &str) -> String {
     let mut kept = String::with_capacity(said.len());
     let mut rest = said;
@@ -167,12 +166,12 @@ fn masked(said: &str) -> String {
     kept
 }
 
-/// A run of token characters, and what follows it.
+/// Splits a text after its first run of token characters.
 fn split_token(text: &str) -> (&str, &str) {
     text.split_at(text.find(|each| !is_token(each)).unwrap_or(text.len()))
 }
 
-/// What is shown of a word, and where to go on.
+/// Returns what is shown of a word, and the rest of the text.
 fn mask_word<'a>(word: &str, after: &'a str) -> (String, &'a str) {
     let lower = word.to_ascii_lowercase();
     if HEADERS.contains(&lower.as_str())
@@ -190,7 +189,7 @@ fn mask_word<'a>(word: &str, after: &'a str) -> (String, &'a str) {
     }
     if SCHEMES.contains(&lower.as_str())
         && let Some(value) = after.strip_prefix(' ')
-        // "Basic authentication" is a phrase, "Basic dTpw" is not.
+        // "Basic authentication" is a phrase; "Basic dTpw" is a secret.
         && (lower == "bearer" || !is_plain_word(split_token(value).0))
     {
         return (format!("{word} {MASK}"), skip_value(value));
@@ -201,7 +200,7 @@ fn mask_word<'a>(word: &str, after: &'a str) -> (String, &'a str) {
     {
         return (format!("{word} {MASK}"), skip_value(value));
     }
-    // `=` stands inside of what base64 gives, and also between a name and its value.
+    // `=` is part of base64, and also separates a name from its value.
     if let Some((name, value)) = word.split_once('=')
         && !value.is_empty()
         && !value.starts_with('=')
@@ -220,7 +219,7 @@ fn mask_word<'a>(word: &str, after: &'a str) -> (String, &'a str) {
     (mask_parts(word), after)
 }
 
-/// The value that a name is followed by, if one follows.
+/// Returns the text from a name's value on, if a value follows.
 fn value_after(after: &str) -> Option<&str> {
     let after = after.strip_prefix(['"', '\'']).unwrap_or(after);
     let after = after.trim_start_matches([' ', '\t']);
@@ -230,7 +229,7 @@ fn value_after(after: &str) -> Option<&str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// What follows a secret value.
+/// Returns the text after a secret value.
 fn skip_value(value: &str) -> &str {
     let end = value
         .find(|each: char| each.is_whitespace() || matches!(each, '"' | '\'' | ',' | '&' | ';'))
@@ -242,14 +241,14 @@ fn is_plain_word(word: &str) -> bool {
     word.chars().all(|each| each.is_ascii_lowercase()) && !word.is_empty()
 }
 
-/// A run of token characters so long is no word of any language.
+/// A run of token characters of this length is no word.
 const LONG: usize = 100;
-/// A signature's, in hexadecimal.
+/// The length of a signature in hexadecimal.
 const SIGNATURE: usize = 64;
-/// The name of a key has at least so many characters, the prefix included.
+/// The shortest id of a key, prefix included.
 const KEY_NAME: usize = 16;
 
-/// Masks a word that is a secret by its looks, or the parts of it that are.
+/// Masks a word that looks like a secret, or the parts of it that do.
 fn mask_parts(word: &str) -> String {
     let lines = word.len() >= LONG
         && word
@@ -274,7 +273,7 @@ fn mask_parts(word: &str) -> String {
     shown
 }
 
-/// How long the secret is that a text begins with; 0: it begins with none.
+/// Returns the length of the secret at the beginning of a text; 0 if there is none.
 fn secret_at(text: &str) -> usize {
     let run = |fits: fn(&u8) -> bool| text.bytes().take_while(fits).count();
     let hex = run(u8::is_ascii_hexdigit);
@@ -343,7 +342,7 @@ mod tests {
             let kept = bounded(said);
             assert!(!text(&kept).contains("AK"), "{cut}");
         }
-        // One word without an end is no secret, and its beginning may be a code.
+        // One endless word is no secret, and its beginning may be a code.
         let endless = format!("DATA-0000{}", "x".repeat(MAX_READ));
         assert!(bounded(endless).starts_with("DATA-0000"));
     }

@@ -1,26 +1,26 @@
-//! Every reason for which a leg does not open or does not last, and what it deserves: one table.
+//! Every reason why a leg does not open or ends, with its verdict: one table.
 //!
-//! Whoever sees a failure names it with a [`Reason`]; [`verdict`] is the only place that decides
-//! whether the same again may work. What people are told about each is Python's table, by name.
+//! Code that sees a failure names it with a [`Reason`]. Only [`verdict`] decides whether to retry.
+//! The words for people are in Python's table, by name.
 
 use std::fmt;
 
-/// Whether the same again may work.
+/// Whether to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It would be the same again: tried once.
+    /// Not at all: the result would be the same.
     Never,
-    /// It is probably not going to pass: at most [`RETRY_FEW`] retries without progress.
+    /// At most [`RETRY_FEW`] times without progress: it is probably permanent.
     Few,
     /// As often as the settings allow.
     Often,
 }
 
-/// Retries without progress of what is probably not going to pass.
+/// Retries without progress of a failure that is probably permanent.
 pub const RETRY_FEW: u32 = 3;
 
 impl Verdict {
-    /// How many retries without progress; `None`: as many as the settings allow.
+    /// Returns how many retries there are without progress; `None`: as many as the settings allow.
     #[must_use]
     pub const fn limit(self) -> Option<u32> {
         match self {
@@ -30,7 +30,7 @@ impl Verdict {
         }
     }
 
-    /// Its name.
+    /// Returns its stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ macro_rules! reasons {
             $(#[doc = $doc] $name,)*
         }
 
-        /// Whether what failed for this reason may be tried again.
+        /// Returns whether a failure for this reason is retried.
         #[must_use]
         pub const fn verdict(reason: Reason) -> Verdict {
             match reason {
@@ -58,10 +58,10 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All of them.
+            /// All reasons.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Its stable name.
+            /// Returns its stable name.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -73,7 +73,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // On the way to the service.
+    // Connecting.
     Dns "dns" Often: "The host's name did not resolve.",
     Connect "connect" Often: "TCP was refused, or the host is unreachable.",
     HandshakeCut "handshake_cut" Often: "The connection was closed before TLS was agreed.",
@@ -81,91 +81,91 @@ reasons! {
     ProxyUnreachable "proxy_unreachable" Often: "The proxy's name, or the proxy, was not reached.",
     ProxyTimeout "proxy_timeout" Often: "The proxy was reached, and did not connect in time.",
     ProxyFailed "proxy_failed" Often: "The proxy did not reach the service, or failed itself.",
-    ProxyWantsPassword "proxy_wants_password" Never: "The proxy wants a user and a password, and was given none.",
-    ProxyPassword "proxy_password" Never: "The proxy did not accept the user and password it was given.",
+    ProxyWantsPassword "proxy_wants_password" Never: "The proxy requires a user and a password, and got none.",
+    ProxyPassword "proxy_password" Never: "The proxy did not accept the user and password.",
     ProxyDenied "proxy_denied" Never: "The proxy forbids this connection.",
-    ProxyRefused "proxy_refused" Never: "The proxy does not connect, whoever asks.",
-    ProxyNonsense "proxy_nonsense" Few: "What should be a proxy does not answer in HTTP.",
+    ProxyRefused "proxy_refused" Never: "The proxy refuses this connection to every client.",
+    ProxyNonsense "proxy_nonsense" Few: "The proxy does not answer in HTTP.",
     ProxyCertificate "proxy_certificate" Never: "The proxy's own certificate was not accepted.",
     ProxyTls "proxy_tls" Few: "No TLS with the proxy itself.",
-    TlsIssuer "tls_issuer" Never: "The certificate is of an authority that the system does not trust.",
-    TlsIssuerOfBundle "tls_issuer_of_bundle" Never: "The certificate is of an authority that is not in the bundle.",
-    TlsOwnAuthority "tls_own_authority" Never: "The server shows an authority's certificate as its own.",
+    TlsIssuer "tls_issuer" Never: "The system does not trust the certificate's authority.",
+    TlsIssuerOfBundle "tls_issuer_of_bundle" Never: "The certificate's authority is not in the bundle.",
+    TlsOwnAuthority "tls_own_authority" Never: "The server's certificate is an authority's.",
     TlsExpired "tls_expired" Never: "The certificate is not valid now.",
-    TlsName "tls_name" Never: "The certificate is another host's.",
-    TlsCertificate "tls_certificate" Never: "The certificate is unfit in another way.",
+    TlsName "tls_name" Never: "The certificate is for another host.",
+    TlsCertificate "tls_certificate" Never: "The certificate is invalid in another way.",
     TlsRefused "tls_refused" Never: "The two sides have no TLS in common, or the server wants a certificate.",
     WeakTls "weak_tls" Never: "HTTP/2's `INADEQUATE_SECURITY`.",
-    NotTls "not_tls" Few: "What answered was not TLS.",
+    NotTls "not_tls" Few: "The answer was not TLS.",
     Tls "tls" Few: "The handshake failed otherwise.",
-    Trust "trust" Never: "The certificates to trust cannot be used.",
+    Trust "trust" Never: "The trusted certificates cannot be read.",
     NoHttp2 "no_http2" Never: "The peer does not offer HTTP/2.",
-    Http11Required "http_1_1_required" Never: "The peer wants HTTP/1.1.",
+    Http11Required "http_1_1_required" Never: "The peer requires HTTP/1.1.",
 
-    // Waiting.
-    AcquireTimeout "acquire_timeout" Often: "No stream came free in time.",
+    // Timeouts.
+    AcquireTimeout "acquire_timeout" Often: "No stream became free in time.",
     SubscriptionTimeout "subscription_timeout" Often: "The service did not answer the request in time.",
     Stalled "stalled" Often: "The service said nothing while it owed an answer.",
 
-    CloseTimedOut "close_timeout" Never: "The application closed, and not everything was answered in time.",
+    CloseTimedOut "close_timeout" Never: "The application closed, and the service did not answer everything in time.",
 
-    // How much is asked of the service.
+    // Load.
     Throttled "throttled" Often: "Too many requests.",
     Calm "calm" Often: "HTTP/2's `ENHANCE_YOUR_CALM`.",
-    NotReady "not_ready" Often: "The model is still being made ready.",
+    NotReady "not_ready" Often: "The model is still loading.",
     NotInService "not_in_service" Often: "The endpoint is not in service.",
     RequestTimeout "request_timeout" Often: "The service waited too long for the request.",
-    ServiceFailed "service_failed" Often: "The service failed, or has no room.",
+    ServiceFailed "service_failed" Often: "The service failed or has no capacity.",
     StreamFailed "stream_failed" Often: "`InternalStreamFailure`.",
 
-    // Who is asking.
-    NoCredentials "no_credentials" Never: "There is nothing to sign with.",
-    CredentialsUnavailable "credentials_unavailable" Often: "What has the credentials could not be reached.",
-    KeysExpired "keys_expired" Never: "The keys have run out; fresh ones are looked up once.",
-    RequestExpired "request_expired" Never: "The request counts as expired: the keys, or the clock.",
+    // Credentials.
+    NoCredentials "no_credentials" Never: "There are no credentials.",
+    CredentialsUnavailable "credentials_unavailable" Often: "The source of the credentials could not be reached.",
+    KeysExpired "keys_expired" Never: "The keys expired. Fresh ones are looked up once.",
+    RequestExpired "request_expired" Never: "The request counts as expired, because of the keys or the clock.",
     ClockSkew "clock_skew" Never: "The request counts as signed at another time.",
     WrongRegion "wrong_region" Never: "The request was signed for another region.",
     BadSignature "bad_signature" Never: "The signature was not accepted.",
     UnknownKey "unknown_key" Never: "The access key is not known.",
     Unsigned "unsigned" Never: "The request arrived without a signature.",
-    Unauthorized "unauthorized" Never: "401 without a word.",
+    Unauthorized "unauthorized" Never: "401 without an explanation.",
     AccessDenied "access_denied" Never: "The caller may not do this.",
     EncryptionKey "encryption_key" Never: "The endpoint's encryption key cannot be used.",
 
-    // What is asked for.
+    // The request.
     NoEndpoint "no_endpoint" Never: "There is no such endpoint.",
     InvalidRequest "invalid_request" Never: "The service refuses the request as invalid.",
     InvalidEvent "invalid_event" Never: "The service refuses an event of the stream as invalid.",
     RequestRefused "request_refused" Never: "Another status from 400 to 499.",
-    NotSageMaker "not_sagemaker" Never: "An answer that SageMaker does not give.",
+    NotSageMaker "not_sagemaker" Never: "The answer is not SageMaker's.",
     Setting "setting" Never: "A setting breaks a rule.",
 
     // The container.
-    ContainerUnavailable "container_unavailable" Few: "It is full, or refuses the query: the service does not say which.",
+    ContainerUnavailable "container_unavailable" Few: "It is full or refuses the query; the service does not say which.",
     ContainerRefused "container_refused" Few: "It refused the stream.",
     ContainerPolicy "container_policy" Never: "It closed with 1008.",
     BadAudio "bad_audio" Never: "It cannot read the audio: DATA-….",
     SilentApplication "silent_application" Never: "NET-0001, and the application was silent.",
     NothingHeard "nothing_heard" Few: "NET-0001, although audio was sent.",
-    ContainerDone "container_done" Often: "It closed in order, with 1000, before everything was answered.",
+    ContainerDone "container_done" Often: "It closed with 1000 before everything was answered.",
     ContainerClosed "container_closed" Few: "It closed with another code.",
 
-    // Streams and connections that end.
+    // Ends of streams and connections.
     EarlyEnd "early_end" Often: "The stream ended in order before everything was answered.",
     Unanswered "unanswered" Often: "The stream ended in order without an answer to the closing message.",
     UnknownException "unknown_exception" Few: "An exception that this version does not know.",
     Refused "refused_stream" Often: "`REFUSED_STREAM` for an answer.",
     Reset "reset" Often: "`RST_STREAM`.",
-    PeerConfused "peer_confused" Few: "HTTP/2's codes for what makes no sense.",
+    PeerConfused "peer_confused" Few: "The HTTP/2 codes for a broken protocol.",
     GoAway "goaway" Often: "The service closed the connection with the stream on it.",
     Dropped "dropped" Often: "The connection broke.",
-    Protocol "protocol" Few: "What came is not the protocol.",
+    Protocol "protocol" Few: "The service broke the protocol.",
     Closed "closed" Never: "Closed from this side.",
-    Unknown "unknown" Few: "Whatever has no name here.",
+    Unknown "unknown" Few: "Anything else.",
 }
 
 impl Reason {
-    /// The reason of this name.
+    /// Returns the reason of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
@@ -174,8 +174,8 @@ impl Reason {
             .find(|reason| reason.as_str() == name)
     }
 
-    /// What the HTTP/2 code of a `RST_STREAM` or GOAWAY says; `otherwise`, if it says nothing in
-    /// particular.
+    /// Returns the reason that the HTTP/2 code of a `RST_STREAM` or GOAWAY stands for; `otherwise`
+    /// for codes without a meaning of their own.
     #[must_use]
     pub const fn of_h2(code: Option<u32>, otherwise: Self) -> Self {
         match code {
@@ -188,7 +188,7 @@ impl Reason {
         }
     }
 
-    /// The keys ran out: whoever has fresh ones is to be asked, once.
+    /// Returns whether the keys ran out. Fresh ones are then looked up once.
     #[must_use]
     pub const fn is_expiry(self) -> bool {
         matches!(self, Self::KeysExpired | Self::RequestExpired)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use dgsm_leg::diagnosis::Diagnosis as CoreDiagnosis;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::reason::{Reason, verdict};
-use dgsm_session::{Seen, diagnose};
+use dgsm_session::{EndContext, diagnose};
 use dgsm_wire::refusals;
 use pyo3::prelude::*;
 
@@ -78,9 +78,9 @@ pub(crate) fn judge(
 ) -> Diagnosis {
     let code = code.unwrap_or_default();
     let message = message.unwrap_or_default();
-    let seen = Seen { silent, closing };
+    let context = EndContext { silent, closing };
     let named = || Reason::from_name(kind).unwrap_or(Reason::Unknown);
-    let end = |end: LegEnd| diagnose(&end, seen);
+    let end = |end: LegEnd| diagnose(&end, context);
     match kind {
         ANSWER => {
             let headers: Vec<_> = headers.into_iter().collect();

@@ -104,7 +104,9 @@ pub(crate) struct SessionFailure {
 impl SessionFailure {
     fn new(failure: &dgsm_session::SessionFailure) -> Self {
         let (end, resumable) = match &failure.cause {
-            FailureCause::Open(_) | FailureCause::Silent => (None, true),
+            FailureCause::Open(_) | FailureCause::Silent | FailureCause::Internal(_) => {
+                (None, true)
+            }
             FailureCause::Leg(end) => (Some(end), true),
             FailureCause::NotResumable(end) => (Some(end), false),
             // Nobody waits for another leg.
@@ -125,8 +127,9 @@ impl SessionFailure {
         Self {
             kind: match failure.cause {
                 FailureCause::CloseTimedOut => Some("close_timeout"),
+                FailureCause::Internal(_) => Some("unknown"),
                 _ if without_leg => Some("model_stream_error"),
-                _ => end.map(LegEnd::name),
+                _ => end.map(LegEnd::kind),
             },
             detail: failure.to_string(),
             code,

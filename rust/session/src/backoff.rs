@@ -1,29 +1,29 @@
 //! When to try again, and when to give up.
 //!
-//! Delays are drawn with full jitter: uniformly between nothing and an upper end that grows from
-//! failure to failure, so that streams that fell together do not come back together. Failures
-//! count in a row: whatever counts as progress starts the count again.
+//! Delays have full jitter: they are drawn uniformly between zero and an upper end that grows with
+//! each failure, so that streams that failed together do not come back together. Failures are
+//! counted in a row, and progress resets the count.
 
 use std::time::Duration;
 
 /// How delays grow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
-    /// Upper end of the first delay.
+    /// The upper end of the first delay.
     pub initial: Duration,
-    /// Upper end of any delay.
+    /// The upper end of any delay.
     pub max: Duration,
-    /// Growth of the upper end from one delay to the next.
+    /// The factor by which the upper end grows from one delay to the next.
     pub multiplier: f64,
 }
 
 impl Schedule {
-    /// The upper end of the delay after this many failures in a row, 1 and up.
+    /// Returns the upper end of the delay after this many failures in a row, from 1.
     #[must_use]
     pub fn upper_end(&self, failures: u32) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
-        // Also where the power has left the range of numbers.
+        // A power out of range is not finite.
         if seconds.is_finite() && seconds < self.max.as_secs_f64() {
             Duration::from_secs_f64(seconds.max(0.0))
         } else {
@@ -31,17 +31,17 @@ impl Schedule {
         }
     }
 
-    /// The delay after this many failures in a row. `random` lies in `0.0..1.0`.
+    /// Returns the delay after this many failures in a row. `random` lies in `0.0..1.0`.
     #[must_use]
     pub fn delay(&self, failures: u32, random: f64) -> Duration {
         self.upper_end(failures).mul_f64(random.clamp(0.0, 1.0))
     }
 }
 
-/// How long failures in a row are borne.
+/// How many failures in a row are retried, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// How many are retried.
+    /// How many failures are retried.
     pub max_retries: u32,
     /// How long they may go on, from the first.
     pub budget: Duration,
@@ -52,7 +52,7 @@ pub struct Patience {
 pub enum Verdict {
     /// Try again after this time.
     Retry(Duration),
-    /// Enough.
+    /// Give up.
     GiveUp,
 }
 
@@ -68,21 +68,39 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     failures: u32,
-    /// Those of them that are retried less often.
+    /// Failures of the kinds that are retried less often.
     limited: u32,
     first: Option<Duration>,
-    /// Fresh keys were looked up.
-    renewed: bool,
+    keys: Keys,
+}
+
+/// The keys that legs are opened with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Keys {
+    /// They work, as far as is known.
+    #[default]
+    Good,
+    /// They ran out. The next leg is opened with fresh ones.
+    Expired,
+    /// They are fresh, and there was no progress since.
+    Fresh,
 }
 
 impl Attempts {
-    /// Something went forward: the count starts again.
+    /// Resets the count, after progress. Keys that ran out are still replaced.
     pub fn progress(&mut self) {
-        *self = Self::default();
+        let keys = match self.keys {
+            Keys::Good | Keys::Fresh => Keys::Good,
+            Keys::Expired => Keys::Expired,
+        };
+        *self = Self {
+            keys,
+            ..Self::default()
+        };
     }
 
-    /// Counts a failure, and says what follows. A failure of a kind that is retried less often
-    /// than others brings its own `limit`, for failures of that kind. `random` lies in `0.0..1.0`.
+    /// Counts a failure and returns what follows. A kind of failure that is retried less often has
+    /// a `limit` of its own. `random` lies in `0.0..1.0`.
     pub fn failure(
         &mut self,
         now: Duration,
@@ -99,34 +117,50 @@ impl Attempts {
         if too_often || self.failures > patience.max_retries || left.is_zero() {
             return Verdict::GiveUp;
         }
-        // The last try of a budget comes at its end, not after it.
+        // The last retry comes at the end of the budget, not after it.
         Verdict::Retry(schedule.delay(self.failures, random).min(left))
     }
 
-    /// Whether another failure with this limit would be the last, however soon it comes.
+    /// Returns whether another failure with this limit would be the last, however soon it comes.
     #[must_use]
     pub fn is_last_retry(&self, max_retries: u32, limit: Option<u32>) -> bool {
         self.failures >= max_retries || limit.is_some_and(|limit| self.limited >= limit)
     }
 
-    /// Whether keys that ran out may be replaced: once without progress.
+    /// Returns whether keys that run out may be replaced: once without progress.
     #[must_use]
     pub const fn may_renew(&self) -> bool {
-        !self.renewed
+        match self.keys {
+            Keys::Good | Keys::Expired => true,
+            Keys::Fresh => false,
+        }
     }
 
-    /// Keys that ran out are replaced.
-    pub const fn renew(&mut self) {
-        self.renewed = true;
+    /// Notes that the keys ran out. Fresh keys are not replaced again without progress.
+    pub const fn expire(&mut self) {
+        self.keys = match self.keys {
+            Keys::Good | Keys::Expired => Keys::Expired,
+            Keys::Fresh => Keys::Fresh,
+        };
     }
 
-    /// How many failures in a row.
+    /// Notes that a leg is opened. Returns whether it gets fresh keys, because the old ones ran
+    /// out.
+    pub const fn renew(&mut self) -> bool {
+        let expired = matches!(self.keys, Keys::Expired);
+        if expired {
+            self.keys = Keys::Fresh;
+        }
+        expired
+    }
+
+    /// Returns the number of failures in a row.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Time since the first of them.
+    /// Returns the time since the first of them.
     #[must_use]
     pub fn elapsed(&self, now: Duration) -> Duration {
         self.first
@@ -181,6 +215,21 @@ mod tests {
         );
         attempts.progress();
         assert_eq!(fail(&mut attempts, 5), Verdict::Retry(Duration::ZERO));
+    }
+
+    #[test]
+    fn keys_that_ran_out_are_replaced_once_without_progress() {
+        let mut attempts = Attempts::default();
+        assert!(attempts.may_renew() && !attempts.renew());
+        attempts.expire();
+        assert!(attempts.may_renew());
+        attempts.progress();
+        assert!(attempts.renew(), "progress over old keys replaces none");
+        assert!(!attempts.may_renew() && !attempts.renew());
+        attempts.expire();
+        assert!(!attempts.renew(), "they are fresh");
+        attempts.progress();
+        assert!(attempts.may_renew() && !attempts.renew());
     }
 
     #[test]

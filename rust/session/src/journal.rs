@@ -8,10 +8,10 @@
 //!         │ in part   │ send again│ sent yet
 //! ```
 //!
-//! Audio and control messages are kept apart, each with its place in the common order: audio leaves
-//! at the front, as it is acknowledged or evicted; a control message stays until it is settled.
-//! Payloads are shared by reference, so an entry costs its place and nothing else. Each leg reads
-//! with a [`Cursor`] of its own; going back to `acked` is a matter of a new cursor.
+//! Audio and control messages are kept apart, each with its place in the common order. Audio leaves
+//! at the front when it is acknowledged or evicted; a control message stays until it is settled.
+//! Payloads are shared by reference. Each leg reads with a [`Cursor`] of its own: a reset to
+//! `acked` is a new cursor.
 
 use std::collections::VecDeque;
 
@@ -22,15 +22,15 @@ use dgsm_leg::frame::Frame;
 /// What a control message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Only keeps the leg open: worth nothing on another one.
+    /// Keeps the leg open. It is never sent on another leg.
     KeepAlive,
-    /// Asks for results of everything so far.
+    /// Asks for results of all audio before it.
     Finalize,
-    /// Changes settings of the model.
+    /// Changes the model's settings.
     Configure,
-    /// Nothing follows.
+    /// Ends the input.
     Close,
-    /// Anything else: sent again until audio behind it is acknowledged.
+    /// Any other message. It is sent again until audio behind it is acknowledged.
     Other,
 }
 
@@ -58,22 +58,22 @@ struct Message {
     settled: bool,
 }
 
-/// An entry and its number among all of its sort.
+/// An entry and its number among all entries of its kind.
 type Numbered<'a, T> = Option<(u64, &'a T)>;
 
 /// Where a leg reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Number of the next audio frame, among all audio frames ever pushed.
+    /// The number of the next audio frame, among all that were ever pushed.
     audio: u64,
-    /// Number of the next control message, likewise.
+    /// The number of the next control message, likewise.
     control: u64,
     /// The next audio byte.
     byte: u64,
 }
 
 impl Cursor {
-    /// The next audio byte that the leg gets.
+    /// Returns the position of the next audio byte that the leg gets.
     #[must_use]
     pub const fn byte(&self) -> u64 {
         self.byte
@@ -83,13 +83,13 @@ impl Cursor {
 /// What a leg gets next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// Audio from this position.
+    /// Audio.
     Audio {
-        /// Position of its first byte.
+        /// The position of its first byte.
         start: u64,
         /// The bytes, shared.
         payload: Bytes,
-        /// How many of them were sent before, over another leg.
+        /// How many of them were sent before over another leg, in bytes.
         again: u64,
     },
     /// A control message.
@@ -105,14 +105,14 @@ pub enum Item {
     },
 }
 
-/// What [`Journal::peek`] sees.
+/// What [`Journal::peek`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Audio that ends at this position.
+    /// Audio.
     Audio {
-        /// Position of its first byte.
+        /// The position of its first byte.
         start: u64,
-        /// Position after its last byte.
+        /// The position after its last byte.
         end: u64,
     },
     /// A control message.
@@ -124,7 +124,7 @@ pub enum Next {
     },
 }
 
-/// The ring. Positions count audio bytes since the session began.
+/// The application's input. Positions count audio bytes since the session began.
 #[derive(Debug, Default)]
 pub struct Journal {
     audio: VecDeque<Audio>,
@@ -140,13 +140,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// An empty journal.
+    /// Creates an empty journal.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds audio at the end. An empty payload is nothing.
+    /// Adds audio at the end. An empty payload is ignored.
     pub fn push_audio(&mut self, payload: Bytes) {
         if payload.is_empty() {
             return;
@@ -161,13 +161,13 @@ impl Journal {
         });
     }
 
-    /// The number that the next control message will have.
+    /// Returns the number that the next control message will have.
     #[must_use]
     pub fn next_control(&self) -> u64 {
         self.control_gone + self.control.len() as u64
     }
 
-    /// Adds a control message after all audio so far; its number.
+    /// Adds a control message after all audio so far, and returns its number.
     pub fn push_control(&mut self, kind: Control, frame: Frame) -> u64 {
         let number = self.next_control();
         self.unsent_control_bytes += frame.len();
@@ -187,8 +187,9 @@ impl Journal {
         self.order
     }
 
-    /// A cursor at an audio position, for a new leg: what is held from there on, and every control
-    /// message that is not settled. Audio before the position is skipped, also what is yet to come.
+    /// Returns a cursor for a new leg, from an audio position on. It reads the audio that is held
+    /// from there, and every control message that is not settled. It skips audio before the
+    /// position, even audio that is pushed later.
     #[must_use]
     pub fn cursor(&self, byte: u64) -> Cursor {
         let byte = byte.max(self.first());
@@ -200,7 +201,7 @@ impl Journal {
         }
     }
 
-    /// What the leg would get next.
+    /// Returns what the leg gets next, without moving its cursor.
     #[must_use]
     pub fn peek(&self, cursor: &Cursor) -> Option<Next> {
         match self.entries(cursor) {
@@ -222,8 +223,8 @@ impl Journal {
         }
     }
 
-    /// The control messages before a cursor that are not settled, oldest first: number, what it asks
-    /// for, and the message.
+    /// Returns the unsettled control messages before a cursor, oldest first: number, kind and
+    /// message.
     pub fn open_before(&self, cursor: &Cursor) -> impl Iterator<Item = (u64, Control, &Frame)> {
         let sent = cursor.control;
         (self.control_gone..sent)
@@ -232,7 +233,7 @@ impl Journal {
             .map(|(number, message)| (number, message.kind, &message.frame))
     }
 
-    /// Hands out what the leg gets next, and moves its cursor.
+    /// Returns what the leg gets next, and moves its cursor.
     pub fn take(&mut self, cursor: &mut Cursor) -> Option<Item> {
         match self.entries(cursor) {
             (Some((_, audio)), Some((number, message))) if message.order < audio.order => {
@@ -244,7 +245,7 @@ impl Journal {
         }
     }
 
-    /// The next audio frame and the next unsettled control message at or after a cursor.
+    /// Returns the next audio frame and the next unsettled control message at or after a cursor.
     fn entries(&self, cursor: &Cursor) -> (Numbered<'_, Audio>, Numbered<'_, Message>) {
         let mut number = cursor.audio.max(self.audio_gone);
         let mut audio = self.audio.get((number - self.audio_gone) as usize);
@@ -301,7 +302,7 @@ impl Journal {
         item
     }
 
-    /// Everything before this position is finalised. Never goes back.
+    /// Acknowledges the audio before a position. The acked position never goes back.
     pub fn ack(&mut self, byte: u64) {
         let byte = byte.min(self.sent);
         if byte <= self.acked {
@@ -320,13 +321,13 @@ impl Journal {
         self.drop_settled();
     }
 
-    /// A control message is done with: it is not sent again.
+    /// Settles a control message: it is not sent again.
     pub fn settle(&mut self, number: u64) {
         let index = number.checked_sub(self.control_gone);
         if let Some(message) = index.and_then(|index| self.control.get_mut(index as usize)) {
             message.settled = true;
             if number >= self.control_sent {
-                // It leaves unsent: nobody will count it as sent any more.
+                // It was not sent, so it does not count as unsent any more.
                 self.unsent_control_bytes -= message.frame.len();
                 message.frame = Frame::Text(Bytes::new());
             }
@@ -334,7 +335,7 @@ impl Journal {
         }
     }
 
-    /// The leg they were for is gone: what only keeps a leg open is done with.
+    /// Settles every KeepAlive, because the leg that they were for is gone.
     pub fn settle_keepalives(&mut self) {
         let numbers: Vec<u64> = (self.control_gone..)
             .zip(&self.control)
@@ -354,8 +355,8 @@ impl Journal {
         self.control_sent = self.control_sent.max(self.control_gone);
     }
 
-    /// Drops the oldest whole frame of audio, if it ends at or before this position and was sent.
-    /// How many unacknowledged bytes went.
+    /// Drops the oldest frame of audio if it was sent and ends at or before this position. Returns
+    /// how many of its bytes were unacknowledged.
     pub fn evict(&mut self, before: u64) -> Option<u64> {
         let front = self.audio.front()?;
         let (start, end) = (front.start.max(self.acked), front.end());
@@ -367,8 +368,8 @@ impl Journal {
         Some(end - start)
     }
 
-    /// Keeps nothing that was sent: for what is never sent again. Unacknowledged stays
-    /// unacknowledged.
+    /// Drops everything that was sent, for input that is never sent again. It does not count as
+    /// acknowledged.
     pub fn forget_sent(&mut self) {
         while self
             .audio
@@ -384,43 +385,43 @@ impl Journal {
         }
     }
 
-    /// Position of the first byte that is held; the end when nothing is.
+    /// Returns the position of the first byte that is held; the end if none is.
     #[must_use]
     pub fn first(&self) -> u64 {
         self.audio.front().map_or(self.end, |audio| audio.start)
     }
 
-    /// Audio before this position is finalised.
+    /// Returns the position before which all audio is finalised.
     #[must_use]
     pub const fn acked(&self) -> u64 {
         self.acked
     }
 
-    /// Audio before this position was sent at least once.
+    /// Returns the position before which all audio was sent at least once.
     #[must_use]
     pub const fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// All the audio that was pushed.
+    /// Returns the position after all audio that was pushed.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.end
     }
 
-    /// Audio held, in bytes.
+    /// Returns how much audio is held, in bytes.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.end - self.first()
     }
 
-    /// Held audio that was sent and is not acknowledged, in bytes.
+    /// Returns how much of the held audio was sent and is not acknowledged, in bytes.
     #[must_use]
     pub fn held_unacked(&self) -> u64 {
         self.sent.saturating_sub(self.first().max(self.acked))
     }
 
-    /// What was sent and is not acknowledged is more than one frame of audio.
+    /// Returns whether the first held frame is followed by more audio that was sent.
     #[must_use]
     pub fn holds_several(&self) -> bool {
         self.audio
@@ -428,13 +429,13 @@ impl Journal {
             .is_some_and(|audio| audio.end() < self.sent)
     }
 
-    /// What was never sent, control messages too, in bytes.
+    /// Returns how much input was never sent, control messages included, in bytes.
     #[must_use]
     pub fn unsent(&self) -> u64 {
         self.end - self.sent + self.unsent_control_bytes as u64
     }
 
-    /// The last control message that is not settled, if no audio follows it.
+    /// Returns the last control message if it is not settled and no audio follows it.
     #[must_use]
     pub fn last_control(&self) -> Option<Control> {
         let message = self.control.back()?;
@@ -454,7 +455,8 @@ mod tests {
         journal.push_control(kind, Frame::from("{}"))
     }
 
-    /// Everything a leg gets from `byte` on: audio as `start..end`, control messages as numbers.
+    /// Reads everything that a leg gets from `byte` on: audio as `start..end`, control messages by
+    /// number.
     fn read(journal: &mut Journal, byte: u64) -> Vec<String> {
         let mut cursor = journal.cursor(byte);
         let mut seen = Vec::new();

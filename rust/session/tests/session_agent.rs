@@ -1,7 +1,7 @@
-//! The voice agent over legs that fail: one conversation, and the next leg knows it.
+//! The voice agent over legs that fail: one conversation, which each new leg knows.
 
 mod agent;
-mod legs;
+mod simulator;
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
 
@@ -12,9 +12,9 @@ use agent::{Agent, END, RATE, WINDOW};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_session::{LegId, Level, Settings};
-use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use simulator::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use stage::{RESET, Stage, settings};
 
 /// A conversation with the agent.
@@ -23,9 +23,9 @@ struct Talk {
     /// Windows in which the user speaks.
     speech: Vec<Range<u64>>,
     windows: u64,
-    /// Samples a chunk, over and over.
+    /// Samples a chunk, in a cycle.
     chunks: Vec<usize>,
-    /// Windows after which the user writes instead.
+    /// Windows after which the user writes instead of speaking.
     written: Vec<u64>,
     /// Windows after which the prompt changes.
     prompts: Vec<u64>,
@@ -89,7 +89,7 @@ impl Talk {
         script
     }
 
-    /// What the user says and writes, in the words that the server has for it.
+    /// Returns the texts that the user speaks and writes, in the server's words.
     fn texts(&self) -> Vec<String> {
         let spoken = self.speech.iter().map(|stretch| {
             let words: Vec<String> = stretch.clone().map(|word| word.to_string()).collect();
@@ -152,12 +152,12 @@ impl Talk {
             .filter(|message| message["type"] == "ConversationText")
             .map(|message| (&message["role"], &message["content"]))
             .collect();
-        for server in run
-            .servers
+        for service in run
+            .services
             .iter()
-            .filter(|server| server.settings.is_some())
+            .filter(|service| service.settings.is_some())
         {
-            let settings = server.settings.as_ref().unwrap();
+            let settings = service.settings.as_ref().unwrap();
             let context = &settings["agent"]["context"]["messages"];
             let context: Vec<(&Value, &Value)> = context
                 .as_array()
@@ -171,7 +171,7 @@ impl Talk {
                 "{context:?} of {texts:?}"
             );
             for (role, content) in &context {
-                let heard = server.texts.iter().any(|text| *content == text);
+                let heard = service.texts.iter().any(|text| *content == text);
                 assert!(*role != "user" || !heard, "twice: {content}");
             }
             assert_eq!(settings["audio"]["input"]["sample_rate"], RATE);
@@ -179,14 +179,14 @@ impl Talk {
             let greets = settings["agent"].get("greeting").is_some();
             assert_eq!(greets, self.greeting && !greeted);
         }
-        let last = run.servers.last().unwrap();
+        let last = run.services.last().unwrap();
         if last.settings.is_some() {
             assert_eq!(last.prompt, self.prompts.len() as u64);
         }
     }
 }
 
-/// Turns of the user with time for an answer between them.
+/// Turns of the user, with time for an answer between them.
 fn talk() -> impl Strategy<Value = Talk> {
     let turns = prop::collection::vec((14..40_u64, 1..8_u64, any::<bool>()), 1..6);
     (
@@ -263,20 +263,12 @@ fn plan() -> impl Strategy<Value = Plan> {
         })
 }
 
-/// Nothing goes wrong.
+/// A plan in which nothing goes wrong.
 fn quiet_plan() -> Plan {
     Plan {
-        path: "v1/agent/converse",
-        query: String::new(),
-        script: Vec::new(),
         live: true,
         finish: true,
-        faults: Vec::new(),
-        close_faults: Vec::new(),
-        delay: 1,
-        opening: 2,
-        settings: patient(),
-        seed: 7,
+        ..Plan::quiet("v1/agent/converse", patient())
     }
 }
 
@@ -294,7 +286,7 @@ proptest! {
     }
 }
 
-/// Three turns, the second one written.
+/// Three turns, of which the second is written.
 fn three_turns() -> Talk {
     Talk {
         speech: vec![20..25, 80..85],
@@ -323,7 +315,7 @@ fn without_a_fault_everything_is_passed_on_as_it_is() {
     talk.check(&run);
     assert_eq!(run.stats.legs, 1);
     assert_eq!(run.frames, run.first_leg);
-    let sent = run.servers[0].settings.as_ref().unwrap();
+    let sent = run.services[0].settings.as_ref().unwrap();
     assert_eq!(
         sent["agent"],
         json!({"think": {"prompt": 0}, "greeting": "Hello."})
@@ -332,14 +324,14 @@ fn without_a_fault_everything_is_passed_on_as_it_is() {
 
 #[test]
 fn audio_since_the_last_answered_turn_is_sent_again() {
-    // In the middle of the third turn, the second one being answered.
+    // In the middle of the third turn. The second one was answered.
     let mut talk = three_turns();
     talk.plan.faults = vec![fault_after(83)];
     let run = talk.play();
     talk.check(&run);
-    let start = run.servers[1].start().unwrap();
+    let start = run.services[1].start().unwrap();
     assert!((50 * WINDOW..80 * WINDOW).contains(&start), "{start}");
-    assert_eq!(run.servers[1].texts, ["80 81 82 83 84"]);
+    assert_eq!(run.services[1].texts, ["80 81 82 83 84"]);
 }
 
 #[test]
@@ -349,11 +341,11 @@ fn a_turn_without_an_answer_is_heard_again_and_told_once() {
     talk.plan.faults = vec![fault_after(30)];
     let run = talk.play();
     talk.check(&run);
-    assert_eq!(run.servers[0].texts, run.servers[1].texts[..1]);
+    assert_eq!(run.services[0].texts, run.services[1].texts[..1]);
 }
 
 #[test]
-fn what_the_agent_was_saying_ends_where_the_leg_does() {
+fn the_agent_s_speech_ends_with_its_leg() {
     // 25 + 4 + 2 windows and a block of sound.
     let mut talk = three_turns();
     talk.plan.faults = vec![fault_after(32)];
@@ -366,7 +358,7 @@ fn what_the_agent_was_saying_ends_where_the_leg_does() {
         Frame::from(r#"{"type":"AgentAudioDone"}"#)
     );
     assert_eq!(
-        run.servers[1].controls[1],
+        run.services[1].controls[1],
         json!({"type": "UpdatePrompt", "prompt": 1})
     );
 }
@@ -380,7 +372,8 @@ struct Calling {
 const SETTINGS: &str = r#"{"type":"Settings","audio":{"input":{"encoding":"mulaw","sample_rate":1000}},"agent":{"think":{}}}"#;
 
 impl Calling {
-    /// The user has asked for something, at the end of two seconds, and the agent calls for it.
+    /// In a turn of two seconds the user has asked for something, and the agent calls a function
+    /// for it.
     fn new(functions: &Value) -> Self {
         let mut stage = Stage::at("v1/agent/converse", settings(), "");
         let leg = stage.open();
@@ -398,7 +391,7 @@ impl Calling {
         self.say(&json!({"type": "SettingsApplied"}));
     }
 
-    /// Two seconds of the user's, which end in this.
+    /// A turn of two seconds with this content.
     fn turn(&mut self, content: &str) {
         self.stage.audio(2000);
         self.stage.sent(self.leg);
@@ -425,7 +418,7 @@ impl Calling {
         self.stage.end(self.leg, RESET);
     }
 
-    /// The next leg: the context that it gets, and what else.
+    /// Opens the next leg. Returns the context in its Settings, and what else it is sent.
     fn open(&mut self) -> (Value, Vec<Value>) {
         self.leg = self.stage.open();
         let mut sent = self.sent();
@@ -443,7 +436,7 @@ impl Calling {
             .collect()
     }
 
-    /// What the application was given: ids of calls, or types.
+    /// Reads what the application got: ids of calls, or types.
     fn read(&mut self) -> Vec<String> {
         let messages = self.stage.read().into_iter();
         messages
@@ -475,7 +468,7 @@ fn request(functions: &[Value]) -> Value {
     json!({"type": "FunctionCallRequest", "functions": functions})
 }
 
-/// Calls as the history has them.
+/// Calls in the form of the history.
 fn history(calls: &[(Value, &str)]) -> Value {
     let calls = calls.iter().map(|(call, response)| {
         let mut call = call.clone();
@@ -490,7 +483,7 @@ fn asked() -> Value {
 }
 
 #[test]
-fn a_call_and_its_response_are_the_next_leg_s_to_know() {
+fn the_next_leg_knows_a_call_and_its_response() {
     let mut talk = Calling::new(&json!([call("a")]));
     talk.respond("a", "sunny");
     assert_eq!(talk.sent(), [response("a", "sunny")]);
@@ -501,7 +494,7 @@ fn a_call_and_its_response_are_the_next_leg_s_to_know() {
     assert_eq!(context, json!([asked(), history(&[(call("a"), "sunny")])]));
     assert_eq!(sent, [500], "neither the turn nor the response");
     talk.read();
-    // Other spacing and another order are the same arguments.
+    // The arguments are the same with other spacing and in another order.
     let again = call_of("b", "weather", r#"{"days": 1, "city": "Ulm"}"#);
     talk.say(&request(&[again]));
     assert!(talk.read().is_empty(), "it was called");
@@ -581,7 +574,7 @@ impl Calling {
 }
 
 #[test]
-fn of_several_functions_each_is_called_once() {
+fn each_of_several_functions_is_called_once() {
     let time = call_of("t", "time", "{}");
     let mut talk = Calling::new(&json!([call("a"), time]));
     talk.respond("a", "sunny");
@@ -600,7 +593,7 @@ fn of_several_functions_each_is_called_once() {
 }
 
 #[test]
-fn what_the_service_carries_out_itself_is_told_and_warned_of() {
+fn calls_that_the_service_makes_itself_are_delivered_with_a_warning() {
     let mut function = call("a");
     function["client_side"] = false.into();
     let mut talk = Calling::new(&json!([function]));
@@ -625,7 +618,7 @@ fn what_the_service_carries_out_itself_is_told_and_warned_of() {
 }
 
 #[test]
-fn a_call_made_before_the_turn_is_told_is_answered_when_it_is_heard_again() {
+fn a_call_made_before_its_turn_s_text_is_answered_when_the_turn_is_replayed() {
     let mut talk = Calling::new(&json!([]));
     talk.answer("It is this.");
     talk.stage.audio(1000);
@@ -637,7 +630,7 @@ fn a_call_made_before_the_turn_is_told_is_answered_when_it_is_heard_again() {
     talk.end();
     let (context, sent) = talk.open();
     assert_eq!(context.as_array().unwrap().len(), 3, "{context}");
-    assert_eq!(sent, [1000], "nobody knows yet what was said");
+    assert_eq!(sent, [1000], "the turn's text is not known yet");
     talk.read();
     talk.say(&json!({"type": "UserStartedSpeaking"}));
     talk.say(&request(&[call("b")]));
@@ -664,7 +657,7 @@ fn the_same_call_in_another_turn_is_another_call() {
     talk.sent();
     talk.end();
     talk.open();
-    // A turn that is answered from the context, and one that asks again.
+    // One turn is answered from the context, and one asks again.
     talk.turn("Well?");
     talk.answer("Rainy.");
     talk.read();
@@ -704,7 +697,7 @@ fn responses_reach_the_first_leg_whatever_they_are() {
 }
 
 #[test]
-fn a_rollover_waits_for_what_a_call_comes_to() {
+fn a_rollover_waits_for_the_result_of_a_call() {
     let mut settings = settings();
     settings.max_leg_age = Some(Duration::from_secs(100));
     let mut talk = Calling::new(&json!([call("a")]));

@@ -1,4 +1,4 @@
-//! What a service claims, and what it says of audio that it cannot have heard.
+//! Claims of a service about audio that it cannot have heard.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
@@ -22,8 +22,8 @@ fn beyond(stage: &mut Stage) -> usize {
 
 #[test]
 fn what_a_service_rounds_up_is_not_taken_from_what_follows() {
-    // A final ends a little behind what was sent. That is no lie worth a word, and no result of
-    // what comes next.
+    // A final ends a little behind the audio that was sent. That is no false claim, and no result
+    // of the next audio.
     for over in [0.01, 0.05, 0.1] {
         let mut stage = Stage::new();
         let leg = stage.open();
@@ -75,7 +75,7 @@ fn a_leg_says_nothing_of_audio_that_it_was_not_sent() {
     stage.sent(leg);
     stage.end(leg, RESET);
     let leg = stage.open();
-    // Before it got a byte.
+    // Before the leg was sent anything.
     stage.results(leg, 0.0, 1.0, &[]);
     assert_eq!(beyond(&mut stage), 1);
     assert_eq!(stage.session.stats().bytes_acknowledged, 0);
@@ -90,7 +90,8 @@ fn turn(event: &str, index: u32, (start, end): (f64, f64), transcript: &str) -> 
     )
 }
 
-/// Plays legs that answer with these messages and end in order; how often one was opened in 10 s.
+/// Plays legs that answer with these messages and end in order. Returns how many were opened in 10
+/// s.
 fn openings(path: &str, asks: &[&'static str], says: &[&str]) -> u64 {
     let ordinary = Settings {
         replay_speed: None,
@@ -131,7 +132,7 @@ fn an_answer_that_was_not_asked_for_is_no_progress() {
             let legs = openings(path, &[TEXT], &[said]);
             assert!(legs <= 6, "{path}: {legs} legs of {said}");
         }
-        // A Flush is answered by neither of these.
+        // Neither of these answers a Flush.
         for said in &says[1..] {
             let legs = openings(path, &[TEXT, FLUSH], &[said]);
             assert!(legs <= 6, "{path}: {legs} legs of {said}");
@@ -184,8 +185,8 @@ fn an_answer_that_was_not_asked_for_repeats_no_speech() {
     assert_eq!(heard, 3200);
 }
 
-/// A container on Flux, closed, with a leg that reports windows when it has so much of it and then
-/// ends in order on `CloseStream`, each time. Whether the session ends in order, and over how many
+/// Plays a container on Flux that is closed. Each leg reports windows once it has this much audio,
+/// and ends in order on `CloseStream`. Returns whether the session ends in order, and over how many
 /// legs.
 fn container(bytes: usize, reports: Option<(usize, f64)>) -> (bool, u64) {
     let mut stage = Stage::at("v2/listen", settings(), "model=flux");
@@ -229,17 +230,17 @@ fn container(bytes: usize, reports: Option<(usize, f64)>) -> (bool, u64) {
 }
 
 #[test]
-fn a_container_that_flux_says_nothing_of_is_missing() {
-    // Too little for a window, perhaps.
+fn a_container_without_an_answer_from_flux_is_missing() {
+    // It may be too little for a window.
     assert_eq!(container(640, None), (true, 2));
     assert_eq!(container(7680, None), (true, 2));
-    // Nobody's window is as long as that.
+    // No window is as long as that.
     assert_eq!(container(9600, None), (false, 6));
     assert_eq!(container(100_000, None), (false, 6));
 }
 
 #[test]
-fn the_rest_of_a_container_that_flux_says_nothing_of_is_missing() {
+fn the_rest_of_a_container_without_an_answer_from_flux_is_missing() {
     assert_eq!(container(100_000, Some((99_000, 3.0))), (true, 1));
     assert_eq!(container(100_000, Some((80_000, 2.5))), (true, 1));
     assert_eq!(container(100_000, Some((60_000, 2.0))), (false, 6));
@@ -269,7 +270,7 @@ fn a_turn_without_a_word_ends_nothing_that_was_not_sent() {
 }
 
 #[test]
-fn nothing_is_said_to_go_on_that_ends() {
+fn a_session_that_ends_does_not_report_that_it_goes_on() {
     let query = "model=flux&encoding=mulaw&sample_rate=1000";
     let error = r#"{"type":"Error","code":"UNPARSABLE_CLIENT_MESSAGE","description":"x"}"#;
     for (retries, goes_on) in [(0, false), (1, true)] {
@@ -293,7 +294,7 @@ fn nothing_is_said_to_go_on_that_ends() {
 }
 
 #[test]
-fn text_that_no_flush_follows_is_said_to_its_end() {
+fn text_without_a_flush_is_said_to_its_end() {
     const CLOSE: &str = r#"{"type":"Close"}"#;
     for finish in [false, true] {
         let mut stage = Stage::at("v1/speak", settings(), SPEAK);
@@ -304,7 +305,7 @@ fn text_that_no_flush_follows_is_said_to_its_end() {
         } else {
             stage.text(CLOSE);
         }
-        // What has no answer cannot be told from what is missing: so it is asked for.
+        // Audio without an answer looks like missing audio, so the session asks for it.
         assert_eq!(stage.sent(leg), [TEXT, FLUSH, CLOSE]);
         let say = |stage: &mut Stage, leg, samples: usize| {
             let frame = Frame::Binary(vec![1; samples * 2].into());

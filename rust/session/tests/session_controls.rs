@@ -1,4 +1,4 @@
-//! Messages about the stream: those that come as bytes, and those that a service does not take.
+//! Control messages that come as bytes, and control messages that a service does not take.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
@@ -130,7 +130,7 @@ fn each_product_knows_its_own_messages_in_bytes() {
 
 const ERROR: &str = r#"{"type":"Error","code":"X","description":"no"}"#;
 
-/// How an application reads: types, and of results where they end.
+/// What an application reads: types, and for results also their end.
 fn kinds(stage: &mut Stage) -> Vec<String> {
     let kind = |message: &serde_json::Value| message["type"].as_str().unwrap().to_owned();
     stage.read().iter().map(kind).collect()
@@ -144,7 +144,7 @@ fn warnings(stage: &mut Stage) -> Vec<String> {
         .collect()
 }
 
-/// Every product: what it says in the course of things.
+/// Every product, with an ordinary message of its service.
 const PRODUCTS: [(&str, &str, &str); 5] = [
     (
         "v1/listen",
@@ -170,7 +170,7 @@ const PRODUCTS: [(&str, &str, &str); 5] = [
 ];
 
 #[test]
-fn an_error_that_the_leg_outlives_is_delivered_before_what_comes_next() {
+fn an_error_of_a_leg_that_goes_on_is_delivered_before_the_next_message() {
     for (path, query, message) in PRODUCTS {
         let mut stage = Stage::at(path, settings(), query);
         let leg = stage.open();
@@ -190,7 +190,7 @@ fn an_error_that_the_leg_outlives_is_delivered_before_what_comes_next() {
 }
 
 #[test]
-fn an_error_that_a_leg_does_not_outlive_is_not_delivered() {
+fn an_error_of_a_leg_that_ends_is_not_delivered() {
     for (path, query, _) in PRODUCTS {
         let mut stage = Stage::at(path, settings(), query);
         let leg = stage.open();
@@ -223,7 +223,7 @@ fn an_end_in_order_delivers_what_was_held() {
     stage.end(leg, LegEnd::Clean);
     assert_eq!(stage.session.outcome(), Outcome::Clean);
     assert_eq!(kinds(&mut stage), ["Error"]);
-    // Where the end is made here.
+    // Where the session ends the stream itself.
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.audio(500);
@@ -235,7 +235,7 @@ fn an_end_in_order_delivers_what_was_held() {
 }
 
 #[test]
-fn a_leg_s_own_farewell_does_not_outlive_an_error() {
+fn a_leg_s_last_messages_do_not_show_that_it_goes_on() {
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.audio(500);
@@ -276,7 +276,7 @@ fn no_error_is_lost_among_many() {
 }
 
 #[test]
-fn what_a_leg_said_last_explains_why_no_other_could_be_opened() {
+fn a_leg_s_last_error_is_delivered_when_no_other_leg_opens() {
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.audio(500);
@@ -290,7 +290,7 @@ fn what_a_leg_said_last_explains_why_no_other_could_be_opened() {
 }
 
 #[test]
-fn the_leg_that_is_left_for_another_had_outlived_its_error() {
+fn an_error_is_delivered_when_its_leg_is_left_for_another() {
     let mut settings = settings();
     settings.max_leg_age = Some(std::time::Duration::from_secs(60));
     let mut stage = Stage::with(settings, QUERY);
@@ -324,7 +324,7 @@ fn ends() -> [LegEnd; 5] {
 }
 
 #[test]
-fn a_message_that_killed_its_leg_is_left_out_and_said_once() {
+fn a_message_that_a_leg_failed_over_is_left_out_and_reported_once() {
     for (path, kind, text) in [
         ("v2/listen", "Configure", r#"{"type":"Configure","x":1}"#),
         ("v2/listen", "ForceEndTurn", r#"{"type":"ForceEndTurn"}"#),
@@ -357,7 +357,7 @@ fn a_message_that_killed_its_leg_is_left_out_and_said_once() {
 }
 
 #[test]
-fn with_nothing_missing_it_is_left_out_all_the_same() {
+fn a_bad_message_is_left_out_even_if_nothing_is_missing() {
     let mut stage = Stage::at("v2/listen", settings(), QUERY);
     let leg = stage.open();
     stage.text(r#"{"type":"Configure","x":1}"#);
@@ -371,7 +371,7 @@ fn with_nothing_missing_it_is_left_out_all_the_same() {
 }
 
 #[test]
-fn a_service_that_takes_no_message_is_told_none_twice() {
+fn a_service_that_takes_no_message_is_sent_none_twice() {
     let texts = [
         r#"{"type":"Configure","n":0}"#,
         r#"{"type":"Configure","n":1}"#,
@@ -429,7 +429,7 @@ fn the_message_that_the_error_is_about_is_left_out() {
 }
 
 #[test]
-fn what_the_service_could_not_read_is_not_repeated_on_another_leg() {
+fn an_unreadable_message_is_not_repeated_on_another_leg() {
     for (text, said) in [
         (
             r#"{"type":"Finalise"}"#,
@@ -479,7 +479,7 @@ fn accepted_configures_that_another_leg_refuses_do_not_head_a_third() {
 }
 
 #[test]
-fn a_message_that_kills_every_leg_without_a_word_is_left_out_in_the_end() {
+fn a_message_that_every_leg_fails_over_without_an_error_is_left_out_in_the_end() {
     let mut stage = Stage::new();
     stage.audio(100);
     stage.text(r#"{"type":"Configure"}"#);
@@ -610,7 +610,7 @@ fn an_agent_does_not_go_on_without_what_was_said() {
 }
 
 #[test]
-fn a_close_without_a_word_costs_one_leg_more_however_much_is_pending() {
+fn a_close_without_an_error_costs_one_more_leg_however_much_is_pending() {
     let fatal = || LegEnd::Closed {
         code: "1008".into(),
         text: "DATA-0000: cannot decode".into(),
@@ -630,7 +630,7 @@ fn a_close_without_a_word_costs_one_leg_more_however_much_is_pending() {
 }
 
 #[test]
-fn a_service_that_cannot_read_anything_is_not_asked_message_by_message_for_ever() {
+fn messages_of_a_service_that_reads_none_are_not_tried_one_by_one_forever() {
     let mut stage = Stage::new();
     stage.audio(100);
     for _ in 0..50 {
@@ -671,7 +671,7 @@ fn settings_that_are_refused_are_not_another_message_s_fault() {
 }
 
 #[test]
-fn messages_that_kill_legs_after_the_close_cost_no_audio() {
+fn messages_that_legs_fail_over_after_the_close_lose_no_audio() {
     let mut stage = Stage::at("v2/listen", settings(), QUERY);
     let mut leg = stage.open();
     stage.audio(500);
@@ -688,7 +688,7 @@ fn messages_that_kill_legs_after_the_close_cost_no_audio() {
 }
 
 #[test]
-fn legs_are_not_opened_for_as_long_as_messages_are_sent_that_kill_them() {
+fn legs_are_not_opened_forever_for_messages_that_they_fail_over() {
     for (code, message, most) in [
         ("1008", "policy", 2),
         ("1008", "UNPARSABLE_CLIENT_MESSAGE", 10),

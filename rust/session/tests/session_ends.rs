@@ -205,7 +205,7 @@ fn progress_between_unanswered_ends_starts_the_count_again() {
 }
 
 #[test]
-fn what_no_service_could_answer_ends_in_order() {
+fn input_that_no_service_could_answer_ends_in_order() {
     for close_goes_out in [true, false] {
         for query in [QUERY, "model=nova-3"] {
             let mut stage = Stage::with(settings(), query);
@@ -221,8 +221,8 @@ fn what_no_service_could_answer_ends_in_order() {
 }
 
 #[test]
-fn a_word_that_is_missing_is_no_audio() {
-    // Every leg breaks before CloseStream goes out, and nothing else is left to be said.
+fn a_missing_metadata_is_no_missing_audio() {
+    // Every leg fails before CloseStream is sent, and nothing else is missing.
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.audio(500);
@@ -258,7 +258,7 @@ fn a_failure_after_the_answer_is_the_end() {
 }
 
 #[test]
-fn a_metadata_before_the_end_was_asked_for_is_not_the_session_s() {
+fn a_metadata_before_the_close_is_not_delivered() {
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.audio(500);
@@ -347,7 +347,7 @@ fn finishing_without_a_leg_is_the_end() {
 }
 
 #[test]
-fn the_service_s_silence_rule_is_the_application_s_doing() {
+fn net_0001_is_terminal_after_the_application_s_silence() {
     let silence = LegEnd::Closed {
         code: "1011".into(),
         text: "NET-0001: no audio".into(),
@@ -381,7 +381,7 @@ fn the_service_s_silence_rule_is_the_application_s_doing() {
 }
 
 #[test]
-fn failures_in_a_row_are_borne_up_to_the_limit() {
+fn failures_in_a_row_are_retried_up_to_the_limit() {
     let mut stage = Stage::with(
         Settings {
             max_retries: 2,
@@ -480,7 +480,7 @@ fn an_outage_longer_than_the_budget_is_an_error_that_says_so() {
 }
 
 #[test]
-fn what_cannot_succeed_is_not_tried_again() {
+fn a_terminal_failure_is_not_retried() {
     let mut stage = Stage::new();
     stage.step();
     let after = stage.session.open_failed(stage.now, Reason::AccessDenied);
@@ -550,7 +550,7 @@ fn silence_while_audio_flows_is_a_reset() {
     assert_eq!(stage.session.stats().resets["stalled"], 1);
 }
 
-/// Legs that do not grow old.
+/// Settings under which legs do not grow old.
 fn ageless() -> Settings {
     Settings {
         max_leg_age: None,
@@ -558,7 +558,8 @@ fn ageless() -> Settings {
     }
 }
 
-/// The application keeps the leg open for so long; what the leg gets meanwhile.
+/// The application sends KeepAlive for this time, in seconds. Returns what the leg is sent
+/// meanwhile.
 fn keep_alive(stage: &mut Stage, leg: dgsm_session::LegId, time: u32) -> Vec<String> {
     let mut sent = Vec::new();
     for _ in 0..time / 5 {
@@ -571,7 +572,7 @@ fn keep_alive(stage: &mut Stage, leg: dgsm_session::LegId, time: u32) -> Vec<Str
 
 #[test]
 fn a_pause_of_the_application_is_no_silence_of_the_service() {
-    // Nova says nothing more of a second of speech before more comes, unless it is asked.
+    // Nova says no more of a second of speech before more comes, unless it is asked.
     let mut stage = Stage::with(ageless(), QUERY);
     let leg = stage.open();
     stage.audio(1000);
@@ -595,8 +596,8 @@ fn a_pause_of_the_application_is_no_silence_of_the_service() {
 }
 
 #[test]
-fn what_the_service_may_have_no_word_for_ends_no_session() {
-    // Half a second is not always worth an answer; and of audio without a clock nobody knows.
+fn audio_that_may_have_no_answer_ends_no_session() {
+    // Half a second is not always worth an answer. For audio without a clock that is unknown.
     for query in [QUERY, "model=nova-3"] {
         let mut stage = Stage::with(ageless(), query);
         let leg = stage.open();
@@ -656,7 +657,7 @@ fn silence_counts_while_the_application_only_keeps_the_leg_open() {
 }
 
 #[test]
-fn what_flux_has_reported_it_says_no_more_of() {
+fn flux_says_no_more_of_audio_that_it_has_reported() {
     let mut stage = Stage::at("v2/listen", settings(), QUERY);
     let leg = stage.open();
     stage.audio(3000);
@@ -724,7 +725,7 @@ fn after_the_close_nothing_follows() {
 }
 
 #[test]
-fn what_is_not_resumed_fails_aloud() {
+fn a_path_that_is_not_resumed_fails_with_an_error() {
     let mut stage = Stage::at("v1/other", settings(), "model=x");
     let leg = stage.open();
     stage.audio(100);
@@ -736,7 +737,7 @@ fn what_is_not_resumed_fails_aloud() {
 }
 
 #[test]
-fn without_a_word_to_close_with_the_end_of_the_input_is_the_word() {
+fn without_a_closing_message_the_end_of_the_input_closes() {
     let mut stage = Stage::at("v1/other", settings(), "model=x");
     let leg = stage.open();
     stage.audio(100);
@@ -793,8 +794,8 @@ enum Habit {
     Closes,
 }
 
-/// Legs opened within ten minutes at a service that ends each of them so, after so many frames of
-/// what the leg was sent, and whether the session is over.
+/// Plays ten minutes at a service that ends each leg in the same way after this many frames.
+/// Returns how many legs were opened, and whether the session is over.
 fn openings(path: &str, end: &LegEnd, habit: Habit, frames: usize) -> (u64, bool) {
     let settings = Settings {
         initial_backoff: seconds(0.1),
@@ -848,7 +849,7 @@ fn openings(path: &str, end: &LegEnd, habit: Habit, frames: usize) -> (u64, bool
 }
 
 #[test]
-fn a_leg_that_brings_nothing_is_a_failure_whatever_it_looks_like() {
+fn a_leg_without_progress_is_a_failure_however_it_ends() {
     let habits = [
         Habit::Waits,
         Habit::Speaks,
@@ -879,8 +880,8 @@ fn a_leg_that_brings_nothing_is_a_failure_whatever_it_looks_like() {
 }
 
 #[test]
-fn legs_that_bring_something_do_not_run_out() {
-    // In order, after each final: the next send opens the next leg at once.
+fn legs_with_progress_are_not_limited() {
+    // Each leg ends in order after a final. The next send opens another one at once.
     let mut stage = Stage::new();
     for number in 0..100 {
         stage.audio(100);
@@ -893,7 +894,7 @@ fn legs_that_bring_something_do_not_run_out() {
 }
 
 #[test]
-fn a_standby_that_brings_nothing_is_not_opened_for_ever() {
+fn a_standby_without_progress_is_not_opened_all_the_time() {
     let settings = Settings {
         initial_backoff: seconds(0.1),
         ..Settings::default()
@@ -901,18 +902,14 @@ fn a_standby_that_brings_nothing_is_not_opened_for_ever() {
     let mut stage = Stage::with(settings, QUERY);
     let leg = stage.open();
     stage.session.leg_going_away(stage.now, leg);
-    for _ in 0..1200 {
-        stage.audio(50);
-        stage.sent(leg);
-        stage.say(leg, &stage::results(0.0, 0.05, &[], false, ""));
-        if stage.session.driver_wanted(stage.now)
-            && matches!(stage.step(), Step::Open { standby: true, .. })
-        {
-            let standby = stage.session.leg_opened(stage.now);
-            stage.end(standby, LegEnd::Clean);
-        }
-        stage.pass(0.05);
-    }
+    stage.minute_with_standbys(
+        |stage| {
+            stage.audio(50);
+            stage.sent(leg);
+            stage.say(leg, &stage::results(0.0, 0.05, &[], false, ""));
+        },
+        |stage, standby| stage.end(standby, LegEnd::Clean),
+    );
     let legs = stage.session.stats().legs;
     assert!((10..60).contains(&legs), "{legs} legs within a minute");
 }
@@ -926,23 +923,18 @@ fn connections_that_go_away_at_once_are_not_followed_at_once() {
     let mut stage = Stage::with(settings, QUERY);
     let leg = stage.open();
     stage.session.leg_going_away(stage.now, leg);
-    for _ in 0..1200 {
-        if stage.session.driver_wanted(stage.now)
-            && matches!(stage.step(), Step::Open { standby: true, .. })
-        {
-            // It takes over, and its connection is to be closed, too.
-            let leg = stage.session.leg_opened(stage.now);
-            stage.session.leg_going_away(stage.now, leg);
-        }
-        stage.pass(0.05);
-    }
+    stage.minute_with_standbys(
+        |_| {},
+        // It takes over, and its connection is going to be closed, too.
+        |stage, leg| stage.session.leg_going_away(stage.now, leg),
+    );
     let legs = stage.session.stats().legs;
     assert!((5..60).contains(&legs), "{legs} legs within a minute");
     assert_eq!(stage.session.outcome(), Outcome::Open);
 }
 
 #[test]
-fn what_is_carried_as_it_is_ends_as_the_service_ends_it() {
+fn an_unknown_path_ends_as_the_service_ends_it() {
     for closes in [true, false] {
         let mut stage = Stage::at("v1/other", settings(), "model=x");
         let leg = stage.open();
@@ -965,7 +957,7 @@ fn what_is_carried_as_it_is_ends_as_the_service_ends_it() {
 }
 
 #[test]
-fn a_frame_of_no_bytes_is_nothing() {
+fn an_empty_frame_is_ignored() {
     for path in [
         "v1/listen",
         "v2/listen",
@@ -994,7 +986,7 @@ fn a_frame_of_no_bytes_is_nothing() {
     stage.results(leg, 0.0, 1.0, &[]);
     stage.end(leg, LegEnd::Clean);
     assert_eq!(stage.try_audio(0), Err(PushError::Closed));
-    // Nor does it hide what the application said last.
+    // It does not replace the application's last message either.
     let mut stage = Stage::new();
     let leg = stage.open();
     stage.text(KEEPALIVE);
@@ -1005,8 +997,8 @@ fn a_frame_of_no_bytes_is_nothing() {
     assert_eq!(stage.sent(leg), [KEEPALIVE]);
 }
 
-/// On a path that is not Deepgram's nobody knows what an answer is: a leg that took everything, said
-/// something and ended in order has answered.
+/// On a path that is not Deepgram's it is unknown what an answer is. A leg that took everything,
+/// sent a message and ended in order has answered.
 #[test]
 fn an_unknown_path_that_was_answered_ends_in_order() {
     for end in [
@@ -1025,7 +1017,7 @@ fn an_unknown_path_that_was_answered_ends_in_order() {
         assert_eq!(stage.session.outcome(), Outcome::Clean);
         assert_eq!(stage.try_audio(1), Err(PushError::Closed));
     }
-    // What was not taken, or not answered, is missing.
+    // Input that was not taken or not answered is missing.
     for (taken, said) in [(false, true), (true, false)] {
         let mut stage = Stage::at("v1/other", settings(), "model=x");
         let leg = stage.open();
@@ -1052,7 +1044,7 @@ fn expired() -> LegEnd {
     }
 }
 
-/// The leg that the session asks for, and whether with fresh keys.
+/// Asks for the next leg. Returns whether it gets fresh keys.
 fn asked(stage: &mut Stage) -> bool {
     match stage.step() {
         Step::Open { renew, .. } => renew,
@@ -1062,7 +1054,7 @@ fn asked(stage: &mut Stage) -> bool {
 
 #[test]
 fn keys_that_run_out_in_mid_stream_are_looked_up_again() {
-    // Whatever the retries: it is no failure of the service's.
+    // Without any retry: the service did not fail.
     let settings = Settings {
         max_retries: 0,
         ..settings()
@@ -1082,13 +1074,13 @@ fn keys_that_run_out_in_mid_stream_are_looked_up_again() {
     let leg = stage.session.leg_opened(stage.now);
     assert_eq!(stage.sent(leg), ["500"]);
     stage.results(leg, 0.0, 0.5, &[]);
-    // Fresh keys that served run out in their turn.
+    // Fresh keys that worked may run out again.
     stage.audio(500);
     stage.sent(leg);
     stage.end(leg, expired());
     assert!(asked(&mut stage));
     let leg = stage.session.leg_opened(stage.now);
-    // These did not.
+    // These did not work.
     stage.sent(leg);
     stage.end(leg, expired());
     let failure = failure(&mut stage);
@@ -1096,7 +1088,7 @@ fn keys_that_run_out_in_mid_stream_are_looked_up_again() {
     assert!((failure.unacked_seconds - 0.5).abs() < 1e-9);
 }
 
-/// A standby was opened with the old keys: it is no proof that fresh ones are refused.
+/// A standby was opened with the old keys, so its end does not show that fresh ones are refused.
 #[test]
 fn a_standby_with_old_keys_does_not_use_up_the_renewal() {
     let settings = Settings {
@@ -1120,7 +1112,7 @@ fn a_standby_with_old_keys_does_not_use_up_the_renewal() {
     assert_eq!(failure(&mut stage).cause, FailureCause::Leg(expired()));
 }
 
-/// What a hostile service says is bounded, printable and without secrets wherever it is told.
+/// The words of a hostile service are bounded, printable and without secrets everywhere.
 #[test]
 fn the_service_s_words_are_quoted_in_the_log_and_in_the_figures() {
     let evil = format!(
@@ -1161,7 +1153,7 @@ fn the_service_s_words_are_quoted_in_the_log_and_in_the_figures() {
     }
 }
 
-/// A service that takes the closing message and says nothing more is not waited for without end.
+/// A service that takes the closing message and says nothing more is not waited for forever.
 #[test]
 fn silence_after_the_closing_message_counts_whatever_was_asked_for() {
     const SPEAK: &str = r#"{"type":"Speak","text":"a"}"#;

@@ -1,4 +1,4 @@
-//! Twelve hours of audio with a reset a minute, and what is left of it at the end.
+//! Twelve hours of audio with a reset a minute, and what the session holds meanwhile.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_session::{LegId, Outcome, SendStep, Session, Settings, Step, Target};
 
-/// Not a rate whose samples are whole microseconds.
+/// A rate whose samples are no whole microseconds.
 const RATE: u64 = 11_025;
 const HOURS: u64 = 12;
-/// Blocks a chunk, 100 ms and a bit; blocks a final.
+/// Blocks a chunk (a little over 100 ms) and blocks a final.
 const CHUNK: u64 = 1_103;
 const FINAL: u64 = 30_000;
 
@@ -92,7 +92,7 @@ fn twelve_hours_with_a_reset_a_minute() {
         let Some(leg) = &mut service else { continue };
         while let SendStep::Frame(frame) = session.poll_send(now, leg.leg) {
             if frame.is_text() {
-                // The tail, and the end.
+                // The last final, and the end.
                 session.receive(now, leg.leg, leg.results(leg.heard));
                 let metadata =
                     format!(r#"{{"type":"Metadata","duration":{}}}"#, seconds(leg.heard));
@@ -137,6 +137,6 @@ fn twelve_hours_with_a_reset_a_minute() {
     let stats = session.stats();
     assert_eq!(stats.bytes_lost, 0);
     assert_eq!(stats.bytes_sent, chunks * CHUNK * 4);
-    // What a leg has heard and not finalised, and what came while there was none.
+    // Audio that a leg has heard and not finalised, and audio pushed while there was no leg.
     assert!(held < 400_000, "{held} bytes were held");
 }

@@ -7,7 +7,7 @@
 )]
 
 mod flux;
-mod legs;
+mod simulator;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use bytes::Bytes;
 use dgsm_leg::frame::Frame;
 use dgsm_session::{Notice, Settings};
 use flux::{Flux, Scene, Wrapping};
-use legs::{Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use simulator::{CloseFault, Fault, FaultKind, Plan, Run, few_model_errors, patient, play};
 
-/// Microseconds that roundings may add up to.
+/// The sum of roundings that is allowed, in microseconds.
 const ROUNDING: i64 = 3;
 
 /// A conversation with Flux.
@@ -28,13 +28,13 @@ const ROUNDING: i64 = 3;
 struct Talk {
     scene: Scene,
     samples: u64,
-    /// Bytes a chunk, over and over.
+    /// Bytes a chunk, in a cycle.
     chunks: Vec<usize>,
     /// Windows after which the application ends the turn itself.
     forced: Vec<u64>,
     /// Windows after which it configures the model, and whether the model refuses.
     configures: Vec<(u64, bool)>,
-    /// Everything else; the script is made of the above.
+    /// The rest of the plan. The script is made of the above.
     plan: Plan,
 }
 
@@ -89,7 +89,7 @@ impl Talk {
         script
     }
 
-    /// The words of each turn, as the scene has them.
+    /// Returns the words of each turn of the scene.
     fn turns(&self) -> Vec<Vec<u64>> {
         let mut turns: Vec<Vec<u64>> = Vec::new();
         for stretch in &self.scene.speech {
@@ -123,9 +123,9 @@ impl Talk {
             assert!(run.frames.iter().zip(&said).all(|(got, said)| got == *said));
             assert!(run.frames.len() >= said.len());
         }
-        for server in &run.servers {
+        for service in &run.services {
             assert!(
-                server
+                service
                     .controls
                     .iter()
                     .all(|message| message["type"] != "KeepAlive")
@@ -160,10 +160,10 @@ impl Talk {
             "{reached} of {} samples",
             self.samples
         );
-        // Words that a leg could have said are only missing where one ended as if it had.
+        // Words are only missing where a leg ended as if it had said them.
         let in_order = |fault: &Fault| matches!(fault.kind, FaultKind::EarlyEnd | FaultKind::Mute);
         if !self.plan.faults.iter().any(in_order) {
-            // A leg's last window may not be whole.
+            // A leg's last window may be incomplete.
             let heard = self.samples.saturating_sub(self.scene.window());
             assert!(
                 reached + i128::from(ROUNDING) >= i128::from(heard) * 1_000_000 / rate,
@@ -200,7 +200,7 @@ impl Talk {
                 in_effect = mark;
             }
         }
-        if let Some(last) = run.servers.last()
+        if let Some(last) = run.services.last()
             && last
                 .controls
                 .iter()
@@ -220,10 +220,10 @@ impl Talk {
     }
 }
 
-/// A turn as the application follows it.
+/// A turn, as the application follows it.
 #[derive(Debug, Default)]
 struct Turn {
-    /// Where it has to start, and where its last window ended; microseconds.
+    /// Where the turn has to start, and where its last window ended, in microseconds.
     from: i64,
     end: i64,
     started: bool,
@@ -236,7 +236,7 @@ fn micros(value: &Value) -> i64 {
 }
 
 impl Turn {
-    /// Whether this ends it.
+    /// Takes a message. Returns whether it ends the turn.
     fn take(&mut self, message: &Value, talk: &Talk) -> bool {
         let (start, end) = (
             micros(&message["audio_window_start"]),
@@ -246,7 +246,7 @@ impl Turn {
         assert!(end >= start, "{message}");
         let event = message["event"].as_str().unwrap();
         let ends = event == "EndOfTurn";
-        // A forced end may hear less in a replay.
+        // In a replay a forced end may come earlier.
         assert!(
             end >= self.end || (ends && !talk.forced.is_empty()),
             "{message} after {self:?}"
@@ -278,7 +278,7 @@ impl Turn {
                         .is_none_or(|eager| eager == transcript)
                 );
             }
-            other => panic!("nobody knows {other}"),
+            other => panic!("unknown event {other}"),
         }
         assert_eq!(message.get("trigger").is_some(), ends, "{message}");
         self.end = end;
@@ -375,6 +375,18 @@ fn fault() -> impl Strategy<Value = Fault> {
     })
 }
 
+fn close_fault() -> impl Strategy<Value = CloseFault> {
+    (0..3_usize).prop_map(cut_short)
+}
+
+/// The leg is reset when it has said this many of its last messages.
+fn cut_short(said: usize) -> CloseFault {
+    CloseFault {
+        kind: FaultKind::Reset,
+        said,
+    }
+}
+
 fn plan() -> impl Strategy<Value = Plan> {
     (
         (
@@ -382,7 +394,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             any::<bool>(),
             prop::collection::vec(fault(), 0..8),
         ),
-        prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..3_usize, 0..3)],
+        prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(close_fault(), 0..3)],
         (0..6_u64, 0..10_u32, any::<u64>()),
         prop_oneof![3 => Just(None), 1 => (1500..4000_u64).prop_map(Some)],
         prop_oneof![Just(Some(4.0)), Just(Some(1.0)), Just(None)],
@@ -408,21 +420,9 @@ fn plan() -> impl Strategy<Value = Plan> {
         )
 }
 
-/// Nothing goes wrong.
+/// A plan in which nothing goes wrong.
 fn quiet_plan() -> Plan {
-    Plan {
-        path: "v2/listen",
-        query: String::new(),
-        script: Vec::new(),
-        live: false,
-        finish: false,
-        faults: Vec::new(),
-        close_faults: Vec::new(),
-        delay: 1,
-        opening: 2,
-        settings: patient(),
-        seed: 7,
-    }
+    Plan::quiet("v2/listen", patient())
 }
 
 fn talk() -> impl Strategy<Value = Talk> {
@@ -439,7 +439,7 @@ fn talk() -> impl Strategy<Value = Talk> {
             |((mut scene, rest, odd), chunks, (forced, mut configures), plan)| {
                 let windows = scene.speech.last().map_or(0, |stretch| stretch.end) + rest;
                 configures.sort_by_key(|(at, _)| *at);
-                // Without times nobody knows which words of a turn an earlier one has.
+                // Without times it is unknown which words of a turn belong to an earlier one.
                 scene.timed |= scene.wrapping == Wrapping::Ogg && !forced.is_empty();
                 let samples = windows * scene.window() + odd % scene.window();
                 Talk {
@@ -468,7 +468,7 @@ proptest! {
     }
 }
 
-/// Ten turns of words with a pause in each, where the model is eager.
+/// Ten turns with a pause in each, at a model that is eager.
 fn ten_turns(eager: Vec<Option<u64>>) -> Talk {
     let mut speech = Vec::new();
     for turn in 0..10 {
@@ -508,7 +508,7 @@ fn fault_after(windows: u64, kind: FaultKind) -> Fault {
     }
 }
 
-/// What the application is told of the turns, without what is each leg's own.
+/// Returns the messages that the application reads, without request ids.
 fn events(run: &Run<Flux>) -> Vec<Value> {
     let mut messages: Vec<Value> = run
         .frames
@@ -562,11 +562,11 @@ fn a_reset_in_every_turn_changes_nothing() {
 }
 
 #[test]
-fn what_a_break_takes_from_the_last_window_is_said_by_the_next_leg() {
+fn the_next_leg_says_what_a_failure_took_from_the_last_window() {
     let mut talk = ten_turns(vec![None]);
-    talk.plan.close_faults = vec![0];
+    talk.plan.close_faults = vec![cut_short(0)];
     let mut broken = 0;
-    // In the middle of a turn, and of what one Update reports.
+    // In the middle of a turn, and of the span of one Update.
     for windows in 12..24 {
         talk.samples = windows * talk.scene.window();
         let run = talk.play();
@@ -627,7 +627,7 @@ fn a_rollover_is_cut_at_the_end_of_a_turn() {
     talk.check(&run);
     assert_eq!((run.stats.legs, run.stats.rollovers), (2, 1));
     // Nothing of the first turn is heard twice: 10 + 14 + 8 windows.
-    assert_eq!(run.servers[1].start(), Some(32 * 640));
+    assert_eq!(run.services[1].start(), Some(32 * 640));
     assert!(run.stats.resets.is_empty());
 }
 
@@ -639,7 +639,7 @@ fn a_leg_that_hears_other_audio_again_takes_over_unheard() {
     let run = talk.play();
     talk.check(&run);
     assert_eq!((run.stats.legs, run.stats.rollovers), (2, 1));
-    assert_eq!(run.servers[1].start(), Some(0));
+    assert_eq!(run.services[1].start(), Some(0));
     assert!(run.stats.resets.is_empty());
 }
 
@@ -653,7 +653,7 @@ fn a_leg_that_hears_other_audio_again_is_told_what_was_accepted_meanwhile() {
     talk.scene.end = 4;
     talk.samples = 8800;
     talk.chunks = vec![4656];
-    // While the second leg is on its way, which takes over when the first one fails.
+    // While the second leg is being opened, which takes over when the first one fails.
     talk.configures = vec![(36, false)];
     talk.plan.opening = 3;
     talk.plan.seed = 5_029_702_061_923_152_925;
@@ -679,8 +679,8 @@ fn between_turns_two_seconds_are_heard_again() {
     talk.plan.faults = vec![fault_after(300, FaultKind::Reset)];
     let run = talk.play();
     talk.check(&run);
-    // The last Update before window 300, less two seconds.
-    let start = run.servers[1].start().unwrap();
+    // Two seconds before the last Update ahead of window 300.
+    let start = run.services[1].start().unwrap();
     assert!(
         (300 - 25 - 4..=300 - 25).contains(&(start / 640)),
         "{start}"
@@ -688,9 +688,9 @@ fn between_turns_two_seconds_are_heard_again() {
 }
 
 #[test]
-fn what_was_evicted_is_reported_and_the_clock_stays_right() {
+fn evicted_audio_is_reported_and_the_clock_stays_right() {
     let mut talk = ten_turns(vec![None]);
-    // One turn that goes on and on.
+    // One turn without an end.
     talk.scene.speech = std::iter::once(10..300).collect();
     talk.plan.settings.max_replay_buffer_bytes = 64 * 640 * 4;
     talk.plan.faults = vec![fault_after(200, FaultKind::Reset)];
@@ -705,7 +705,7 @@ fn what_was_evicted_is_reported_and_the_clock_stays_right() {
     });
     let (lost_from, lost) = gap.expect("it was evicted");
     assert!((9.0..12.0).contains(&lost), "{lost}");
-    let heard = run.servers[1].start().unwrap() as f64 / 8000.0;
+    let heard = run.services[1].start().unwrap() as f64 / 8000.0;
     assert!(
         (lost_from + lost - heard).abs() < 1e-6,
         "{lost_from} + {lost} is not {heard}"
@@ -726,7 +726,8 @@ fn a_leg_that_waits_for_its_pace_has_not_stalled() {
     talk.scene.rate = 800;
     talk.scene.wrapping = Wrapping::Ogg;
     talk.samples = 8961;
-    // What goes first is too short for an answer; the rest is 1.8 s, and nobody is silent so long.
+    // The first chunk is too short for an answer. The rest is 1.8 s, which is longer than the stall
+    // timeout.
     talk.chunks = vec![104, 5905];
     talk.plan.settings.replay_speed = Some(1.0);
     talk.plan.faults = vec![Fault {

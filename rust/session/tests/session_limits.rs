@@ -1,4 +1,4 @@
-//! How much is kept, what waits, and what is said to be lost.
+//! How much is kept, what waits, and which losses are reported.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
@@ -22,7 +22,7 @@ fn limited(bytes: usize) -> Stage {
 }
 
 #[test]
-fn what_was_never_sent_has_room_whatever_the_limit() {
+fn unsent_audio_has_room_whatever_the_limit() {
     for (limit, room) in [(0, MIN_UNSENT_BYTES), (300_000, 300_000)] {
         let mut stage = limited(limit);
         let mut taken = 0;
@@ -53,7 +53,7 @@ fn a_file_waits_for_its_results() {
     stage.audio(1000);
     stage.sent(leg);
     assert!(!stage.session.is_writable(stage.now));
-    // Deadlines wake whoever waits for room when the wall clock has caught up.
+    // A deadline wakes an application that waits for room when the wall clock has caught up.
     assert_eq!(stage.session.deadline(), Some(seconds(11.0)));
     stage.pass(11.0);
     assert!(stage.session.is_writable(stage.now));
@@ -125,7 +125,7 @@ fn live_audio_over_the_limit_is_evicted_and_missed_only_by_a_reset() {
 }
 
 #[test]
-fn with_nothing_kept_a_reset_loses_what_was_on_its_way() {
+fn with_nothing_kept_a_reset_loses_unacked_audio() {
     let mut stage = limited(0);
     let leg = stage.open();
     stage.audio(1000);
@@ -141,7 +141,7 @@ fn with_nothing_kept_a_reset_loses_what_was_on_its_way() {
 }
 
 #[test]
-fn what_waits_to_be_sent_again_is_not_evicted_first() {
+fn audio_that_waits_to_be_replayed_is_not_evicted_first() {
     let mut stage = limited(10_000);
     let leg = stage.open();
     for _ in 0..15 {
@@ -149,7 +149,7 @@ fn what_waits_to_be_sent_again_is_not_evicted_first() {
         stage.sent(leg);
     }
     stage.end(leg, RESET);
-    // The wall clock has caught up: nothing runs ahead any more.
+    // The wall clock has caught up, and nothing runs ahead any more.
     stage.pass(20.0);
     let leg = stage.open();
     assert_eq!(stage.sent(leg).len(), 11);
@@ -271,7 +271,7 @@ fn a_replay_is_never_slower_than_the_application() {
 }
 
 #[test]
-fn messages_that_nobody_reads_hold_the_service_back() {
+fn unread_messages_hold_the_service_back() {
     let settings = Settings {
         max_unread_bytes: 1000,
         ..settings()
@@ -283,7 +283,7 @@ fn messages_that_nobody_reads_hold_the_service_back() {
     while stage.session.wants_messages() {
         stage.say(leg, r#"{"type":"Future"}"#);
     }
-    // Each takes its content, and its place.
+    // Each message takes its content and an overhead.
     assert!(matches!(
         stage.notices()[..],
         [Notice::Unread { bytes }] if bytes == 4 * (17 + MESSAGE_COST)
@@ -360,7 +360,7 @@ fn a_file_waits_whatever_the_size_of_its_pieces() {
         let leg = stage.open();
         let (mut sent, mut final_until) = (0_u32, 0_u32);
         for piece in &pieces {
-            // Finals come two seconds behind what was sent; a file takes what time it takes.
+            // Finals come two seconds behind the audio that was sent.
             while !stage.session.is_writable(stage.now) {
                 assert!(final_until < sent, "it waits for nothing: {pieces:?}");
                 let until = (final_until + 1000).min(sent);

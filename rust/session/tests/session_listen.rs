@@ -1,4 +1,4 @@
-//! `v1/listen` over several legs: what its messages become, and what is sent again.
+//! `v1/listen` over several legs: how its messages are rewritten, and what is sent again.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
@@ -40,7 +40,7 @@ fn later_legs_go_on_where_the_last_final_ended() {
     stage.say(leg, &results(1.2345, 0.7, &[("two", 1.3, 1.5)], false, ""));
     stage.end(leg, RESET);
     let leg = stage.open();
-    // From sample 1234: 0.5 ms before the final's end.
+    // The leg starts at sample 1234, 0.5 ms before the final's end.
     assert_eq!(stage.sent(leg), ["266", "500", "500", "500"]);
     stage.say(leg, &results(0.0, 0.7, &[("two", 0.066, 0.266)], false, ""));
     stage.results(
@@ -359,7 +359,7 @@ fn an_open_utterance_is_closed_once() {
 }
 
 #[test]
-fn nothing_from_the_service_is_a_panic() {
+fn no_message_of_the_service_is_a_panic() {
     for text in [
         "",
         "{}",
@@ -408,7 +408,7 @@ fn push(stage: &mut Stage, bytes: Vec<u8>) {
     stage.session.push(stage.now, frame).unwrap();
 }
 
-/// What a leg gets first, in whole.
+/// Returns everything that a leg is sent first.
 fn first_frame(stage: &mut Stage, leg: LegId) -> Vec<u8> {
     match stage.session.poll_send(stage.now, leg) {
         SendStep::Frame(frame) => frame.bytes().to_vec(),
@@ -443,7 +443,7 @@ fn a_header_that_was_written_too_early_loses_nothing() {
             assert_eq!(sizes, [[0xFF; 4]; 2], "how much follows is not known");
             assert_eq!(stage.sent(leg), ["250", "1000", "1000"]);
             stage.results(leg, 0.0, 0.25, &[("two", 0.0, 0.25)]);
-            // Not everything: in order or not, this is no end.
+            // Not everything is answered, so even an end in order is no end of the session.
             stage.text(CLOSE);
             stage.sent(leg);
             stage.end(leg, LegEnd::Clean);
@@ -467,7 +467,7 @@ fn a_header_that_was_written_too_early_loses_nothing() {
 }
 
 #[test]
-fn what_follows_a_file_s_audio_is_no_audio_unless_it_is_heard() {
+fn bytes_after_a_file_s_audio_are_no_audio_unless_a_final_covers_them() {
     let mut stage = Stage::with(settings(), "model=nova-3");
     let leg = stage.open();
     push(&mut stage, [wav(1000), vec![b'a'; 1000]].concat());
@@ -512,7 +512,7 @@ fn beyond(notices: &[Notice]) -> Vec<String> {
 
 #[test]
 fn no_claim_reaches_beyond_what_was_sent() {
-    // One bad message on a leg, the first or a later one; everything after it is right.
+    // One bad message on a leg, the first or a later one. All others are right.
     for later in [false, true] {
         for (start, duration) in [(0.0, 61.0), (0.0, 3.2), (60.0, 1.0), (0.0, 8e9)] {
             let mut stage = Stage::new();
@@ -602,7 +602,7 @@ fn claims_of_utterances_beyond_what_was_sent_close_nothing() {
 }
 
 #[test]
-fn numbers_that_are_none_change_nothing() {
+fn invalid_numbers_change_nothing() {
     for (start, duration) in [
         ("1e300", "1.0"),
         ("0.0", "1e300"),
@@ -646,7 +646,7 @@ fn numbers_that_are_none_change_nothing() {
 }
 
 #[test]
-fn channels_that_the_audio_has_not_are_not_waited_for() {
+fn channels_that_the_audio_does_not_have_are_not_waited_for() {
     let stereo = "encoding=mulaw&sample_rate=500&channels=2&multichannel=true";
     let mixed = "encoding=mulaw&sample_rate=500&channels=2";
     for (query, real) in [(QUERY, 1), (stereo, 2), (mixed, 1)] {

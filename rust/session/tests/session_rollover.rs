@@ -1,4 +1,4 @@
-//! Legs that grow old are followed before they end.
+//! Old legs are replaced before the service ends them.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
@@ -8,7 +8,7 @@ use dgsm_leg::reason::Reason;
 use dgsm_session::{AfterOpenFailure, LegId, Notice, Outcome, Settings, Step};
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, results, seconds, settings};
 
-/// A session whose first leg is old, and was sent 2 s of audio of which nothing is final.
+/// A session whose first leg is old and was sent 2 s of audio, of which nothing is final.
 fn old() -> (Stage, LegId) {
     let settings = Settings {
         max_leg_age: Some(seconds(100.0)),
@@ -61,7 +61,7 @@ fn the_next_final_is_the_cut() {
     assert_eq!(
         results[1],
         (1.25, 2.6, String::new()),
-        "nobody listens to the old leg: {results:?}"
+        "the old leg's messages are discarded: {results:?}"
     );
     stage.end(old, LegEnd::Clean);
     assert_eq!(stage.sent(old), ["end"]);
@@ -93,7 +93,7 @@ fn an_old_leg_that_does_not_end_is_stopped() {
     assert_eq!(stage.sent(old), ["stop"]);
 }
 
-/// One whose pump cannot ask, because its peer takes nothing, is not wanted for longer either.
+/// Nor is a leg wanted longer if its pump cannot ask because its peer takes nothing.
 #[test]
 fn an_old_leg_is_wanted_until_it_is_stopped() {
     let (mut stage, old) = old();
@@ -230,7 +230,7 @@ fn a_session_that_closes_does_not_roll_over() {
     assert_eq!(stage.read().len(), 3);
 }
 
-/// A session of other audio whose first leg is old: 2000 bytes, final up to 2 s.
+/// A session of other audio whose first leg is old and was sent 2000 bytes, final up to 2 s.
 fn old_ogg(settings: &Settings) -> (Stage, LegId) {
     let settings = Settings {
         max_leg_age: Some(seconds(100.0)),
@@ -271,19 +271,22 @@ fn other_audio_is_heard_again_beside_the_old_leg() {
     stage.results(new, 0.0, 1.5, &[]);
     stage.results(old, 2.3, 0.1, &[]);
     assert_eq!(stage.read_results().len(), 3, "the old leg speaks");
-    // It says as much as was delivered, and more.
+    // It has said as much as was delivered, and more.
     stage.results(new, 1.5, 1.0, &[("old", 1.6, 1.9), ("new", 2.42, 2.5)]);
     assert_eq!(stage.read_results(), [(2.4, 2.5, "new".into())]);
     assert_eq!(stage.sent(old), [CLOSE]);
     stage.audio(100);
     assert_eq!(stage.sent(new), ["100"], "nothing is sent twice");
     stage.results(old, 2.4, 0.2, &[]);
-    assert!(stage.read().is_empty(), "nobody listens to the old leg");
+    assert!(
+        stage.read().is_empty(),
+        "the old leg's messages are discarded"
+    );
     assert_eq!(stage.session.stats().rollovers, 1);
 }
 
 #[test]
-fn a_standby_that_has_said_the_same_takes_over_without_a_word() {
+fn a_standby_that_has_said_the_same_takes_over_and_repeats_nothing() {
     let (mut stage, old) = old_ogg(&settings());
     stage.step();
     let new = stage.session.leg_opened(stage.now);
@@ -303,7 +306,7 @@ fn a_replay_beside_the_old_leg_is_paced() {
     stage.step();
     let new = stage.session.leg_opened(stage.now);
     assert_eq!(stage.sent(new), [KEEPALIVE, "1000"]);
-    // It came as two seconds of audio within one.
+    // It came as two seconds of audio within one second.
     stage.pass(0.12);
     assert!(stage.sent(new).is_empty());
     stage.pass(0.01);
@@ -312,7 +315,7 @@ fn a_replay_beside_the_old_leg_is_paced() {
 
 #[test]
 fn a_replay_starts_in_time_to_catch_up() {
-    // 240 s may a leg last; of 4 seconds each the replay gains 3.
+    // A leg may last 240 s. In 4 s of replay the standby gains 3 s.
     for (age, due) in [(100.0, 90.0..110.0), (200.0, 179.9..180.1)] {
         let mut stage = Stage::with(
             Settings {
@@ -332,7 +335,7 @@ fn a_replay_starts_in_time_to_catch_up() {
         };
         assert!(due.contains(&until.as_secs_f64()), "{until:?}");
     }
-    // What came before this leg has to be heard again, too.
+    // Audio from before this leg is replayed too.
     let mut stage = Stage::with(
         Settings {
             max_leg_age: Some(seconds(100.0)),
@@ -380,7 +383,7 @@ fn a_standby_goes_on_with_its_replay_when_the_old_leg_breaks() {
 }
 
 #[test]
-fn a_finalize_is_the_old_leg_s() {
+fn a_finalize_stays_with_the_old_leg() {
     let (mut stage, old) = old_ogg(&settings());
     stage.step();
     let new = stage.session.leg_opened(stage.now);
@@ -401,7 +404,7 @@ fn a_finalize_is_the_old_leg_s() {
 }
 
 #[test]
-fn a_standby_is_let_go_when_its_audio_outgrows_the_journal() {
+fn a_standby_is_stopped_when_its_audio_outgrows_the_journal() {
     let (mut stage, old) = old_ogg(&Settings {
         max_replay_buffer_bytes: 2500,
         replay_speed: Some(4.0),
@@ -420,7 +423,7 @@ fn a_standby_is_let_go_when_its_audio_outgrows_the_journal() {
 }
 
 #[test]
-fn a_standby_that_is_ahead_of_a_closing_session_is_let_go() {
+fn a_standby_that_is_ahead_of_a_closing_session_is_stopped() {
     let (mut stage, old) = old_ogg(&settings());
     stage.step();
     let new = stage.session.leg_opened(stage.now);
@@ -437,7 +440,7 @@ fn a_standby_that_is_ahead_of_a_closing_session_is_let_go() {
 }
 
 #[test]
-fn a_standby_that_breaks_is_not_sent_everything_again_at_once() {
+fn a_replaying_standby_that_fails_is_not_replaced_at_once() {
     let (mut stage, _) = old_ogg(&Settings {
         initial_backoff: seconds(1.0),
         backoff_multiplier: 2.0,
@@ -467,7 +470,7 @@ fn a_standby_that_breaks_is_not_sent_everything_again_at_once() {
     );
 }
 
-/// What a leg of each product says first, and what has it work.
+/// Each product: the greeting of a leg, and the input that it works on.
 const GREETINGS: [(&str, &str, &str); 4] = [
     ("v1/speak", "Metadata", r#"{"type":"Speak","text":"a"}"#),
     ("v2/speak", "Connected", r#"{"type":"Speak","text":"a"}"#),
@@ -479,7 +482,7 @@ const GREETINGS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// An old leg of a product that did not greet and has something unanswered, and its standby.
+/// An old leg that did not greet and has something unanswered, and its standby.
 fn mute(path: &str, input: &'static str) -> (Stage, LegId, LegId) {
     let settings = Settings {
         max_leg_age: Some(seconds(100.0)),
@@ -510,9 +513,10 @@ fn mute(path: &str, input: &'static str) -> (Stage, LegId, LegId) {
     (stage, old, new)
 }
 
-/// A leg says it once. Where it stood by as it did, and none before it had, it was never heard.
+/// A leg greets once. If it did as a standby, and no earlier leg had, the application has yet to
+/// read a greeting.
 #[test]
-fn what_a_standby_says_first_is_heard_when_it_takes_over() {
+fn a_standby_s_greeting_is_delivered_when_it_takes_over() {
     for (path, kind, input) in GREETINGS {
         let greeting = format!(r#"{{"type":"{kind}","request_id":"second"}}"#);
         let (mut stage, old, new) = mute(path, input);
@@ -526,7 +530,7 @@ fn what_a_standby_says_first_is_heard_when_it_takes_over() {
 }
 
 #[test]
-fn what_a_standby_says_first_is_not_heard_twice() {
+fn a_standby_s_greeting_is_not_delivered_twice() {
     for (path, kind, input) in GREETINGS {
         let greeting = format!(r#"{{"type":"{kind}","request_id":"first"}}"#);
         let (mut stage, old, new) = mute(path, input);

@@ -1,16 +1,18 @@
-//! Generated sessions on a simulated clock, against a model server whose legs fail: whatever
-//! happens, the application sees one conversation, or is told exactly what is missing.
+//! Generated sessions with Nova whose legs fail. In every case the application sees one
+//! conversation, or is told exactly what is missing.
 
-// Simulated audio is a few minutes long: every count is exact as a double, and positive.
+// Simulated audio is a few minutes long: every count is exact as a double, and not negative.
 #[allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
-mod simulation;
+mod nova;
+mod simulator;
 
 use std::time::Duration;
 
 use dgsm_session::Settings;
+use nova::server::{Habits, Wrapping};
+use nova::{Plan, play};
 use proptest::prelude::*;
-use simulation::nova::{Habits, Wrapping};
-use simulation::{CloseFault, CloseKind, Fault, FaultKind, Plan, play};
+use simulator::{CloseFault, Fault, FaultKind, few_model_errors};
 
 fn habits() -> impl Strategy<Value = Habits> {
     (
@@ -38,7 +40,7 @@ fn habits() -> impl Strategy<Value = Habits> {
                     rate,
                     channels,
                     wrapping,
-                    // Words of some 10 ms keep the audio small.
+                    // Words of about 10 ms keep the audio small.
                     word: u64::from(rate) / 100 + 1,
                     windows,
                     lateness,
@@ -67,24 +69,24 @@ fn fault() -> impl Strategy<Value = Fault> {
         any::<bool>(),
         prop_oneof![3 => Just(0), 1 => 0..3_u32],
     )
-        .prop_map(|(kind, after_words, before_results, open_failures)| Fault {
+        .prop_map(|(kind, after, before_results, open_failures)| Fault {
             kind,
-            after_words,
-            before_results,
+            after,
+            said: if before_results { 0 } else { usize::MAX },
             open_failures,
         })
 }
 
 fn close_fault() -> impl Strategy<Value = CloseFault> {
     let kind = prop_oneof![
-        Just(CloseKind::Reset),
-        Just(CloseKind::EarlyEnd),
-        Just(CloseKind::Normal),
+        Just(FaultKind::Reset),
+        Just(FaultKind::EarlyEnd),
+        Just(FaultKind::Normal),
     ];
-    (0..3_usize, kind).prop_map(|(said, kind)| CloseFault { said, kind })
+    (0..3_usize, kind).prop_map(|(said, kind)| CloseFault { kind, said })
 }
 
-/// None; some; or the same one again and again.
+/// None, several different ones, or the same one several times.
 fn close_faults() -> impl Strategy<Value = Vec<CloseFault>> {
     prop_oneof![
         3 => Just(vec![]),
@@ -109,7 +111,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 keepalive_interval: keepalive.map(Duration::from_millis),
                 initial_backoff: Duration::from_millis(20),
                 max_backoff: Duration::from_millis(200),
-                // Faults without end are another test's: here every plan can be played to its end.
+                // Faults without end are another test's. Here every plan can be played to its end.
                 max_retries: 100,
                 retry_budget: Duration::from_secs(600),
                 close_timeout: Duration::from_secs(120),
@@ -143,7 +145,8 @@ fn plan() -> impl Strategy<Value = Plan> {
                 let ogg = habits.wrapping == Wrapping::Ogg;
                 let mut settings = settings;
                 if ogg {
-                    // What has outgrown its journal cannot go on: another test's.
+                    // A session that has outgrown its journal cannot go on, which is another
+                    // test's.
                     settings.max_replay_buffer_bytes = 8 << 20;
                 }
                 Plan {
@@ -151,8 +154,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     rest: rest.min(habits.word - 1),
                     chunks,
                     live,
-                    // A model's own errors are retried three times at most without progress.
-                    faults: at_most_three_model_errors(faults),
+                    faults: few_model_errors(faults),
                     close_faults,
                     lies: Vec::new(),
                     finalizes,
@@ -165,20 +167,6 @@ fn plan() -> impl Strategy<Value = Plan> {
                 }
             },
         )
-}
-
-fn at_most_three_model_errors(mut faults: Vec<Fault>) -> Vec<Fault> {
-    let mut left = 3;
-    for fault in &mut faults {
-        if fault.kind == FaultKind::ModelError {
-            if left == 0 {
-                fault.kind = FaultKind::Reset;
-            } else {
-                left -= 1;
-            }
-        }
-    }
-    faults
 }
 
 proptest! {
@@ -203,7 +191,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Each leg is heard out while the next one hears everything again.
+    /// Each leg works on while the next one replays everything.
     #[test]
     fn other_audio_goes_on_over_legs_that_hear_it_all(mut plan in plan(), age in 20..400_u64) {
         plan.habits.wrapping = Wrapping::Ogg;
@@ -222,7 +210,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// What the service claims to have heard and cannot have heard takes nothing from the rest.
+    /// Claims about audio that the service cannot have heard lose nothing of the rest.
     #[test]
     fn false_claims_lose_no_word(
         mut plan in plan(),
@@ -272,19 +260,19 @@ fn plain() -> Plan {
     }
 }
 
-fn fault_after(kind: FaultKind, after_words: u64) -> Fault {
+fn fault_after(kind: FaultKind, after: u64) -> Fault {
     Fault {
         kind,
-        after_words,
-        before_results: false,
+        after,
+        said: usize::MAX,
         open_failures: 0,
     }
 }
 
-/// The leg is reset before it says anything to CloseStream.
+/// The leg is reset before it answers CloseStream.
 const CUT_SHORT: CloseFault = CloseFault {
     said: 0,
-    kind: CloseKind::Reset,
+    kind: FaultKind::Reset,
 };
 
 fn check(plan: &Plan) {
@@ -304,7 +292,7 @@ fn other_audio_rolls_over() {
     assert!(run.stats.resets.is_empty());
 }
 
-// What the generated sessions have found, kept.
+// Failures that generated sessions have found.
 
 #[test]
 fn a_leg_ends_by_itself_as_the_session_leaves_it() {
@@ -326,7 +314,7 @@ fn a_leg_ends_by_itself_as_the_session_leaves_it() {
 }
 
 #[test]
-fn what_belongs_to_a_final_is_not_forgotten_when_the_old_leg_breaks() {
+fn the_parts_of_a_final_are_not_forgotten_when_the_old_leg_fails() {
     let mut plan = plain();
     plan.habits.wrapping = Wrapping::Ogg;
     plan.habits.windows = vec![5];
@@ -381,7 +369,7 @@ fn an_empty_answer_to_finalize_is_no_pause() {
 }
 
 #[test]
-fn a_final_of_one_rounding_is_none() {
+fn a_final_as_short_as_a_rounding_is_not_delivered() {
     let mut plan = plain();
     plan.habits = Habits {
         rate: 22050,
@@ -448,7 +436,7 @@ fn half_a_block_is_lost_once() {
 }
 
 #[test]
-fn a_close_that_did_not_go_out_is_not_forgotten() {
+fn a_close_that_was_not_sent_is_not_forgotten() {
     let mut plan = plain();
     plan.habits.wrapping = Wrapping::Wav { sized: true };
     plan.words = 19;
@@ -524,7 +512,7 @@ fn a_false_claim_ends_with_its_last_word_rounded_or_not() {
 }
 
 #[test]
-fn what_a_header_does_not_declare_is_lost_as_well() {
+fn audio_that_a_header_does_not_declare_is_lost_as_well() {
     let mut plan = plain();
     plan.habits.wrapping = Wrapping::EarlyWav;
     plan.words = 17;
@@ -535,7 +523,7 @@ fn what_a_header_does_not_declare_is_lost_as_well() {
 }
 
 #[test]
-fn what_follows_a_loss_behind_a_declared_end_is_waited_for() {
+fn audio_after_a_loss_behind_a_declared_end_is_waited_for() {
     let mut plan = plain();
     plan.habits.wrapping = Wrapping::EarlyWav;
     plan.habits.channels = 2;

@@ -1,4 +1,5 @@
-//! Flux and the voice agent by hand: what a later leg is told, and what the application is not.
+//! Flux and the voice agent, played by hand: what a later leg is told, and what the application
+//! does not read.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
 mod stage;
@@ -16,7 +17,7 @@ fn agent() -> Stage {
     Stage::at("v1/agent/converse", settings(), "")
 }
 
-/// A `TurnInfo`, on the leg's clock; seconds.
+/// A `TurnInfo` on the leg's clock, in seconds.
 fn turn(sequence: u64, event: &str, index: u64, window: (f64, f64), transcript: &str) -> String {
     let words: Vec<Value> = transcript
         .split_whitespace()
@@ -50,7 +51,7 @@ fn say(stage: &mut Stage, leg: LegId, messages: &[&str]) {
 }
 
 #[test]
-fn accepted_configures_head_every_leg_and_nobody_hears_of_it() {
+fn accepted_configures_head_every_leg_and_their_replies_are_not_delivered() {
     let mut stage = flux();
     let first = stage.open();
     stage.text(r#"{"type":"Configure","thresholds":{"eot_threshold":0.8}}"#);
@@ -105,7 +106,7 @@ fn a_forced_end_is_sent_again_until_its_turn_has_ended() {
     stage.say(first, &turn(0, "StartOfTurn", 0, (0.0, 0.9), "a"));
     let second = reset(&mut stage, first);
     assert_eq!(stage.sent(second), ["1000", force, "500"]);
-    // It hears a little less than was sent before it.
+    // The leg hears a little less than was sent before the message.
     let end = turn(1, "EndOfTurn", 0, (0.0, 0.9), "a").replace("model", "manual");
     stage.say(second, &end);
     let third = reset(&mut stage, second);
@@ -116,7 +117,7 @@ fn a_forced_end_is_sent_again_until_its_turn_has_ended() {
 }
 
 #[test]
-fn a_forced_end_between_turns_is_done_with_by_the_silence_behind_it() {
+fn silence_settles_a_forced_end_between_turns() {
     let mut stage = flux();
     let first = stage.open();
     stage.audio(1000);
@@ -129,7 +130,7 @@ fn a_forced_end_between_turns_is_done_with_by_the_silence_behind_it() {
 }
 
 #[test]
-fn an_error_is_held_back_and_numbered_where_it_is_said() {
+fn an_error_is_held_back_and_numbered_when_it_is_delivered() {
     let error = r#"{"type":"Error","sequence_id":1,"code":"X","description":"no"}"#;
     let mut stage = flux();
     let first = stage.open();
@@ -164,7 +165,7 @@ fn an_error_is_held_back_and_numbered_where_it_is_said() {
         .collect();
     let expected = [
         (&json!("Connected"), &json!(0)),
-        // The second leg lived on after its error.
+        // The second leg went on after its error.
         (&json!("Error"), &json!(1)),
         (&json!("TurnInfo"), &json!(2)),
     ];
@@ -259,7 +260,7 @@ fn settings_that_were_not_applied_are_sent_again_as_they_are() {
 }
 
 #[test]
-fn an_update_is_made_again_once_it_was_accepted() {
+fn an_accepted_update_is_sent_on_each_new_leg() {
     let mut stage = agent();
     let update = r#"{"type":"UpdateSpeak","speak":{"provider":{"model":"aura-2"}}}"#;
     let pending = r#"{"type":"UpdatePrompt","prompt":"p"}"#;
@@ -285,7 +286,7 @@ fn an_update_is_made_again_once_it_was_accepted() {
 }
 
 #[test]
-fn a_refused_injection_is_not_made_again() {
+fn a_refused_injection_is_not_sent_again() {
     let mut stage = agent();
     let inject = r#"{"type":"InjectAgentMessage","message":"Still there?"}"#;
     let first = stage.open();
@@ -301,7 +302,7 @@ fn a_refused_injection_is_not_made_again() {
 }
 
 #[test]
-fn an_agent_may_be_silent_while_nobody_speaks() {
+fn an_agent_may_be_silent_while_the_user_is() {
     let mut stage = agent();
     let leg = stage.open();
     stage.text(SETTINGS);
@@ -346,7 +347,7 @@ fn that_the_agent_starts_to_speak_is_no_answer() {
     say(&mut stage, first, &[APPLIED, user, starts]);
     let second = reset(&mut stage, first);
     assert_eq!(stage.sent(second)[1..], ["1000"]);
-    // It says nothing before it is gone, too.
+    // The leg sends nothing before it ends, too.
     let third = reset(&mut stage, second);
     assert_eq!(stage.sent(third)[1..], ["1000"]);
     say(&mut stage, third, &[APPLIED, user, starts, agent_says]);
@@ -363,7 +364,7 @@ fn that_the_agent_starts_to_speak_is_no_answer() {
 }
 
 #[test]
-fn a_standby_of_the_agent_is_told_nothing_before_the_settings() {
+fn a_standby_of_the_agent_is_sent_nothing_before_the_settings() {
     let mut stage = agent();
     let first = stage.open();
     stage.text(SETTINGS);
@@ -401,7 +402,7 @@ fn a_standby_of_the_agent_is_told_nothing_before_the_settings() {
 }
 
 #[test]
-fn of_audio_without_a_clock_only_an_end_in_order_is_an_answer() {
+fn without_a_clock_only_an_end_in_order_is_an_answer() {
     let mut stage = Stage::at("v2/listen", settings(), "model=flux-general-en");
     let first = stage.open();
     stage.audio(1000);
@@ -409,7 +410,7 @@ fn of_audio_without_a_clock_only_an_end_in_order_is_an_answer() {
     stage.sent(first);
     stage.say(first, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
     let second = reset(&mut stage, first);
-    // It is asked to end when it has said what it says by itself.
+    // It is asked to close after its own last message.
     assert_eq!(stage.sent(second), ["1000"]);
     stage.pass(0.2);
     stage.say(second, &turn(0, "StartOfTurn", 0, (0.0, 0.5), "a"));
@@ -425,7 +426,7 @@ fn of_audio_without_a_clock_only_an_end_in_order_is_an_answer() {
 }
 
 #[test]
-fn of_audio_without_a_clock_an_end_that_comes_too_soon_is_none() {
+fn without_a_clock_an_end_that_comes_too_soon_is_no_end() {
     let settings = Settings {
         max_retries: 3,
         ..settings()
@@ -454,7 +455,7 @@ fn of_audio_without_a_clock_an_end_that_comes_too_soon_is_none() {
 
 #[test]
 fn no_window_reaches_beyond_what_was_sent() {
-    // A bogus end of a turn takes nothing from the next one.
+    // A false end of a turn takes nothing from the next turn.
     for timed in [true, false] {
         for (event, bogus) in [("EndOfTurn", 61.0), ("Update", 61.0), ("EndOfTurn", 8e9)] {
             let mut stage = flux();
@@ -503,7 +504,7 @@ fn no_window_reaches_beyond_what_was_sent() {
 
 #[test]
 fn an_early_end_after_the_close_is_a_failure() {
-    // Windows have not come up to the audio's end.
+    // The windows do not reach the end of the audio.
     let mut stage = flux();
     stage.audio(3000);
     stage.text(CLOSE);
@@ -517,7 +518,7 @@ fn an_early_end_after_the_close_is_a_failure() {
         Step::Failed(failure) => assert!((failure.unacked_seconds - 3.0).abs() < 1e-9),
         other => panic!("{other:?}"),
     }
-    // But for what is too short for one.
+    // The rest is too short for a window.
     let mut stage = flux();
     let leg = stage.open();
     stage.audio(3000);
@@ -529,7 +530,7 @@ fn an_early_end_after_the_close_is_a_failure() {
 }
 
 #[test]
-fn speech_that_is_not_all_flushed_has_no_end_in_order() {
+fn speech_without_every_flushed_has_no_end_in_order() {
     const SPEAK: &str = r#"{"type":"Speak","text":"a"}"#;
     const FLUSH: &str = r#"{"type":"Flush"}"#;
     const END: &str = r#"{"type":"Close"}"#;
@@ -541,7 +542,7 @@ fn speech_that_is_not_all_flushed_has_no_end_in_order() {
             }
             for _ in 0..6 {
                 let leg = stage.open();
-                // The session asks Aura for what nothing else does.
+                // The session asks Aura, because nothing else does.
                 let mut sent = stage.sent(leg);
                 sent.retain(|text| asked.contains(&text.as_str()) || path == "v2/speak");
                 assert_eq!(sent, asked, "{path}");

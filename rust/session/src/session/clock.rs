@@ -1,52 +1,52 @@
-//! What is due by itself.
+//! What is due without an event from outside.
 
 use std::time::Duration;
 
-use super::leg::{Rest, Role};
 use super::legs::SETTLED;
+use super::state::{Event, LastStep, Phase, Role, RoleEvent};
 use super::step::FailureCause;
-use super::{Notice, Phase, Session, Standby};
+use super::{Notice, Session};
 use crate::journal::Next;
 use crate::resume::Owed;
 use dgsm_leg::end::LegEnd;
 
-/// Audio of unknown rate, in bytes, that a leg says something of, whatever it is.
+/// Audio of unknown rate, in bytes, after which a working leg has answered something.
 const AN_ANSWER: u64 = 16 << 10;
-/// Without a leg and without a message from the application, a session ends after this, as the
-/// service would have ended it.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A session without a leg ends after this silence of the application, as the service would have
+/// ended it.
+const NO_INPUT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Does what is due by itself.
+    /// Does what is due.
     pub fn tick(&mut self, now: Duration) {
         self.ticked = self.ticked.max(now);
-        if self.is_over() {
+        if self.state.is_over() {
             return;
         }
         if self.blocked && self.wants_messages() {
             self.blocked = false;
-            if let Some(index) = self.with_role(Role::Current) {
-                self.legs[index].hears(now);
+            if let Some(index) = self.current() {
+                self.legs[index].receives(now);
             }
         }
-        if self.finish_by.is_some_and(|by| now >= by) {
+        if self.state.finish_by().is_some_and(|by| now >= by) {
             self.close_timed_out(now);
             return;
         }
-        if let Phase::Dormant { since } = self.phase {
+        if let Phase::Dormant { since } = *self.state.phase() {
             self.tick_dormant(now, since);
         }
-        if let Some(index) = self.with_role(Role::Current) {
+        if let Some(index) = self.current() {
             self.tick_current(now, index);
         }
-        if !self.is_over() {
+        if !self.state.is_over() {
             self.keep_within_limits(now);
         }
     }
 
     fn close_timed_out(&mut self, now: Duration) {
         let answered = self
-            .with_role(Role::Current)
+            .current()
             .is_some_and(|index| self.product.answered(&self.legs[index].view, &self.journal));
         if !answered {
             self.notices.push_back(Notice::CloseTimedOut {
@@ -56,7 +56,7 @@ impl Session {
         if answered || self.product.needs_no_answer() || self.misses_nothing() {
             self.conclude();
         } else {
-            // Whoever still reads is told that this is not all.
+            // An application that still reads learns that answers are missing.
             self.fail(now, FailureCause::CloseTimedOut);
         }
     }
@@ -64,9 +64,9 @@ impl Session {
     fn tick_dormant(&mut self, now: Duration, since: Duration) {
         match self.settings.keepalive_interval {
             Some(interval) if now >= since + interval => {
-                self.phase = Phase::Waiting { until: now };
+                self.moves(now, &Event::Woken { at: now });
             }
-            None if self.product.needs_input() && now >= since + SILENCE => {
+            None if self.product.needs_input() && now >= since + NO_INPUT_TIMEOUT => {
                 self.fail(now, FailureCause::Silent);
             }
             Some(_) | None => {}
@@ -76,63 +76,66 @@ impl Session {
     fn tick_current(&mut self, now: Duration, index: usize) {
         if self.settled_at(index).is_some_and(|at| now >= at) {
             self.attempts.progress();
-            self.on_board.clear();
+            self.suspicion.clear();
         }
         if self.ended_at(index).is_some_and(|at| now >= at) {
-            // Everything is there; only the end of the stream is missing, so it is made here.
-            self.say_held(index);
-            self.legs[index].role = Role::Ended(Rest::End);
-            self.conclude();
+            // Everything is answered and only the end of the stream is missing. The session ends
+            // it.
+            self.deliver_held(index);
+            if self.leg_moves(now, index, RoleEvent::Ended(LastStep::End)) {
+                self.conclude();
+            }
         } else if self.stalled_at(index).is_some_and(|at| now >= at) {
-            self.legs[index].role = Role::Ended(Rest::Stop);
             if !self.flows_until(index, now) {
                 self.idle_stall = Some(self.journal.end());
             }
-            self.current_ended(now, index, LegEnd::Stalled);
+            if self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop)) {
+                self.current_ended(now, index, LegEnd::Stalled);
+            }
         } else if self.ask_at(index).is_some_and(|at| now >= at) {
             let leg = &mut self.legs[index];
             leg.asked_at = Some(self.journal.end());
             leg.head.extend(self.product.ask_for_it());
         } else if self.break_at().is_some_and(|at| now >= at) {
             self.break_before_make(now);
-        } else if self.standby == Standby::Ready && self.nothing_unacked() {
+        } else if self.state.has_standby() && self.nothing_unacked() {
             self.take_over(now);
         }
     }
 
-    /// When a leg that answered the closing message, and does not end, has had its time.
+    /// Returns when the session ends a leg that answered the closing message and did not end.
     fn ended_at(&self, index: usize) -> Option<Duration> {
         let leg = &self.legs[index];
         self.product
             .answered(&leg.view, &self.journal)
-            .then(|| leg.heard.max(leg.sent) + self.settings.close_timeout)
+            .then(|| leg.received_at.max(leg.sent_at) + self.settings.close_timeout)
     }
 
-    /// When a leg that works counts as progress.
+    /// Returns when a leg that works counts as progress.
     fn settled_at(&self, index: usize) -> Option<Duration> {
         let waits = self.attempts.failures() > 0 && self.nothing_unacked();
         waits.then(|| self.legs[index].opened + SETTLED)
     }
 
-    /// When the service has been silent for too long. Only while it owes an answer: to audio that
-    /// it has not finalised, or to the closing message.
+    /// Returns when the service has been silent for too long. Only while it owes an answer: to
+    /// audio that it has not finalised, or to the closing message.
     ///
-    /// An application that has stopped sending may leave audio behind of which the service would
-    /// say nothing more, because no more comes. So the service is asked for it before the time is
-    /// up ([`Session::ask_at`]), and what it may have no word for counts once:
+    /// When an application stops sending, the service may have no more to say of the audio so far.
+    /// So the service is asked for it before the time is up ([`Session::ask_at`]), and if it may
+    /// have no answer at all, silence counts once:
     ///
     /// ```text
     ///   audio flows, or the input is closed      silence is a failure, each time
     ///   the application has stopped, and         likewise: the service would have closed the leg
     ///   sends no KeepAlive                       if it worked, unless it has said all there is
     ///   the application only sends KeepAlive     likewise where a second of audio or more has no
-    ///                                            result; where it is less, or nobody can know how
-    ///                                            much, a failure once, for what was sent so far
+    ///                                            result; for less, or an unknown amount, a
+    ///                                            failure once, for what was sent so far
     /// ```
     fn stalled_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
         let leg = &self.legs[index];
-        // What has taken the closing message has to end.
+        // A leg that was sent the closing message has to end.
         let answers = self.product.reports_all() || self.product.owes() || leg.view.close_sent();
         if self.blocked || !answers {
             return None;
@@ -147,27 +150,31 @@ impl Session {
         if self.flows_until(index, at) {
             return Some(at);
         }
-        // Silence is counted from what was sent last that needs an answer.
-        let since = leg.heard.max(leg.fed).max(self.last_audio);
+        // Silence is counted from the last input that needs an answer.
+        let since = leg.received_at.max(leg.input_at).max(self.last_audio);
         match self.product.owed(&self.journal) {
             Owed::Nothing => None,
             Owed::Something => Some(since + timeout),
             Owed::Perhaps => {
                 let again = self.idle_stall == Some(self.journal.end());
-                let counts = !again || !(leg.spoken || self.keeps_alive());
-                // It may wait for more, as long as it waits for anything.
-                let mute = !leg.spoken && self.journal.sent() >= AN_ANSWER;
-                let timeout = if mute { timeout } else { timeout.max(SILENCE) };
+                let counts = !again || !(leg.has_answered || self.keeps_alive());
+                // It may wait for more input, but for no longer than it waits for any.
+                let mute = !leg.has_answered && self.journal.sent() >= AN_ANSWER;
+                let timeout = if mute {
+                    timeout
+                } else {
+                    timeout.max(NO_INPUT_TIMEOUT)
+                };
                 counts.then_some(since + timeout)
             }
         }
     }
 
-    /// Audio flows up to this time, or would if it could: an application that has to wait for room
-    /// would send, and one that closes has sent everything.
+    /// Returns whether audio flows up to this time, or would if it could: an application that waits
+    /// for room would send, and one that closes has sent everything.
     fn flows_until(&self, index: usize, at: Duration) -> bool {
         let timeout = self.settings.stall_timeout.unwrap_or(Duration::MAX);
-        self.closing
+        self.state.is_closing()
             || self.product.owes()
             || self.is_full()
             || self.limit_waits_until().is_some()
@@ -183,49 +190,51 @@ impl Session {
         self.keeping_alive || self.settings.keepalive_interval.is_some()
     }
 
-    /// When the service is asked for what it owes, because nothing else makes it say so: once for
-    /// the same audio on a leg, after half the time that counts as a stall.
+    /// Returns when the service is asked for results that nothing else makes it send: once a leg
+    /// for the same audio, after half the time that counts as a stall.
     fn ask_at(&self, index: usize) -> Option<Duration> {
         let timeout = self.settings.stall_timeout?;
         let at = self.stalled_at(index)?.checked_sub(timeout / 2)?;
         let leg = &self.legs[index];
-        let asks = !self.closing
+        let asks = !self.state.is_closing()
             && leg.asked_at != Some(self.journal.end())
             && !self.flows_until(index, at + timeout / 2)
             && self.product.ask_for_it().is_some();
         asks.then_some(at)
     }
 
-    /// When something is due by itself: [`Session::tick`] does it. Later than what was told last.
+    /// Returns when [`Session::tick`] has something to do; later than its latest call.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        if self.is_over() {
+        if self.state.is_over() {
             return None;
         }
-        let dormant = match self.phase {
+        let dormant = match *self.state.phase() {
             Phase::Dormant { since } => {
-                let silence = self.product.needs_input().then_some(SILENCE);
+                let silence = self.product.needs_input().then_some(NO_INPUT_TIMEOUT);
                 let after = self.settings.keepalive_interval.or(silence);
                 after.map(|after| since + after)
             }
             Phase::Waiting { until } => Some(until),
-            Phase::Idle | Phase::Opening | Phase::Live | Phase::Finished | Phase::Failed(_) => None,
+            Phase::Idle | Phase::Opening | Phase::Live(_) | Phase::Finished | Phase::Failed(_) => {
+                None
+            }
         };
-        let current = self.with_role(Role::Current).map(|index| {
+        let current = self.current().map(|index| {
             [
                 self.settled_at(index),
                 self.ended_at(index),
                 self.stalled_at(index),
                 self.ask_at(index),
                 self.break_at(),
-                self.standby_wanted().map(|(at, _)| at),
+                self.standby_wanted(),
             ]
         });
-        let retiring = self.legs.iter().map(|leg| match leg.role {
+        let retiring = self.legs.iter().map(|leg| match leg.role() {
             Role::Retiring { by } => Some(by),
-            Role::Standby | Role::Current | Role::Ended(_) => None,
+            Role::Standby { .. } | Role::Current | Role::Ended(_) => None,
         });
-        [self.finish_by, dormant, self.limit_waits_until()]
+        [self.state.finish_by(), dormant, self.limit_waits_until()]
             .into_iter()
             .chain(current.into_iter().flatten())
             .chain(retiring)

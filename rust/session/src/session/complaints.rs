@@ -1,7 +1,7 @@
-//! What the service calls an error: whether the leg lives on, and which message it died of.
+//! `Error` messages: whether the leg goes on, and which message it failed over.
 //!
 //! ```text
-//!   an Error message ──▶ held ──▶ anything else comes     delivered: the leg lives on
+//!   an Error message ──▶ held ──▶ another message         delivered: the leg goes on
 //!                          │ ───▶ an end in order         delivered
 //!                          │ ───▶ the session fails       delivered: it explains the end
 //!                          │ ───▶ over a message that     delivered: the session goes on without
@@ -9,9 +9,9 @@
 //!                          └ ───▶ a reset                 not delivered: the session goes on
 //! ```
 //!
-//! What a session can do without is not worth its life. Where a service says that it cannot read a
-//! message, or a container closes over one, the message is not sent again. And the last retry goes
-//! without what every failed leg was sent.
+//! An optional message must not end the session. If a service says that it cannot read one, or a
+//! container closes over one, the session does not send it again. The last retry leaves out every
+//! optional message that all failed legs were sent.
 
 use std::collections::BTreeMap;
 
@@ -22,35 +22,38 @@ use crate::resume::scan::{Node, type_of};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 
-/// A message that a leg may have died of. Of a leg's own start there is no number.
+/// A message that a leg may have failed over.
 #[derive(Clone, Debug)]
 struct Suspect {
+    /// Its number in the journal. `None`: it is part of the leg's start.
     number: Option<u64>,
     frame: Frame,
 }
 
-/// Failures in a row with the same messages on board.
+/// What legs that failed in a row had been sent.
 #[derive(Debug, Default)]
-pub(super) struct OnBoard {
-    deaths: BTreeMap<Option<u64>, u32>,
-    /// Legs in a row that died of a message each.
-    spared: u32,
+pub(super) struct Suspicion {
+    /// How many of them had been sent each message.
+    failed: BTreeMap<Option<u64>, u32>,
+    /// How many of them did not count as failures, because a message was at fault.
+    excused: u32,
 }
 
-/// So many legs in a row may die of a message each: after that one leg is sent none of them.
-const MAX_SPARED: u32 = 8;
+/// At most this many legs in a row are excused for one message each. The leg after them is sent no
+/// optional message.
+const MAX_LEGS_EXCUSED: u32 = 8;
 
-/// A message that fewer legs than this failed with is not suspected for that alone.
-const MIN_DEATHS: u32 = 2;
+/// A message is not left out for its presence alone while fewer legs than this have failed.
+const MIN_FAILURES: u32 = 2;
 
-impl OnBoard {
-    /// Something went forward.
+impl Suspicion {
+    /// Starts again, after progress.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// How a service says that it could not read a message of its client.
+/// Texts with which a service says that it could not read a message.
 const UNREADABLE: [&str; 4] = [
     "UNPARSABLE_CLIENT_MESSAGE",
     "SchemaError",
@@ -63,23 +66,23 @@ fn is_unreadable(text: &str) -> bool {
 }
 
 impl Session {
-    /// A message comes on a leg that called something an error: it has outlived that.
-    pub(super) fn outlive(&mut self, index: usize, frame: &Frame) {
+    /// Delivers held errors when another message shows that the leg goes on.
+    pub(super) fn complain_if_alive(&mut self, index: usize, frame: &Frame) {
         let leg = &self.legs[index];
         if !leg.view.held().is_empty() && !self.product.may_be_last(&leg.view, frame) {
-            self.lives_on(index);
+            self.complain_held(index);
         }
     }
 
-    /// The leg goes on, or is left while it does: the application hears what went wrong.
-    pub(super) fn lives_on(&mut self, index: usize) {
+    /// Delivers the errors of a leg that goes on, or that the session leaves while it works.
+    pub(super) fn complain_held(&mut self, index: usize) {
         for frame in self.legs[index].view.take_held() {
             self.complain(index, frame);
         }
     }
 
-    /// More errors in a row than a leg dies of.
-    pub(super) fn outlive_oldest(&mut self, index: usize) {
+    /// Delivers the oldest errors when a leg has sent more in a row than are held.
+    pub(super) fn complain_overflow(&mut self, index: usize) {
         while let Some(frame) = self.legs[index].view.take_outlived() {
             self.complain(index, frame);
         }
@@ -87,27 +90,28 @@ impl Session {
 
     fn complain(&mut self, index: usize, frame: Frame) {
         if frame.as_str().is_some_and(is_unreadable)
-            && let Some(suspect) = self.refused_in_passing(index, &frame)
+            && let Some(suspect) = self.culprit_of_error(index, &frame)
         {
             self.leave_out(index, &suspect);
         }
         let leg = &mut self.legs[index];
-        if !std::mem::replace(&mut leg.complained, true) {
+        if leg.complained.first() {
             self.notices.push_back(Notice::Complaint { leg: leg.id });
         }
         self.product.deliver_held(&leg.view, frame, &mut self.inbox);
     }
 
-    /// It is clear what became of the leg: what it had to say for itself is the application's.
-    pub(super) fn say_held(&mut self, index: usize) {
+    /// Delivers the errors of a leg that has ended: they explain the end.
+    pub(super) fn deliver_held(&mut self, index: usize) {
         let leg = &mut self.legs[index];
         for frame in leg.view.take_held() {
             self.product.deliver_held(&leg.view, frame, &mut self.inbox);
         }
     }
 
-    /// What a leg's end comes to where it ended over a message that the session can do without.
-    pub(super) fn spare(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
+    /// Returns what follows a leg's end. If the leg ended over an optional message, the session
+    /// leaves the message out and goes on.
+    pub(super) fn without_message(&mut self, index: usize, end: &LegEnd, ending: Ending) -> Ending {
         let held = self.legs[index].view.held();
         let unreadable = held
             .iter()
@@ -134,10 +138,11 @@ impl Session {
             return ending;
         }
         let says_so = unreadable.is_some() || said;
-        let suspects = match (says_so, self.on_board.spared) {
-            (true, ..MAX_SPARED) => self.died_of(index, &words).into_iter().collect(),
-            // A container that closes need not have meant a message: one more leg will show.
-            (true, MAX_SPARED) | (false, 0) => self.suspects(index),
+        let suspects = match (says_so, self.suspicion.excused) {
+            (true, ..MAX_LEGS_EXCUSED) => self.culprit(index, &words).into_iter().collect(),
+            // A container that closes does not always mean a message: one more leg shows whether it
+            // did.
+            (true, MAX_LEGS_EXCUSED) | (false, 0) => self.suspects(index),
             (true | false, _) => return ending,
         };
         if suspects.is_empty() {
@@ -146,49 +151,49 @@ impl Session {
         for suspect in &suspects {
             self.leave_out(index, suspect);
         }
-        self.say_held(index);
-        // It is not the audio's fault. At most MAX_SPARED + 1 legs in a row are forgiven so.
+        self.deliver_held(index);
+        // The audio is not at fault. This excuses at most MAX_LEGS_EXCUSED + 1 legs in a row.
         self.attempts.progress();
-        self.on_board.deaths.clear();
-        self.on_board.spared += 1;
+        self.suspicion.failed.clear();
+        self.suspicion.excused += 1;
         match ending {
             Ending::Terminal => Ending::Reset { limit: None },
             other => other,
         }
     }
 
-    /// One retry is left. It goes without what every failed leg was sent.
-    pub(super) fn lighten_the_last_try(&mut self, index: usize) {
+    /// Leaves out, before the last retry, what every failed leg was sent.
+    pub(super) fn drop_suspects_before_last_retry(&mut self, index: usize) {
         let failures = self.attempts.failures();
-        if failures < MIN_DEATHS || !self.may_go_on() {
+        if failures < MIN_FAILURES || !self.may_go_on() {
             return;
         }
         let constant: Vec<Suspect> = self
             .suspects(index)
             .into_iter()
             .filter(|suspect| {
-                let deaths = self.on_board.deaths.get(&suspect.number);
-                deaths.is_some_and(|deaths| *deaths >= failures)
+                let failed = self.suspicion.failed.get(&suspect.number);
+                failed.is_some_and(|failed| *failed >= failures)
             })
             .collect();
         for suspect in &constant {
             self.leave_out(index, suspect);
         }
         if !constant.is_empty() {
-            self.say_held(index);
-            self.on_board.clear();
+            self.deliver_held(index);
+            self.suspicion.clear();
         }
     }
 
-    /// A leg died: what it had been sent may be why.
-    pub(super) fn count_on_board(&mut self, index: usize) {
-        let before = std::mem::take(&mut self.on_board.deaths);
-        self.on_board.deaths = self
+    /// Counts what a failed leg had been sent.
+    pub(super) fn count_suspects(&mut self, index: usize) {
+        let before = std::mem::take(&mut self.suspicion.failed);
+        self.suspicion.failed = self
             .suspects(index)
             .into_iter()
             .map(|suspect| {
-                let deaths = before.get(&suspect.number).map_or(1, |deaths| deaths + 1);
-                (suspect.number, deaths)
+                let failed = before.get(&suspect.number).map_or(1, |failed| failed + 1);
+                (suspect.number, failed)
             })
             .collect();
     }
@@ -197,7 +202,7 @@ impl Session {
         self.settings.max_retries > 0 && !self.outgrown && self.product.is_resumable(&self.journal)
     }
 
-    /// What the leg was sent, and did not answer, that the session can do without; oldest first.
+    /// Returns the optional messages that the leg was sent and has not answered, oldest first.
     fn suspects(&self, index: usize) -> Vec<Suspect> {
         let leg = &self.legs[index];
         if !self.product.reads(&leg.view) {
@@ -224,9 +229,9 @@ impl Session {
         head.into_iter().chain(sent).collect()
     }
 
-    /// The message that a leg died of: the one that the error repeats, or names first, or whose
-    /// type nobody knows; else the oldest, which the service read first.
-    fn died_of(&self, index: usize, error: &Frame) -> Option<Suspect> {
+    /// Returns the message that a leg failed over: the one that the error repeats, or names first,
+    /// or whose type is unknown; else the oldest, which the service read first.
+    fn culprit(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let text = error.as_str().unwrap_or_default();
         let named = suspects
@@ -241,9 +246,10 @@ impl Session {
             .cloned()
     }
 
-    /// The message that a service could not read, and lives on: the one that the error repeats, or
-    /// whose type nobody knows; else a Configure, which has an answer where it is known.
-    fn refused_in_passing(&self, index: usize, error: &Frame) -> Option<Suspect> {
+    /// Returns the message that a leg could not read although it goes on: the one that the error
+    /// repeats, or whose type is unknown; else a Configure, because one that was read has an
+    /// answer.
+    fn culprit_of_error(&self, index: usize, error: &Frame) -> Option<Suspect> {
         let suspects = self.suspects(index);
         let configure = |suspect: &&Suspect| type_of(&suspect.frame) == Some("Configure");
         repeated(&suspects, error)
@@ -256,7 +262,7 @@ impl Session {
         type_of(frame).is_some_and(|kind| self.product.vocabulary().contains(&kind))
     }
 
-    /// The session goes on without a message, and says so.
+    /// Drops a message and says so.
     fn leave_out(&mut self, index: usize, suspect: &Suspect) {
         let leg = &mut self.legs[index];
         match suspect.number {
@@ -266,7 +272,7 @@ impl Session {
             }
             None => self.product.withdraw_head(&leg.view),
         }
-        // What the application calls its own messages is not for the log.
+        // Only types that the product knows are named in the log.
         let known = type_of(&suspect.frame).and_then(|kind| {
             let mut names = self.product.vocabulary().iter();
             names.find(|name| **name == kind).copied()
@@ -278,7 +284,7 @@ impl Session {
     }
 }
 
-/// The message that an error repeats word for word.
+/// Returns the message that an error repeats word for word.
 fn repeated<'a>(suspects: &'a [Suspect], error: &Frame) -> Option<&'a Suspect> {
     let message = error.as_str().and_then(Node::root)?.get("message")?;
     let message: String = serde_json::from_str(message.text()).ok()?;

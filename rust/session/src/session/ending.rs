@@ -1,26 +1,26 @@
 //! What follows a leg's end.
 
-use super::step::Seen;
+use super::step::EndContext;
 use dgsm_leg::deepgram;
 use dgsm_leg::diagnosis::{Diagnosis, named};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::quote;
 use dgsm_leg::reason::{Reason, Verdict, verdict};
 
-/// What is known when the leg that speaks for the session ends.
+/// What the session knows when its current leg ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a table's columns")]
 pub(super) struct Circumstances {
-    /// The closing message went out on this leg and was answered (`Metadata`, or everything
-    /// finalised), or there is nothing to answer.
+    /// The closing message was sent on this leg and answered (`Metadata`, or everything finalised),
+    /// or there is nothing to answer.
     pub(super) answered: bool,
-    /// Something is missing: audio that is not finalised, or the closing message's turn.
+    /// Audio is not finalised, or the closing message was not answered.
     pub(super) unacked: bool,
-    /// The leg was worth opening: something was finalised over it, or it stayed.
+    /// The leg made progress: it finalised something, or it stayed open with nothing unacked.
     pub(super) progressed: bool,
-    /// The application had sent nothing for so long that the service may have closed over it.
+    /// The application was silent for long enough that the service may have closed for that.
     pub(super) silent: bool,
-    /// Fresh keys were not looked up since the last progress.
+    /// No fresh keys were looked up since the last progress.
     pub(super) renewable: bool,
 }
 
@@ -29,16 +29,18 @@ pub(super) struct Circumstances {
 pub(super) enum Ending {
     /// The session is over, in order.
     Finished,
-    /// Nothing is missing, but the application has not closed: the next send opens a leg.
+    /// Nothing is missing, and the application has not closed. The next send opens a leg.
     Dormant,
-    /// Another leg goes on. At most so many times without progress, where there is a number.
+    /// Another leg goes on, at most `limit` times without progress.
     Reset { limit: Option<u32> },
-    /// The keys ran out: another leg goes on with fresh ones.
+    /// The keys ran out. Another leg goes on with fresh ones.
     Renewal,
-    /// The session has failed: another leg would fail the same way.
+    /// The session fails, because another leg would fail the same way.
     Terminal,
 }
 
+/// Decides what follows.
+///
 /// ```text
 ///                                   closing message
 ///                                   answered          otherwise
@@ -47,22 +49,22 @@ pub(super) enum Ending {
 ///   anything else                   Finished          as the table of reasons says: Terminal,
 ///                                                     Reset a few times, Reset
 /// ```
-pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
-    if seen.answered {
+pub(super) fn classify(end: &LegEnd, at: Circumstances) -> Ending {
+    if at.answered {
         return Ending::Finished;
     }
     if in_order(end) {
-        return clean(seen);
+        return clean(at);
     }
-    // What an end in order is called is no matter here.
-    let reason = why(
+    // `closing` matters only for an end in order.
+    let reason = reason_of(
         end,
-        Seen {
-            silent: seen.silent,
+        EndContext {
+            silent: at.silent,
             closing: false,
         },
     );
-    if reason.is_expiry() && seen.renewable {
+    if reason.is_expiry() && at.renewable {
         return Ending::Renewal;
     }
     match verdict(reason) {
@@ -73,23 +75,22 @@ pub(super) fn classify(end: &LegEnd, seen: Circumstances) -> Ending {
     }
 }
 
-fn clean(seen: Circumstances) -> Ending {
-    if seen.progressed && !seen.unacked {
+fn clean(at: Circumstances) -> Ending {
+    if at.progressed && !at.unacked {
         Ending::Dormant
     } else {
-        // In order or not, a leg that brought nothing is a failure.
+        // A leg without progress is a failure, even if it ended in order.
         Ending::Reset { limit: None }
     }
 }
 
-/// Why a leg ended.
-#[must_use]
-pub fn why(end: &LegEnd, seen: Seen) -> Reason {
+/// Returns why a leg ended.
+fn reason_of(end: &LegEnd, context: EndContext) -> Reason {
     match end {
-        LegEnd::Clean if seen.closing => Reason::Unanswered,
+        LegEnd::Clean if context.closing => Reason::Unanswered,
         LegEnd::Clean => Reason::EarlyEnd,
         LegEnd::Closed { code, .. } if code == "1000" => Reason::ContainerDone,
-        LegEnd::Closed { code, text } => deepgram::of_close(code, text, seen.silent),
+        LegEnd::Closed { code, text } => deepgram::of_close(code, text, context.silent),
         LegEnd::Failed { .. } => Reason::StreamFailed,
         LegEnd::Refused { reason, .. } => *reason,
         LegEnd::Reset { code } => Reason::of_h2(*code, Reason::Reset),
@@ -100,15 +101,15 @@ pub fn why(end: &LegEnd, seen: Seen) -> Reason {
     }
 }
 
-/// The end of a leg, for whoever explains it to people.
+/// Describes a leg's end for error messages.
 #[must_use]
-pub fn diagnose(end: &LegEnd, seen: Seen) -> Diagnosis {
-    let reason = why(end, seen);
+pub fn diagnose(end: &LegEnd, context: EndContext) -> Diagnosis {
+    let reason = reason_of(end, context);
     match end {
         LegEnd::Closed { code, text } => {
             let said = quote::text(text);
             Diagnosis {
-                // A close code is a code of the container's, and so is Deepgram's own.
+                // Deepgram's own code says more than the close code.
                 model_code: deepgram::code(&said)
                     .map(str::to_owned)
                     .or_else(|| named(code)),
@@ -132,7 +133,8 @@ pub fn diagnose(end: &LegEnd, seen: Seen) -> Diagnosis {
     }
 }
 
-/// Whether the service meant to end: its stream did, or the container closed as one does.
+/// Returns whether the service ended the leg on purpose: its stream ended, or the container closed
+/// with code 1000.
 pub(super) fn in_order(end: &LegEnd) -> bool {
     match end {
         LegEnd::Clean => true,

@@ -3,42 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Once;
+use super::state::{IllegalMove, Role, RoleEvent};
 use super::step::LegId;
 use crate::journal::Cursor;
 use crate::resume::LegView;
 use dgsm_leg::frame::Frame;
 
-/// What a leg is to the session.
-///
-/// ```text
-///   Standby ──────────▶ Current ──────────▶ Retiring ───▶ Ended
-///      │    takes over     │    another one     │           ▲
-///      │                   │    took over       │           │
-///      └───────────────────┴────────────────────┴───────────┘
-///                     it ended, or is not wanted
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Kept open until the current leg can be left.
-    Standby,
-    /// Speaks for the session.
-    Current,
-    /// Finishes what it got; nobody listens. It is stopped at this time.
-    Retiring { by: Duration },
-    /// Its pump has one thing left to do.
-    Ended(Rest),
-}
-
-/// What is left to do on a leg that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// The service ended in order: so does the input, with the signed empty event.
-    End,
-    /// Nothing.
-    Stop,
-}
-
-/// A backlog goes out no faster than this.
+/// An upper limit on how fast a backlog is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
     since: Duration,
@@ -59,55 +31,47 @@ impl Pace {
         self.sent += bytes;
     }
 
-    /// When the next frame may go.
+    /// Returns when the next frame may be sent.
     pub(super) fn due(&self) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
         let seconds = self.sent as f64 / self.bytes_per_second;
-        // Never so far that the sum leaves the clock.
+        // The sum stays within the clock's range.
         self.since + Duration::try_from_secs_f64(seconds.min(1e6)).unwrap_or_default()
     }
 }
 
 /// A leg that was opened.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, not a state"
-)]
 pub(super) struct Leg {
     pub(super) id: LegId,
-    pub(super) role: Role,
+    role: Role,
     pub(super) opened: Duration,
     pub(super) view: LegView,
     pub(super) cursor: Cursor,
-    /// What goes out before anything from the journal.
+    /// Sent before anything from the journal.
     pub(super) head: VecDeque<Frame>,
-    /// While it catches up with the journal.
+    /// Set while the leg catches up with the journal.
     pub(super) pace: Option<Pace>,
-    /// The input has ended, for products without a word to close with.
+    /// The input has ended. Only for products without a closing message.
     pub(super) input_ended: bool,
-    /// When anything came last; its opening before that.
-    pub(super) heard: Duration,
-    /// When anything went out last; its opening before that.
-    pub(super) sent: Duration,
-    /// When anything went out last that may have an answer.
-    pub(super) fed: Duration,
-    /// When the first of what went out since it was heard did.
-    pub(super) spoken_to: Option<Duration>,
-    /// When another leg is to take over.
+    /// When the last message arrived; before that, when the leg opened.
+    pub(super) received_at: Duration,
+    /// When the last frame was sent; before that, when the leg opened.
+    pub(super) sent_at: Duration,
+    /// When the last frame was sent that may have an answer.
+    pub(super) input_at: Duration,
+    /// When the first frame was sent since the last message arrived.
+    pub(super) unanswered_since: Option<Duration>,
+    /// When another leg is due to take over.
     pub(super) rollover_at: Option<Duration>,
-    /// As a standby it hears everything from the first byte again.
-    pub(super) replays: bool,
-    /// Standbys that failed before it.
-    pub(super) failed_before: u32,
     /// Something was finalised over it.
     pub(super) progressed: bool,
-    /// The service has said something on it.
-    pub(super) spoken: bool,
-    /// The service was asked for what it owes of the audio before this position.
+    /// The service has sent a message.
+    pub(super) has_answered: bool,
+    /// The service was asked to finalise the audio before this position.
     pub(super) asked_at: Option<u64>,
-    /// It lived on after what it called an error, and the log has that.
-    pub(super) complained: bool,
+    /// The log says once that it went on after an `Error` message.
+    pub(super) complained: Once,
 }
 
 impl Leg {
@@ -121,38 +85,50 @@ impl Leg {
             head: VecDeque::new(),
             pace: None,
             input_ended: false,
-            heard: now,
-            sent: now,
-            fed: now,
-            spoken_to: None,
+            received_at: now,
+            sent_at: now,
+            input_at: now,
+            unanswered_since: None,
             rollover_at: None,
-            replays: false,
-            failed_before: 0,
             progressed: false,
-            spoken: false,
+            has_answered: false,
             asked_at: None,
-            complained: false,
+            complained: Once::default(),
         }
+    }
+
+    /// Returns what the leg is to the session.
+    pub(super) const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Changes what the leg is to the session.
+    ///
+    /// # Errors
+    /// [`IllegalMove`] where the table has no such move. The role stays.
+    pub(super) fn apply(&mut self, event: RoleEvent) -> Result<(), IllegalMove> {
+        self.role = self.role.after(event)?;
+        Ok(())
     }
 
     pub(super) const fn sends(&mut self, now: Duration) {
-        self.sent = now;
-        if self.spoken_to.is_none() {
-            self.spoken_to = Some(now);
+        self.sent_at = now;
+        if self.unanswered_since.is_none() {
+            self.unanswered_since = Some(now);
         }
     }
 
-    pub(super) const fn hears(&mut self, now: Duration) {
-        self.heard = now;
-        self.spoken_to = None;
+    pub(super) const fn receives(&mut self, now: Duration) {
+        self.received_at = now;
+        self.unanswered_since = None;
     }
 
-    /// Since when the service has had something to answer. One that has answered what it got, and
-    /// waits for what its pace holds back, is not silent.
+    /// Returns since when the service owes an answer. A leg that has answered everything and waits
+    /// for its pace is not silent.
     pub(super) fn silent_since(&self) -> Duration {
-        self.spoken_to.unwrap_or_else(|| {
+        self.unanswered_since.unwrap_or_else(|| {
             let due = self.pace.map_or(Duration::ZERO, |pace| pace.due());
-            self.heard.max(due)
+            self.received_at.max(due)
         })
     }
 }

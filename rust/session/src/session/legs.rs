@@ -1,94 +1,90 @@
-//! Legs come and go.
+//! Opening legs, their ends, and the rollover from one to the next.
 
 use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order};
-use super::leg::{Leg, Pace, Rest, Role};
+use super::leg::{Leg, Pace};
+use super::state::{Event, LastStep, Phase, Role, RoleEvent, Standby};
 use super::step::{AfterOpenFailure, FailureCause, LegId, Step};
-use super::{Notice, Phase, Session, Standby};
+use super::{Notice, Session};
 use crate::backoff::{Patience, Schedule, Verdict};
 use crate::resume::{Handover, Incoming, as_seconds};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::{Reason, verdict};
 
-/// An application that has sent nothing for so long may be why the service closed (after 10 s).
-const SILENT: Duration = Duration::from_secs(8);
-/// A leg that stays so long was worth opening.
+/// After this silence the application may be why the service closed. The service waits for 10 s.
+const SILENT_APPLICATION: Duration = Duration::from_secs(8);
+/// A leg that stays open for this long counts as progress.
 pub(super) const SETTLED: Duration = Duration::from_secs(10);
-/// How long a leg that was followed may take to finish.
+/// How long a retiring leg may take to finish.
 const RETIREMENT: Duration = Duration::from_secs(5);
-/// A standby that is not there so long before the service's cap is not waited for.
+/// A standby that is not up this long before the service's cap is not waited for.
 const BREAK_BEFORE: Duration = Duration::from_secs(60);
-/// Legs whose pumps never asked again: more than these are forgotten.
+/// The largest number of legs kept. Ended ones are forgotten first: their pumps may never ask
+/// again.
 const MAX_ENDED: usize = 16;
-/// A backlog shrinks: it goes out so much faster than the application sends, at least.
+/// A backlog goes out at least this much faster than the application sends, so that it shrinks.
 const CATCHING_UP: f64 = 1.25;
 
 impl Session {
-    /// What the driver does next.
+    /// Returns what the driver does next.
     pub fn step(&mut self, now: Duration) -> Step {
         self.tick(now);
         let due = self.step_due();
         if due.is_some_and(|at| at <= now) {
             return self.step_now();
         }
-        self.told = due;
+        self.driver_due = due;
         Step::Wait { until: due }
     }
 
-    /// Whether [`Session::step`] has something to say that the driver does not know: something to
-    /// do, or another time to ask again.
+    /// Returns whether [`Session::step`] has news for the driver: something to do, or another time
+    /// to ask again.
     #[must_use]
     pub fn driver_wanted(&self, now: Duration) -> bool {
         let due = self.step_due();
-        due.is_some_and(|at| at <= now) || due != self.told
+        due.is_some_and(|at| at <= now) || due != self.driver_due
     }
 
-    /// When there is something for the driver to do; `None`: nothing, as things stand.
+    /// Returns when the driver has something to do; `None` while there is nothing.
     fn step_due(&self) -> Option<Duration> {
-        match &self.phase {
+        match self.state.phase() {
             Phase::Waiting { until } => Some(*until),
-            Phase::Live => self.standby_wanted().map(|(at, _)| at),
+            Phase::Live(_) => self.standby_wanted(),
             Phase::Opening | Phase::Dormant { .. } => None,
             Phase::Idle | Phase::Finished | Phase::Failed(_) => Some(Duration::ZERO),
         }
     }
 
-    /// What is due is done, or handed to the driver.
+    /// Does what is due, and returns the driver's part.
     fn step_now(&mut self) -> Step {
-        match &self.phase {
-            Phase::Idle | Phase::Waiting { .. } => {
-                self.phase = Phase::Opening;
-                self.stats.attempts += 1;
-                let renew = std::mem::take(&mut self.renew);
-                if renew {
-                    self.attempts.renew();
-                }
-                Step::Open {
-                    standby: false,
-                    renew,
-                }
+        let standby = match self.state.apply(&Event::Asked) {
+            Ok(phase) => matches!(phase, Phase::Live(_)),
+            Err(_) => {
+                return match self.state.phase() {
+                    Phase::Finished => Step::Finished,
+                    Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
+                    Phase::Idle
+                    | Phase::Opening
+                    | Phase::Live(_)
+                    | Phase::Waiting { .. }
+                    | Phase::Dormant { .. } => Step::Wait { until: None },
+                };
             }
-            Phase::Live => {
-                let failures = self.standby_wanted().map_or(0, |(_, failures)| failures);
-                self.standby = Standby::Opening { failures };
-                self.stats.attempts += 1;
-                Step::Open {
-                    standby: true,
-                    renew: false,
-                }
-            }
-            Phase::Opening | Phase::Dormant { .. } => Step::Wait { until: None },
-            Phase::Finished => Step::Finished,
-            Phase::Failed(failure) => Step::Failed(failure.as_ref().clone()),
+        };
+        self.stats.attempts += 1;
+        Step::Open {
+            standby,
+            // A standby is opened with the keys of the current leg.
+            renew: !standby && self.attempts.renew(),
         }
     }
 
-    /// When a standby is to be opened, and how many failed to.
-    pub(super) fn standby_wanted(&self) -> Option<(Duration, u32)> {
-        let current = &self.legs[self.with_role(Role::Current)?];
-        if self.closing {
+    /// Returns when to open a standby.
+    pub(super) fn standby_wanted(&self) -> Option<Duration> {
+        let current = &self.legs[self.current()?];
+        if self.state.is_closing() {
             return None;
         }
         let latest = match self.handover() {
@@ -97,18 +93,15 @@ impl Session {
             Handover::Never => return None,
         };
         let due = current.rollover_at?.min(latest);
-        match self.standby {
-            Standby::None => Some((due, 0)),
-            Standby::Waiting { until, failures } => {
-                let at = until.max(due);
-                (at <= latest).then_some((at, failures))
-            }
-            Standby::Opening { .. } | Standby::Ready => None,
+        match self.state.standby() {
+            Standby::None => Some(due),
+            Standby::Waiting { until, .. } => Some(until.max(due)).filter(|at| *at <= latest),
+            Standby::Opening { .. } | Standby::Ready { .. } => None,
         }
     }
 
-    /// How another leg takes over from one that works. What is not kept from its first byte cannot
-    /// be heard again.
+    /// Returns how another leg takes over from one that works. Audio can only be replayed from its
+    /// first byte while that is kept.
     pub(super) fn handover(&self) -> Handover {
         match self.product.handover() {
             Handover::Replay if self.outgrown || self.journal.first() > 0 => Handover::Never,
@@ -116,9 +109,9 @@ impl Session {
         }
     }
 
-    /// Until when a standby that hears everything again can begin, to have caught up with a leg
-    /// before that one has to be left; `None`: it could never have. While it hears what it has
-    /// missed, there is more: of `n` seconds it is behind `n / (speed - 1)` seconds later.
+    /// Returns the latest time at which a standby can begin a replay and still catch up before the
+    /// current leg has to be left; `None` if it never could. While it replays `n` seconds, more
+    /// arrives, so it has caught up `n / (speed - 1)` seconds later.
     fn latest_replay(&self, current: &Leg) -> Option<Duration> {
         let left = current.opened + self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
         let Some(speed) = self.settings.replay_speed else {
@@ -131,24 +124,27 @@ impl Session {
         (latest >= current.opened).then_some(latest)
     }
 
-    /// The leg that [`Step::Open`] asked for is up. One that is no longer wanted gets
-    /// [`super::SendStep::Stop`] at once.
+    /// The leg that [`Step::Open`] asked for is up. Returns its number. A leg that is no longer
+    /// wanted gets [`super::SendStep::Stop`] at once.
     pub fn leg_opened(&mut self, now: Duration) -> LegId {
         let id = LegId(self.opened);
         self.opened += 1;
         self.stats.legs += 1;
         self.forget_ended();
-        let role = match (&self.phase, self.standby) {
-            (Phase::Opening, _) => Role::Current,
-            // It has come too late for audio that has meanwhile outgrown the journal.
-            (Phase::Live, Standby::Opening { .. }) if self.handover() == Handover::Never => {
-                self.standby = Standby::None;
-                Role::Ended(Rest::Stop)
-            }
-            (Phase::Live, Standby::Opening { .. }) => Role::Standby,
-            _ => Role::Ended(Rest::Stop),
+        // The audio may have outgrown the journal while the standby was being opened.
+        let is_standby = matches!(self.state.phase(), Phase::Live(Standby::Opening { .. }));
+        let event = if is_standby && self.handover() == Handover::Never {
+            Event::Dismissed
+        } else {
+            Event::Opened
         };
-        // Mostly there is one, and it is not small.
+        let role = match self.state.apply(&event) {
+            Ok(Phase::Live(Standby::Ready { .. })) => Role::Standby { replays: false },
+            Ok(_) if !is_standby => Role::Current,
+            // It is too late, or was not asked for.
+            Ok(_) | Err(_) => Role::Ended(LastStep::Stop),
+        };
+        // A session mostly has one leg, and a leg is large.
         self.legs.reserve_exact(1);
         self.legs.push(Leg::new(
             id,
@@ -158,22 +154,15 @@ impl Session {
         ));
         let index = self.legs.len() - 1;
         match role {
-            Role::Current => {
-                self.phase = Phase::Live;
-                self.begin(now, index, true);
-            }
-            Role::Standby => self.stand_by(now, index),
+            Role::Current => self.begin(now, index, true),
+            Role::Standby { .. } => self.stand_by(now, index),
             Role::Retiring { .. } | Role::Ended(_) => {}
         }
         id
     }
 
-    /// A leg is up that is to take over.
+    /// Starts a standby.
     fn stand_by(&mut self, now: Duration, index: usize) {
-        if let Standby::Opening { failures } = self.standby {
-            self.legs[index].failed_before = failures;
-        }
-        self.standby = Standby::Ready;
         self.legs[index]
             .head
             .extend(self.product.standby_keepalive());
@@ -182,9 +171,10 @@ impl Session {
         } else if self.handover() == Handover::Replay {
             let number = self.legs[index].id.number();
             let pace = self.replay_pace(now);
-            if let Some(start) = self.product.begin_replay(number, &self.journal) {
+            if let Some(start) = self.product.begin_replay(number, &self.journal)
+                && self.leg_moves(now, index, RoleEvent::Replays)
+            {
                 let leg = &mut self.legs[index];
-                leg.replays = true;
                 leg.view = start.view;
                 leg.cursor = start.cursor;
                 leg.head.extend(start.head);
@@ -193,11 +183,11 @@ impl Session {
         }
     }
 
-    /// Nobody waits for the standby any more.
-    pub(super) fn dismiss_standby(&mut self) {
-        if let Some(index) = self.with_role(Role::Standby) {
-            self.legs[index].role = Role::Ended(Rest::Stop);
-            self.standby = Standby::None;
+    /// Stops the standby.
+    pub(super) fn dismiss_standby(&mut self, now: Duration) {
+        if let Some(index) = self.standby() {
+            self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop));
+            self.moves(now, &Event::Dismissed);
         }
     }
 
@@ -206,29 +196,36 @@ impl Session {
             && let Some(index) = self
                 .legs
                 .iter()
-                .position(|leg| matches!(leg.role, Role::Ended(_)))
+                .position(|leg| matches!(leg.role(), Role::Ended(_)))
         {
             self.legs.remove(index);
         }
     }
 
-    /// The leg that [`Step::Open`] asked for could not be opened, for this reason.
+    /// The leg that [`Step::Open`] asked for could not be opened. Returns what follows.
     pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
         let limit = verdict(reason).limit();
-        match (&self.phase, self.standby) {
-            (Phase::Opening, _) => match self.count_failure(now, limit) {
-                Verdict::Retry(after) => {
-                    self.phase = Phase::Waiting { until: now + after };
-                    return AfterOpenFailure::Retry { after };
+        let after = match *self.state.phase() {
+            Phase::Opening => match self.count_failure(now, limit) {
+                Verdict::Retry(after) => Some(after),
+                Verdict::GiveUp => {
+                    self.fail(now, FailureCause::Open(reason));
+                    None
                 }
-                Verdict::GiveUp => self.fail(now, FailureCause::Open(reason)),
             },
-            // The current leg works: nothing is lost by trying for as long as it does.
-            (Phase::Live, Standby::Opening { failures }) => {
-                let after = self.standby_failed(now, failures);
-                return AfterOpenFailure::Retry { after };
-            }
-            _ => {}
+            // The current leg works, so nothing is lost by trying for as long as it does.
+            Phase::Live(Standby::Opening { failures }) => Some(self.standby_delay(failures)),
+            Phase::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
+            | Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. }
+            | Phase::Finished
+            | Phase::Failed(_) => None,
+        };
+        if let Some(after) = after
+            && self.moves(now, &Event::OpenFailed { again: now + after })
+        {
+            return AfterOpenFailure::Retry { after };
         }
         AfterOpenFailure::GiveUp {
             attempts: self.attempts.failures(),
@@ -237,14 +234,10 @@ impl Session {
         }
     }
 
-    fn standby_failed(&mut self, now: Duration, failures: u32) -> Duration {
-        let failures = failures.saturating_add(1);
-        let after = self.schedule().delay(failures, self.random.unit());
-        self.standby = Standby::Waiting {
-            until: now + after,
-            failures,
-        };
-        after
+    /// Returns the delay before the next standby, after one more failure than these.
+    fn standby_delay(&mut self, failures: u32) -> Duration {
+        let random = self.random.unit();
+        self.schedule().delay(failures.saturating_add(1), random)
     }
 
     fn schedule(&self) -> Schedule {
@@ -265,8 +258,12 @@ impl Session {
             .failure(now, &self.schedule(), &patience, limit, random)
     }
 
-    /// Makes a leg speak for the session, from where the service has finalised everything.
+    /// Makes a leg the current one, from where everything is finalised.
     fn begin(&mut self, now: Duration, index: usize, paced: bool) {
+        let replayed = self.legs[index].role() == Role::Standby { replays: true };
+        if !self.leg_moves(now, index, RoleEvent::Began) {
+            return;
+        }
         self.last_words.clear();
         let number = self.legs[index].id.number();
         let start = self.product.begin_leg(number, &mut self.journal);
@@ -282,44 +279,42 @@ impl Session {
         }
         let pace = self.replay_pace(now).filter(|_| paced && number > 0);
         let age = self.settings.max_leg_age;
-        // ±10 % a leg, so that a burst does not roll over at once.
+        // ±10 % a leg, so that a burst of sessions does not roll over at once.
         let spread = 0.9 + 0.2 * self.random.unit();
         let leg = &mut self.legs[index];
-        leg.role = Role::Current;
         let overheard = leg.view.take_overheard();
         leg.view = start.view;
-        // One that replays goes on with what it hears.
-        if !std::mem::take(&mut leg.replays) {
+        // One that replays goes on from where it is.
+        if !replayed {
             leg.cursor = start.cursor;
             leg.head.clear();
         }
         leg.head.extend(start.head);
         leg.pace = pace;
-        leg.hears(now);
+        leg.receives(now);
         leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
         let idle = self.journal.peek(&leg.cursor).is_none();
         let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
         if number > 0 && idle && alive {
             leg.head.extend(self.product.keepalive());
         }
-        if number > 0 && !self.resumed_said {
-            self.resumed_said = true;
+        if number > 0 && self.said.resumed.first() {
             self.notices
                 .push_back(Notice::Resumed { leg: LegId(number) });
         }
         for frame in overheard {
-            self.hear(now, index, &frame);
+            self.receive_current(now, index, &frame);
         }
     }
 
-    /// How fast a backlog goes out.
+    /// Returns how fast a backlog goes out; `None`: without a limit.
     fn replay_pace(&self, now: Duration) -> Option<Pace> {
         let times = self.settings.replay_speed?;
         let first = self.first_audio?;
         let took = self.last_audio.saturating_sub(first).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
         let pushed = self.journal.end() as f64;
-        // What came at once may go at once: the quotient is infinite.
+        // Audio that came all at once may go all at once: the quotient is infinite.
         let own = pushed / took;
         #[expect(clippy::cast_precision_loss, reason = "a pace is no count")]
         let rate = match self.product.audio()?.layout() {
@@ -329,47 +324,47 @@ impl Session {
         (rate.is_finite() && rate > 0.0).then(|| Pace::new(now, rate))
     }
 
-    /// A message came on a leg.
+    /// Takes a message that arrived on a leg.
     pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
-        let Some(index) = self.find(leg).filter(|_| !self.is_over()) else {
+        let Some(index) = self.find(leg).filter(|_| !self.state.is_over()) else {
             return;
         };
-        self.legs[index].hears(now);
-        self.legs[index].spoken = true;
-        match self.legs[index].role {
-            Role::Current => self.hear(now, index, &frame),
-            Role::Standby if self.legs[index].replays => self.overhear(now, index, &frame),
-            // It has heard nothing yet. What it says first is said once a leg: where no leg before
-            // has said it, the application gets it when this one takes over.
-            Role::Standby => {
+        self.legs[index].receives(now);
+        self.legs[index].has_answered = true;
+        match self.legs[index].role() {
+            Role::Current => self.receive_current(now, index, &frame),
+            Role::Standby { replays: true } => self.receive_replaying(now, index, &frame),
+            // It was sent no input yet. If no earlier leg has sent its greeting, the application
+            // gets it when this leg takes over.
+            Role::Standby { replays: false } => {
                 if self.product.greets(&frame) {
                     self.legs[index].view.overhear(0, 0, frame);
                 }
             }
-            // Another leg speaks for the session.
+            // Another leg is current.
             Role::Retiring { .. } | Role::Ended(_) => {}
         }
     }
 
-    /// A standby that hears everything again takes over once it says as much as the application
-    /// has been told: what it says from there on is news.
-    fn overhear(&mut self, now: Duration, index: usize, frame: &Frame) {
+    /// Takes a message of a standby that replays. The standby takes over once it has said
+    /// everything that the application has read.
+    fn receive_replaying(&mut self, now: Duration, index: usize, frame: &Frame) {
         let leg = &mut self.legs[index];
         if !self.product.overhear(&mut leg.view, frame) {
             return;
         }
         self.take_over(now);
-        if self.legs[index].role == Role::Current {
-            self.hear(now, index, frame);
+        if self.legs[index].role() == Role::Current {
+            self.receive_current(now, index, frame);
         } else {
-            // It has said what nobody heard.
-            self.dismiss_standby();
+            // The session is closing: the standby's messages came too late.
+            self.dismiss_standby(now);
         }
     }
 
-    /// A message came on the leg that speaks for the session.
-    fn hear(&mut self, now: Duration, index: usize, frame: &Frame) {
-        self.outlive(index, frame);
+    /// Takes a message of the current leg.
+    fn receive_current(&mut self, now: Duration, index: usize, frame: &Frame) {
+        self.complain_if_alive(index, frame);
         let leg = &mut self.legs[index];
         leg.view.was_sent(leg.cursor.byte());
         let effect = self.product.receive(Incoming::new(
@@ -382,7 +377,7 @@ impl Session {
         if effect.called_again {
             self.notices.push_back(Notice::CalledAgain { leg: leg.id });
         }
-        self.outlive_oldest(index);
+        self.complain_overflow(index);
         if effect.result && self.stats.time_to_first_result.is_none() {
             self.stats.time_to_first_result =
                 self.first_audio.map(|first| now.saturating_sub(first));
@@ -390,10 +385,10 @@ impl Session {
         if effect.advanced {
             self.legs[index].progressed = true;
             self.attempts.progress();
-            self.on_board.clear();
+            self.suspicion.clear();
         }
         if let Some(beyond) = effect.beyond
-            && !std::mem::replace(&mut self.beyond_said, true)
+            && self.said.beyond.first()
         {
             self.notices.push_back(Notice::Beyond {
                 claimed_seconds: as_seconds(beyond.claimed),
@@ -408,22 +403,19 @@ impl Session {
         }
         if !self.wants_messages() {
             self.blocked = true;
-            if !std::mem::replace(&mut self.unread_said, true) {
+            if self.said.unread.first() {
                 self.notices.push_back(Notice::Unread {
                     bytes: self.inbox.bytes(),
                 });
             }
         }
-        if effect.delivered_final
-            && self.standby == Standby::Ready
-            && self.handover() == Handover::Cut
-        {
+        if effect.delivered_final && self.state.has_standby() && self.handover() == Handover::Cut {
             self.take_over(now);
         }
     }
 
-    /// The connection is to be closed by the service, and the stream on it still works: another
-    /// leg is opened while it does.
+    /// The service is going to close the leg's connection, and the stream still works. Another leg
+    /// is opened meanwhile.
     pub fn leg_going_away(&mut self, now: Duration, leg: LegId) {
         let Some(index) = self.find(leg) else { return };
         let leg = &self.legs[index];
@@ -433,7 +425,7 @@ impl Session {
         } else {
             0
         };
-        // Where every connection goes away at once, the next one is no better.
+        // If every connection goes away at once, the next one is no better.
         let after = match self.hasty {
             0 | 1 => Duration::ZERO,
             again => self.schedule().delay(again - 1, self.random.unit()),
@@ -442,18 +434,20 @@ impl Session {
         leg.rollover_at = Some(leg.rollover_at.map_or(due, |at| at.min(due)));
     }
 
-    /// The standby goes on where the current leg's last final ended; that one may finish what it
-    /// got, but nobody listens. The backlog is what is on its way: it goes out at once.
+    /// Lets the standby go on where the current leg's last final ended. The old leg retires. The
+    /// backlog is small and is not paced.
     pub(super) fn take_over(&mut self, now: Duration) {
-        let Some(next) = self.with_role(Role::Standby) else {
+        let Some(next) = self.standby() else {
             return;
         };
-        if self.closing {
-            // The end is near: it is the old leg's.
+        if self.state.is_closing() {
+            // The session ends soon, over the old leg.
+            return;
+        }
+        if !self.moves(now, &Event::TookOver) {
             return;
         }
         self.retire_current(now);
-        self.standby = Standby::None;
         self.begin(now, next, false);
         self.stats.rollovers += 1;
         self.notices.push_back(Notice::RolledOver {
@@ -462,27 +456,29 @@ impl Session {
     }
 
     fn retire_current(&mut self, now: Duration) {
-        if let Some(index) = self.with_role(Role::Current) {
-            self.lives_on(index);
+        if let Some(index) = self.current() {
+            self.complain_held(index);
+            let by = now + RETIREMENT;
+            if !self.leg_moves(now, index, RoleEvent::Retired { by }) {
+                return;
+            }
             let leg = &mut self.legs[index];
-            leg.role = Role::Retiring {
-                by: now + RETIREMENT,
-            };
             leg.head.clear();
             leg.head.extend(self.product.closing());
         }
         self.journal.settle_keepalives();
     }
 
-    /// When the current leg is left, standby or not: the service would end it soon.
+    /// Returns when the current leg is left, with or without a standby, because the service would
+    /// end it soon.
     pub(super) fn break_at(&self) -> Option<Duration> {
         self.settings.max_leg_age?;
-        let leg = &self.legs[self.with_role(Role::Current)?];
+        let leg = &self.legs[self.current()?];
         let rolls = match self.handover() {
-            Handover::Cut => !self.closing,
-            // Without a standby another leg would have to hear everything first: this one says
-            // more for as long as it lasts.
-            Handover::Replay => !self.closing && self.standby == Standby::Ready,
+            Handover::Cut => !self.state.is_closing(),
+            // Without a standby the next leg would first replay everything. The current one
+            // delivers more for as long as it lasts.
+            Handover::Replay => !self.state.is_closing() && self.state.has_standby(),
             Handover::Never => false,
         };
         let margin = self.settings.leg_cap.checked_sub(BREAK_BEFORE)?;
@@ -493,50 +489,54 @@ impl Session {
 
     /// Leaves a leg that the service is about to end.
     pub(super) fn break_before_make(&mut self, now: Duration) {
-        if self.standby == Standby::Ready {
+        if self.state.has_standby() {
             self.take_over(now);
             return;
         }
         self.retire_current(now);
         self.stats.rollovers += 1;
-        self.phase = match self.standby {
-            Standby::Opening { .. } => Phase::Opening,
-            Standby::None | Standby::Waiting { .. } | Standby::Ready => {
-                Phase::Waiting { until: now }
-            }
-        };
-        self.standby = Standby::None;
+        self.moves(now, &Event::Lost { again: now });
     }
 
-    /// A leg ended, as its pump saw it. The pump polls it once more for what to do with its input.
+    /// A leg ended, as its pump reports. The pump polls it once more to learn how to end its input.
     pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
         let Some(index) = self.find(leg) else { return };
         let leg = &mut self.legs[index];
-        let was = leg.role;
-        if matches!(was, Role::Ended(_)) {
+        let was = leg.role();
+        let last = if end == LegEnd::Clean && !leg.input_ended {
+            LastStep::End
+        } else {
+            LastStep::Stop
+        };
+        if leg.apply(RoleEvent::Ended(last)).is_err() {
+            // It had ended before.
             return;
         }
-        let ends = end == LegEnd::Clean && !leg.input_ended;
-        leg.role = Role::Ended(if ends { Rest::End } else { Rest::Stop });
         match was {
-            Role::Current if !self.is_over() => self.current_ended(now, index, end),
-            Role::Standby => {
-                // One that only waits is closed by the service now and then; one that was sent
-                // everything is not sent it again at once.
-                let leg = &self.legs[index];
-                let lasted = now.saturating_sub(leg.opened) >= SETTLED;
-                let failures = if lasted && !leg.replays {
-                    0
-                } else {
-                    leg.failed_before
-                };
-                self.standby_failed(now, failures);
-            }
+            Role::Current if !self.state.is_over() => self.current_ended(now, index, end),
+            Role::Standby { replays } => self.standby_ended(now, index, replays),
             Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
         }
     }
 
-    /// The leg that spoke for the session has ended: it is not current any more.
+    /// The standby ended before it took over. Another one is opened later.
+    fn standby_ended(&mut self, now: Duration, index: usize, replays: bool) {
+        // The service closes an idle standby now and then, which is no failure. One that replays is
+        // not opened again at once.
+        let leg = &self.legs[index];
+        let lasted = now.saturating_sub(leg.opened) >= SETTLED;
+        let failures = match self.state.standby() {
+            Standby::Ready { failures } if !lasted || replays => failures,
+            Standby::Ready { .. }
+            | Standby::None
+            | Standby::Opening { .. }
+            | Standby::Waiting { .. } => 0,
+        };
+        let again = now + self.standby_delay(failures);
+        self.moves(now, &Event::StandbyEnded { again, failures });
+    }
+
+    /// The current leg has ended. Decides what follows.
     pub(super) fn current_ended(&mut self, now: Duration, index: usize, end: LegEnd) {
         self.journal.settle_keepalives();
         let confirmed =
@@ -548,36 +548,36 @@ impl Session {
         let asked = view.close_sent() || leg.input_ended;
         let nothing_unacked = self.nothing_unacked();
         let lasted = now.saturating_sub(leg.opened) >= SETTLED;
-        let seen = Circumstances {
+        let circumstances = Circumstances {
             answered: if in_order(&end) {
                 answered
                     || confirmed
                     || (asked && self.product.end_answers(view, &self.journal))
-                    || (self.closing && self.asks_nothing())
-                    // Where what is said is not understood, a leg that took everything and answered
-                    // has done what it was for.
-                    || (single && leg.spoken && self.journal.unsent() == 0)
+                    || (self.state.is_closing() && self.asks_nothing())
+                    // If the messages are not understood, a leg that took everything and answered
+                    // is complete.
+                    || (single && leg.has_answered && self.journal.unsent() == 0)
             } else {
                 answered && self.product.said_everything(&self.journal)
             },
-            // The closing message itself is missing where it did not go out.
-            unacked: single || self.closing || !nothing_unacked,
+            // If the closing message was not sent, it is missing itself.
+            unacked: single || self.state.is_closing() || !nothing_unacked,
             progressed: leg.progressed || (lasted && nothing_unacked),
             silent: self.is_silent(now),
             renewable: self.attempts.may_renew(),
         };
-        let ending = classify(&end, seen);
-        let ending = self.spare(index, &end, ending);
+        let ending = classify(&end, circumstances);
+        let ending = self.without_message(index, &end, ending);
         if ending != Ending::Finished && ending != Ending::Dormant {
             self.stats.last_error = Some(end.to_string());
         }
         match ending {
             Ending::Finished => {
-                self.say_held(index);
+                self.deliver_held(index);
                 self.conclude();
             }
             Ending::Dormant => {
-                self.say_held(index);
+                self.deliver_held(index);
                 self.go_dormant(now);
             }
             Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
@@ -587,24 +587,17 @@ impl Session {
     }
 
     pub(super) fn is_silent(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last_push) >= SILENT && self.journal.unsent() == 0
+        now.saturating_sub(self.last_push) >= SILENT_APPLICATION && self.journal.unsent() == 0
     }
 
     fn go_dormant(&mut self, now: Duration) {
-        self.phase = Phase::Dormant { since: now };
-        match self.standby {
-            Standby::Ready => self.promote(now, false),
-            Standby::Opening { .. } => {
-                self.phase = Phase::Opening;
-                self.standby = Standby::None;
-            }
-            Standby::None | Standby::Waiting { .. } => {
-                self.standby = Standby::None;
-                if self.journal.unsent() > 0 {
-                    self.phase = Phase::Waiting { until: now };
-                }
-            }
-        }
+        let event = if self.journal.unsent() > 0 {
+            Event::Lost { again: now }
+        } else {
+            Event::Completed { since: now }
+        };
+        self.moves(now, &event);
+        self.promote(now, false);
     }
 
     fn reset(&mut self, now: Duration, index: usize, end: LegEnd, limit: Option<u32>) {
@@ -613,11 +606,11 @@ impl Session {
             return;
         }
         let verdict = self.count_failure(now, limit);
-        self.count_on_board(index);
+        self.count_suspects(index);
         let Verdict::Retry(after) = verdict else {
-            if self.closing && self.inbox.pushed() > 0 && self.misses_nothing() {
-                // Only a leg's last word is missing, such as Metadata.
-                self.say_held(index);
+            if self.state.is_closing() && self.inbox.pushed() > 0 && self.misses_nothing() {
+                // Only a last message is missing, such as Metadata.
+                self.deliver_held(index);
                 self.conclude();
             } else {
                 self.leg_failed(now, index, FailureCause::Leg(end));
@@ -628,55 +621,51 @@ impl Session {
             .attempts
             .is_last_retry(self.settings.max_retries, limit)
         {
-            self.lighten_the_last_try(index);
+            self.drop_suspects_before_last_retry(index);
         }
         self.go_on_after(now, index, end, after);
     }
 
-    /// The keys ran out in mid-stream. That is no failure of the service's: another leg follows at
-    /// once, with fresh keys, and the next such end without progress is terminal.
+    /// The keys ran out in mid-stream, which is no failure of the service. Another leg follows at
+    /// once with fresh keys. The next such end without progress is terminal.
     fn renewed(&mut self, now: Duration, index: usize, end: LegEnd) {
         if self.outgrown || !self.product.is_resumable(&self.journal) {
             self.leg_failed(now, index, FailureCause::NotResumable(end));
             return;
         }
-        // A standby was opened with the old keys. Where one takes over and is refused as well, it
-        // is still the fresh ones' turn.
-        self.renew = true;
+        // A standby was opened with the old keys. If it takes over and is refused as well, fresh
+        // keys are still to be tried.
+        self.attempts.expire();
         self.go_on_after(now, index, end, Duration::ZERO);
     }
 
-    /// Another leg follows one that ended.
+    /// Reports a leg's end, and goes on over another leg.
     fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
-        *self.stats.resets.entry(end.name()).or_default() += 1;
+        *self.stats.resets.entry(end.kind()).or_default() += 1;
         self.notices.push_back(Notice::Reset {
             leg: self.legs[index].id,
             end,
             attempts: self.attempts.failures(),
             unacked_seconds: self.product.unacked_seconds(&self.journal),
         });
-        match self.standby {
-            Standby::Ready => self.promote(now, true),
-            Standby::Opening { .. } => self.phase = Phase::Opening,
-            Standby::None | Standby::Waiting { .. } => {
-                self.phase = Phase::Waiting { until: now + after };
-            }
-        }
-        self.standby = Standby::None;
+        self.moves(now, &Event::Lost { again: now + after });
+        self.promote(now, true);
     }
 
-    /// The standby speaks for a session whose leg is gone.
+    /// Goes on over the standby, if it has become the current leg.
     fn promote(&mut self, now: Duration, paced: bool) {
-        self.standby = Standby::None;
-        if let Some(next) = self.with_role(Role::Standby) {
-            self.phase = Phase::Live;
-            self.begin(now, next, paced);
+        if !matches!(self.state.phase(), Phase::Live(_)) {
+            return;
+        }
+        match self.standby() {
+            Some(next) => self.begin(now, next, paced),
+            None => _ = self.moves(now, &Event::Lost { again: now }),
         }
     }
 
     fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
-        self.say_held(index);
+        self.deliver_held(index);
         self.fail(now, cause);
     }
 }

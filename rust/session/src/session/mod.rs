@@ -3,18 +3,19 @@
 //! Four parties hold a session, under one lock:
 //!
 //! - the *application* pushes frames, pops messages, and finishes;
-//! - the *driver* asks for the next [`Step`] and opens legs when told to;
-//! - each *leg's pump* sends what [`Session::poll_send`] hands out and reports what comes;
-//! - the *clock*: whoever is at hand calls [`Session::tick`] at [`Session::deadline`].
+//! - the *driver* asks for the next [`Step`] and opens legs for it;
+//! - each *leg's pump* sends what [`Session::poll_send`] returns and reports what arrives;
+//! - the *clock*: any of them calls [`Session::tick`] at [`Session::deadline`].
 //!
 //! Every call takes `now`, the time since the session began; times never go back.
 //!
 //! ```text
 //! mod      the state, and the application's side     ending   what follows a leg's end
 //! legs     opening, ends, rollover                   leg      one leg's state
-//! sending  what goes out, its pace, the limits       step     words of the drivers' side
-//! clock    what is due by itself                     settings, stats, notice   plain data
-//! complaints   what the service calls an error
+//! sending  what goes out, its pace, the limits       step     types of the driver's side
+//! clock    what is due without an event              state    where the session stands
+//! settings, stats, notice   plain data
+//! complaints   the service's Error messages
 //! ```
 
 mod clock;
@@ -25,18 +26,21 @@ mod legs;
 mod notice;
 mod sending;
 mod settings;
+mod state;
 mod stats;
 mod step;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub use ending::{diagnose, why};
+pub use ending::diagnose;
 pub use notice::{Level, Notice};
 pub use settings::{MIN_UNSENT_BYTES, Settings};
+pub use state::IllegalMove;
 pub use stats::Stats;
 pub use step::{
-    AfterOpenFailure, FailureCause, LegId, Outcome, PushError, Seen, SendStep, SessionFailure, Step,
+    AfterOpenFailure, EndContext, FailureCause, LegId, Outcome, PushError, SendStep,
+    SessionFailure, Step,
 };
 
 use crate::backoff::Attempts;
@@ -45,149 +49,100 @@ use crate::resume::inbox::Inbox;
 use crate::resume::query::Target;
 use crate::resume::recognise::recognised;
 use crate::resume::{Input, Product, as_seconds, product_at};
-use complaints::OnBoard;
+use complaints::Suspicion;
 use dgsm_leg::frame::Frame;
-use leg::{Leg, Rest, Role};
+use leg::Leg;
+use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 
-/// Where a session stands.
-///
-/// ```text
-///           step: Open             leg_opened
-///   Idle ───────────────▶ Opening ────────────▶ Live ◀─┐ another leg takes over
-///                          ▲   │                 │  └───┘
-///              step: Open  │   │ open_failed     │ the leg ends
-///                          │   ▼                 ▼
-///                        Waiting ◀───────────────┤ with something missing
-///                          ▲                     │
-///                          │ the application     │ with nothing missing
-///                          │ sends               ▼
-///                          └─────────────────── Dormant
-///
-///   from anywhere: Finished, or Failed
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-enum Phase {
-    /// The driver has not asked yet.
-    Idle,
-    /// The driver opens a leg.
-    Opening,
-    /// A leg speaks for the session.
-    Live,
-    /// The next try is due at this time.
-    Waiting {
-        until: Duration,
-    },
-    /// The service ended in order with nothing missing: there is no leg until one is needed.
-    Dormant {
-        since: Duration,
-    },
-    Finished,
-    Failed(Box<SessionFailure>),
+/// What is logged once a session.
+#[derive(Debug, Default)]
+struct Said {
+    /// The application does not read.
+    unread: Once,
+    /// The session goes on over another leg.
+    resumed: Once,
+    /// The service reports on audio that was never sent.
+    beyond: Once,
 }
 
-/// The leg that is to take over from one that grows old.
-///
-/// ```text
-///           the current leg is due        leg_opened
-///   None ─────────────────────────▶ Opening ───────▶ Ready ──▶ None (it took over)
-///                                    ▲   │ open_failed  │
-///                                    │   ▼              │ it ended
-///                                   Waiting ◀───────────┘
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standby {
-    None,
-    Opening { failures: u32 },
-    Waiting { until: Duration, failures: u32 },
-    Ready,
+/// A flag for what happens once.
+#[derive(Debug, Default)]
+struct Once(bool);
+
+impl Once {
+    /// Returns whether this is the first call.
+    const fn first(&mut self) -> bool {
+        !std::mem::replace(&mut self.0, true)
+    }
 }
 
-/// A session. See the [module](self).
+/// One conversation, over any number of legs.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, not a state"
-)]
 pub struct Session {
     settings: Settings,
     product: Box<dyn Product>,
     random: SplitMix,
-    phase: Phase,
+    state: State,
     journal: Journal,
-    /// At most one of them is current, and one stands by.
+    /// At most one of them is current, and at most one is the standby.
     legs: Vec<Leg>,
     opened: u64,
-    standby: Standby,
-    /// When the driver was told to ask again.
-    told: Option<Duration>,
+    /// When the driver asks again by itself.
+    driver_due: Option<Duration>,
     attempts: Attempts,
-    on_board: OnBoard,
-    /// What the leg that failed last called errors, until another one is up.
+    suspicion: Suspicion,
+    /// Errors of the leg that failed last, until another one is up.
     last_words: VecDeque<Frame>,
     inbox: Inbox,
-    /// The application's inbox is full: the service waits.
+    /// The application's inbox is full, and the service has to wait.
     blocked: bool,
-    unread_said: bool,
-    resumed_said: bool,
-    /// Audio without a clock was dropped: no leg can go on.
+    said: Said,
+    /// Audio without a clock was dropped, so no other leg can go on.
     outgrown: bool,
-    /// Claims beyond the audio were complained of.
-    beyond_said: bool,
-    /// A leg stalled while the application was silent: how much it had sent by then.
+    /// How much audio there was when a leg stalled although the application was silent.
     idle_stall: Option<u64>,
-    /// Legs in a row that were told to go as soon as they were there.
+    /// Legs in a row whose connection was going away as soon as they were up.
     hasty: u32,
-    /// The keys ran out in mid-stream: the next leg is opened with fresh ones.
-    renew: bool,
-    /// No more input: the closing message was pushed, or `finish` was called.
-    closing: bool,
-    /// When `finish` gives up waiting.
-    finish_by: Option<Duration>,
-    /// The last message of the application was `KeepAlive`.
+    /// The application's last message was `KeepAlive`.
     keeping_alive: bool,
     first_audio: Option<Duration>,
     last_audio: Duration,
     /// Where the last frame of audio starts.
     latest_frame: u64,
-    /// The size of the largest one.
+    /// The size of the largest frame of audio.
     largest_frame: usize,
     last_push: Duration,
-    /// Since when audio has been flowing without a longer pause.
+    /// Since when audio has flowed without a longer pause.
     flowing_since: Duration,
-    /// The time of the latest `tick`: what was due until then is done.
+    /// The time of the latest `tick`. What was due by then is done.
     ticked: Duration,
     notices: VecDeque<Notice>,
     stats: Stats,
 }
 
 impl Session {
-    /// A session to a target. `seed` is all the randomness it has: give each its own.
+    /// Creates a session to a target. `seed` is its only source of randomness: give each session
+    /// its own.
     #[must_use]
     pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
         Self {
             settings,
             product: product_at(target),
             random: SplitMix(seed),
-            phase: Phase::Idle,
+            state: State::new(),
             journal: Journal::new(),
             legs: Vec::new(),
             opened: 0,
-            standby: Standby::None,
-            told: None,
+            driver_due: None,
             attempts: Attempts::default(),
-            on_board: OnBoard::default(),
+            suspicion: Suspicion::default(),
             last_words: VecDeque::new(),
             inbox: Inbox::default(),
             blocked: false,
-            unread_said: false,
-            resumed_said: false,
+            said: Said::default(),
             outgrown: false,
-            beyond_said: false,
             idle_stall: None,
             hasty: 0,
-            renew: false,
-            closing: false,
-            finish_by: None,
             keeping_alive: false,
             first_audio: None,
             last_audio: Duration::ZERO,
@@ -201,28 +156,28 @@ impl Session {
         }
     }
 
-    /// Takes a frame to send. After the closing message only what changes nothing is taken.
+    /// Takes a frame to send. After the closing message only frames that change nothing are taken.
     ///
     /// # Errors
-    /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the input's end;
-    /// [`PushError::Failed`] after a failure.
+    /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the end of the
+    /// input; [`PushError::Failed`] after a failure.
     pub fn push(&mut self, now: Duration, frame: Frame) -> Result<(), PushError> {
-        match self.phase {
+        match self.state.phase() {
             Phase::Failed(_) => return Err(PushError::Failed),
             Phase::Finished => return Err(PushError::Closed),
             Phase::Idle
             | Phase::Opening
-            | Phase::Live
+            | Phase::Live(_)
             | Phase::Waiting { .. }
             | Phase::Dormant { .. } => {}
         }
         let frame = recognised(frame, self.product.vocabulary());
         let input = self.product.classify(&frame);
         if input == Input::Nothing {
-            // It is not sent, so it needs no room and changes nothing.
+            // It is not sent, so it needs no room.
             return Ok(());
         }
-        if self.closing {
+        if self.state.is_closing() {
             return match input {
                 Input::Nothing
                 | Input::Control(Control::KeepAlive | Control::Close | Control::Finalize) => Ok(()),
@@ -231,7 +186,7 @@ impl Session {
                 }
             };
         }
-        // Closing needs no room: an application that wants to stop is not made to wait.
+        // The closing message needs no room: an application that wants to stop does not wait.
         if input != Input::Control(Control::Close) && !self.is_writable(now) {
             return Err(PushError::Full);
         }
@@ -240,12 +195,12 @@ impl Session {
         match input {
             Input::Nothing => return Ok(()),
             Input::Audio => self.push_audio(now, frame),
-            Input::Control(Control::KeepAlive) if !self.has_current() => {}
+            Input::Control(Control::KeepAlive) if self.current().is_none() => {}
             Input::Control(Control::KeepAlive)
                 if self.journal.last_control() == Some(Control::KeepAlive) => {}
             Input::Control(kind) => {
-                self.closing = kind == Control::Close;
-                if self.closing {
+                if kind == Control::Close {
+                    self.state.close_input();
                     self.flowing_since = now;
                     self.ask_for_the_rest();
                 }
@@ -255,8 +210,8 @@ impl Session {
             }
         }
         self.last_push = now;
-        if matches!(self.phase, Phase::Dormant { .. }) {
-            self.phase = Phase::Waiting { until: now };
+        if matches!(self.state.phase(), Phase::Dormant { .. }) {
+            self.moves(now, &Event::Woken { at: now });
         }
         Ok(())
     }
@@ -279,55 +234,56 @@ impl Session {
         self.journal.push_audio(payload);
     }
 
-    /// The next message for the application.
+    /// Returns the next message for the application.
     pub fn pop(&mut self) -> Option<Frame> {
         self.inbox.pop()
     }
 
-    /// Whether a message waits.
+    /// Returns whether a message waits.
     #[must_use]
     pub fn has_message(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Whether the service may send more: flow-control credit is given only then.
+    /// Returns whether the service may send more. It gets flow-control credit only then.
     #[must_use]
     pub fn wants_messages(&self) -> bool {
         self.inbox.bytes() < self.settings.max_unread_bytes
     }
 
-    /// Where the session stands once every message is read.
+    /// Returns how the session stands once every message is read.
     #[must_use]
     pub fn outcome(&self) -> Outcome<'_> {
-        match &self.phase {
+        match self.state.phase() {
             Phase::Finished => Outcome::Clean,
             Phase::Failed(failure) => Outcome::Failed(failure),
             Phase::Idle
             | Phase::Opening
-            | Phase::Live
+            | Phase::Live(_)
             | Phase::Waiting { .. }
             | Phase::Dormant { .. } => Outcome::Open,
         }
     }
 
-    /// The application closes: no more input; what was sent is answered, within `close_timeout`.
+    /// Closes the session for the application. No more input is taken; what was sent is answered
+    /// within `close_timeout`.
     pub fn finish(&mut self, now: Duration) {
-        if self.is_over() || self.finish_by.is_some() {
+        if self.state.is_over() || self.state.finish_by().is_some() {
             return;
         }
-        self.finish_by = Some(now + self.settings.close_timeout);
+        let closing = self.state.is_closing();
+        self.state.finish_input(now + self.settings.close_timeout);
         let untouched = self.opened == 0 && self.journal.end() == 0 && self.journal.unsent() == 0;
-        match self.phase {
+        match self.state.phase() {
             // Nothing was ever sent, or everything was answered.
             Phase::Idle | Phase::Opening | Phase::Waiting { .. } if untouched => self.conclude(),
             Phase::Dormant { .. } => self.conclude(),
-            // Legs came, and nothing was ever asked of them.
+            // Legs were up, and nothing was ever asked of them.
             Phase::Waiting { .. } if self.journal.unsent() == 0 && self.asks_nothing() => {
                 self.conclude();
             }
-            _ if self.closing => {}
+            _ if closing => {}
             _ => {
-                self.closing = true;
                 self.flowing_since = now;
                 self.ask_for_the_rest();
                 if let Some(frame) = self.product.closing() {
@@ -337,7 +293,7 @@ impl Session {
         }
     }
 
-    /// Before the closing message, what would have no answer gets one.
+    /// Asks, before the closing message, for what would otherwise have no answer.
     fn ask_for_the_rest(&mut self) {
         if let Some(frame) = self.product.before_close(&self.journal)
             && self.product.ask(Control::Other, &self.journal, &frame)
@@ -346,23 +302,22 @@ impl Session {
         }
     }
 
-    /// Ends the session now, whatever its state: every leg is stopped, nothing more is delivered.
+    /// Ends the session at once in any state. Every leg is stopped, and nothing more is delivered.
     pub fn abort(&mut self) {
-        if !self.is_over() {
-            self.phase = Phase::Finished;
-        }
+        // A session that is over stays as it ended.
+        let _ = self.state.apply(&Event::Finished);
         for leg in &mut self.legs {
-            leg.role = Role::Ended(Rest::Stop);
+            let _ = leg.apply(RoleEvent::Stopped);
         }
         self.inbox.clear();
     }
 
-    /// The next line for the log.
+    /// Returns the next notice for the log.
     pub fn pop_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
 
-    /// The session's figures.
+    /// Returns the session's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rate = self
@@ -389,20 +344,42 @@ impl Session {
         }
     }
 
-    fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Finished | Phase::Failed(_))
+    /// Moves the session, and returns whether the move was legal. An illegal one is a fault of the
+    /// session's own, and fails it.
+    fn moves(&mut self, now: Duration, event: &Event) -> bool {
+        let moved = self.state.apply(event).map(|_| ());
+        self.is_legal(now, moved)
+    }
+
+    /// Changes a leg's role in the same way.
+    fn leg_moves(&mut self, now: Duration, index: usize, event: RoleEvent) -> bool {
+        let moved = self.legs[index].apply(event);
+        self.is_legal(now, moved)
+    }
+
+    fn is_legal(&mut self, now: Duration, moved: Result<(), IllegalMove>) -> bool {
+        if let Err(illegal) = moved {
+            self.fail(now, FailureCause::Internal(illegal));
+        }
+        moved.is_ok()
     }
 
     fn find(&self, id: LegId) -> Option<usize> {
         self.legs.iter().position(|leg| leg.id == id)
     }
 
-    fn with_role(&self, role: Role) -> Option<usize> {
-        self.legs.iter().position(|leg| leg.role == role)
+    /// Returns the index of the current leg.
+    fn current(&self) -> Option<usize> {
+        self.legs
+            .iter()
+            .position(|leg| matches!(leg.role(), Role::Current))
     }
 
-    fn has_current(&self) -> bool {
-        self.with_role(Role::Current).is_some()
+    /// Returns the index of the standby.
+    fn standby(&self) -> Option<usize> {
+        self.legs
+            .iter()
+            .position(|leg| matches!(leg.role(), Role::Standby { .. }))
     }
 
     /// Everything that was sent is finalised.
@@ -415,68 +392,115 @@ impl Session {
         self.product.asks_nothing(&self.journal)
     }
 
-    /// What was sent has its answers.
+    /// Everything that was sent is answered.
     fn misses_nothing(&self) -> bool {
         self.product.misses_nothing(&self.journal)
     }
 
-    /// The end, in order. Legs that still work are stopped; those that ended end their input.
+    /// Ends the session in order. Legs that still work are stopped; legs that ended end their
+    /// input.
     fn conclude(&mut self) {
-        if let Some(index) = self.with_role(Role::Current) {
-            self.say_held(index);
+        if self.state.apply(&Event::Finished).is_err() {
+            return;
+        }
+        if let Some(index) = self.current() {
+            self.deliver_held(index);
         }
         self.product.conclude(&mut self.inbox);
-        self.phase = Phase::Finished;
         self.stop_legs();
     }
 
     fn stop_legs(&mut self) {
-        self.standby = Standby::None;
         for leg in &mut self.legs {
-            match leg.role {
-                Role::Standby | Role::Current | Role::Retiring { .. } => {
-                    leg.role = Role::Ended(Rest::Stop);
-                }
-                Role::Ended(_) => {}
-            }
+            // One that has ended already keeps its last step.
+            let _ = leg.apply(RoleEvent::Ended(LastStep::Stop));
         }
     }
 
     fn fail(&mut self, now: Duration, cause: FailureCause) {
-        for frame in std::mem::take(&mut self.last_words) {
-            self.inbox.push(frame);
-        }
-        if let Some(index) = self.with_role(Role::Current) {
-            self.say_held(index);
-        }
-        self.phase = Phase::Failed(Box::new(SessionFailure {
+        let failure = SessionFailure {
             cause,
             silent: self.is_silent(now),
-            closing: self.closing,
+            closing: self.state.is_closing(),
             attempts: self.attempts.failures(),
             elapsed: self.attempts.elapsed(now),
             unacked_bytes: self.journal.end() - self.journal.acked(),
             unacked_seconds: self.product.unacked_seconds(&self.journal),
-        }));
+        };
+        let failed = Event::Failed(Box::new(failure));
+        if self.state.apply(&failed).is_err() {
+            return;
+        }
+        for frame in std::mem::take(&mut self.last_words) {
+            self.inbox.push(frame);
+        }
+        if let Some(index) = self.current() {
+            self.deliver_held(index);
+        }
         self.stop_legs();
     }
 }
 
-/// Steele, Lea and Flood's `SplitMix64`: spreads retries, nothing more.
+/// Steele, Lea and Flood's `SplitMix64`. It only spreads retries.
 #[derive(Clone, Debug)]
 struct SplitMix(u64);
 
 impl SplitMix {
-    /// A number in `0.0..1.0`.
+    /// Returns a number in `0.0..1.0`.
     fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^= mixed >> 31;
-        // 53 bits are what an f64 holds exactly.
+        // An f64 holds 53 bits exactly.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
         unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target<'static> = Target {
+        path: "v1/listen",
+        query: "",
+    };
+
+    #[test]
+    fn an_illegal_move_fails_the_session_in_order() {
+        let mut session = Session::new(Settings::default(), &TARGET, 7);
+        let now = Duration::ZERO;
+        assert!(matches!(session.step(now), Step::Open { .. }));
+        let leg = session.leg_opened(now);
+        assert!(!session.moves(now, &Event::TookOver));
+        let Step::Failed(failure) = session.step(now) else {
+            panic!("{:?}", session.outcome())
+        };
+        assert!(matches!(failure.cause, FailureCause::Internal(_)));
+        assert_eq!(
+            failure.to_string(),
+            "internal error: TookOver does not follow Live"
+        );
+        assert_eq!(session.poll_send(now, leg), SendStep::Stop);
+        assert_eq!(session.deadline(), None);
+        let failed = Err(PushError::Failed);
+        assert_eq!(session.push(now, Frame::from("{}")), failed);
+    }
+
+    #[test]
+    fn a_leg_that_was_not_asked_for_is_stopped() {
+        let mut session = Session::new(Settings::default(), &TARGET, 7);
+        let now = Duration::ZERO;
+        let stray = session.leg_opened(now);
+        assert_eq!(session.poll_send(now, stray), SendStep::Stop);
+        session.step(now);
+        let leg = session.leg_opened(now);
+        let stray = session.leg_opened(now);
+        assert_eq!(session.poll_send(now, stray), SendStep::Stop);
+        assert!(session.wants_leg(now, leg));
+        assert_eq!(session.outcome(), Outcome::Open);
     }
 }

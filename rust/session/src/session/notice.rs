@@ -1,95 +1,94 @@
-//! What a session wants said in the log.
+//! What a session reports for the log.
 
 use std::fmt;
 
 use super::step::LegId;
 use dgsm_leg::end::LegEnd;
 
-/// How loud.
+/// How serious a notice is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What happened, and nothing is lost.
+    /// An event without loss.
     Info,
     /// Audio or messages were lost, or could be.
     Warning,
 }
 
-/// One line for the log.
+/// One notice for the log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// A leg ended and another follows.
     Reset {
         /// The leg that ended.
         leg: LegId,
-        /// How.
+        /// How it ended.
         end: LegEnd,
-        /// Failures in a row without progress; 0: only the keys ran out.
+        /// Failures in a row without progress; 0: the keys ran out, which is no failure.
         attempts: u32,
-        /// Audio that has to be sent again, in seconds.
+        /// Audio that is sent again, in seconds.
         unacked_seconds: f64,
     },
-    /// A session goes on over a new leg: what starts again there.
+    /// The session goes on over a new leg.
     Resumed {
         /// The new leg.
         leg: LegId,
     },
-    /// A leg took over from one that had grown old.
+    /// A leg took over from an old one.
     RolledOver {
         /// The new leg.
         leg: LegId,
     },
     /// Audio that a reset needed was no longer kept.
     Gap {
-        /// Where it starts on the session's clock, in seconds.
+        /// Where the gap starts on the session's clock, in seconds.
         start_seconds: f64,
-        /// How much is missing, in seconds.
+        /// How long it is, in seconds.
         seconds: f64,
         /// The same in bytes.
         bytes: u64,
     },
-    /// The speech of a new leg is not what the one before said: they were joined.
+    /// A new leg synthesised other speech than the one before. The two were joined.
     Joined {
-        /// Where in the turn, in seconds.
+        /// Where in the turn they were joined, in seconds.
         at_seconds: f64,
         /// How much earlier that was in the new synthesis, in seconds.
         moved_seconds: f64,
     },
-    /// Audio of unknown rate outgrew the journal: a reset will be an error from now on.
+    /// Audio of unknown rate outgrew the journal. The next reset is an error.
     NotResumable {
-        /// What the journal may hold.
+        /// The journal's limit, in bytes.
         limit: usize,
     },
-    /// The service called something an error, and the leg lived on: the application has what it
-    /// said.
+    /// The service sent an `Error` message, and the leg went on. The message is delivered.
     Complaint {
-        /// The leg; each says so once.
+        /// The leg. Each reports this once.
         leg: LegId,
     },
-    /// The service did not take a message, which is not sent again.
+    /// The service did not take a message. It is not sent again.
     LeftOut {
-        /// The leg that was sent it last.
+        /// The last leg that was sent it.
         leg: LegId,
-        /// The message's type, where the product knows it.
+        /// The message's type, if the product knows it.
         kind: Option<&'static str>,
     },
-    /// The agent had the service call a function that it had called before, over another leg.
+    /// The service asked for a function call that it had asked for over an earlier leg.
     CalledAgain {
         /// The leg.
         leg: LegId,
     },
-    /// The application does not read: the service has to wait.
+    /// The application does not read, and the service has to wait.
     Unread {
-        /// What the messages take that wait for the application.
+        /// The size of the messages that wait for the application, in bytes.
         bytes: usize,
     },
-    /// The service reports on audio that nobody has sent.
+    /// The service reports on audio that was never sent.
     Beyond {
-        /// Up to where, in seconds.
+        /// Where the reported audio ends, in seconds.
         claimed_seconds: f64,
-        /// How much it was sent, in seconds.
+        /// How much was sent, in seconds.
         sent_seconds: f64,
     },
-    /// The service did not end its side in time after the application closed.
+    /// The application closed, and the service did not end its side in time.
     CloseTimedOut {
         /// Audio without a final result, in seconds.
         unacked_seconds: f64,
@@ -97,7 +96,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// How loud it is.
+    /// Returns how serious it is.
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {

@@ -1,36 +1,36 @@
-//! What goes out on a leg, how fast, and how much of it is kept.
+//! What is sent on a leg, how fast, and how much of it is kept.
 
 use std::time::Duration;
 
-use super::leg::{Rest, Role};
 use super::settings::MIN_UNSENT_BYTES;
+use super::state::{LastStep, Role};
 use super::step::{LegId, SendStep};
 use super::{Notice, Session};
 use crate::journal::{Control, Item, Next};
 use crate::resume::audio::Audio;
 use dgsm_leg::frame::Frame;
 
-/// A standby is kept open so often: the service closes a silent leg after 10 s.
+/// How often a standby gets a KeepAlive. The service closes a silent leg after 10 s.
 const STANDBY_KEEPALIVE: Duration = Duration::from_secs(4);
 
-/// A service that has said nothing for so long has said what it has to say of what it got.
+/// After this silence a service has said everything about what it was sent.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// The longest frame of live audio, in microseconds.
 const LIVE_FRAME: i64 = 1_000_000;
 
 impl Session {
-    /// What the leg's pump sends next.
+    /// Returns what the leg's pump sends next.
     pub fn poll_send(&mut self, now: Duration, leg: LegId) -> SendStep {
         let Some(index) = self.find(leg) else {
             return SendStep::Stop;
         };
-        match self.legs[index].role {
+        match self.legs[index].role() {
             Role::Ended(rest) => {
                 self.legs.remove(index);
                 match rest {
-                    Rest::End => SendStep::End,
-                    Rest::Stop => SendStep::Stop,
+                    LastStep::End => SendStep::End,
+                    LastStep::Stop => SendStep::Stop,
                 }
             }
             Role::Retiring { by } => match self.legs[index].head.pop_front() {
@@ -41,35 +41,36 @@ impl Session {
                 }
                 None => SendStep::Wait { until: Some(by) },
             },
-            Role::Standby => self.send_standby(now, index),
+            Role::Standby { replays } => self.send_standby(now, index, replays),
             Role::Current => self.send_current(now, index),
         }
     }
 
-    /// Whether a leg still has something to send, now or later. One whose way out is blocked by
-    /// its peer is not waited for when it has not: [`Session::poll_send`] says what is left to do.
+    /// Returns whether a leg still has something to send, now or later. If it has not, a pump whose
+    /// peer takes nothing stops waiting for it, and [`Session::poll_send`] says what is left to do.
     #[must_use]
     pub fn wants_leg(&self, now: Duration, leg: LegId) -> bool {
         self.find(leg)
-            .is_some_and(|index| match self.legs[index].role {
-                Role::Standby | Role::Current => true,
+            .is_some_and(|index| match self.legs[index].role() {
+                Role::Standby { .. } | Role::Current => true,
                 Role::Retiring { by } => now < by,
                 Role::Ended(_) => false,
             })
     }
 
-    fn send_standby(&mut self, now: Duration, index: usize) -> SendStep {
+    fn send_standby(&mut self, now: Duration, index: usize, replays: bool) -> SendStep {
         let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
         let leg = &mut self.legs[index];
         let mut until = None;
-        if leg.replays {
+        if replays {
             leg.head.extend(self.product.catch_up(&leg.view));
         }
-        if leg.replays && leg.head.is_empty() && !self.closing {
+        if replays && leg.head.is_empty() && !self.state.is_closing() {
             let next = self.journal.peek(&leg.cursor);
             let due = leg.pace.map(|pace| pace.due()).filter(|due| now < *due);
             let ready = match next {
-                // The current leg goes ahead: what it has not had yet is not dropped.
+                // The current leg goes ahead: audio that it was not sent yet is still in the
+                // journal.
                 Some(Next::Audio { start, .. }) if start < self.journal.sent() => {
                     until = due;
                     due.is_none()
@@ -78,7 +79,7 @@ impl Session {
                     kind: Control::Other,
                     ..
                 }) => true,
-                // The current leg gets and answers it: what is answered is not sent again.
+                // The current leg is sent it and answers it. What is answered is not sent again.
                 Some(Next::Audio { .. } | Next::Control { .. }) | None => false,
             };
             if ready {
@@ -110,15 +111,15 @@ impl Session {
                 if !self.product.may_send(&leg.view, number) {
                     return SendStep::Wait { until: None };
                 }
-                // Well before silence is a failure.
+                // Well before the silence counts as a stall.
                 let stall = self.settings.stall_timeout.unwrap_or(Duration::MAX);
-                let quiet = leg.heard.max(leg.sent) + QUIET.min(stall / 3);
+                let quiet = leg.received_at.max(leg.sent_at) + QUIET.min(stall / 3);
                 if kind == Control::Close && now < quiet && self.product.closes_quietly() {
                     return SendStep::Wait { until: Some(quiet) };
                 }
             }
-            None if self.closing && self.product.closing().is_none() => {
-                // Without a word to close with, the end of the input is the word.
+            None if self.state.is_closing() && self.product.closing().is_none() => {
+                // Without a closing message, the end of the input closes.
                 leg.input_ended = true;
                 return SendStep::End;
             }
@@ -144,7 +145,7 @@ impl Session {
             }
         );
         if !keepalive {
-            leg.fed = now;
+            leg.input_at = now;
         }
         Some(match item {
             Item::Audio {
@@ -181,7 +182,7 @@ impl Session {
         })
     }
 
-    /// `KeepAlive`, when nothing else went out for so long.
+    /// Returns `KeepAlive` when nothing else was sent for this interval.
     fn keep_alive(
         &mut self,
         now: Duration,
@@ -194,8 +195,8 @@ impl Session {
             Some(frame)
         } else {
             let due = interval
-                .filter(|_| !self.closing)
-                .map(|interval| leg.sent + interval);
+                .filter(|_| !self.state.is_closing())
+                .map(|interval| leg.sent_at + interval);
             if due.is_none_or(|due| now < due) {
                 return SendStep::Wait {
                     until: [due, until].into_iter().flatten().min(),
@@ -207,24 +208,24 @@ impl Session {
         next.map_or(SendStep::Wait { until }, SendStep::Frame)
     }
 
-    /// Whether a frame would be taken now, or refused for another reason than room.
+    /// Returns whether there is room for a frame now.
     #[must_use]
     pub fn is_writable(&self, now: Duration) -> bool {
         if self.is_full() {
             return false;
         }
-        // A file waits for its results; what is live cannot wait.
+        // A file waits for its results; live audio cannot wait.
         self.limit_waits_until().is_none_or(|until| now >= until)
     }
 
-    /// There is as much that was never sent as there may be.
+    /// Returns whether the unsent input is at its limit.
     pub(super) fn is_full(&self) -> bool {
         let limit = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
         self.journal.unsent() >= limit as u64
     }
 
-    /// More is kept than the limit: until this time that is because the audio runs ahead of the
-    /// wall clock.
+    /// More is kept than the limit allows: until the time returned, that is because the audio runs
+    /// ahead of the wall clock.
     pub(super) fn limit_waits_until(&self) -> Option<Duration> {
         let limit = self.settings.max_replay_buffer_bytes as u64;
         let audio = self.product.audio()?;
@@ -232,8 +233,8 @@ impl Session {
         if limit == 0 || self.journal.held_unacked() <= limit {
             return None;
         }
-        // What is live is sent once it is recorded, so it is always ahead by a frame. Nobody
-        // records for longer than this before sending: a larger one is part of a file.
+        // Live audio is sent once it is recorded, so it is always one frame ahead. A frame longer
+        // than this is part of a file.
         let (latest, end) = (
             audio.micros_at(self.latest_frame),
             audio.micros_at(self.journal.end()),
@@ -248,10 +249,10 @@ impl Session {
         let limit = self.settings.max_replay_buffer_bytes as u64;
         match self.product.audio() {
             None if self.product.is_single() => self.journal.forget_sent(),
-            // Text is short; and so is a header, which does not say yet what the audio is.
+            // Text is short, and so is a header that does not say yet what the audio is.
             None | Some(Audio::Unknown(_)) => {}
             Some(Audio::Other) => {
-                // One that is too large by itself is kept beside the others.
+                // A frame that is too large by itself is kept beside the others.
                 let largest = u64::try_from(self.largest_frame).unwrap_or(u64::MAX);
                 let large = if largest > limit && limit > 0 {
                     largest
@@ -263,7 +264,7 @@ impl Session {
                     if !std::mem::replace(&mut self.outgrown, true) {
                         let limit = self.settings.max_replay_buffer_bytes;
                         self.notices.push_back(Notice::NotResumable { limit });
-                        self.dismiss_standby();
+                        self.dismiss_standby(now);
                     }
                 }
             }
@@ -271,13 +272,13 @@ impl Session {
                 if self.limit_waits_until().is_some_and(|until| now < until) {
                     return;
                 }
-                // What the current leg has yet to get again is not dropped before it does; and
-                // between legs nothing more is sent, so nothing more is kept.
-                let Some(index) = self.with_role(Role::Current) else {
+                // Audio that the current leg has yet to replay is kept. Between legs nothing is
+                // sent, so nothing is dropped.
+                let Some(index) = self.current() else {
                     return;
                 };
                 let before = self.legs[index].cursor.byte();
-                // One that is over the limit by itself is not let go for its size.
+                // A frame that is over the limit by itself is kept.
                 while self.journal.held_unacked() > limit
                     && (limit == 0 || self.journal.holds_several())
                     && let Some(bytes) = self.journal.evict(before)

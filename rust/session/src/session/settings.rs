@@ -1,42 +1,40 @@
-//! What an application can set, as the session needs it.
+//! The settings of a session.
 
 use std::time::Duration;
 
-/// Audio that was never sent may always hold this much, whatever the replay limit is: 256 KiB.
+/// Unsent audio may always hold this much, whatever the replay limit is: 256 KiB.
 pub const MIN_UNSENT_BYTES: usize = 256 * 1024;
 
-/// The knobs of a session. The application's own settings are validated before they come here.
+/// A session's settings. They are validated before they come here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Age at which a leg is followed by the next one; varied by ±10 % a leg. `None`: never.
+    /// The age at which another leg takes over, ±10 % a leg. `None`: never.
     pub max_leg_age: Option<Duration>,
-    /// Silence from the service, while audio flows to it, after which the leg counts as dead.
-    /// `None`: never.
+    /// The silence of the service while audio flows after which a leg has stalled. `None`: never.
     pub stall_timeout: Option<Duration>,
-    /// How many times faster than real time a backlog is sent after a reset; never below the
-    /// application's own pace. `None`: as fast as it goes.
+    /// How many times faster than real time a backlog is sent, never slower than the application's
+    /// own pace. `None`: without a limit.
     pub replay_speed: Option<f64>,
-    /// `KeepAlive` is sent for the application when nothing else was sent for so long.
-    /// `None`: never.
+    /// The interval without other input after which the session sends `KeepAlive`. `None`: never.
     pub keepalive_interval: Option<Duration>,
-    /// Audio that was sent and is not acknowledged, kept to be sent again, in bytes.
+    /// How much sent and unacked audio is kept to be sent again, in bytes.
     pub max_replay_buffer_bytes: usize,
-    /// How many failures in a row, without progress between them, are retried.
+    /// How many failures in a row without progress are retried.
     pub max_retries: u32,
-    /// Upper end of the first delay before a retry.
+    /// The upper end of the first delay before a retry.
     pub initial_backoff: Duration,
-    /// Upper end of any delay before a retry.
+    /// The upper end of any delay before a retry.
     pub max_backoff: Duration,
-    /// How much the upper end grows from one failure to the next.
+    /// The factor by which the upper end grows from one failure to the next.
     pub backoff_multiplier: f64,
-    /// How long failures in a row may go on, counted from the first.
+    /// How long failures in a row may go on, from the first.
     pub retry_budget: Duration,
-    /// What messages that the application has not read take, in bytes, with a cost for each; beyond
-    /// it the service has to wait.
+    /// The size of unread messages above which the service has to wait, in bytes, with an overhead
+    /// for each message.
     pub max_unread_bytes: usize,
     /// How long `finish` waits for the service to end its side.
     pub close_timeout: Duration,
-    /// Age at which the service ends a leg by itself: 30 minutes.
+    /// The age at which the service ends a leg: 30 minutes.
     pub leg_cap: Duration,
 }
 

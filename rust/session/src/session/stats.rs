@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A snapshot, plain data. Seconds are 0 where the audio's rate is not known.
+/// A snapshot of the figures. Seconds are 0 where the audio's rate is unknown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Legs opened.
     pub legs: u64,
-    /// Legs that ended and were followed by another, by [`super::LegEnd::reason`].
+    /// Legs that ended and were followed by another, by
+    /// [`LegEnd::kind`](dgsm_leg::end::LegEnd::kind).
     pub resets: BTreeMap<&'static str, u64>,
-    /// Legs followed by another because of their age.
+    /// Old legs that another took over from.
     pub rollovers: u64,
-    /// Legs asked for.
+    /// Legs that the driver was asked for.
     pub attempts: u64,
     /// Audio sent for the first time, in bytes.
     pub bytes_sent: u64,
@@ -26,11 +27,11 @@ pub struct Stats {
     pub bytes_replayed: u64,
     /// The same in seconds.
     pub seconds_replayed: f64,
-    /// Audio that was dropped from the journal before it was finalised, in bytes.
+    /// Audio that was dropped before it was finalised, in bytes.
     pub bytes_evicted: u64,
     /// The same in seconds.
     pub seconds_evicted: f64,
-    /// Evicted audio that a reset needed: gaps, in bytes.
+    /// Dropped audio that a reset needed, in bytes.
     pub bytes_lost: u64,
     /// The same in seconds.
     pub seconds_lost: f64,
@@ -40,8 +41,8 @@ pub struct Stats {
     pub messages_in: u64,
     /// Messages given to the application's inbox.
     pub messages_out: u64,
-    /// From the first audio of the application to the first result.
+    /// Time from the application's first audio to the first result.
     pub time_to_first_result: Option<Duration>,
-    /// The last leg's end that was not in order.
+    /// The last end of a leg that was not in order.
     pub last_error: Option<String>,
 }

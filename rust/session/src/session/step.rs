@@ -1,18 +1,19 @@
-//! What a session asks of those who drive it, and what they tell it.
+//! What a session asks of its driver and pumps, and what they report.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::state::IllegalMove;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
 
-/// One leg of a session: one bidirectional stream. Numbers count up from 0.
+/// One leg of a session: one bidirectional stream. Legs are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LegId(pub(crate) u64);
 
 impl LegId {
-    /// The leg's number in its session; the first is 0.
+    /// Returns the leg's number in its session.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
@@ -28,21 +29,21 @@ impl fmt::Display for LegId {
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Open a leg, then report `leg_opened` or `open_failed`. Said once for each leg.
+    /// Open a leg, then report `leg_opened` or `open_failed`. Asked once a leg.
     Open {
-        /// The current leg still works; this one needs no permit of its own.
+        /// The current leg still works. The new one needs no permit of its own.
         standby: bool,
-        /// The keys of the leg before ran out in mid-stream: fresh ones are to be looked up.
+        /// The previous leg's keys ran out in mid-stream. Look up fresh ones.
         renew: bool,
     },
-    /// Nothing, until this time or until `driver_wanted`.
+    /// Wait until this time or until `driver_wanted`.
     Wait {
-        /// When to ask again, at the latest; `None`: only when something else happens.
+        /// When to ask again at the latest; `None`: only after an event.
         until: Option<Duration>,
     },
-    /// The session is over, in order.
+    /// The session ended in order.
     Finished,
-    /// The session is over, and why.
+    /// The session failed.
     Failed(SessionFailure),
 }
 
@@ -51,27 +52,27 @@ pub enum Step {
 pub enum SendStep {
     /// This frame, shared by reference.
     Frame(Frame),
-    /// Nothing, until this time or until the application sends.
+    /// Wait until this time or until the application sends.
     Wait {
-        /// When to ask again, at the latest.
+        /// When to ask again at the latest.
         until: Option<Duration>,
     },
-    /// The signed empty event, then end the stream's input. Said once.
+    /// Send the signed empty event, then end the stream's input. Asked once.
     End,
-    /// Nothing more: reset the stream if it is still open, and forget it.
+    /// Reset the stream if it is still open, and forget it.
     Stop,
 }
 
-/// What else was known as a leg ended.
+/// What the session knew when a leg ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The application had sent nothing for so long that the service may have closed over it.
+pub struct EndContext {
+    /// The application was silent for long enough that the service may have closed for that.
     pub silent: bool,
     /// The closing message was sent, or the application has closed.
     pub closing: bool,
 }
 
-/// What follows a leg that could not be opened.
+/// What follows when a leg could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AfterOpenFailure {
     /// The session asks for a leg again after this time.
@@ -83,10 +84,9 @@ pub enum AfterOpenFailure {
     GiveUp {
         /// Failures in a row without progress, this one included.
         attempts: u32,
-        /// Since the first of them.
+        /// Time since the first of them.
         elapsed: Duration,
-        /// Audio that the application sent and the service had not finalised, in seconds; 0 where
-        /// the audio's rate is not known.
+        /// Audio that was sent and not finalised, in seconds; 0 where the audio's rate is unknown.
         unacked_seconds: f64,
     },
 }
@@ -94,35 +94,37 @@ pub enum AfterOpenFailure {
 /// Why a session failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FailureCause {
-    /// No leg could be opened, the last time for this reason; the driver knows the error.
+    /// No leg could be opened, the last time for this reason. The driver has the error.
     Open(Reason),
-    /// A leg ended for good, or too often.
+    /// A leg's end was terminal, or legs ended too often.
     Leg(LegEnd),
-    /// A leg ended, and what it needed is not kept: this audio outgrew the journal, or this
+    /// A leg ended, and what another leg needs is not kept: the audio outgrew the journal, or the
     /// product is not resumed.
     NotResumable(LegEnd),
-    /// Neither audio nor `KeepAlive` came from the application for ten seconds.
+    /// The application sent neither audio nor `KeepAlive` for ten seconds.
     Silent,
-    /// The application closed, and the service had not answered everything within `close_timeout`.
+    /// The application closed, and the service did not answer everything within `close_timeout`.
     CloseTimedOut,
+    /// The session's own state was wrong.
+    Internal(IllegalMove),
 }
 
-/// How a session failed, for whoever explains it to the application.
+/// How a session failed, for error messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionFailure {
     /// Why.
     pub cause: FailureCause,
-    /// The application had sent nothing for so long that the service may have closed over it.
+    /// The application was silent for long enough that the service may have closed for that.
     pub silent: bool,
     /// The closing message was pushed, or the application has closed.
     pub closing: bool,
     /// Failures in a row without progress.
     pub attempts: u32,
-    /// Since the first of them.
+    /// Time since the first of them.
     pub elapsed: Duration,
     /// Audio that was not finalised, in bytes.
     pub unacked_bytes: u64,
-    /// The same in seconds; 0 where the audio's rate is not known.
+    /// The same in seconds; 0 where the audio's rate is unknown.
     pub unacked_seconds: f64,
 }
 
@@ -146,6 +148,7 @@ impl fmt::Display for SessionFailure {
                     "the service did not end the stream within close_timeout"
                 )?;
             }
+            FailureCause::Internal(illegal) => write!(out, "internal error: {illegal}")?,
         }
         if self.attempts > 1 {
             write!(
@@ -172,21 +175,21 @@ impl fmt::Display for SessionFailure {
     }
 }
 
-/// Where a session stands for the application, once it has read every message.
+/// How a session stands for an application that has read every message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome<'a> {
-    /// More may come.
+    /// More messages may come.
     Open,
-    /// The end.
+    /// The session ended in order.
     Clean,
-    /// The end, and why.
+    /// The session failed.
     Failed(&'a SessionFailure),
 }
 
 /// Why a frame was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// No room now; see `is_writable`.
+    /// There is no room now; see `is_writable`.
     #[error("no room for another frame now")]
     Full,
     /// The input has ended.

@@ -1,8 +1,8 @@
 //! A voice agent's server, one leg at a time, without sockets or a clock.
 //!
-//! Every sample of the microphone's audio carries its own number, so the server knows who speaks
-//! when. A stretch of speech is a turn of the user; the agent answers when it has been silent for a
-//! while, in words, then in sound, a block of audio for each block of the microphone's.
+//! Every sample of the microphone's audio is its own number, so the server knows who speaks when. A
+//! stretch of speech is a turn of the user. After a silence the agent answers: first in words, then
+//! in sound, with a block of audio for each block of the microphone's.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,16 +11,16 @@ use bytes::Bytes;
 use dgsm_leg::frame::Frame;
 use serde_json::{Value, json};
 
-use crate::legs::Server;
+use crate::simulator::Service;
 
 /// Samples a window.
 pub const WINDOW: u64 = 80;
 pub const RATE: u32 = 1000;
 /// Windows of silence after which a turn has ended.
 pub const END: u64 = 4;
-/// Windows that the agent thinks.
+/// Windows for which the agent thinks.
 const THINKING: u64 = 2;
-/// Windows that its answer takes.
+/// Windows for which its answer lasts.
 const SPEAKING: u64 = 3;
 
 /// What the agent is about to do.
@@ -42,16 +42,16 @@ pub struct Agent {
     /// The words of the user's turn so far.
     turn: Vec<u64>,
     silence: u64,
-    /// What comes in which window.
+    /// What the agent does next, and after which window.
     due: VecDeque<(u64, Due)>,
     said: Vec<Frame>,
     done: bool,
     welcomed: bool,
     pub settings: Option<Value>,
     pub prompt: u64,
-    /// What it got that was no audio.
+    /// The messages that it got.
     pub controls: Vec<Value>,
-    /// Texts of the user that it has heard.
+    /// The user's texts that it has heard.
     pub texts: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ impl Agent {
         }
     }
 
-    /// The first sample that it heard.
+    /// Returns the first sample that it heard.
     pub fn start(&self) -> Option<u64> {
         self.start
     }
@@ -127,7 +127,7 @@ impl Agent {
         self.answer(content);
     }
 
-    /// The answer comes in turn: behind what is due already.
+    /// Answers, after everything that is already due.
     fn answer(&mut self, to: &str) {
         let busy = self.due.back().map_or(self.at, |(at, _)| *at);
         let mut at = busy + THINKING * WINDOW;
@@ -185,13 +185,13 @@ impl Agent {
             }
             "InjectUserMessage" => self.user(message["content"].as_str().unwrap()),
             "KeepAlive" => {}
-            other => panic!("nobody sends {other}"),
+            other => panic!("unexpected message {other}"),
         }
         self.controls.push(message);
     }
 }
 
-impl Server for Agent {
+impl Service for Agent {
     fn take(&mut self, frame: &Frame) -> Vec<Frame> {
         if !std::mem::replace(&mut self.welcomed, true) {
             self.say(&json!({"type": "Welcome", "request_id": "r"}));
@@ -219,7 +219,8 @@ impl Server for Agent {
         self.done
     }
 
-    fn error(&mut self) -> Frame {
-        Frame::from(r#"{"type":"Error","code":"INTERNAL","description":"no"}"#)
+    fn error(&mut self) -> Option<Frame> {
+        let message = r#"{"type":"Error","code":"INTERNAL","description":"no"}"#;
+        Some(Frame::from(message))
     }
 }

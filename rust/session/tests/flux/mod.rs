@@ -1,15 +1,15 @@
 //! A Flux model server, one leg at a time, without sockets or a clock.
 //!
-//! Every sample of the audio carries its own number, so the server sees what it gets: it checks that
-//! a leg is contiguous, and it knows who speaks when. A word fills a window and is its number; it
-//! belongs to whoever hears its middle.
+//! Every sample of the audio is its own number, so the server knows who speaks when, and checks
+//! that a leg is contiguous. A word fills a window and is the window's number. It belongs to the
+//! leg that hears its middle.
 
 use std::ops::Range;
 
 use dgsm_leg::frame::Frame;
 use serde_json::{Value, json};
 
-use crate::legs::Server;
+use crate::simulator::Service;
 
 pub const MAGIC: &[u8; 8] = b"OggS\0sim";
 
@@ -18,7 +18,7 @@ pub const MAGIC: &[u8; 8] = b"OggS\0sim";
 pub enum Wrapping {
     Raw,
     Wav,
-    /// A container that nobody knows: sent again from its start.
+    /// An unknown container, which is sent again from its start.
     Ogg,
 }
 
@@ -27,27 +27,28 @@ pub enum Wrapping {
 pub struct Scene {
     pub rate: u32,
     pub wrapping: Wrapping,
-    /// Windows with a word, in stretches.
+    /// Stretches of windows with a word in each.
     pub speech: Vec<Range<u64>>,
-    /// Windows of silence after which a turn may have ended, per leg, over and over; none: never.
+    /// Windows of silence after which a turn may have ended, by leg, in a cycle. `None`: the leg is
+    /// not eager.
     pub eager: Vec<Option<u64>>,
-    /// Windows of silence after which it has ended.
+    /// Windows of silence after which a turn has ended.
     pub end: u64,
-    /// Windows that messages come late.
+    /// Windows by which messages come late.
     pub lateness: u64,
     /// Words have times.
     pub timed: bool,
-    /// Times with all the digits of a double.
+    /// Times are printed with all the digits of a double.
     pub full_precision: bool,
 }
 
 impl Scene {
-    /// Samples a window.
+    /// Returns the samples a window.
     pub fn window(&self) -> u64 {
         u64::from(self.rate) * 80 / 1000
     }
 
-    /// The words whose middle lies in these samples.
+    /// Returns the words whose middle lies in these samples.
     pub fn words(&self, samples: Range<u64>) -> Vec<u64> {
         let window = self.window();
         let middle = |word: u64| word * window + window / 2;
@@ -66,7 +67,7 @@ impl Scene {
         json!((seconds * 1e6).round() / 1e6)
     }
 
-    /// The audio of so many samples, header included.
+    /// Returns the audio of this many samples, header included.
     pub fn audio(&self, samples: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.wrapping {
@@ -117,10 +118,10 @@ pub struct Flux {
     scene: Scene,
     eager: Option<u64>,
     number: u64,
-    /// Bytes that are no whole sample yet; the header before that.
+    /// Bytes that are not yet a whole sample, or a whole header.
     rest: Vec<u8>,
     headed: bool,
-    /// The first sample that it heard, and the one after the last.
+    /// The first sample that it heard, and the one after the last that it heard.
     start: Option<u64>,
     heard: u64,
     /// The end of the last window, on the audio's own clock.
@@ -134,7 +135,7 @@ pub struct Flux {
     waiting: Vec<Value>,
     closed: bool,
     pub configured: u64,
-    /// What it got that was no audio.
+    /// The messages that it got.
     pub controls: Vec<Value>,
 }
 
@@ -162,7 +163,7 @@ impl Flux {
         }
     }
 
-    /// The first sample that it heard.
+    /// Returns the first sample that it heard.
     pub fn start(&self) -> Option<u64> {
         self.start
     }
@@ -208,7 +209,7 @@ impl Flux {
         }
     }
 
-    /// Transcribes what it has heard, window by window, as far as that goes now.
+    /// Transcribes what it has heard, window by window, as far as it can.
     fn transcribe(&mut self) {
         let window = self.scene.window();
         let late = if self.closed {
@@ -320,13 +321,13 @@ impl Flux {
                 let reply = json!({"type": "ConfigureSuccess", "mark": self.configured});
                 self.waiting.push(reply);
             }
-            other => panic!("nobody sends {other} to Flux"),
+            other => panic!("unexpected message {other}"),
         }
         self.controls.push(message);
     }
 }
 
-impl Server for Flux {
+impl Service for Flux {
     fn take(&mut self, frame: &Frame) -> Vec<Frame> {
         assert!(!self.closed, "after CloseStream comes {frame:?}");
         if self.sequence == 0 {
@@ -345,10 +346,6 @@ impl Server for Flux {
             .collect()
     }
 
-    fn input_ended(&mut self) -> Vec<Frame> {
-        panic!("the input ends only after the service's side")
-    }
-
     fn frontier(&self) -> u64 {
         self.heard
     }
@@ -357,8 +354,8 @@ impl Server for Flux {
         self.closed
     }
 
-    fn error(&mut self) -> Frame {
+    fn error(&mut self) -> Option<Frame> {
         let message = json!({"type": "Error", "code": "INTERNAL", "description": "no"});
-        self.numbered(message)
+        Some(self.numbered(message))
     }
 }

@@ -1,51 +1,34 @@
-//! A whole speaking session on a simulated clock: an application, a driver, and legs that fail.
+//! Conversations with Aura and Flux: an application that writes, listens and interrupts.
 
 pub mod server;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
-use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_session::{LegId, Notice, Outcome, SendStep, Session, Settings, Step, Target};
-use serde_json::Value;
-use server::{Model, Server, Synthesis};
+use dgsm_session::{Notice, Session, Settings};
+use serde_json::{Value, json};
+use server::{Model, Synthesis, Voices};
 
-/// The clock's grain.
-const STEP: Duration = Duration::from_millis(5);
-/// Steps after which a session counts as hanging.
-const PATIENCE: u32 = 40_000;
+use crate::simulator::{self, Application, LegFault, play_with};
 
-/// What the application does, one after the other.
+/// What the application does, one act after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
     Send(Value),
-    /// Lets so many steps pass.
+    /// Lets this many steps pass.
     Pause(u32),
-    /// Until so many bytes of audio have come since the last answer, or everything is answered.
+    /// Waits until this many bytes of audio have come since the last answer, or everything is
+    /// answered.
     Hear(usize),
-    /// Interrupts where so many of the bytes that came in this turn have been played.
+    /// Interrupts at this part of the audio that came in the turn.
     Interrupt {
         permille: usize,
     },
-    /// Until everything asked for so far was answered.
+    /// Waits until everything asked for so far is answered.
     Answered,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    Reset,
-    EarlyEnd,
-    ModelError,
-    GoAway,
-    /// The connection will be closed, and the stream still works.
-    Draining,
-}
-
-/// A leg ends after so many messages.
-#[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    pub after: usize,
-    pub kind: FaultKind,
 }
 
 #[derive(Clone, Debug)]
@@ -54,29 +37,28 @@ pub struct Plan {
     pub query: &'static str,
     pub model: Model,
     pub acts: Vec<Act>,
-    pub faults: Vec<Fault>,
-    /// Messages a step, from the service.
+    pub faults: Vec<LegFault>,
+    /// Messages a step from the service.
     pub pace: usize,
     /// Steps that opening a leg takes.
     pub opening: u32,
     pub seed: u64,
 }
 
-/// A message, as the application got it.
+/// A message that the application read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Audio(Vec<u8>),
     Said(Value),
 }
 
-/// What came of it.
+/// What came of a plan.
 #[derive(Debug)]
 pub struct Run {
     pub heard: Vec<Heard>,
     pub notices: Vec<Notice>,
-    pub legs: u64,
-    pub clean: bool,
-    /// Every synthesis of every word that a leg came to.
+    pub legs: usize,
+    /// Words that were synthesised on all legs.
     pub spoken: usize,
 }
 
@@ -105,35 +87,20 @@ impl Run {
     }
 }
 
-struct Leg {
-    id: LegId,
-    server: Server,
-    fault: Option<Fault>,
-    sent: usize,
-    over: bool,
-    draining: bool,
-}
-
-struct World {
-    plan: Plan,
-    session: Session,
-    now: Duration,
-    legs: Vec<Leg>,
-    opening: Option<u32>,
-    faults: std::collections::VecDeque<Fault>,
-    synthesis: Synthesis,
-    acts: std::collections::VecDeque<Act>,
+/// The application.
+struct Speaker<'a> {
+    plan: &'a Plan,
+    acts: VecDeque<Act>,
     pause: u32,
-    /// Bytes since the last answer, and the session's clock as an application keeps it.
+    /// Bytes of audio since the last answer.
     turn: usize,
+    /// The session's clock as an application keeps it, in milliseconds, and its time at the last
+    /// answer.
     clock: i64,
     turn_start: i64,
     asked: usize,
     answers: usize,
     heard: Vec<Heard>,
-    notices: Vec<Notice>,
-    opened: u64,
-    spoken: usize,
 }
 
 pub fn settings() -> Settings {
@@ -152,17 +119,17 @@ pub fn run(plan: &Plan) -> Run {
     } else {
         "v2/speak"
     };
-    let target = Target {
-        path,
-        query: plan.query,
+    let simulated = simulator::Plan {
+        query: plan.query.to_owned(),
+        leg_faults: plan.faults.clone(),
+        delay: 0,
+        pace: plan.pace,
+        opening: plan.opening,
+        seed: plan.seed,
+        ..simulator::Plan::quiet(path, settings())
     };
-    let mut world = World {
-        session: Session::new(settings(), &target, plan.seed),
-        now: Duration::ZERO,
-        legs: Vec::new(),
-        opening: None,
-        faults: plan.faults.iter().copied().collect(),
-        synthesis: Synthesis::new(plan.model.voice, plan.seed),
+    let mut speaker = Speaker {
+        plan,
         acts: plan.acts.iter().cloned().collect(),
         pause: 0,
         turn: 0,
@@ -171,82 +138,20 @@ pub fn run(plan: &Plan) -> Run {
         asked: 0,
         answers: 0,
         heard: Vec::new(),
-        notices: Vec::new(),
-        opened: 0,
-        spoken: 0,
-        plan: plan.clone(),
     };
-    for _ in 0..PATIENCE {
-        world.now += STEP;
-        if world.step() {
-            let clean = match world.session.outcome() {
-                Outcome::Clean => true,
-                Outcome::Open | Outcome::Failed(_) => false,
-            };
-            return Run {
-                heard: world.heard,
-                notices: world.notices,
-                legs: world.opened,
-                clean,
-                spoken: world.spoken,
-            };
-        }
+    let synthesis = Rc::new(RefCell::new(Synthesis::new(plan.model.voice, plan.seed)));
+    let open = |leg| Voices::new(plan.version, plan.model, leg, Rc::clone(&synthesis));
+    let run = play_with(&simulated, &mut speaker, &open);
+    Run {
+        heard: speaker.heard,
+        notices: run.notices,
+        legs: run.services.len(),
+        spoken: run.services.iter().map(Voices::spoken).sum(),
     }
-    panic!(
-        "the session hangs: {:?} after {:?}",
-        world.session,
-        world.heard.iter().rev().take(5).collect::<Vec<_>>()
-    );
 }
 
-impl World {
-    fn step(&mut self) -> bool {
-        self.session.tick(self.now);
-        let over = self.drive();
-        self.act();
-        for index in 0..self.legs.len() {
-            self.pump(index);
-        }
-        self.legs.retain(|leg| !leg.over);
-        while let Some(notice) = self.session.pop_notice() {
-            self.notices.push(notice);
-        }
-        while let Some(frame) = self.session.pop() {
-            self.hear(&frame);
-        }
-        over
-    }
-
-    fn drive(&mut self) -> bool {
-        if let Some(left) = self.opening {
-            self.opening = left.checked_sub(1);
-            if self.opening.is_none() {
-                let id = self.session.leg_opened(self.now);
-                let server = Server::new(self.plan.version, self.plan.model, self.opened);
-                self.opened += 1;
-                let fault = self.faults.pop_front();
-                let leg = Leg {
-                    id,
-                    server,
-                    fault,
-                    sent: 0,
-                    over: false,
-                    draining: false,
-                };
-                self.legs.push(leg);
-            }
-            return false;
-        }
-        match self.session.step(self.now) {
-            Step::Open { .. } => self.opening = Some(self.plan.opening),
-            Step::Wait { .. } => {}
-            Step::Finished => return true,
-            Step::Failed(failure) => panic!("{failure}"),
-        }
-        false
-    }
-
-    fn act(&mut self) {
+impl Application for Speaker<'_> {
+    fn act(&mut self, now: Duration, session: &mut Session) {
         if self.pause > 0 {
             self.pause -= 1;
             return;
@@ -260,28 +165,16 @@ impl World {
             Some(Act::Interrupt { permille }) => {
                 let played = self.turn * permille / 1000;
                 let offset = self.turn_start + self.plan.model.voice.millis(played) as i64;
-                let offset = serde_json::json!({"type": "time_ms", "value": offset});
-                let value = serde_json::json!({"type": "Interrupt", "playback_offset": offset});
-                self.send(&value);
+                let offset = json!({"type": "time_ms", "value": offset});
+                let value = json!({"type": "Interrupt", "playback_offset": offset});
+                self.send(now, session, &value);
             }
-            Some(Act::Send(value)) => self.send(&value),
+            Some(Act::Send(value)) => self.send(now, session, &value),
         }
         self.acts.pop_front();
     }
 
-    fn send(&mut self, value: &Value) {
-        if ["Flush", "Clear", "Interrupt"]
-            .iter()
-            .any(|kind| value["type"] == *kind)
-        {
-            self.asked += 1;
-        }
-        self.session
-            .push(self.now, Frame::from(value.to_string()))
-            .unwrap();
-    }
-
-    fn hear(&mut self, frame: &Frame) {
+    fn read(&mut self, frame: &Frame) {
         match frame {
             Frame::Binary(bytes) => {
                 self.turn += bytes.len();
@@ -310,57 +203,16 @@ impl World {
             }
         }
     }
+}
 
-    fn pump(&mut self, index: usize) {
-        let leg = &mut self.legs[index];
-        loop {
-            match self.session.poll_send(self.now, leg.id) {
-                SendStep::Frame(frame) => leg.server.hear(&frame, &mut self.synthesis),
-                SendStep::Wait { .. } => break,
-                SendStep::End | SendStep::Stop => {
-                    leg.over = true;
-                    return;
-                }
-            }
+impl Speaker<'_> {
+    fn send(&mut self, now: Duration, session: &mut Session, value: &Value) {
+        if ["Flush", "Clear", "Interrupt"]
+            .iter()
+            .any(|kind| value["type"] == *kind)
+        {
+            self.asked += 1;
         }
-        for _ in 0..self.plan.pace {
-            let fault = leg.fault.filter(|fault| leg.sent >= fault.after);
-            if let Some(fault) = fault {
-                let end = match fault.kind {
-                    FaultKind::Reset => LegEnd::Reset { code: Some(2) },
-                    FaultKind::EarlyEnd => LegEnd::Clean,
-                    FaultKind::ModelError => LegEnd::Closed {
-                        code: "1011".into(),
-                        text: "oops".into(),
-                    },
-                    FaultKind::GoAway => LegEnd::GoAway { code: Some(0) },
-                    FaultKind::Draining => {
-                        if !std::mem::replace(&mut leg.draining, true) {
-                            self.session.leg_going_away(self.now, leg.id);
-                        }
-                        leg.fault = None;
-                        continue;
-                    }
-                };
-                self.spoken += leg.server.spoken();
-                self.session.leg_ended(self.now, leg.id, end);
-                leg.fault = None;
-                leg.server.die();
-                return;
-            }
-            match leg.server.say(&mut self.synthesis) {
-                Some(frame) => {
-                    leg.sent += 1;
-                    self.session.receive(self.now, leg.id, frame);
-                }
-                None if leg.server.has_ended() => {
-                    self.spoken += leg.server.spoken();
-                    self.session.leg_ended(self.now, leg.id, LegEnd::Clean);
-                    leg.server.die();
-                    return;
-                }
-                None => return,
-            }
-        }
+        session.push(now, Frame::from(value.to_string())).unwrap();
     }
 }

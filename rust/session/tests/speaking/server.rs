@@ -1,21 +1,25 @@
-//! The service's side of `v1/speak` and `v2/speak`: words become audio that can be counted.
+//! The service's side of `v1/speak` and `v2/speak`. Words become audio that can be counted.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use dgsm_leg::frame::Frame;
 use serde_json::{Value, json};
 
-/// What a word sounds like.
+use crate::simulator::{Act, Service};
+
+/// The sound of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voice {
-    /// At 8 kHz, 16 bits: every sample of a word is the word's number, and every synthesis is the
-    /// same. 10, 20 or 30 ms a word.
+    /// At 8 kHz, 16 bits: every sample of a word is the word's number, in every synthesis. 10, 20
+    /// or 30 ms a word.
     Numbered,
-    /// At 16 kHz, 16 bits: a tone a word, a pause after it, and every synthesis takes other times.
+    /// At 16 kHz, 16 bits: a tone a word and a pause after it, of other lengths in every synthesis.
     Tones,
     /// The same in µ-law, at 8 kHz.
     Mulaw,
-    /// Like `Numbered`, as bytes of a codec that nobody can look into.
+    /// Like `Numbered`, as bytes of a codec that cannot be decoded.
     Opaque,
 }
 
@@ -39,34 +43,35 @@ impl Voice {
     }
 }
 
-/// How a word of the numbered voice lasts, in milliseconds.
+/// Returns the length of a word of the numbered voice, in milliseconds.
 pub fn millis_of(word: usize) -> usize {
     10 * (1 + word % 3)
 }
 
-/// The tone of a word, in periods a second: neighbours differ by a fifth.
+/// Returns the tone of a word, in hertz. Neighbours differ by a fifth.
 pub fn hertz_of(word: usize) -> f64 {
     [180.0, 270.0, 400.0, 600.0, 900.0, 1350.0][word * 5 % 6]
 }
 
-/// What differs from one service to another.
+/// How one service differs from another.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a test")]
 pub struct Model {
     pub voice: Voice,
-    /// Bytes a message: any split, also within a sample.
+    /// Bytes a message. A message may end within a sample.
     pub chunk: usize,
-    /// Says what it can before the Flush.
+    /// The service says what it can before the Flush.
     pub eager: bool,
-    /// v1: Flushed and Cleared are numbered apart. v2: Flushed comes when the Flush has arrived.
+    /// v1: Flushed and Cleared are numbered apart. v2: Flushed comes as soon as the Flush has
+    /// arrived.
     pub variant: bool,
-    /// v2: there is no Flushed at all.
+    /// v2: there is no Flushed.
     pub mute: bool,
-    /// v1: the audio starts with a WAV file's header, once a leg.
+    /// v1: the audio starts with a WAV header, once a leg.
     pub header: bool,
 }
 
-/// The voice; what it says depends on what it said before, unless it is numbered.
+/// The synthesis. Unless the voice is numbered, its sound depends on everything before.
 #[derive(Clone, Debug)]
 pub struct Synthesis {
     voice: Voice,
@@ -81,7 +86,7 @@ impl Synthesis {
         }
     }
 
-    /// A number in `0.0..1.0`.
+    /// Returns a number in `0.0..1.0`.
     fn random(&mut self) -> f64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -124,7 +129,7 @@ impl Synthesis {
     }
 }
 
-/// µ-law by its formula's table of thresholds: slow and plain.
+/// Returns the nearest µ-law code, found by trying all.
 fn mulaw(value: f64) -> u8 {
     (0..=255_u8)
         .min_by_key(|code| (f64::from(linear(*code)) - value).abs() as i64)
@@ -137,7 +142,7 @@ pub fn linear(code: u8) -> i32 {
     if code & 0x80 == 0 { size } else { -size }
 }
 
-/// A turn: its words, how it ends.
+/// A turn.
 #[derive(Debug, Default)]
 struct Turn {
     name: String,
@@ -151,36 +156,36 @@ struct Turn {
     start: usize,
 }
 
-/// What goes out, in order. Sound may be taken back as long as it has not.
+/// What goes out, in order. Sound that has not gone out may be taken back.
 #[derive(Debug)]
 enum Out {
     Sound(Vec<u8>),
     Said(Value),
 }
 
+/// One leg at the server. All legs share a synthesis.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a test")]
-pub struct Server {
+pub struct Voices {
     version: u8,
     model: Model,
     leg: u64,
+    synthesis: Rc<RefCell<Synthesis>>,
     turns: VecDeque<Turn>,
     out: VecDeque<Out>,
     answers: [u64; 2],
     names: u64,
-    /// Audio that went out, in bytes; an Interrupt sets it back to what was played.
+    /// Audio that went out, in bytes. An Interrupt sets it back to what was played.
     clock: usize,
     counts: usize,
     last_interrupt: usize,
     header_due: bool,
     closing: bool,
     closed: bool,
-    dead: bool,
     spoken: usize,
 }
 
-impl Server {
-    pub fn new(version: u8, model: Model, leg: u64) -> Self {
+impl Voices {
+    pub fn new(version: u8, model: Model, leg: u64, synthesis: Rc<RefCell<Synthesis>>) -> Self {
         let hello = match version {
             1 => json!({"type": "Metadata", "request_id": format!("r{leg}"), "model_name": "m"}),
             _ => json!({"type": "Connected", "request_id": format!("r{leg}"), "model_name": "m"}),
@@ -199,22 +204,13 @@ impl Server {
             header_due: model.header,
             closing: false,
             closed: false,
-            dead: false,
+            synthesis,
             spoken: 0,
         }
     }
 
     pub fn spoken(&self) -> usize {
         self.spoken
-    }
-
-    pub fn die(&mut self) {
-        self.dead = true;
-        self.out.clear();
-    }
-
-    pub fn has_ended(&self) -> bool {
-        self.closed && !self.dead && self.out.is_empty()
     }
 
     fn said(&mut self, value: Value) {
@@ -231,9 +227,8 @@ impl Server {
         self.said(json!({"type": kind, "sequence_id": number}));
     }
 
-    /// A message of the client.
-    pub fn hear(&mut self, frame: &Frame, synthesis: &mut Synthesis) {
-        if self.dead || self.closing {
+    fn hear(&mut self, frame: &Frame) {
+        if self.closing {
             return;
         }
         let value: Value = serde_json::from_slice(frame.bytes()).unwrap();
@@ -273,13 +268,13 @@ impl Server {
                 self.closing = true;
                 if let Some(turn) = self.turns.back_mut().filter(|turn| !turn.flush) {
                     turn.flush = true;
-                    // Nobody asked: nothing is Flushed.
+                    // There was no Flush, so nothing is Flushed.
                     turn.flushed = true;
                 }
             }
             other => panic!("{other}"),
         }
-        self.work(synthesis);
+        self.work();
     }
 
     fn warn(&mut self, code: &str) {
@@ -287,7 +282,7 @@ impl Server {
     }
 
     fn interrupt(&mut self, value: &Value) {
-        // What has not gone out was not said yet.
+        // Sound that has not gone out was not said.
         let offset = value["playback_offset"]["value"]
             .as_u64()
             .map(|offset| offset as usize);
@@ -342,8 +337,8 @@ impl Server {
         bytes.sum()
     }
 
-    /// Goes on saying what can be said.
-    fn work(&mut self, synthesis: &mut Synthesis) {
+    /// Says everything that can be said.
+    fn work(&mut self) {
         while let Some(mut turn) = self.turns.pop_front() {
             if !turn.started && (turn.flush || self.model.eager || self.version == 2) {
                 turn.started = true;
@@ -366,7 +361,7 @@ impl Server {
                 (false, false) => 0,
             };
             while turn.said < ready {
-                let sound = synthesis.word(turn.words[turn.said]);
+                let sound = self.synthesis.borrow_mut().word(turn.words[turn.said]);
                 turn.said += 1;
                 self.spoken += 1;
                 self.clock += sound.len();
@@ -376,7 +371,7 @@ impl Server {
                 self.turns.push_front(turn);
                 break;
             }
-            // The turn is active until its last sound is out, so that it can be interrupted.
+            // The turn is active, and can be interrupted, until its last sound is out.
             if self.version == 2 && self.unsaid() > 0 && !self.closing {
                 self.turns.push_front(turn);
                 break;
@@ -427,18 +422,23 @@ impl Server {
             self.said(json!({"type": "Flushed", "speech_id": turn.name}));
         }
     }
+}
 
-    /// The next message.
-    pub fn say(&mut self, synthesis: &mut Synthesis) -> Option<Frame> {
-        if self.dead {
-            return None;
-        }
-        let out = self.out.pop_front()?;
+impl Service for Voices {
+    fn take(&mut self, frame: &Frame) -> Vec<Frame> {
+        self.hear(frame);
+        Vec::new()
+    }
+
+    fn act(&mut self) -> Act {
+        let Some(out) = self.out.pop_front() else {
+            return if self.closed { Act::End } else { Act::Wait };
+        };
         if self.version == 2 && !self.closed && self.unsaid() == 0 {
-            // The last sound of a turn: what follows can go on.
-            self.work(synthesis);
+            // This was the last sound of a turn, so the next can begin.
+            self.work();
         }
-        Some(match out {
+        Act::Say(match out {
             Out::Sound(bytes) => Frame::Binary(bytes.into()),
             Out::Said(value) => Frame::from(value.to_string()),
         })

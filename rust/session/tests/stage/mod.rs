@@ -1,4 +1,4 @@
-//! A session played by hand: the test is the application, the driver, the service and the clock.
+//! A session played by hand. The test is the application, the driver, the service and the clock.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// Retries without delay, nothing paced.
+/// Settings without delays before retries and without pacing.
 pub fn settings() -> Settings {
     Settings {
         initial_backoff: Duration::ZERO,
@@ -50,7 +50,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass, meeting every deadline on the way.
+    /// Lets time pass, and ticks at every deadline.
     pub fn pass(&mut self, time: f64) {
         let until = self.now + seconds(time);
         while let Some(at) = self.session.deadline().filter(|at| *at <= until) {
@@ -87,7 +87,26 @@ impl Stage {
         self.session.leg_opened(self.now)
     }
 
-    /// What a leg gets now: audio by its length, text as it is.
+    /// Lets a minute pass in steps of 50 ms. In each the test does its part; then a standby that
+    /// the session asks for is opened and passed to the test.
+    pub fn minute_with_standbys(
+        &mut self,
+        mut step: impl FnMut(&mut Self),
+        mut opened: impl FnMut(&mut Self, LegId),
+    ) {
+        for _ in 0..1200 {
+            step(self);
+            if self.session.driver_wanted(self.now)
+                && matches!(self.step(), Step::Open { standby: true, .. })
+            {
+                let standby = self.session.leg_opened(self.now);
+                opened(self, standby);
+            }
+            self.pass(0.05);
+        }
+    }
+
+    /// Returns what a leg is sent now: audio by its length, text as it is.
     pub fn sent(&mut self, leg: LegId) -> Vec<String> {
         let mut sent = Vec::new();
         loop {
@@ -112,7 +131,7 @@ impl Stage {
             .receive(self.now, leg, Frame::from(text.to_owned()));
     }
 
-    /// A final of the only channel, on the leg's clock.
+    /// Sends a final of the only channel, on the leg's clock.
     pub fn results(&mut self, leg: LegId, start: f64, duration: f64, words: &[(&str, f64, f64)]) {
         self.say(leg, &results(start, duration, words, true, ""));
     }
@@ -134,7 +153,7 @@ impl Stage {
             .collect()
     }
 
-    /// Start, end and transcript of the results read.
+    /// Reads the results: start, end and transcript.
     pub fn read_results(&mut self) -> Vec<(f64, f64, String)> {
         let results = self
             .read()
@@ -145,7 +164,7 @@ impl Stage {
                 let start = message["start"].as_f64().unwrap();
                 let transcript = &message["channel"]["alternatives"][0]["transcript"];
                 let end = start + message["duration"].as_f64().unwrap();
-                // Sums of decimals, rounded to what was printed.
+                // A sum of decimals is rounded to the digits printed.
                 let end = (end * 1e6).round() / 1e6;
                 (start, end, transcript.as_str().unwrap().to_owned())
             })
@@ -157,7 +176,8 @@ impl Stage {
     }
 }
 
-/// A `Results` message on the leg's clock; `extra` ends it, such as `,"from_finalize":true`.
+/// Returns a `Results` message on the leg's clock. `extra` is appended, such as
+/// `,"from_finalize":true`.
 pub fn results(
     start: f64,
     duration: f64,

@@ -1,28 +1,32 @@
-//! A model server for `v1/listen`, one leg at a time, without sockets or a clock.
+//! A Nova model server, one leg at a time, without sockets or a clock.
 //!
-//! Every block of the audio carries its own number, so the server sees what it gets: it checks that
-//! a leg is contiguous, and its words are the numbers of what it heard.
+//! Every block of the audio is its own number, so the server checks that a leg is contiguous, and
+//! its words are the numbers of the blocks that it heard.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use dgsm_leg::frame::Frame;
 use serde_json::Value;
+
+use crate::simulator::Service;
 
 /// How the audio is wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrapping {
     Raw,
-    /// A WAV header; its size known or not.
+    /// A WAV header, with its size or without.
     Wav {
         sized: bool,
     },
-    /// A WAV header that declares less than follows.
+    /// A WAV header that declares less audio than follows.
     EarlyWav,
-    /// A container that nobody knows: sent again from its start.
+    /// An unknown container, which is sent again from its start.
     Ogg,
 }
 
-/// What the model does, the same on each leg.
+/// How the model works, the same on each leg.
 #[derive(Clone, Debug)]
 pub struct Habits {
     pub rate: u32,
@@ -30,14 +34,15 @@ pub struct Habits {
     pub wrapping: Wrapping,
     /// Blocks a word.
     pub word: u64,
-    /// Words a final, one channel after another, over and over.
+    /// Words a final, in a cycle for each channel.
     pub windows: Vec<u64>,
-    /// How many words later a final comes, for each channel.
+    /// How many words late a final comes, for each channel.
     pub lateness: [u64; 2],
     pub interims: bool,
-    /// Words that are spoken, of so many: the others are pauses. The whole of it: no pauses.
+    /// How many words are spoken, and of how many. The others are pauses; if all are spoken, there
+    /// are none.
     pub speech: (u64, u64),
-    /// Times with all the digits of a double, as some servers print them.
+    /// Times are printed with all the digits of a double, as by some servers.
     pub full_precision: bool,
 }
 
@@ -68,7 +73,7 @@ impl Habits {
         }
     }
 
-    /// A duration whose sum with the start is the next start, in the digits that are printed.
+    /// Returns a duration whose sum with the start is the next start, in the digits printed.
     fn duration(&self, start: u64, end: u64) -> String {
         if self.full_precision {
             return self.seconds(end - start);
@@ -81,7 +86,7 @@ impl Habits {
     }
 }
 
-/// How long a pause ends an utterance, in milliseconds.
+/// The pause that ends an utterance, in milliseconds.
 pub const UTTERANCE_END_MS: u64 = 25;
 
 impl Habits {
@@ -94,40 +99,69 @@ impl Habits {
     }
 }
 
-/// What a leg knows of one channel's speech; places in blocks of the leg.
+/// What a leg knows of one channel's speech. Places are in blocks of the leg.
 #[derive(Clone, Debug, Default)]
 struct Speech {
-    /// Words were final since the last `speech_final`.
+    /// There were final words since the last `speech_final`.
     open: bool,
-    /// End of the last final word since the last `UtteranceEnd`.
+    /// The end of the last final word since the last `UtteranceEnd`.
     last_word: Option<u64>,
-    /// The word after the last whose start was announced.
+    /// The word after the last one whose start was announced.
     announced: u64,
+}
+
+/// The finals, counted over all legs, that claim a minute of audio that was never sent.
+#[derive(Debug)]
+pub struct Lies {
+    places: Vec<usize>,
+    finals: Cell<usize>,
+}
+
+impl Lies {
+    pub fn new(places: &[usize]) -> Self {
+        Self {
+            places: places.to_vec(),
+            finals: Cell::new(0),
+        }
+    }
+}
+
+/// Returns the same final with a minute more.
+fn lie(text: &str) -> String {
+    let mut message: Value = serde_json::from_str(text).expect("a message is JSON");
+    let duration = message["duration"].as_f64().unwrap();
+    message["duration"] = (duration + 60.0).into();
+    message["lie"] = true.into();
+    message.to_string()
+}
+
+pub fn is_lie(text: &str) -> bool {
+    text.contains("\"lie\"")
 }
 
 /// One leg at the server.
 #[derive(Debug)]
-pub struct Leg {
+pub struct Nova {
     habits: Habits,
+    lies: Rc<Lies>,
     head: Vec<u8>,
     head_done: bool,
     partial: Vec<u8>,
-    /// Number of the first block of the leg.
+    /// The number of the leg's first block.
     base: Option<u64>,
-    /// Blocks heard; for each channel, those that are silent at the start.
+    /// Blocks heard, and for each channel the silent ones at the start.
     heard: u64,
     silent: Vec<u64>,
-    /// Blocks of each channel that are final, and finals so far.
+    /// For each channel the blocks that are final, and the number of finals.
     finals: Vec<(u64, usize)>,
     speech: Vec<Speech>,
-    /// How much later than another leg this one hears that speech starts.
+    /// How much later than other legs this one hears that speech starts.
     jitter: u64,
-    pub closed: bool,
-    pub keepalives: u32,
+    closed: bool,
 }
 
-impl Leg {
-    pub fn new(habits: &Habits, number: u64) -> Self {
+impl Nova {
+    pub fn new(habits: &Habits, number: u64, lies: Rc<Lies>) -> Self {
         Self {
             head: Vec::new(),
             head_done: habits.header() == 0,
@@ -139,18 +173,13 @@ impl Leg {
             speech: vec![Speech::default(); habits.channels],
             jitter: number * 7 % (habits.word / 2),
             closed: false,
-            keepalives: 0,
             habits: habits.clone(),
+            lies,
         }
     }
 
-    /// The number of the block after the last one heard.
-    pub fn frontier(&self) -> u64 {
-        self.base.unwrap_or(0) + self.heard
-    }
-
-    /// Takes a frame; what the model says to it.
-    pub fn take(&mut self, frame: &Frame) -> Vec<String> {
+    /// Returns the model's answer to a frame.
+    fn answer(&mut self, frame: &Frame) -> Vec<String> {
         match frame {
             Frame::Binary(bytes) => {
                 assert!(!self.closed, "audio after CloseStream");
@@ -160,7 +189,7 @@ impl Leg {
             Frame::Text(text) => {
                 let text: Value = serde_json::from_slice(text).expect("a control message is JSON");
                 match text["type"].as_str() {
-                    Some("KeepAlive") => self.keepalives += 1,
+                    Some("KeepAlive") => {}
                     Some("Finalize") => return self.flush(true),
                     Some("CloseStream") => {
                         assert!(!self.closed, "CloseStream once a leg");
@@ -240,13 +269,13 @@ impl Leg {
         messages
     }
 
-    /// A word that this leg hears on a channel.
+    /// Returns whether this leg hears a word on a channel.
     fn hears(&self, channel: usize, word: u64) -> bool {
         let from = self.base.unwrap_or(0) + self.silent[channel];
         self.habits.is_speech(word) && word * self.habits.word >= from
     }
 
-    /// `SpeechStarted` for speech that is heard and was not, before any result of it.
+    /// Announces with `SpeechStarted` speech that was not yet announced, before any result of it.
     fn announce(&mut self, channel: usize, messages: &mut Vec<String>) {
         let (word, base) = (self.habits.word, self.base.unwrap_or(0));
         let mut next = self.speech[channel].announced.max(base.div_ceil(word));
@@ -264,8 +293,8 @@ impl Leg {
         self.speech[channel].announced = next;
     }
 
-    /// Where the next final ends, and whether an utterance does there. Finals end between words, as
-    /// silence has it, and one word into a pause.
+    /// Returns where the next final ends, and whether an utterance ends there. Finals end between
+    /// words, and one word into a pause.
     fn next_end(&self, channel: usize) -> (u64, bool) {
         let (word, base) = (self.habits.word, self.base.unwrap_or(0));
         let (done, count) = self.finals[channel];
@@ -274,8 +303,8 @@ impl Leg {
         let mut open = self.speech[channel].open;
         for at in first..last {
             if self.hears(channel, at) {
-                // What a leg hears first, a pause and then speech, are two finals: an empty one is
-                // where an utterance of the leg before is closed.
+                // If a leg first hears a pause and then speech, it sends two finals. The session
+                // closes an open utterance on the empty one.
                 if !open && at > first {
                     return (at * word - base, false);
                 }
@@ -287,7 +316,7 @@ impl Leg {
         (last * word - base, false)
     }
 
-    /// One final, and what it ends.
+    /// Sends one final, and the utterance's end if that is due.
     fn finish(
         &mut self,
         channel: usize,
@@ -303,7 +332,7 @@ impl Leg {
             .peekable();
         let first = heard.peek().map_or(end, |at| at * word - base);
         let last = heard.last().map(|at| (at + 1) * word - base);
-        // A pause may end with the next words, in the same final.
+        // In the same final, a pause may end with the next words.
         self.end_utterance(channel, first, messages);
         messages.push(self.message(channel, done, end, (true, speech_final, from_finalize)));
         self.finals[channel] = (end, count + 1);
@@ -313,7 +342,7 @@ impl Leg {
         self.end_utterance(channel, end, messages);
     }
 
-    /// `UtteranceEnd`, when there was no word up to here for long enough.
+    /// Sends `UtteranceEnd` if there was no word up to here for long enough.
     fn end_utterance(&mut self, channel: usize, until: u64, messages: &mut Vec<String>) {
         let utterance_end = self.habits.utterance_end();
         let speech = &mut self.speech[channel];
@@ -392,5 +421,41 @@ impl Leg {
             self.habits.seconds(self.heard),
             self.habits.channels
         )
+    }
+}
+
+impl Service for Nova {
+    fn take(&mut self, frame: &Frame) -> Vec<Frame> {
+        self.answer(frame).into_iter().map(Frame::from).collect()
+    }
+
+    /// Returns the number of the block after the last one heard.
+    fn frontier(&self) -> u64 {
+        self.base.unwrap_or(0) + self.heard
+    }
+
+    fn is_done(&self) -> bool {
+        self.closed
+    }
+
+    fn error(&mut self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"Error","description":"no"}"#))
+    }
+
+    fn farewell(&mut self) -> Option<Frame> {
+        Some(Frame::from(r#"{"type":"Metadata","duration":1.0}"#))
+    }
+
+    fn falsify(&mut self, said: &mut [Frame]) {
+        for frame in said {
+            let text = frame.as_str().expect("Nova sends text");
+            if text.contains("\"is_final\":true") {
+                let number = self.lies.finals.get();
+                self.lies.finals.set(number + 1);
+                if self.lies.places.contains(&number) {
+                    *frame = Frame::from(lie(text));
+                }
+            }
+        }
     }
 }

@@ -1,81 +1,17 @@
-//! A whole session on a simulated clock: an application, a driver, pumps, and legs that fail.
+//! Conversations with Nova: what the application sends, and checks of what it reads.
 
-pub mod nova;
+pub mod server;
 
-use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_leg::reason::Reason;
-use dgsm_session::{
-    LegId, Level, Notice, Outcome, SendStep, Session, Settings, Stats, Step, Target,
-};
-use nova::{Habits, Leg, OGG_MAGIC, UTTERANCE_END_MS, Wrapping};
+use dgsm_session::{Level, Notice, Settings, Stats};
 use serde_json::Value;
+use server::{Habits, Lies, Nova, OGG_MAGIC, UTTERANCE_END_MS, Wrapping, is_lie};
 
-/// The clock's grain.
-const STEP: Duration = Duration::from_millis(5);
-/// Steps after which a session counts as hanging.
-const PATIENCE: u32 = 60_000;
-
-/// How a leg is made to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    Reset,
-    Dropped,
-    GoAway,
-    EarlyEnd,
-    /// With a Metadata of its own, as a model that believes it is done.
-    EarlyEndAnswered,
-    ModelError,
-    ServiceFailure,
-    /// Says nothing any more.
-    Mute,
-    /// The connection will be closed, and the stream still works.
-    Draining,
-}
-
-#[derive(Clone, Debug)]
-pub struct Fault {
-    pub kind: FaultKind,
-    /// Words never heard before by any leg, since the fault before.
-    pub after_words: u64,
-    /// Before the model says anything to what it just heard, or after.
-    pub before_results: bool,
-    /// How often opening the next leg fails.
-    pub open_failures: u32,
-}
-
-/// How a leg fails after CloseStream, and when: it has said so many messages by then.
-#[derive(Clone, Copy, Debug)]
-pub struct CloseFault {
-    pub said: usize,
-    pub kind: CloseKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseKind {
-    Reset,
-    /// In order, as far as HTTP/2 can tell.
-    EarlyEnd,
-    /// In order, as far as the container says.
-    Normal,
-}
-
-impl CloseKind {
-    pub fn end(self) -> LegEnd {
-        match self {
-            Self::Reset => LegEnd::Reset { code: Some(2) },
-            Self::EarlyEnd => LegEnd::Clean,
-            Self::Normal => LegEnd::Closed {
-                code: "1000".into(),
-                text: String::new(),
-            },
-        }
-    }
-}
+use crate::simulator::{self, CloseFault, Fault, FaultKind};
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -83,10 +19,11 @@ pub struct Plan {
     pub words: u64,
     /// Blocks behind the last whole word.
     pub rest: u64,
-    /// Bytes a chunk, over and over.
+    /// Bytes a chunk, in a cycle.
     pub chunks: Vec<usize>,
     /// At the audio's own pace, or as fast as it goes.
     pub live: bool,
+    /// They count in words.
     pub faults: Vec<Fault>,
     pub close_faults: Vec<CloseFault>,
     /// Finals, counted over all legs, that claim to have heard a minute more.
@@ -103,23 +40,12 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What came of it.
+/// What came of a plan.
 #[derive(Debug)]
 pub struct Run {
     pub messages: Vec<Value>,
     pub notices: Vec<Notice>,
     pub stats: Stats,
-}
-
-struct Line {
-    id: LegId,
-    server: Leg,
-    /// Messages on their way: the step at which they arrive.
-    arriving: VecDeque<(u64, String)>,
-    muted: bool,
-    /// Set when the stream is over once everything arrived.
-    ending: Option<LegEnd>,
-    gone: bool,
 }
 
 impl Plan {
@@ -140,7 +66,7 @@ impl Plan {
         self.words * self.habits.word + self.rest
     }
 
-    /// The whole audio, header included.
+    /// Returns the whole audio, header included.
     fn audio(&self) -> Vec<u8> {
         let habits = &self.habits;
         let mut bytes = Vec::new();
@@ -152,7 +78,7 @@ impl Plan {
                 let known = |size: u32| if sized { size } else { u32::MAX };
                 self.wav_header(&mut bytes, known(36 + data), known(data));
             }
-            // Of half a word: the header was written first.
+            // It declares half a word, because the header was written first.
             Wrapping::EarlyWav => {
                 let data = (habits.word / 2 * habits.block_bytes()) as u32;
                 self.wav_header(&mut bytes, 36 + data, data);
@@ -180,7 +106,7 @@ impl Plan {
         bytes.extend(data.to_le_bytes());
     }
 
-    /// What the application sends, and when at its own pace: chunks, Finalize in its place,
+    /// Returns what the application sends, and when at its own pace: chunks, Finalize in its place,
     /// CloseStream last.
     fn script(&self) -> Vec<(Duration, Frame)> {
         let audio = Bytes::from(self.audio());
@@ -222,309 +148,46 @@ impl Plan {
     }
 }
 
-struct World<'a> {
-    plan: &'a Plan,
-    session: Session,
-    now: Duration,
-    step: u64,
-    script: VecDeque<(Duration, Frame)>,
-    finished: bool,
-    lines: Vec<Line>,
-    /// Steps until the leg that is being opened is up, and whether it fails instead.
-    opening: Option<u32>,
-    open_failures: u32,
-    faults: VecDeque<Fault>,
-    close_faults: VecDeque<CloseFault>,
-    finals: usize,
-    /// Blocks that any leg has heard, and at the fault before.
-    frontier: u64,
-    fault_frontier: u64,
-    texts: Vec<String>,
-    notices: Vec<Notice>,
-}
-
 /// Plays a plan to its end.
 pub fn play(plan: &Plan) -> Run {
-    let query = plan.query();
-    let target = Target {
-        path: "v1/listen",
-        query: &query,
+    let lies = Rc::new(Lies::new(&plan.lies));
+    let simulated = simulator::Plan {
+        query: plan.query(),
+        script: plan.script(),
+        live: plan.live,
+        finish: plan.finish,
+        faults: plan.faults.clone(),
+        unit: plan.habits.word,
+        close_faults: plan.close_faults.clone(),
+        delay: plan.delay,
+        opening: plan.opening,
+        seed: plan.seed,
+        ..simulator::Plan::quiet("v1/listen", plan.settings.clone())
     };
-    let mut world = World {
-        plan,
-        session: Session::new(plan.settings.clone(), &target, plan.seed),
-        now: Duration::ZERO,
-        step: 0,
-        script: plan.script().into(),
-        finished: false,
-        lines: Vec::new(),
-        opening: None,
-        open_failures: 0,
-        faults: plan.faults.iter().cloned().collect(),
-        close_faults: plan.close_faults.iter().copied().collect(),
-        finals: 0,
-        frontier: 0,
-        fault_frontier: 0,
-        texts: Vec::new(),
-        notices: Vec::new(),
-    };
-    for _ in 0..PATIENCE {
-        if world.advance() {
-            return world.result();
-        }
-    }
-    panic!("the session hangs: {:#?}", world.session);
-}
-
-impl World<'_> {
-    /// One step of the clock; whether the session is over.
-    fn advance(&mut self) -> bool {
-        self.step += 1;
-        self.now += STEP;
-        self.application();
-        self.driver();
-        for index in 0..self.lines.len() {
-            self.pump(index);
-        }
-        self.lines.retain(|line| !line.gone);
-        if self.session.deadline().is_some_and(|at| at <= self.now) {
-            self.session.tick(self.now);
-            assert!(
-                self.session.deadline().is_none_or(|at| at > self.now),
-                "a deadline that ticking does not meet keeps whoever waits for it busy"
-            );
-        }
-        while let Some(notice) = self.session.pop_notice() {
-            self.notices.push(notice);
-        }
-        self.session.outcome() != Outcome::Open
-    }
-
-    fn application(&mut self) {
-        while let Some((due, frame)) = self.script.front() {
-            if (self.plan.live && *due > self.now) || !self.session.is_writable(self.now) {
-                break;
-            }
-            self.session
-                .push(self.now, frame.clone())
-                .expect("it was writable");
-            self.script.pop_front();
-        }
-        if self.script.is_empty() && self.plan.finish && !self.finished {
-            self.finished = true;
-            self.session.finish(self.now);
-        }
-    }
-
-    /// Reads what came of a leg's message. The first leg's messages come as they are.
-    fn read(&mut self, id: LegId, said: &str) {
-        let mut read = 0;
-        while let Some(message) = self.session.pop() {
-            let message = message.as_str().expect("Nova sends text").to_owned();
-            if id.number() == 0 && !said.contains("\"lie\"") {
-                assert_eq!(message, said);
-            }
-            self.texts.push(message);
-            read += 1;
-        }
-        if id.number() == 0 && said.contains("Results") && self.session.stats().legs == 1 {
-            assert_eq!(read, 1, "the only leg speaks for the session: {said}");
-        }
-    }
-
-    fn driver(&mut self) {
-        match self.opening {
-            Some(0) => {
-                self.opening = None;
-                if self.open_failures > 0 {
-                    self.open_failures -= 1;
-                    self.session.open_failed(self.now, Reason::Connect);
-                } else {
-                    let id = self.session.leg_opened(self.now);
-                    self.lines.push(Line {
-                        id,
-                        server: Leg::new(&self.plan.habits, id.number()),
-                        arriving: VecDeque::new(),
-                        muted: false,
-                        ending: None,
-                        gone: false,
-                    });
-                }
-            }
-            Some(steps) => self.opening = Some(steps - 1),
-            None => match self.session.step(self.now) {
-                Step::Open { .. } => self.opening = Some(self.plan.opening),
-                Step::Wait { .. } | Step::Finished => {}
-                Step::Failed(failure) => panic!("the session failed: {failure}"),
-            },
-        }
-    }
-
-    fn pump(&mut self, index: usize) {
-        let arrives = self.step + self.plan.delay;
-        loop {
-            let line = &mut self.lines[index];
-            if line.ending.is_some() {
-                break;
-            }
-            match self.session.poll_send(self.now, line.id) {
-                SendStep::Frame(frame) => {
-                    let before = line.server.frontier();
-                    let replies = line.server.take(&frame);
-                    let mut replies = if line.muted { Vec::new() } else { replies };
-                    for reply in &mut replies {
-                        if reply.contains("\"is_final\":true") {
-                            if self.plan.lies.contains(&self.finals) {
-                                *reply = lie(reply);
-                            }
-                            self.finals += 1;
-                        }
-                    }
-                    self.frontier = self.frontier.max(line.server.frontier().max(before));
-                    self.answer(index, replies, arrives);
-                }
-                SendStep::Wait { until } => {
-                    assert!(until.is_none_or(|at| at > self.now), "waiting for the past");
-                    break;
-                }
-                SendStep::End => panic!("the input ends only after the service's side"),
-                SendStep::Stop => {
-                    line.gone = true;
-                    return;
-                }
-            }
-        }
-        self.deliver(index);
-    }
-
-    /// Sends what the server says, or the fault that comes instead of it.
-    fn answer(&mut self, index: usize, replies: Vec<String>, arrives: u64) {
-        let since = (self.frontier - self.fault_frontier) / self.plan.habits.word;
-        let line = &mut self.lines[index];
-        if line.server.closed {
-            let mut said = replies;
-            let fault = self
-                .close_faults
-                .front()
-                .is_some_and(|fault| fault.said < said.len());
-            if fault && !line.muted {
-                let fault = self.close_faults.pop_front().unwrap();
-                said.truncate(fault.said);
-                line.ending = Some(fault.kind.end());
-            } else if !line.muted {
-                line.ending = Some(LegEnd::Clean);
-            }
-            self.lines[index].send(said, arrives);
-            return;
-        }
-        // Once the session has sent everything it is about to close: faults come before that.
-        let fault = self
-            .faults
-            .front()
-            .is_some_and(|fault| fault.after_words <= since);
-        if !fault || line.muted {
-            line.send(replies, arrives);
-            return;
-        }
-        let fault = self.faults.pop_front().unwrap();
-        self.fault_frontier = self.frontier;
-        self.open_failures = fault.open_failures;
-        if !fault.before_results || fault.kind == FaultKind::Draining {
-            line.send(replies, arrives);
-        }
-        match fault.kind {
-            FaultKind::Reset => line.ending = Some(LegEnd::Reset { code: Some(8) }),
-            FaultKind::Dropped => {
-                line.ending = Some(LegEnd::Dropped {
-                    detail: "cut".into(),
-                });
-            }
-            FaultKind::GoAway => line.ending = Some(LegEnd::GoAway { code: Some(0) }),
-            FaultKind::EarlyEnd => line.ending = Some(LegEnd::Clean),
-            FaultKind::EarlyEndAnswered => {
-                let metadata = r#"{"type":"Metadata","duration":1.0}"#.to_owned();
-                line.send(vec![metadata], arrives);
-                line.ending = Some(LegEnd::Clean);
-            }
-            FaultKind::ModelError => {
-                line.send(
-                    vec![r#"{"type":"Error","description":"no"}"#.into()],
-                    arrives,
-                );
-                line.ending = Some(LegEnd::Closed {
-                    code: "1011".into(),
-                    text: "internal".into(),
-                });
-            }
-            FaultKind::ServiceFailure => {
-                line.ending = Some(LegEnd::Failed { text: "no".into() });
-            }
-            FaultKind::Mute => line.muted = true,
-            FaultKind::Draining => self.session.leg_going_away(self.now, line.id),
-        }
-    }
-
-    fn deliver(&mut self, index: usize) {
-        loop {
-            let line = &mut self.lines[index];
-            match line.arriving.front() {
-                Some((arrives, _)) if *arrives <= self.step => {
-                    let (_, text) = line.arriving.pop_front().unwrap();
-                    let id = line.id;
-                    self.session
-                        .receive(self.now, id, Frame::from(text.clone()));
-                    self.read(id, &text);
-                }
-                Some(_) => return,
-                None => break,
-            }
-        }
-        let line = &mut self.lines[index];
-        if let Some(end) = line.ending.take() {
-            // One that the session has left is stopped, however it ends.
-            let ends = end == LegEnd::Clean && self.session.wants_leg(self.now, line.id);
-            self.session.leg_ended(self.now, line.id, end);
-            let step = self.session.poll_send(self.now, line.id);
-            assert_eq!(step, if ends { SendStep::End } else { SendStep::Stop });
-            line.gone = true;
-        }
-    }
-
-    fn result(mut self) -> Run {
-        while let Some(message) = self.session.pop() {
-            self.texts
-                .push(message.as_str().expect("Nova sends text").to_owned());
-        }
-        assert_eq!(self.session.outcome(), Outcome::Clean);
-        for line in &self.lines {
-            assert_eq!(self.session.poll_send(self.now, line.id), SendStep::Stop);
-        }
-        let messages = self
-            .texts
-            .iter()
-            .map(|text| serde_json::from_str(text).expect("a message is JSON"))
-            .collect();
-        Run {
-            messages,
-            notices: self.notices,
-            stats: self.session.stats(),
-        }
+    let open = |number| Nova::new(&plan.habits, number, Rc::clone(&lies));
+    let run = simulator::play(&simulated, &open);
+    check_first_leg(&run);
+    let parse = |frame: &Frame| serde_json::from_slice(frame.bytes()).expect("a message is JSON");
+    Run {
+        messages: run.frames.iter().map(parse).collect(),
+        notices: run.notices,
+        stats: run.stats,
     }
 }
 
-/// The same final, about a minute that nobody has sent.
-fn lie(text: &str) -> String {
-    let mut message: Value = serde_json::from_str(text).expect("a message is JSON");
-    let duration = message["duration"].as_f64().unwrap();
-    message["duration"] = (duration + 60.0).into();
-    message["lie"] = true.into();
-    message.to_string()
-}
-
-impl Line {
-    fn send(&mut self, messages: Vec<String>, arrives: u64) {
-        self.arriving
-            .extend(messages.into_iter().map(|text| (arrives, text)));
+/// Checks that the first leg's messages pass unchanged, one for one while there is no other leg.
+fn check_first_leg(run: &simulator::Run<Nova>) {
+    for delivery in run.deliveries.iter().filter(|delivery| delivery.leg == 0) {
+        let said = delivery.said.as_str().expect("Nova sends text");
+        let read = &run.frames[delivery.read.clone()];
+        if !is_lie(said) {
+            for frame in read {
+                assert_eq!(frame.as_str(), Some(said));
+            }
+        }
+        if said.contains("Results") && delivery.legs == 1 {
+            assert_eq!(read.len(), 1, "the only leg speaks for the session: {said}");
+        }
     }
 }
 
@@ -554,8 +217,8 @@ impl Run {
             .collect()
     }
 
-    /// One conversation: every word in exactly one final, in order; finals that tile the audio; one
-    /// Metadata, of all the audio. Except for what was reported as lost, exactly.
+    /// Checks for one conversation: every word in exactly one final and in order, finals without a
+    /// gap, and one Metadata of all the audio; except for exactly what was reported as lost.
     pub fn check(&self, plan: &Plan) {
         let habits = &plan.habits;
         let gaps = self.gaps(habits.rate);
@@ -571,7 +234,7 @@ impl Run {
             .filter(|message| message["type"] == "Metadata")
             .collect();
         let total = plan.blocks() as f64 / f64::from(habits.rate);
-        // Everything finalised is an answer, too, when the leg fails before its Metadata.
+        // If the leg fails before its Metadata, everything finalised is an answer too.
         assert!(metadata.len() <= 1, "{metadata:?}");
         let mute = plan
             .faults
@@ -601,8 +264,8 @@ impl Run {
         assert_eq!(warned, lost > 0, "{:?}", self.notices);
     }
 
-    /// What has to be true whatever the service claims: every word once and in order, nothing of
-    /// what was never sent, and one complaint.
+    /// Checks what holds whatever the service claims: every word once and in order, nothing of
+    /// audio that was never sent, and one complaint.
     pub fn check_words(&self, plan: &Plan) {
         let habits = &plan.habits;
         let total = plan.blocks() as f64 / f64::from(habits.rate);
@@ -684,7 +347,7 @@ impl Run {
             last || (end - total).abs() < 1.5e-6,
             "finals end at {end} of {total}"
         );
-        // Gaps that touch are one jump; after the last final there is nothing to jump to.
+        // Adjacent gaps are one jump. After the last final there is no jump.
         let heard = (end * rate).round() as u64;
         let join = |lost: &[Lost]| {
             let mut joined: Vec<Lost> = Vec::new();
@@ -729,14 +392,14 @@ impl Run {
                 continue;
             }
             assert!(there || missing(number), "word {number} is lost");
-            // A channel that was ahead of the others has said what a gap then took from them.
+            // A channel that was ahead of the others may have said what a gap took from them.
             if habits.channels == 1 {
                 assert!(!(there && missing(number)), "word {number} is no loss");
             }
         }
     }
 
-    /// Every run of words starts once and ends once, in its place.
+    /// Checks that every run of words starts once and ends once, in its place.
     fn check_utterances(&self, plan: &Plan, channel: usize) {
         let habits = &plan.habits;
         let (spoken, of) = habits.speech;
@@ -748,7 +411,7 @@ impl Run {
             if message["channel"][0] != channel && of_results != channel {
                 continue;
             }
-            // Which run a place belongs to: its own, or the one before a pause.
+            // The run of a place: its own, or the one before a pause.
             let run = |seconds: f64| {
                 let word = seconds * f64::from(habits.rate) / habits.word as f64;
                 (word + 0.001) as u64 / of
@@ -792,7 +455,8 @@ impl Run {
                 })
                 .collect()
         };
-        // The audio may end so soon after its last word that one leg hears the end of it and another does not.
+        // If the audio ends soon after its last word, one leg may hear the end of the word and
+        // another not.
         let closed = paused(habits.word);
         if finals.len() > closed.len() && finals.last() == all.last() {
             finals.pop();
