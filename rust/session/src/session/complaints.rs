@@ -13,31 +13,13 @@
 //! container closes over one, the session does not send it again. The last retry leaves out every
 //! optional message that all failed legs were sent.
 
-use std::collections::BTreeMap;
-
 use super::ending::Ending;
+use super::suspicion::Suspect;
 use super::{Notice, Session};
 use crate::journal::Control;
 use crate::resume::scan::{Node, type_of};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-
-/// A message that a leg may have failed over.
-#[derive(Clone, Debug)]
-struct Suspect {
-    /// Its number in the journal. `None`: it is part of the leg's start.
-    number: Option<u64>,
-    frame: Frame,
-}
-
-/// What legs that failed in a row had been sent.
-#[derive(Debug, Default)]
-pub(super) struct Suspicion {
-    /// How many of them had been sent each message.
-    failed: BTreeMap<Option<u64>, u32>,
-    /// How many of them did not count as failures, because a message was at fault.
-    excused: u32,
-}
 
 /// At most this many legs in a row are excused for one message each. The leg after them is sent no
 /// optional message.
@@ -45,13 +27,6 @@ const MAX_LEGS_EXCUSED: u32 = 8;
 
 /// A message is not left out for its presence alone while fewer legs than this have failed.
 const MIN_FAILURES: u32 = 2;
-
-impl Suspicion {
-    /// Starts again, after progress.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
 
 /// Texts with which a service says that it could not read a message.
 const UNREADABLE: [&str; 4] = [

@@ -3,12 +3,22 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Once;
-use super::state::{IllegalMove, Role, RoleEvent};
-use super::step::LegId;
+use super::state::{Role, RoleEvent};
+use super::step::{IllegalMove, LegId};
 use crate::journal::Cursor;
 use crate::resume::LegView;
 use dgsm_leg::frame::Frame;
+
+/// A flag for what happens once.
+#[derive(Debug, Default)]
+pub(super) struct Once(bool);
+
+impl Once {
+    /// Returns whether this is the first call.
+    pub(super) const fn first(&mut self) -> bool {
+        !std::mem::replace(&mut self.0, true)
+    }
+}
 
 /// An upper limit on how fast a backlog is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]

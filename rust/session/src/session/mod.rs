@@ -15,7 +15,7 @@
 //! sending  what goes out, its pace, the limits       step     types of the driver's side
 //! clock    what is due without an event              state    where the session stands
 //! settings, stats, notice   plain data
-//! complaints   the service's Error messages
+//! complaints   the service's Error messages           suspicion   what legs may have failed over
 //! ```
 
 mod clock;
@@ -29,6 +29,7 @@ mod settings;
 mod state;
 mod stats;
 mod step;
+mod suspicion;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,10 +37,9 @@ use std::time::Duration;
 pub use ending::diagnose;
 pub use notice::{Level, Notice};
 pub use settings::{MIN_UNSENT_BYTES, Settings};
-pub use state::IllegalMove;
 pub use stats::Stats;
 pub use step::{
-    AfterOpenFailure, EndContext, FailureCause, LegId, Outcome, PushError, SendStep,
+    AfterOpenFailure, EndContext, FailureCause, IllegalMove, LegId, Outcome, PushError, SendStep,
     SessionFailure, Step,
 };
 
@@ -49,10 +49,10 @@ use crate::resume::inbox::Inbox;
 use crate::resume::query::Target;
 use crate::resume::recognise::recognised;
 use crate::resume::{Input, Product, as_seconds, product_at};
-use complaints::Suspicion;
 use dgsm_leg::frame::Frame;
-use leg::Leg;
+use leg::{Leg, Once};
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
+use suspicion::Suspicion;
 
 /// What is logged once a session.
 #[derive(Debug, Default)]
@@ -63,17 +63,6 @@ struct Said {
     resumed: Once,
     /// The service reports on audio that was never sent.
     beyond: Once,
-}
-
-/// A flag for what happens once.
-#[derive(Debug, Default)]
-struct Once(bool);
-
-impl Once {
-    /// Returns whether this is the first call.
-    const fn first(&mut self) -> bool {
-        !std::mem::replace(&mut self.0, true)
-    }
 }
 
 /// One conversation, over any number of legs.

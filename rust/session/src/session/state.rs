@@ -52,7 +52,7 @@
 
 use std::time::Duration;
 
-use super::step::SessionFailure;
+use super::step::{IllegalMove, SessionFailure};
 
 /// Where a session stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,16 +223,6 @@ impl Event {
             Self::Failed(_) => "Failed",
         }
     }
-}
-
-/// A move that the tables do not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} does not follow {from}")]
-pub struct IllegalMove {
-    /// Where the session or the leg stands.
-    pub from: &'static str,
-    /// What should have moved it.
-    pub event: &'static str,
 }
 
 impl Phase {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::state::IllegalMove;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
@@ -89,6 +88,16 @@ pub enum AfterOpenFailure {
         /// Audio that was sent and not finalised, in seconds; 0 where the audio's rate is unknown.
         unacked_seconds: f64,
     },
+}
+
+/// A move that the tables do not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event} does not follow {from}")]
+pub struct IllegalMove {
+    /// Where the session or the leg stands.
+    pub from: &'static str,
+    /// What should have moved it.
+    pub event: &'static str,
 }
 
 /// Why a session failed.

@@ -2,8 +2,8 @@
 
 use bytes::{Buf, Bytes};
 
+use super::layout::{OVERHEAD, PRELUDE_LEN, TRAILER_LEN};
 use super::message::{HeaderError, Headers, Message};
-use super::{OVERHEAD, PRELUDE_LEN, TRAILER_LEN};
 
 /// Limits above which the input is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

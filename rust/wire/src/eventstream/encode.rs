@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::layout::{OVERHEAD, PRELUDE_LEN};
 use super::message::{Header, HeaderValue, Names};
-use super::{OVERHEAD, PRELUDE_LEN};
 
 /// The protocol gives lengths of names one byte.
 const MAX_NAME: usize = u8::MAX as usize;

@@ -16,16 +16,11 @@
 
 mod decode;
 mod encode;
+mod layout;
 mod message;
 
 pub use decode::{DecodeError, Decoder, Limits, decode_exact};
 pub use encode::{EncodeError, encode};
 pub(crate) use encode::{finish_message, start_message};
+pub(crate) use layout::{OVERHEAD, PRELUDE_LEN};
 pub use message::{Header, HeaderError, HeaderValue, Headers, MAX_HEADERS, Message};
-
-/// Length of the two lengths and their CRC, in bytes.
-pub(crate) const PRELUDE_LEN: usize = 12;
-/// Length of the CRC at the end of a message, in bytes.
-pub(crate) const TRAILER_LEN: usize = 4;
-/// Bytes of a message besides its headers and payload.
-pub(crate) const OVERHEAD: usize = PRELUDE_LEN + TRAILER_LEN;
