@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -13,10 +14,18 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::later;
-use crate::dial::Ping;
-use crate::dial::refused_late;
 use crate::engine::Engine;
 use crate::failure::{Failure, FailureKind};
+use crate::tls::refused_late;
+
+/// When a connection counts as dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Ping {
+    /// A peer that has been silent for so long is pinged.
+    pub after: Duration,
+    /// It is dead if it does not answer within this.
+    pub within: Duration,
+}
 
 /// An HTTP/2 connection. It closes when this and every stream opened on it are gone.
 #[derive(Clone, Debug)]

@@ -104,8 +104,9 @@ fn take(permit: &Mutex<Option<OwnedSemaphorePermit>>) -> Option<OwnedSemaphorePe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial::{Ping, Proxy};
+    use crate::connection::Ping;
     use crate::tls::client_config;
+    use crate::tunnel::Proxy;
 
     fn target(host: &str, port: u16) -> Target {
         Target {

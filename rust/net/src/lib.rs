@@ -1,15 +1,16 @@
 //! The HTTP/2 data path: tokio, h2 and rustls.
 //!
 //! ```text
-//! engine    one thread, one runtime a process
-//! tls       whom we trust
-//! dial      TCP, proxy, TLS, HTTP/2: makes a connection
-//! connection   one while it is up: driven, watched, pinged
-//! pool      permits, streams per connection      handshakes   pacing, for each host
-//! exchange  one request, up to its response headers
-//! session   a core session, shared with the application's thread
-//! pump      one leg: what the session has to send, what the service answers
-//! failure   what can go wrong, as data
+//! engine      one thread, one runtime a process
+//! tls         which certificates are trusted, and what a failed handshake means
+//! tunnel      TCP, straight or through a proxy       stage   how far a dial has come
+//! dial        tunnel, TLS, HTTP/2: makes a connection
+//! connection  one connection while it is up: driven, watched, pinged
+//! pool        permits, streams per connection        handshakes   pacing, for each host
+//! exchange    one request, up to its response headers
+//! session     a session, shared with the application's thread
+//! pump        one leg: what the session has to send, what the service answers
+//! failure     what can go wrong, as data
 //! ```
 
 mod clock;
@@ -22,8 +23,9 @@ mod handshakes;
 pub mod pool;
 pub mod pump;
 pub mod session;
+mod stage;
 pub mod tls;
-mod tunnel;
+pub mod tunnel;
 
 /// Tells the application's thread that something it waits for may have happened.
 pub trait Wake: Send + Sync + 'static {

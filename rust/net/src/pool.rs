@@ -25,11 +25,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::Wake;
 use crate::clock::later;
 use crate::connection::Connection;
-use crate::dial::{Stage, Target, dial};
+use crate::dial::{Target, dial};
 use crate::engine::Engine;
 use crate::exchange::{Deadlines, Exchange, exchange};
 use crate::failure::{Failure, FailureKind};
 use crate::handshakes;
+use crate::stage::Stage;
 
 /// A connection older than this takes no further streams, so that its age cannot cut a leg short.
 const SHARED_FOR: Duration = Duration::from_secs(60);
@@ -219,7 +220,7 @@ impl Pool {
         let stage = Stage::default();
         timeout(limit, dial(&self.target, streams, engine, &stage))
             .await
-            .unwrap_or_else(|_| Err(stage.too_late(&self.target, limit)))
+            .unwrap_or_else(|_| Err(stage.too_late(&self.target.host, self.target.port, limit)))
     }
 
     async fn turn(
@@ -345,8 +346,8 @@ impl<T> Drop for Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Line;
-    use crate::dial::{Ping, http2};
+    use crate::connection::{Line, Ping};
+    use crate::dial::http2;
 
     /// A connection to nobody, dialled so long ago.
     async fn up(age: Duration, engine: &Arc<Engine>) -> Slot {

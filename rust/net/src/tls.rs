@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use dgsm_leg::reason::Reason;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+
+use crate::failure::{Failure, FailureKind};
 
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
@@ -83,4 +86,78 @@ fn with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TrustError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What an error of a TLS handshake means.
+pub(crate) fn verdict(error: &std::io::Error) -> (FailureKind, Reason) {
+    let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        // Nothing in TLS: TCP broke, or was closed.
+        return (FailureKind::Connect, Reason::HandshakeCut);
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(error) => (FailureKind::TlsVerify, certificate(error)),
+        rustls::Error::NoCertificatesPresented => (FailureKind::TlsVerify, Reason::TlsCertificate),
+        // The polite way to say that there is no HTTP/2 here.
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            (FailureKind::Http2, Reason::NoHttp2)
+        }
+        rustls::Error::AlertReceived(alert) if is_final(*alert) => {
+            (FailureKind::Tls, Reason::TlsRefused)
+        }
+        rustls::Error::PeerIncompatible(_) => (FailureKind::Tls, Reason::TlsRefused),
+        rustls::Error::InvalidMessage(_) => (FailureKind::Tls, Reason::NotTls),
+        _ => (FailureKind::Tls, Reason::Tls),
+    }
+}
+
+/// What an alert says that comes when this side counts the handshake as done: in TLS 1.3 the server
+/// judges what the client has shown only then. `None`: it is no alert, or one that may pass.
+pub(crate) fn refused_late(error: &std::io::Error) -> Option<Failure> {
+    let (kind, reason) = verdict(error);
+    (reason == Reason::TlsRefused).then(|| Failure::new(kind, error.to_string()).because(reason))
+}
+
+fn certificate(error: &CertificateError) -> Reason {
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Reason::TlsExpired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Reason::TlsName
+        }
+        // The signature is not that of the authority we know by this name: it is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Reason::TlsIssuer,
+        // webpki's own words: rustls has none for it.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            Reason::TlsOwnAuthority
+        }
+        _ => Reason::TlsCertificate,
+    }
+}
+
+/// Whether the other side would send the same alert again.
+const fn is_final(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::InappropriateFallback
+            | AlertDescription::MissingExtension
+            | AlertDescription::UnsupportedExtension
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::AccessDenied
+            | AlertDescription::UnknownCA
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+    )
 }

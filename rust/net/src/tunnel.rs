@@ -1,27 +1,55 @@
 //! TCP to the target: straight, or through an HTTP proxy that is asked to CONNECT.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dgsm_leg::reason::Reason;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::dial::{Proxy, Stage, Step, Target, connect, verdict};
 use crate::failure::{Failure, FailureKind};
+use crate::stage::{Stage, Step};
+use crate::tls::verdict;
 
 /// A proxy's answer to CONNECT is a status line and a few headers.
 const MAX_PROXY_ANSWER: usize = 16 << 10;
 
+/// How long an address may keep us before the next one is tried as well (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How every answer to CONNECT begins.
 const VERSION: &[u8] = b"HTTP/1.";
 /// How long something else may take to say more, for the message.
 const MORE: Duration = Duration::from_millis(100);
+
+/// An HTTP proxy that is asked to CONNECT.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS to the proxy itself (`https://`).
+    pub tls: bool,
+    /// The value of `Proxy-Authorization`, if any.
+    pub authorization: Option<String>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The authorization is a secret.
+        f.debug_struct("Proxy")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A TCP connection to the target, straight or through a proxy.
 #[derive(Debug)]
@@ -34,7 +62,8 @@ impl Tunnel {
     /// Through `proxy`.
     pub(crate) async fn open(
         proxy: &Proxy,
-        target: &Target,
+        to: (&str, u16),
+        trust: &ClientConfig,
         stage: &Stage,
     ) -> Result<Self, Failure> {
         let failed = |(reason, detail): (Reason, String)| {
@@ -53,7 +82,7 @@ impl Tunnel {
             let name = ServerName::try_from(proxy.host.clone())
                 .map_err(|error| failed((Reason::ProxyTls, error.to_string())))?;
             // A proxy is spoken to in HTTP/1.1; offering h2 would get us h2.
-            let mut config = (*target.tls).clone();
+            let mut config = trust.clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             let stream = TlsConnector::from(Arc::new(config))
                 .connect(name, tcp)
@@ -71,23 +100,21 @@ impl Tunnel {
             Self::Direct(tcp)
         };
         stage.at(Step::Connect);
-        tunnel.ask(proxy, target).await.map_err(failed)?;
+        tunnel.ask(proxy, to).await.map_err(failed)?;
         Ok(tunnel)
     }
 
     /// Asks the proxy to connect, and reads its answer up to the empty line and no further.
-    async fn ask(&mut self, proxy: &Proxy, target: &Target) -> Result<(), (Reason, String)> {
+    async fn ask(&mut self, proxy: &Proxy, to: (&str, u16)) -> Result<(), (Reason, String)> {
         // What breaks off may be different the next time.
         let broken = |error: std::io::Error| (Reason::ProxyFailed, error.to_string());
-        let host = if target.host.contains(':') {
-            format!("[{}]", target.host)
+        let (host, port) = to;
+        let host = if host.contains(':') {
+            format!("[{host}]")
         } else {
-            target.host.clone()
+            host.to_owned()
         };
-        let mut request = format!(
-            "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n",
-            port = target.port
-        );
+        let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some(authorization) = &proxy.authorization {
             request.push_str("Proxy-Authorization: ");
             request.push_str(authorization);
@@ -115,6 +142,58 @@ impl Tunnel {
             }
         }
         judge(&String::from_utf8_lossy(&answer), proxy)
+    }
+}
+
+/// The first of the host's addresses that answers, the next one joining in after a moment.
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let dns = |detail| Failure::new(FailureKind::Dns, detail);
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| dns(format!("{host} did not resolve: {error}")))?
+        .collect();
+    let mut attempts = tokio::task::JoinSet::new();
+    let mut addresses = addresses.into_iter();
+    let mut last = dns(format!("{host} has no address"));
+    let mut more = true;
+    loop {
+        if more {
+            match addresses.next() {
+                Some(address) => {
+                    attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+                }
+                None => more = false,
+            }
+        }
+        tokio::select! {
+            finished = attempts.join_next(), if !attempts.is_empty() => match finished {
+                Some(Ok((_, Ok(stream)))) => {
+                    // A chunk is one small segment: it must not wait for the previous one's ack.
+                    return match stream.set_nodelay(true) {
+                        Ok(()) => Ok(stream),
+                        Err(error) => Err(unconnected(&error, error.to_string())),
+                    };
+                }
+                Some(Ok((address, Err(error)))) => {
+                    last = unconnected(&error, format!("{address}: {error}"));
+                }
+                Some(Err(error)) => last = Failure::new(FailureKind::Connect, error.to_string()),
+                None => {}
+            },
+            () = sleep(NEXT_ADDRESS), if more => {}
+            else => return Err(last),
+        }
+    }
+}
+
+/// A connection that is accepted and reset at once may not be seen as accepted.
+fn unconnected(error: &std::io::Error, detail: String) -> Failure {
+    let failure = Failure::new(FailureKind::Connect, detail);
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::NotConnected => {
+            failure.because(Reason::HandshakeCut)
+        }
+        _ => failure,
     }
 }
 

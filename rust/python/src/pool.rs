@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dgsm_net::dial::{Ping, Proxy, Target};
+use dgsm_net::connection::Ping;
+use dgsm_net::dial::Target;
 use dgsm_net::engine::Engine;
 use dgsm_net::exchange::Exchange;
 use dgsm_net::failure::Failure;
 use dgsm_net::pool::{Limits, OpenLeg, Pending};
+use dgsm_net::tunnel::Proxy;
 use dgsm_net::{Wake, tls};
 use dgsm_wire::signing::EventSigner;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};

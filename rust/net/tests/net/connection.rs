@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dgsm_leg::end::LegEnd;
-use dgsm_net::dial::Ping;
+use dgsm_net::connection::Ping;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::pool::Pool;
 use tokio::io::AsyncWriteExt as _;

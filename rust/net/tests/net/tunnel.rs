@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dgsm_leg::reason::Reason;
-use dgsm_net::dial::{Proxy, Target};
+use dgsm_net::dial::Target;
 use dgsm_net::failure::{Failure, FailureKind};
 use dgsm_net::pool::Pool;
+use dgsm_net::tunnel::Proxy;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
