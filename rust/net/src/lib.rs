@@ -9,6 +9,7 @@
 //! pool        permits, streams per connection        handshakes   pacing, for each host
 //! exchange    one request, up to its response headers
 //! session     a session, shared with the application's thread
+//! wake        wake-ups, both ways, saved up
 //! pump        one leg: what the session has to send, what the service answers
 //! failure     what can go wrong, as data
 //! ```
@@ -26,9 +27,4 @@ pub mod session;
 mod stage;
 pub mod tls;
 pub mod tunnel;
-
-/// Tells the application's thread that something it waits for may have happened.
-pub trait Wake: Send + Sync + 'static {
-    /// Called from the engine's thread, or from the application's own; cheap, never blocks.
-    fn wake(&self);
-}
+pub mod wake;

@@ -22,7 +22,6 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::Wake;
 use crate::clock::later;
 use crate::connection::Connection;
 use crate::dial::{Target, dial};
@@ -31,6 +30,7 @@ use crate::exchange::{Deadlines, Exchange, exchange};
 use crate::failure::{Failure, FailureKind};
 use crate::handshakes;
 use crate::stage::Stage;
+use crate::wake::Wake;
 
 /// A connection older than this takes no further streams, so that its age cannot cut a leg short.
 const SHARED_FOR: Duration = Duration::from_secs(60);

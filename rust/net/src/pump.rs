@@ -33,6 +33,7 @@ use crate::exchange::Exchange;
 use crate::failure::{Failure, FailureKind};
 use crate::pool::OpenLeg;
 use crate::session::SharedSession;
+use crate::wake::outbox::Pumped as _;
 
 /// Frames that are ready together are written together, up to one DATA frame of the default size.
 const WRITE: usize = 16 << 10;
@@ -128,7 +129,7 @@ async fn pump(outbound: &mut Outbound, recv: &mut RecvStream, line: &Line) {
         session.update(|session, now| session.leg_ended(now, id, end));
         // Another leg of the session may have something to do now, and the driver, which waited for
         // this leg's end without a time, has one to wait for.
-        session.ring();
+        session.notify_pumps();
         session.call_driver();
     }
     outbound.finish().await;
@@ -138,7 +139,7 @@ async fn pump(outbound: &mut Outbound, recv: &mut RecvStream, line: &Line) {
 async fn going_away(session: &SharedSession, id: LegId, line: &Line) -> Infallible {
     if line.leaving().await.kind == FailureKind::GoAway {
         session.update(|session, now| session.leg_going_away(now, id));
-        session.ring();
+        session.notify_pumps();
     }
     std::future::pending().await
 }
@@ -160,24 +161,24 @@ async fn explained(
 /// Keeps the session's clock until the session is over, or has done with the leg.
 async fn dismissed(session: &SharedSession, id: LegId, alarm: &mut Alarm) {
     loop {
-        let rung = session.rung();
+        let notified = session.notified();
         let ControlFlow::Continue(due) = session.due(id) else {
             return;
         };
-        tick_or(rung, session, alarm, due).await;
+        tick_or(notified, session, alarm, due).await;
     }
 }
 
-/// Returns when `rung` does, or after a tick.
+/// Returns when `notified` does, or after a tick.
 async fn tick_or(
-    rung: impl Future<Output = ()>,
+    notified: impl Future<Output = ()>,
     session: &SharedSession,
     alarm: &mut Alarm,
     due: Option<Instant>,
 ) {
     tokio::select! {
         biased;
-        () = rung => {}
+        () = notified => {}
         () = alarm.wait(due) => session.tick(),
     }
 }
@@ -217,7 +218,7 @@ struct Outbound {
 enum Next {
     /// There is more.
     More,
-    /// Nothing, until the bell or this time.
+    /// Nothing, until the session notifies its pumps, or this time.
     Wait(Option<Instant>),
     /// The input has ended.
     End,
@@ -230,7 +231,7 @@ impl Outbound {
     async fn run(&mut self) -> Result<(), Failure> {
         let session = Arc::clone(&self.session);
         loop {
-            let rung = session.rung();
+            let notified = session.notified();
             let next = self.fill()?;
             if !self.buffer.is_empty() {
                 let last = matches!(next, Next::End);
@@ -244,7 +245,7 @@ impl Outbound {
             }
             match next {
                 Next::More | Next::End => {}
-                Next::Wait(due) => tick_or(rung, &session, &mut self.alarm, due).await,
+                Next::Wait(due) => tick_or(notified, &session, &mut self.alarm, due).await,
                 Next::Stop => return Ok(()),
             }
         }
@@ -390,7 +391,7 @@ async fn receive(session: &SharedSession, id: LegId, recv: &mut RecvStream, line
                     session.wants_messages()
                 });
                 // A message may be what a leg waits for, this one or its successor.
-                session.ring();
+                session.notify_pumps();
                 if let (Ok(_), false) = (&read, wants) {
                     // Credit is given back when the application has room for what it would bring.
                     ahead.wait(session, recv).await;

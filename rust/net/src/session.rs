@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use crate::Wake;
 use crate::clock::later;
 use crate::pool::Permit;
+use crate::wake::Wake;
+use crate::wake::outbox::Pumped;
 
 /// What the application's side waits for, as bits.
 pub mod interest {
@@ -29,13 +30,13 @@ pub mod interest {
 /// Names of unknown events that are said in the log: a service must not fill it.
 const MAX_SKIPPED: usize = 16;
 
-/// A session with its clock, its pumps' bell and the application's waker.
+/// A session with its clock, its pumps and the application's waiter.
 pub struct SharedSession {
     state: Mutex<Session>,
     began: Instant,
-    /// Rung when there may be something to send.
-    bell: Notify,
-    /// Rung when the application has read, for pumps that hold back credit.
+    /// Notified when there may be something to send.
+    pumps: Notify,
+    /// Notified when the application has read, for pumps that hold back credit.
     read: Notify,
     legs: Mutex<Legs>,
     /// Events of unknown types: said in the log, and skipped.
@@ -76,7 +77,7 @@ impl SharedSession {
         Arc::new(Self {
             state: Mutex::new(session),
             began: Instant::now(),
-            bell: Notify::new(),
+            pumps: Notify::new(),
             read: Notify::new(),
             legs: Mutex::default(),
             skipped: Mutex::default(),
@@ -100,7 +101,7 @@ impl SharedSession {
     // The application's side.
 
     /// The application sends a message. The pumps are not told: whoever sends many does that once,
-    /// with [`SharedSession::ring`]. The driver is, where it is wanted: a session without anything
+    /// with [`Pumped::notify_pumps`]. The driver is, where it is wanted: a session without anything
     /// unacknowledged stays without a leg until there is something to send.
     ///
     /// # Errors
@@ -118,11 +119,6 @@ impl SharedSession {
             self.call_driver();
         }
         pushed
-    }
-
-    /// There may be something to send: the pumps look.
-    pub fn ring(&self) {
-        self.bell.notify_waiters();
     }
 
     /// The application has read: a pump that holds back credit looks again.
@@ -176,9 +172,9 @@ impl SharedSession {
         }
     }
 
-    /// The next ring: also one between this call and the moment when it is awaited.
-    pub fn rung(&self) -> Notified<'_> {
-        self.bell.notified()
+    /// Returns at the next `notify_pumps`, also at one between this call and its await.
+    pub fn notified(&self) -> Notified<'_> {
+        self.pumps.notified()
     }
 
     /// Returns when the session takes messages again.
@@ -214,7 +210,7 @@ impl SharedSession {
     /// Does what is due by itself; it may concern any leg.
     pub fn tick(&self) {
         self.update(Session::tick);
-        self.ring();
+        self.notify_pumps();
     }
 
     /// Notes an event that this version does not know.
@@ -239,6 +235,12 @@ impl SharedSession {
         legs.up -= 1;
         let up = legs.up;
         legs.permits.truncate(up);
+    }
+}
+
+impl Pumped for SharedSession {
+    fn notify_pumps(&self) {
+        self.pumps.notify_waiters();
     }
 }
 

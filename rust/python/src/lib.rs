@@ -3,7 +3,6 @@
 
 mod diagnosis;
 mod local;
-mod outbox;
 mod pool;
 mod session;
 mod waker;

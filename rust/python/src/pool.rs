@@ -10,40 +10,18 @@ use dgsm_net::engine::Engine;
 use dgsm_net::exchange::Exchange;
 use dgsm_net::failure::Failure;
 use dgsm_net::pool::{Limits, OpenLeg, Pending};
+use dgsm_net::tls;
 use dgsm_net::tunnel::Proxy;
-use dgsm_net::{Wake, tls};
 use dgsm_wire::signing::EventSigner;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::diagnosis::ANSWER;
-use crate::waker::{Mailbox, Waker};
+use crate::waker::Waker;
 
 /// The service's name in credential scopes.
 const SERVICE: &str = "sagemaker";
-
-/// Posts a fixed token to a mailbox.
-#[derive(Debug)]
-pub(crate) struct Ring {
-    mailbox: Arc<Mailbox>,
-    token: u64,
-}
-
-impl Ring {
-    pub(crate) fn new(waker: &Waker, token: u64) -> Arc<Self> {
-        Arc::new(Self {
-            mailbox: waker.mailbox(),
-            token,
-        })
-    }
-}
-
-impl Wake for Ring {
-    fn wake(&self) {
-        self.mailbox.post(self.token);
-    }
-}
 
 /// Connections to one endpoint, within limits.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
@@ -114,8 +92,8 @@ impl Pool {
     #[pyo3(signature = (*, with_permit, waker, token))]
     fn acquire(&self, with_permit: bool, waker: &Waker, token: u64) -> PyResult<Acquiring> {
         let engine = Engine::shared()?;
-        let ring = Ring::new(waker, token);
-        let acquiring = self.pool.acquire(&engine, with_permit, ring);
+        let waiter = waker.token(token);
+        let acquiring = self.pool.acquire(&engine, with_permit, waiter);
         Ok(Acquiring {
             parts: Mutex::new(Some((acquiring, engine))),
         })
@@ -183,7 +161,7 @@ impl Turn {
         let (turn, engine) = locked(&self.parts)
             .take()
             .ok_or_else(|| PyRuntimeError::new_err("a turn opens one stream"))?;
-        let opening = turn.open(&engine, request, Ring::new(waker, token));
+        let opening = turn.open(&engine, request, waker.token(token));
         Ok(Opening {
             parts: Mutex::new(Some((opening, engine))),
         })

@@ -8,14 +8,14 @@ use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
+use dgsm_net::wake::outbox::Pumped as _;
 use dgsm_session::{FailureCause, Level, PushError, Session as CoreSession, Settings, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
-use crate::outbox::Outbox;
-use crate::pool::{Leg, Ring, seconds};
-use crate::waker::Waker;
+use crate::pool::{Leg, seconds};
+use crate::waker::{Outbox, Waker};
 
 /// Levels of Python's `logging`.
 const INFO: u32 = 20;
@@ -164,7 +164,7 @@ impl Session {
     ) -> PyResult<Self> {
         let session = CoreSession::new(config.settings()?, &Target { path, query }, seed);
         Ok(Self {
-            shared: SharedSession::new(session, Ring::new(waker, token)),
+            shared: SharedSession::new(session, waker.token(token)),
             outbox: waker.outbox(),
         })
     }
@@ -201,13 +201,13 @@ impl Session {
     fn finish(&self) {
         let now = self.shared.now();
         self.shared.lock().finish(now);
-        self.shared.ring();
+        self.shared.notify_pumps();
     }
 
     /// Ends everything now: legs are reset, nothing more is sent or received.
     fn abort(&self) {
         self.shared.lock().abort();
-        self.shared.ring();
+        self.shared.notify_pumps();
     }
 
     /// What the driver does next.
@@ -219,7 +219,7 @@ impl Session {
             (now, step, session.deadline())
         });
         // What was due may concern any leg.
-        self.shared.ring();
+        self.shared.notify_pumps();
         Ok(match step {
             CoreStep::Open { standby, renew } => Step::Open { standby, renew },
             CoreStep::Wait { until } => {
@@ -241,7 +241,7 @@ impl Session {
         self.outbox.set_engine(&engine);
         let id = self.shared.update(CoreSession::leg_opened);
         // It may take over at once from one that waits.
-        self.shared.ring();
+        self.shared.notify_pumps();
         pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);
         Ok(())
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_net::Wake;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;
 use dgsm_net::pool::{OpenLeg, Pending, Pool, Turn};
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
+use dgsm_net::wake::Wake;
+use dgsm_net::wake::outbox::Pumped as _;
 use dgsm_session::{FailureCause, Outcome, PushError, Session, Settings, Step, Target};
 use http::Request;
 use tokio::sync::Notify;
@@ -182,7 +183,7 @@ impl Conversation {
             self.shared.arm(interest::WRITABLE);
         }
         drop(session);
-        self.shared.ring();
+        self.shared.notify_pumps();
         pushed
     }
 
@@ -200,12 +201,12 @@ impl Conversation {
     pub fn finish(&self) {
         let now = self.shared.now();
         self.shared.lock().finish(now);
-        self.shared.ring();
+        self.shared.notify_pumps();
     }
 
     pub fn abort(&self) {
         self.shared.lock().abort();
-        self.shared.ring();
+        self.shared.notify_pumps();
     }
 
     /// The next message; `None` at the end.

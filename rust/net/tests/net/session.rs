@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_net::Wake;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::session::{SharedSession, interest};
+use dgsm_net::wake::Wake;
+use dgsm_net::wake::outbox::Pumped as _;
 use dgsm_session::{Session, Settings, Step, Target};
 
 use crate::client::{begin, eventually, failure, open};
@@ -121,12 +122,12 @@ fn a_session_without_a_leg_calls_its_driver_for_what_is_sent() {
 #[tokio::test]
 async fn a_ring_between_the_look_and_the_wait_is_heard() {
     let (shared, _) = session();
-    let first = shared.rung();
-    let second = shared.rung();
-    shared.ring();
+    let first = shared.notified();
+    let second = shared.notified();
+    shared.notify_pumps();
     first.await;
     second.await;
-    let late = shared.rung();
+    let late = shared.notified();
     let waited = tokio::time::timeout(Duration::from_millis(20), late).await;
     assert!(waited.is_err(), "an old ring is not heard again");
 }
