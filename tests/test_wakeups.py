@@ -9,13 +9,13 @@ import time
 import weakref
 
 import pytest
-from deepgram_sagemaker._native import Pool, Turn, Waker
+from deepgram_sagemaker._native import Admission, Pool, Waker
 from deepgram_sagemaker.wakeups import Hub
 from sessions import run_script
 
 
 class Poster:
-    """Posts a token from the engine's side: a pool that has a turn for everybody."""
+    """Posts a token from the engine's side: a pool that admits everybody."""
 
     def __init__(self, hub):
         self.hub = hub
@@ -84,7 +84,7 @@ async def test_what_posts_is_done_when_its_handler_runs():
     token = hub.register(woken)
     acquiring = poster.post(token)
     await done.wait()
-    assert type(outcomes[0]) is Turn
+    assert type(outcomes[0]) is Admission
     # Once.
     assert acquiring.take() is None
     hub.unregister(token)
@@ -201,7 +201,7 @@ def is_rung(waker, seconds=0.0):
 
 
 def taken_by_flushing(poster):
-    """Whether a token was taken by a loop that flushes all the time, and the bell left alone."""
+    """Whether a token was taken by a loop that flushes all the time, and the loop left asleep."""
     waker = poster.hub.waker
     waker.flush()
     waker.flush()

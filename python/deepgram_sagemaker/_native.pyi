@@ -17,6 +17,7 @@ __all__ = [
     "READABLE",
     "WRITABLE",
     "Acquiring",
+    "Admission",
     "Leg",
     "LocalServer",
     "LocalStream",
@@ -27,7 +28,6 @@ __all__ = [
     "SessionFailure",
     "Step",
     "Diagnosis",
-    "Turn",
     "Waker",
     "__version__",
     "judge",
@@ -101,16 +101,16 @@ class Pool:
 
 @final
 class Acquiring:
-    """A turn on its way."""
+    """An admission on its way."""
 
-    def take(self) -> Turn | OpenFailure | None:
+    def take(self) -> Admission | OpenFailure | None:
         """The outcome, once; None while there is none, and after `cancel`."""
 
     def cancel(self) -> None:
-        """Stops waiting, from any thread; a turn that was not taken is given back."""
+        """Stops waiting, from any thread; an admission that was not taken is given back."""
 
 @final
-class Turn:
+class Admission:
     """The right to open one stream."""
 
     def open(

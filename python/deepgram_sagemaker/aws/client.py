@@ -23,7 +23,7 @@ from .preparation import Preparation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deepgram_sagemaker._native import Turn, Waker
+    from deepgram_sagemaker._native import Admission, Waker
     from deepgram_sagemaker.config import SageMakerConfig
     from deepgram_sagemaker.credentials import Identity
     from deepgram_sagemaker.errors import SageMakerError
@@ -131,17 +131,17 @@ class LegClient:
         ready = await self._ready.value()
         # Before the request is made: it is signed when it can be sent, and a burst's requests do
         # not all lie about at once.
-        turn = await self._turn(ready.pool, invocation, progress, standby=standby)
-        progress.holds(turn.release)
+        admission = await self._admission(ready.pool, invocation, progress, standby=standby)
+        progress.holds(admission.release)
         try:
-            return await self._invoke(ready, invocation, identity, turn, progress)
+            return await self._invoke(ready, invocation, identity, admission, progress)
         finally:
-            turn.release()
+            admission.release()
 
-    async def _turn(
+    async def _admission(
         self, pool: Pool, invocation: Invocation, progress: Progress, *, standby: bool
-    ) -> Turn:
-        acquired: Turn | OpenFailure = await _outcome(
+    ) -> Admission:
+        acquired: Admission | OpenFailure = await _outcome(
             progress,
             lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token),
         )
@@ -154,7 +154,7 @@ class LegClient:
         ready: _Ready,
         invocation: Invocation,
         identity: Identity,
-        turn: Turn,
+        admission: Admission,
         progress: Progress,
     ) -> Leg:
         request = await ready.operation.signed(
@@ -167,7 +167,7 @@ class LegClient:
         )
 
         def begin(waker: Waker, token: int) -> _Pending[Leg | OpenFailure]:
-            opening = turn.open(
+            opening = admission.open(
                 request.authority, request.path, request.headers, waker=waker, token=token
             )
             progress.requested()

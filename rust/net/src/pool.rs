@@ -1,14 +1,15 @@
 //! The pool: who may open a stream, and on which connection.
 //!
 //! ```text
-//! acquire ─▶ permit (max_concurrency, first come first served) ─▶ a turn to shake hands
+//! acquire ─▶ permit (max_concurrency, first come first served) ─▶ a pass to shake hands
 //!         └───────────────────── connection_acquire_timeout ────────────────────────┘
 //! open ─▶ a connection with room, or a new one ─▶ request ─▶ response headers
 //!         └──────── connection_timeout ────────┘  └─ subscription_timeout ─┘
 //! ```
-//! Two steps, so that a burst's requests are made and signed when it is their turn: neither do the
-//! signatures grow old while they wait, nor do hundreds of requests lie about at once. Permits are the
-//! pool's; turns are the host's, which all pools of the process share (see `handshakes`).
+//! These are two steps, so that a burst's requests are made and signed only once they can be sent:
+//! signatures do not grow old while they wait, and there are not hundreds of requests in memory at
+//! once. Permits belong to the pool; passes to the host, which all pools of the process share (see
+//! `handshakes`).
 //!
 //! A connection closes when its last stream ends. Idle ones are not kept: the service ends every
 //! connection after 30 minutes, so an old one would cost its next leg part of its life.
@@ -35,7 +36,7 @@ use crate::wake::Wake;
 /// A connection older than this takes no further streams, so that its age cannot cut a leg short.
 const SHARED_FOR: Duration = Duration::from_secs(60);
 
-/// What a turn at the host's gate is called in an error.
+/// What a pass at the host's gate is called in an error.
 const HANDSHAKES: &str = "handshakes under way at the host";
 
 /// A pool's limits; all of them hold.
@@ -43,7 +44,7 @@ const HANDSHAKES: &str = "handshakes under way at the host";
 pub struct Limits {
     /// TCP, TLS and HTTP/2 together.
     pub connection_timeout: Duration,
-    /// Waiting for a permit and for a turn to shake hands.
+    /// Waiting for a permit and for a pass to shake hands.
     pub acquire_timeout: Duration,
     /// From the request to the response headers.
     pub subscription_timeout: Duration,
@@ -103,12 +104,12 @@ pub struct Permit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 /// The right to open one stream. Given back when dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Admission {
     pool: Arc<Pool>,
     permit: Option<Permit>,
     gate: Arc<Semaphore>,
     /// One of `max_handshakes`, until the connection is there.
-    handshake: handshakes::Turn,
+    handshake: handshakes::Pass,
 }
 
 impl Drop for Lease {
@@ -158,7 +159,7 @@ impl Pool {
         engine: &Engine,
         with_permit: bool,
         waiter: Arc<dyn Wake>,
-    ) -> Pending<Turn> {
+    ) -> Pending<Admission> {
         let pool = Arc::clone(self);
         // On the caller's thread: the engine's may be in the middle of it when the process forks.
         let gate = handshakes::gate(&self.target, self.limits.max_handshakes);
@@ -171,20 +172,20 @@ impl Pool {
         self: Arc<Self>,
         with_permit: bool,
         gate: Arc<Semaphore>,
-    ) -> Result<Turn, Failure> {
+    ) -> Result<Admission, Failure> {
         let by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
-            let permit = self.turn(&self.permits, by, "max_concurrency").await?;
+            let permit = self.permitted(&self.permits, by, "max_concurrency").await?;
             Some(Permit(permit))
         } else {
             None
         };
-        let handshake = self.turn(&gate, by, HANDSHAKES).await?;
-        Ok(Turn {
+        let handshake = self.permitted(&gate, by, HANDSHAKES).await?;
+        Ok(Admission {
             pool: self,
             permit,
             gate,
-            handshake: handshakes::Turn::new(handshake),
+            handshake: handshakes::Pass::new(handshake),
         })
     }
 
@@ -223,7 +224,7 @@ impl Pool {
             .unwrap_or_else(|_| Err(stage.too_late(&self.target.host, self.target.port, limit)))
     }
 
-    async fn turn(
+    async fn permitted(
         &self,
         semaphore: &Arc<Semaphore>,
         by: Instant,
@@ -244,7 +245,7 @@ impl Pool {
     }
 }
 
-impl Turn {
+impl Admission {
     /// Opens a stream on the engine.
     pub fn open(
         self,
@@ -271,7 +272,7 @@ impl Turn {
             handshake
         } else {
             let by = later(Instant::now(), pool.limits.acquire_timeout);
-            pool.turn(&gate, by, HANDSHAKES).await?
+            pool.permitted(&gate, by, HANDSHAKES).await?
         };
         let lease = pool.lease();
         let dial = || pool.dialled(engine);

@@ -19,7 +19,7 @@ mod _native {
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
-    use crate::pool::{Acquiring, Leg, OpenFailure, Opening, Pool, Turn};
+    use crate::pool::{Acquiring, Admission, Leg, OpenFailure, Opening, Pool};
     #[pymodule_export]
     use crate::session::{Session, SessionFailure, Step};
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! `Pool`, `Acquiring`, `Turn`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that order.
+//! `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that order.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,16 +100,16 @@ impl Pool {
     }
 }
 
-/// A turn on its way.
+/// An admission on its way.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Acquiring {
-    parts: Mutex<Option<(Pending<dgsm_net::pool::Turn>, Arc<Engine>)>>,
+    parts: Mutex<Option<(Pending<dgsm_net::pool::Admission>, Arc<Engine>)>>,
 }
 
 /// What acquiring came to.
 #[derive(IntoPyObject)]
 enum Acquired {
-    Turn(Turn),
+    Admission(Admission),
     Failure(OpenFailure),
 }
 
@@ -120,14 +120,14 @@ impl Acquiring {
         let parts = locked(&self.parts);
         let (acquiring, engine) = parts.as_ref()?;
         Some(match acquiring.take()? {
-            Ok(turn) => Acquired::Turn(Turn {
-                parts: Mutex::new(Some((turn, Arc::clone(engine)))),
+            Ok(admission) => Acquired::Admission(Admission {
+                parts: Mutex::new(Some((admission, Arc::clone(engine)))),
             }),
             Err(failure) => Acquired::Failure(OpenFailure { failure }),
         })
     }
 
-    /// Stops waiting, from any thread; a turn that was not taken is given back.
+    /// Stops waiting, from any thread; an admission that was not taken is given back.
     fn cancel(&self) {
         drop(locked(&self.parts).take());
     }
@@ -135,12 +135,12 @@ impl Acquiring {
 
 /// The right to open one stream.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
-pub(crate) struct Turn {
-    parts: Mutex<Option<(dgsm_net::pool::Turn, Arc<Engine>)>>,
+pub(crate) struct Admission {
+    parts: Mutex<Option<(dgsm_net::pool::Admission, Arc<Engine>)>>,
 }
 
 #[pymethods]
-impl Turn {
+impl Admission {
     /// Sends a POST and waits, elsewhere, for its response headers; then posts the token.
     #[pyo3(signature = (authority, path, headers, *, waker, token))]
     fn open(
@@ -158,10 +158,10 @@ impl Turn {
         let request = request
             .body(())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let (turn, engine) = locked(&self.parts)
+        let (admission, engine) = locked(&self.parts)
             .take()
             .ok_or_else(|| PyRuntimeError::new_err("a turn opens one stream"))?;
-        let opening = turn.open(&engine, request, waker.token(token));
+        let opening = admission.open(&engine, request, waker.token(token));
         Ok(Opening {
             parts: Mutex::new(Some((opening, engine))),
         })

@@ -8,7 +8,7 @@ use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{OpenLeg, Pending, Pool, Turn};
+use dgsm_net::pool::{Admission, OpenLeg, Pending, Pool};
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
 use dgsm_net::wake::Wake;
@@ -25,9 +25,9 @@ use crate::peer::signer;
 pub const HANG: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-pub struct Bell(Notify);
+pub struct Woken(Notify);
 
-impl Wake for Bell {
+impl Wake for Woken {
     fn wake(&self) {
         self.0.notify_one();
     }
@@ -39,47 +39,47 @@ pub fn request() -> Request<()> {
         .unwrap()
 }
 
-/// A stream on its way: a task waits for its turn and opens it. Dropping this cancels either.
+/// A stream on its way: a task waits for its admission and opens it. Dropping this cancels either.
 pub struct Begun(JoinHandle<Result<Asked, Failure>>);
 
-/// A request that was sent, and what rings when it is answered.
-type Asked = (Pending<OpenLeg>, Arc<Bell>);
+/// A request that was sent, and what is woken when it is answered.
+type Asked = (Pending<OpenLeg>, Arc<Woken>);
 
 pub fn begin(pool: &Arc<Pool>, with_permit: bool) -> Begun {
     begin_with(pool, with_permit, request())
 }
 
 pub fn begin_with(pool: &Arc<Pool>, with_permit: bool, request: Request<()>) -> Begun {
-    let bell = Arc::new(Bell::default());
+    let woken = Arc::new(Woken::default());
     let engine = Engine::shared().unwrap();
-    let acquiring = pool.acquire(&engine, with_permit, bell.clone());
+    let acquiring = pool.acquire(&engine, with_permit, woken.clone());
     Begun(tokio::spawn(async move {
-        let turn = taken(&acquiring, &bell).await?;
-        Ok((turn.open(&engine, request, bell.clone()), bell))
+        let admission = taken(&acquiring, &woken).await?;
+        Ok((admission.open(&engine, request, woken.clone()), woken))
     }))
 }
 
-/// A turn of a pool, unused.
-pub async fn turn(pool: &Arc<Pool>) -> Result<Turn, Failure> {
-    let bell = Arc::new(Bell::default());
+/// An admission of a pool, unused.
+pub async fn admission(pool: &Arc<Pool>) -> Result<Admission, Failure> {
+    let woken = Arc::new(Woken::default());
     let engine = Engine::shared().unwrap();
-    taken(&pool.acquire(&engine, true, bell.clone()), &bell).await
+    taken(&pool.acquire(&engine, true, woken.clone()), &woken).await
 }
 
-/// What opens with a turn.
-pub async fn open_turn(turn: Turn) -> Result<OpenLeg, Failure> {
-    let bell = Arc::new(Bell::default());
+/// What opens with an admission.
+pub async fn open_admitted(admission: Admission) -> Result<OpenLeg, Failure> {
+    let woken = Arc::new(Woken::default());
     let engine = Engine::shared().unwrap();
-    taken(&turn.open(&engine, request(), bell.clone()), &bell).await
+    taken(&admission.open(&engine, request(), woken.clone()), &woken).await
 }
 
-async fn taken<T: Send + 'static>(pending: &Pending<T>, bell: &Bell) -> Result<T, Failure> {
+async fn taken<T: Send + 'static>(pending: &Pending<T>, woken: &Woken) -> Result<T, Failure> {
     soon(async {
         loop {
             if let Some(outcome) = pending.take() {
                 return outcome;
             }
-            bell.0.notified().await;
+            woken.0.notified().await;
         }
     })
     .await
@@ -87,8 +87,8 @@ async fn taken<T: Send + 'static>(pending: &Pending<T>, bell: &Bell) -> Result<T
 
 impl Begun {
     pub async fn outcome(mut self) -> Result<OpenLeg, Failure> {
-        let (opening, bell) = (&mut self.0).await.expect("no panic")?;
-        taken(&opening, &bell).await
+        let (opening, woken) = (&mut self.0).await.expect("no panic")?;
+        taken(&opening, &woken).await
     }
 }
 
@@ -136,7 +136,7 @@ pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
 /// A session, as an application has it.
 pub struct Conversation {
     pub shared: Arc<SharedSession>,
-    bell: Arc<Bell>,
+    woken: Arc<Woken>,
 }
 
 impl Conversation {
@@ -146,11 +146,11 @@ impl Conversation {
     }
 
     pub fn with(settings: Settings, path: &str, query: &str) -> Self {
-        let bell = Arc::new(Bell::default());
+        let woken = Arc::new(Woken::default());
         let session = Session::new(settings, &Target { path, query }, 7);
         Self {
-            shared: SharedSession::new(session, bell.clone()),
-            bell,
+            shared: SharedSession::new(session, woken.clone()),
+            woken,
         }
     }
 
@@ -191,7 +191,7 @@ impl Conversation {
         let frame = Frame::Binary(bytes.into());
         let sent = timeout(HANG, async {
             while self.push(frame.clone()) == Err(PushError::Full) {
-                self.bell.0.notified().await;
+                self.woken.0.notified().await;
                 self.shared.take_happened();
             }
         });
@@ -217,7 +217,7 @@ impl Conversation {
                 if message.is_some() || over {
                     return message;
                 }
-                self.bell.0.notified().await;
+                self.woken.0.notified().await;
                 self.shared.take_happened();
             }
         });

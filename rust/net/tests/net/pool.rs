@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::{
-    Conversation, assert_on_time, begin, begin_with, eventually, failure, open, open_turn, soon,
-    turn,
+    Conversation, admission, assert_on_time, begin, begin_with, eventually, failure, open,
+    open_admitted, soon,
 };
 use crate::peer::{Event, Events, H2, Peer, accept, limits, server_tls, silent};
 
@@ -319,7 +319,7 @@ async fn handshakes_are_paced_across_the_pools_of_a_host() {
 #[tokio::test]
 async fn hosts_do_not_wait_for_each_other() {
     let hosts = [Paced::new().await, Paced::new().await];
-    // Each holds the one turn of its host, and neither is let in.
+    // Each holds the one pass of its host, and neither is let in.
     let stuck = stuck().await;
     let held = stuck.pool_with(|limits| limits.max_handshakes = 1);
     let _held = begin(&held, true);
@@ -332,7 +332,7 @@ async fn hosts_do_not_wait_for_each_other() {
 
 /// Whoever asked first is first, whichever pool they asked.
 #[tokio::test]
-async fn turns_are_given_in_order_across_pools() {
+async fn passes_are_given_in_order_across_pools() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&order);
     let peer = Peer::h2(Builder::new(), move |request, mut respond| {
@@ -359,19 +359,19 @@ async fn turns_are_given_in_order_across_pools() {
     assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
 }
 
-/// A turn that nobody uses, as when its event loop is blocked, is not kept from the others: later
+/// A pass that nobody uses, as when its event loop is blocked, is not kept from the others: later
 /// it is waited for again.
 #[tokio::test]
-async fn a_turn_that_is_not_used_goes_to_the_next() {
+async fn a_pass_that_is_not_used_goes_to_the_next() {
     let paced = Paced::new().await;
     let pool = || paced.peer.pool_with(|limits| limits.max_handshakes = 1);
-    let idle = turn(&pool()).await.unwrap();
+    let idle = admission(&pool()).await.unwrap();
     let began = Instant::now();
     open(&pool()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10));
-    let busy = turn(&pool()).await.unwrap();
-    let late = open_turn(idle).await;
-    let busy = open_turn(busy).await;
+    let busy = admission(&pool()).await.unwrap();
+    let late = open_admitted(idle).await;
+    let busy = open_admitted(busy).await;
     late.unwrap();
     busy.unwrap();
     assert_eq!(paced.most(), 1);
@@ -389,7 +389,7 @@ async fn stuck() -> Peer {
 
 /// The wait for another pool's handshakes is the wait of `connection_acquire_timeout`.
 #[tokio::test]
-async fn a_turn_that_another_pool_has() {
+async fn a_pass_that_another_pool_has() {
     let peer = stuck().await;
     let pool = || {
         peer.pool_with(|limits| {
@@ -404,9 +404,9 @@ async fn a_turn_that_another_pool_has() {
     assert_on_time(took, SOON);
 }
 
-/// Waiting for a turn counts as acquiring.
+/// Waiting for a pass counts as acquiring.
 #[tokio::test]
-async fn a_turn_that_does_not_come() {
+async fn a_pass_that_does_not_come() {
     let peer = Peer::tcp(|tcp| async move {
         let _held = tcp;
         std::future::pending::<()>().await;
