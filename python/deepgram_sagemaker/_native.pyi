@@ -161,46 +161,19 @@ class Leg:
 
 @final
 class OpenFailure:
-    """Why there is no stream, as data: the classifier's input."""
+    """Why there is no stream."""
 
     @property
-    def kind(self) -> str:
-        """`http_status` where there was an answer, otherwise the reason's name."""
-
-    @property
-    def detail(self) -> str: ...
-    @property
-    def h2_code(self) -> int | None: ...
-    @property
-    def status(self) -> int | None: ...
-    @property
-    def headers(self) -> list[tuple[str, str]]: ...
-    @property
-    def body(self) -> bytes: ...
+    def diagnosis(self) -> Diagnosis:
+        """The failure, judged."""
 
 @final
 class SessionFailure:
-    """Why a session failed, as data: the classifier's input."""
+    """Why a session failed."""
 
     @property
-    def kind(self) -> str | None:
-        """The classifier's name; None when a leg could not be opened: the driver has why."""
-
-    @property
-    def detail(self) -> str: ...
-    @property
-    def code(self) -> str | None: ...
-    @property
-    def message(self) -> str | None: ...
-    @property
-    def h2_code(self) -> int | None: ...
-    @property
-    def silent(self) -> bool:
-        """The application had sent nothing for as long as the container waits."""
-
-    @property
-    def closing(self) -> bool:
-        """The closing message was sent, or the application has closed."""
+    def diagnosis(self) -> Diagnosis | None:
+        """The failure, judged; None where no leg could be opened: the driver has that error."""
 
     @property
     def resumable(self) -> bool:
@@ -402,6 +375,18 @@ class Diagnosis:
         """What the other side, or the transport, says of it; empty where there is nothing."""
 
     @property
+    def is_quote(self) -> bool:
+        """Whether `said` has the other side's words, not the transport's."""
+
+    @property
+    def status(self) -> int | None:
+        """The status of an HTTP answer."""
+
+    @property
+    def h2_code(self) -> int | None:
+        """The HTTP/2 error code of a reset or a GOAWAY."""
+
+    @property
     def code(self) -> str | None: ...
     @property
     def request_id(self) -> str | None: ...
@@ -420,17 +405,34 @@ def quote(said: str) -> str:
 def judge(
     kind: str,
     *,
-    detail: str,
-    status: int | None,
-    headers: Mapping[str, str],
-    body: bytes,
-    code: str | None,
-    message: str | None,
-    h2_code: int | None,
-    silent: bool,
-    closing: bool,
+    detail: str = "",
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    code: str | None = None,
+    message: str | None = None,
+    h2_code: int | None = None,
+    silent: bool = False,
+    closing: bool = False,
 ) -> Diagnosis:
-    """Judges a failure, by what was seen of it."""
+    """Judges a failure by what was seen of it.
+
+    What the native side has seen has its diagnosis already. This is for what Python finds out, and
+    for tests of the words that each diagnosis gets.
+
+    Args:
+        kind: `http_status`; in an open stream `model_stream_error`, `internal_stream_failure`,
+            `exception`, `early_end`, `reset`, `goaway`; or the name of a reason.
+        detail: What the transport has to say of it, for people; no payload.
+        status: The HTTP status, where there was an answer.
+        headers: The answer's headers, by lower-case name.
+        body: The answer's body, as far as it was kept.
+        code: The code of an in-band error: a container's close code or an exception's name.
+        message: The message of an in-band error.
+        h2_code: The HTTP/2 error code of a RST_STREAM or GOAWAY.
+        silent: The application had sent nothing for as long as the container waits.
+        closing: The closing message was sent, or the application has closed.
+    """
 
 def reasons() -> dict[str, int | None]:
     """Every reason, by name: retries that it is worth without progress.

@@ -25,16 +25,14 @@ from .aws.client import LegClient, Progress
 from .credentials import CredentialSource
 from .errors import (
     AuthenticationError,
-    RetriesExhaustedError,
     SageMakerError,
     SessionClosedError,
-    SessionLostError,
 )
 from .stats import Stats, add_up
 from .wakeups import Hub
 
 if TYPE_CHECKING:
-    from ._native import Leg, SessionFailure
+    from ._native import Leg
     from .config import SageMakerConfig
     from .invocation import Invocation
 
@@ -364,7 +362,9 @@ class Driver:
                 case Step.Finished():
                     return
                 case Step.Failed(failure=failure):
-                    raise self._explained(failure)
+                    raise failures.explain_session(
+                        failure, self._open_error, self._services.config, self._invocation.query
+                    )
 
     async def _changed_within(self, seconds: float | None) -> None:
         with suppress(TimeoutError):
@@ -399,66 +399,6 @@ class Driver:
             self._open_error = error
             self.session.open_failed(failures.reason_of(error))
 
-    def _explained(self, failure: SessionFailure) -> SageMakerError:
-        """The error for the application: the last one, in the light of what was tried."""
-        error = self._open_error if failure.kind is None else self._leg_error(failure)
-        assert error is not None  # noqa: S101 - a session fails over an open only after one
-        # A stream that ends for good after progress is the first attempt since.
-        error.attempts = max(1, failure.attempts)
-        if not error.retryable or failure.attempts <= 1:
-            return error
-        exhausted = RetriesExhaustedError(
-            f"gave up after {failure.attempts} attempts in {failure.elapsed:.1f} s, with "
-            f"{_audio(failure)} not acknowledged: {error.message}",
-            elapsed=failure.elapsed,
-            seconds_unacknowledged=failure.unacknowledged_seconds,
-            status=error.status,
-            code=error.code,
-            request_id=error.request_id,
-            reason=error.reason,
-            attempts=failure.attempts,
-        )
-        exhausted.__cause__ = error
-        return exhausted
-
-    def _leg_error(self, failure: SessionFailure) -> SageMakerError:
-        config = self._services.config
-        error = failures.classify(
-            failures.Failure(
-                kind=failure.kind or "closed",
-                detail=failure.detail,
-                code=failure.code,
-                message=failure.message,
-                h2_code=failure.h2_code,
-                silent=failure.silent,
-                closing=failure.closing,
-            ),
-            endpoint_name=config.endpoint_name,
-            region=config.region,
-            query=self._invocation.query,
-        )
-        if failure.resumable:
-            return error
-        missing = f": {_audio(failure)} were not acknowledged" if _is_missing(failure) else ""
-        lost = SessionLostError(
-            f"{error.message} This session cannot go on over another stream{missing}",
-            seconds_unacknowledged=failure.unacknowledged_seconds,
-            code=error.code,
-            reason=error.reason,
-        )
-        lost.__cause__ = error
-        return lost
-
     def _log(self) -> None:
         for level, line in self.session.take_notices():
             _logger.log(level, "%s: %s", self._invocation.path, line)
-
-
-def _is_missing(failure: SessionFailure) -> bool:
-    return failure.unacknowledged_bytes > 0 or failure.unacknowledged_seconds > 0
-
-
-def _audio(failure: SessionFailure) -> str:
-    """How much the service has not acknowledged, in words."""
-    seconds, size = failure.unacknowledged_seconds, failure.unacknowledged_bytes
-    return f"{seconds:.3f} s of audio ({size} bytes)"

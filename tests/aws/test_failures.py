@@ -4,14 +4,33 @@ import dataclasses
 import json
 import pickle
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pytest
 from deepgram_sagemaker import errors
 from deepgram_sagemaker._native import judge
-from deepgram_sagemaker.aws.failures import REASONS, ROWS, Failure, classify, reason_of
+from deepgram_sagemaker.aws.advice import ROWS
+from deepgram_sagemaker.aws.failures import REASONS, explain, reason_of
 
 ACTION = "sagemaker:InvokeEndpointWithBidirectionalStream"
 WEBSOCKET = "Failed to establish WebSocket connection"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What was seen, without a judgement: the arguments of `judge`."""
+
+    kind: str
+    detail: str = ""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    code: str | None = None
+    message: str | None = None
+    h2_code: int | None = None
+    silent: bool = False
+    closing: bool = False
 
 
 def answer(status, code=None, message=None, /, **body):
@@ -177,8 +196,11 @@ CASES = [
 
 
 def classified(failure):
-    return classify(
-        failure, endpoint_name="ep", region="us-east-1", query="model=nova-3&keyterm=Codename"
+    return explain(
+        judged(failure),
+        endpoint_name="ep",
+        region="us-east-1",
+        query="model=nova-3&keyterm=Codename",
     )
 
 
@@ -373,5 +395,5 @@ def test_the_containers_log_is_named():
 
 
 def test_nothing_about_the_caller_is_needed():
-    assert "unknown" in str(classify(Failure(kind="dns")))
-    assert "it is empty" in str(classify(answer(424)))
+    assert "unknown" in str(explain(judge("dns")))
+    assert "it is empty" in str(explain(judged(answer(424))))

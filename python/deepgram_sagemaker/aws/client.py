@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from deepgram_sagemaker._native import Leg, OpenFailure, Pool
+from deepgram_sagemaker._native import Leg, OpenFailure, Pool, judge
 from deepgram_sagemaker.wakeups import Hub
 
-from .failures import Failure, classify
+from .failures import explain
 from .preparation import Preparation
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class LegClient:
             lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token),
         )
         if isinstance(acquired, OpenFailure):
-            raise self._explained(_described(acquired), invocation)
+            raise self._explained(acquired, invocation)
         return acquired
 
     async def _invoke(
@@ -175,7 +175,7 @@ class LegClient:
 
         opened: Leg | OpenFailure = await _outcome(progress, begin)
         if isinstance(opened, OpenFailure):
-            raise self._explained(_described(opened), invocation)
+            raise self._explained(opened, invocation)
         progress.holds(opened.close)
         opened.begin_chain(
             secret_access_key=identity.secret_access_key,
@@ -184,9 +184,9 @@ class LegClient:
         )
         return opened
 
-    def _explained(self, failure: Failure, invocation: Invocation) -> SageMakerError:
-        return classify(
-            failure,
+    def _explained(self, failure: OpenFailure, invocation: Invocation) -> SageMakerError:
+        return explain(
+            failure.diagnosis,
             endpoint_name=self._config.endpoint_name,
             region=self._config.region,
             query=invocation.query,
@@ -223,7 +223,7 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
             ping_within=_PING_WITHIN,
         )
     except OSError as error:
-        raise classify(Failure(kind="trust", detail=str(error))) from error
+        raise explain(judge("trust", detail=str(error))) from error
     app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
     return _Ready(operation(app_id), pool, uri)
 
@@ -266,14 +266,3 @@ async def _outcome[T](progress: Progress, begin: Callable[[Waker, int], _Pending
             pending.cancel()
     finally:
         hub.unregister(token)
-
-
-def _described(failure: OpenFailure) -> Failure:
-    return Failure(
-        kind=failure.kind,
-        detail=failure.detail,
-        h2_code=failure.h2_code,
-        status=failure.status,
-        headers=dict(failure.headers),
-        body=failure.body,
-    )

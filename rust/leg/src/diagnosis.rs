@@ -10,6 +10,12 @@ pub struct Diagnosis {
     pub reason: Reason,
     /// What the other side, or the transport, says of it; empty where there is nothing.
     pub said: String,
+    /// `said` has the other side's words, not the transport's.
+    pub is_quote: bool,
+    /// The status of an HTTP answer.
+    pub status: Option<u16>,
+    /// The HTTP/2 error code of a reset or a GOAWAY.
+    pub h2_code: Option<u32>,
     /// Its name for the error.
     pub code: Option<String>,
     /// The service's name for the request.
@@ -31,6 +37,9 @@ impl Diagnosis {
         Self {
             reason,
             said: quote::text(detail),
+            is_quote: false,
+            status: None,
+            h2_code,
             code: h2_code.map(h2_name),
             request_id: None,
             model_status: None,

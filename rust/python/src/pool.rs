@@ -15,9 +15,8 @@ use dgsm_net::tunnel::Proxy;
 use dgsm_wire::signing::EventSigner;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
-use crate::diagnosis::ANSWER;
+use crate::diagnosis::Diagnosis;
 use crate::waker::Waker;
 
 /// The service's name in credential scopes.
@@ -269,7 +268,7 @@ impl Leg {
     }
 }
 
-/// Why there is no stream, as data: the classifier's input.
+/// Why there is no stream.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct OpenFailure {
     failure: Failure,
@@ -277,46 +276,10 @@ pub(crate) struct OpenFailure {
 
 #[pymethods]
 impl OpenFailure {
-    /// `http_status` where there was an answer, otherwise the reason's name.
+    /// The failure, judged.
     #[getter]
-    fn kind(&self) -> &'static str {
-        match self.failure.answer {
-            Some(_) => ANSWER,
-            None => self.failure.reason().as_str(),
-        }
-    }
-
-    #[getter]
-    fn detail(&self) -> &str {
-        &self.failure.detail
-    }
-
-    #[getter]
-    fn h2_code(&self) -> Option<u32> {
-        self.failure.h2_code
-    }
-
-    #[getter]
-    fn status(&self) -> Option<u16> {
-        self.failure.answer.as_ref().map(|answer| answer.status)
-    }
-
-    #[getter]
-    fn headers(&self) -> Vec<(String, String)> {
-        self.failure
-            .answer
-            .as_ref()
-            .map_or_else(Vec::new, |answer| answer.headers.clone())
-    }
-
-    #[getter]
-    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let body = self
-            .failure
-            .answer
-            .as_ref()
-            .map_or(&[][..], |answer| &answer.body);
-        PyBytes::new(py, body)
+    fn diagnosis(&self) -> Diagnosis {
+        self.failure.diagnosis().into()
     }
 }
 

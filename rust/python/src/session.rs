@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
 use dgsm_net::wake::outbox::Pumped as _;
-use dgsm_session::{FailureCause, Level, PushError, Session as CoreSession, Settings, Target};
+use dgsm_session::{Level, PushError, Session as CoreSession, Settings, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
+use crate::diagnosis::Diagnosis;
 use crate::pool::{Leg, seconds};
 use crate::waker::{Outbox, Waker};
 
@@ -78,21 +78,11 @@ pub(crate) enum Step {
     Failed { failure: Py<SessionFailure> },
 }
 
-/// Why a session failed, as data: the classifier's input.
+/// Why a session failed.
 #[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
 pub(crate) struct SessionFailure {
-    /// The classifier's name for it; `None` when a leg could not be opened: the driver has that
-    /// error.
-    kind: Option<&'static str>,
-    /// What a person would want to read.
-    detail: String,
-    code: Option<String>,
-    message: Option<String>,
-    h2_code: Option<u32>,
-    /// The application had sent nothing for as long as the container waits.
-    silent: bool,
-    /// The closing message was sent, or the application has closed.
-    closing: bool,
+    /// The failure, judged; `None` where no leg could be opened: the driver has that error.
+    diagnosis: Option<Py<Diagnosis>>,
     /// What another leg would need is there.
     resumable: bool,
     attempts: u32,
@@ -102,44 +92,18 @@ pub(crate) struct SessionFailure {
 }
 
 impl SessionFailure {
-    fn new(failure: &dgsm_session::SessionFailure) -> Self {
-        let (end, resumable) = match &failure.cause {
-            FailureCause::Open(_) | FailureCause::Silent => (None, true),
-            FailureCause::Leg(end) => (Some(end), true),
-            FailureCause::NotResumable(end) => (Some(end), false),
-            // Nobody waits for another leg.
-            FailureCause::CloseTimedOut => (None, false),
-        };
-        let without_leg = matches!(failure.cause, FailureCause::Silent);
-        let (code, message, h2_code) = match end {
-            Some(LegEnd::Closed { code, text }) => (Some(code.clone()), Some(text.clone()), None),
-            Some(LegEnd::Failed { text }) => (None, Some(text.clone()), None),
-            Some(LegEnd::Refused { name, text, .. }) => {
-                (Some(name.clone()), Some(text.clone()), None)
-            }
-            Some(LegEnd::Reset { code } | LegEnd::GoAway { code }) => (None, None, *code),
-            // What the container would have said, had there been a leg to say it on.
-            None if without_leg => (Some("1011".to_owned()), Some("NET-0001".to_owned()), None),
-            _ => (None, None, None),
-        };
-        Self {
-            kind: match failure.cause {
-                FailureCause::CloseTimedOut => Some("close_timeout"),
-                _ if without_leg => Some("model_stream_error"),
-                _ => end.map(LegEnd::name),
-            },
-            detail: failure.to_string(),
-            code,
-            message,
-            h2_code,
-            silent: failure.silent,
-            closing: failure.closing,
-            resumable,
+    fn new(py: Python<'_>, failure: &dgsm_session::SessionFailure) -> PyResult<Self> {
+        let diagnosis = failure.diagnosis().map(Diagnosis::from);
+        Ok(Self {
+            diagnosis: diagnosis
+                .map(|diagnosis| Py::new(py, diagnosis))
+                .transpose()?,
+            resumable: failure.is_resumable(),
             attempts: failure.attempts,
             elapsed: failure.elapsed.as_secs_f64(),
             unacknowledged_bytes: failure.unacked_bytes,
             unacknowledged_seconds: failure.unacked_seconds,
-        }
+        })
     }
 }
 
@@ -230,7 +194,7 @@ impl Session {
             }
             CoreStep::Finished => Step::Finished {},
             CoreStep::Failed(failure) => Step::Failed {
-                failure: Py::new(py, SessionFailure::new(&failure))?,
+                failure: Py::new(py, SessionFailure::new(py, &failure)?)?,
             },
         })
     }
