@@ -22,6 +22,7 @@ __all__ = [
     "Leg",
     "LocalServer",
     "LocalStream",
+    "Notice",
     "OpenFailure",
     "Opening",
     "Pool",
@@ -232,6 +233,162 @@ class Step:
         @property
         def failure(self) -> SessionFailure: ...
 
+@disjoint_base
+class Notice:
+    """What happened in a session. Times and amounts of audio are seconds on the session's clock."""
+
+    @final
+    class LegEnded(Notice):
+        """A leg ended and another follows."""
+
+        __match_args__ = ("leg", "end", "said", "attempts", "unacknowledged_seconds")
+        def __new__(
+            cls, leg: int, end: str, said: str, attempts: int, unacknowledged_seconds: float
+        ) -> Notice.LegEnded: ...
+        @property
+        def leg(self) -> int: ...
+        @property
+        def end(self) -> str:
+            """How, by the name that `Stats.resets` counts it by."""
+
+        @property
+        def said(self) -> str:
+            """How, in words."""
+
+        @property
+        def attempts(self) -> int:
+            """Failures in a row without progress; 0: only the keys ran out."""
+
+        @property
+        def unacknowledged_seconds(self) -> float:
+            """Audio that has to be sent again."""
+
+    @final
+    class Resumed(Notice):
+        """The session goes on over a new leg for the first time: what starts again there."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.Resumed: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class RolledOver(Notice):
+        """A leg took over from one that had grown old."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.RolledOver: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class Gap(Notice):
+        """Audio that a reset needed was no longer kept."""
+
+        __match_args__ = ("start_seconds", "seconds", "size")
+        def __new__(cls, start_seconds: float, seconds: float, size: int) -> Notice.Gap: ...
+        @property
+        def start_seconds(self) -> float: ...
+        @property
+        def seconds(self) -> float: ...
+        @property
+        def size(self) -> int:
+            """In bytes."""
+
+    @final
+    class Joined(Notice):
+        """The speech of a new leg is not what the one before said: they were joined."""
+
+        __match_args__ = ("at_seconds", "moved_seconds")
+        def __new__(cls, at_seconds: float, moved_seconds: float) -> Notice.Joined: ...
+        @property
+        def at_seconds(self) -> float:
+            """Where in the turn."""
+
+        @property
+        def moved_seconds(self) -> float:
+            """How much earlier that was in the new synthesis."""
+
+    @final
+    class NotResumable(Notice):
+        """Audio of unknown rate outgrew the journal: a reset is an error from now on."""
+
+        __match_args__ = ("limit",)
+        def __new__(cls, limit: int) -> Notice.NotResumable: ...
+        @property
+        def limit(self) -> int:
+            """What the journal may hold, in bytes."""
+
+    @final
+    class Complaint(Notice):
+        """The service sent an error and the leg lived on: the application has the message."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.Complaint: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class LeftOut(Notice):
+        """The service did not take a message, which is not sent again."""
+
+        __match_args__ = ("leg", "kind")
+        def __new__(cls, leg: int, kind: str | None) -> Notice.LeftOut: ...
+        @property
+        def leg(self) -> int: ...
+        @property
+        def kind(self) -> str | None:
+            """The message's type; None where it is not known."""
+
+    @final
+    class CalledAgain(Notice):
+        """A function was called that an earlier leg had called and got no answer to."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.CalledAgain: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class Unread(Notice):
+        """The application does not read: the service has to wait."""
+
+        __match_args__ = ("size",)
+        def __new__(cls, size: int) -> Notice.Unread: ...
+        @property
+        def size(self) -> int:
+            """What the messages take that wait for the application, in bytes."""
+
+    @final
+    class Beyond(Notice):
+        """The service reports on audio that was never sent."""
+
+        __match_args__ = ("claimed_seconds", "sent_seconds")
+        def __new__(cls, claimed_seconds: float, sent_seconds: float) -> Notice.Beyond: ...
+        @property
+        def claimed_seconds(self) -> float: ...
+        @property
+        def sent_seconds(self) -> float: ...
+
+    @final
+    class CloseTimedOut(Notice):
+        """The service did not end its side in time after the application closed."""
+
+        __match_args__ = ("unacknowledged_seconds",)
+        def __new__(cls, unacknowledged_seconds: float) -> Notice.CloseTimedOut: ...
+        @property
+        def unacknowledged_seconds(self) -> float:
+            """Audio without a final result."""
+
+    @final
+    class UnknownEvent(Notice):
+        """An event of an unknown type came, and was skipped."""
+
+        __match_args__ = ("event_type",)
+        def __new__(cls, event_type: str) -> Notice.UnknownEvent: ...
+        @property
+        def event_type(self) -> str: ...
+
 @final
 class Session:
     """One conversation, over any number of legs."""
@@ -279,8 +436,8 @@ class Session:
     def take_happened(self) -> int:
         """What has happened since the last call, as bits: `READABLE`, `WRITABLE`, `DRIVER`."""
 
-    def take_notices(self) -> list[tuple[int, str]]:
-        """Lines for the log since the last call: level, as `logging` has them, and text."""
+    def take_notices(self) -> list[tuple[int, Notice]]:
+        """What happened since the last call: level, as `logging` has them, and notice."""
 
 @final
 class LocalServer:

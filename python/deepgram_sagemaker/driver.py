@@ -28,6 +28,7 @@ from .errors import (
     SageMakerError,
     SessionClosedError,
 )
+from .notices import line
 from .stats import Stats, add_up
 from .wakeups import Hub
 
@@ -400,5 +401,5 @@ class Driver:
             self.session.open_failed(failures.reason_of(error))
 
     def _log(self) -> None:
-        for level, line in self.session.take_notices():
-            _logger.log(level, "%s: %s", self._invocation.path, line)
+        for level, notice in self.session.take_notices():
+            _logger.log(level, "%s: %s", self._invocation.path, line(notice))

@@ -3,6 +3,7 @@
 
 mod diagnosis;
 mod local;
+mod notice;
 mod pool;
 mod session;
 mod waker;
@@ -18,6 +19,8 @@ mod _native {
     use crate::diagnosis::{Diagnosis, judge, quote, reasons};
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
+    #[pymodule_export]
+    use crate::notice::Notice;
     #[pymodule_export]
     use crate::pool::{Acquiring, Admission, Leg, OpenFailure, Opening, Pool};
     #[pymodule_export]

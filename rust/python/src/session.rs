@@ -8,18 +8,15 @@ use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
 use dgsm_net::wake::outbox::Pumped as _;
-use dgsm_session::{Level, PushError, Session as CoreSession, Settings, Target};
+use dgsm_session::{PushError, Session as CoreSession, Settings, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
 use crate::diagnosis::Diagnosis;
+use crate::notice::Notice;
 use crate::pool::{Leg, seconds};
 use crate::waker::{Outbox, Waker};
-
-/// Levels of Python's `logging`.
-const INFO: u32 = 20;
-const WARNING: u32 = 30;
 
 /// Why a message was not taken: no room now.
 pub(crate) const FULL: u8 = 1;
@@ -252,27 +249,16 @@ impl Session {
         self.shared.take_happened()
     }
 
-    /// Lines for the log since the last call: level, as `logging` has them, and text.
-    fn take_notices(&self) -> Vec<(u32, String)> {
+    /// What happened since the last call: level, as `logging` has them, and notice.
+    fn take_notices(&self) -> Vec<(u8, Notice)> {
         let mut session = self.shared.lock();
         let notices: Vec<_> = std::iter::from_fn(|| session.pop_notice()).collect();
         drop(session);
-        let skipped = self.shared.take_skipped().into_iter().map(|event_type| {
-            (
-                WARNING,
-                format!("skipped an event of the unknown type \"{event_type}\""),
-            )
-        });
+        let skipped = self.shared.take_skipped().into_iter();
         notices
-            .iter()
-            .map(|notice| {
-                let level = match notice.level() {
-                    Level::Info => INFO,
-                    Level::Warning => WARNING,
-                };
-                (level, notice.to_string())
-            })
-            .chain(skipped)
+            .into_iter()
+            .map(Notice::of)
+            .chain(skipped.map(Notice::unknown_event))
             .collect()
     }
 }
