@@ -9,7 +9,9 @@ import time
 import weakref
 
 import pytest
+from deepgram_sagemaker import SageMakerConfig
 from deepgram_sagemaker._native import Admission, Pool, Waker
+from deepgram_sagemaker.aws.route import Route
 from deepgram_sagemaker.wakeups import Hub
 from sessions import run_script
 
@@ -19,20 +21,15 @@ class Poster:
 
     def __init__(self, hub):
         self.hub = hub
-        self.pool = Pool(
-            host="127.0.0.1",
-            port=1,
-            ca_bundle=None,
-            proxy=None,
+        config = SageMakerConfig(
+            "ep",
             connection_timeout=5.0,
             connection_acquire_timeout=5.0,
             subscription_timeout=5.0,
             max_concurrency=1000,
             max_streams_per_connection=1,
-            max_handshakes=1000,
-            ping_after=20.0,
-            ping_within=10.0,
         )
+        self.pool = Pool(config, Route(host="127.0.0.1", port=1, max_handshakes=1000))
         self.kept = []
 
     def post(self, token):
@@ -280,6 +277,7 @@ async def test_a_flush_hands_out_what_has_come():
 
 FORK = """
 import asyncio, os, sys
+from deepgram_sagemaker.aws.route import Route
 from deepgram_sagemaker.wakeups import Hub
 
 async def main():

@@ -1,24 +1,18 @@
 """The native half: what `rust/python` registers. Not public."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, final
 
 from typing_extensions import disjoint_base
 
+from .aws.route import Route
 from .config import SageMakerConfig
 
 __all__ = [
-    "DRIVER",
-    "ENDED",
-    "FAILED",
-    "FULL",
-    "HELD",
-    "READABLE",
-    "WRITABLE",
     "Acquiring",
     "Admission",
     "Diagnosis",
+    "Interest",
     "Leg",
     "LocalServer",
     "LocalStream",
@@ -26,6 +20,7 @@ __all__ = [
     "OpenFailure",
     "Opening",
     "Pool",
+    "SendResult",
     "Session",
     "SessionFailure",
     "Step",
@@ -39,20 +34,31 @@ __all__ = [
 
 __version__: Final[str]
 
-FULL: Final[int]
-"""Why a message was not taken: no room now."""
-ENDED: Final[int]
-"""Why a message was not taken: the session, or its input, has ended in order."""
-FAILED: Final[int]
-"""Why a message was not taken: the session has failed; the driver knows why, or soon will."""
-HELD: Final[int]
-"""A message was taken; the loop flushes its waker when it has done what else is ready."""
-READABLE: Final[int]
-"""What a session's waiter may wait for: a message, or the end."""
-WRITABLE: Final[int]
-"""Room for another frame."""
-DRIVER: Final[int]
-"""Another step for the driver."""
+@final
+class SendResult:
+    """What `Session.send` answers."""
+
+    TAKEN: Final[int]
+    """Taken; the loop is going to flush its waker already. 0."""
+    HELD: Final[int]
+    """Taken; the loop flushes its waker when it has done what else is ready."""
+    FULL: Final[int]
+    """Not taken: no room now."""
+    ENDED: Final[int]
+    """Not taken: the session, or its input, has ended in order."""
+    FAILED: Final[int]
+    """Not taken: the session has failed; the driver knows why, or soon will."""
+
+@final
+class Interest:
+    """What a session's waiter may wait for, as bits."""
+
+    READABLE: Final[int]
+    """A message, or the end."""
+    WRITABLE: Final[int]
+    """Room for another frame."""
+    DRIVER: Final[int]
+    """Another step for the driver."""
 
 @final
 class Waker:
@@ -75,28 +81,13 @@ class Waker:
 
 @final
 class Pool:
-    """Connections to one endpoint, within limits. Times are seconds; `inf`: without limit.
+    """Connections to one endpoint, within limits.
 
     Raises:
         OSError: The CA bundle cannot be used.
     """
 
-    def __new__(
-        cls,
-        *,
-        host: str,
-        port: int,
-        ca_bundle: str | Path | None,
-        proxy: tuple[str, int, bool, str | None] | None,
-        connection_timeout: float,
-        connection_acquire_timeout: float,
-        subscription_timeout: float,
-        max_concurrency: int,
-        max_streams_per_connection: int,
-        max_handshakes: int,
-        ping_after: float,
-        ping_within: float,
-    ) -> Pool: ...
+    def __new__(cls, config: SageMakerConfig, route: Route) -> Pool: ...
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
         """Waits, elsewhere, for the right to open a stream; then posts the token."""
 
@@ -167,6 +158,22 @@ class OpenFailure:
     @property
     def diagnosis(self) -> Diagnosis:
         """The failure, judged."""
+
+    @property
+    def detail(self) -> str:
+        """What the transport has to say of it, for people."""
+
+    @property
+    def status(self) -> int | None:
+        """The answer's status, where there was one."""
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The answer's headers."""
+
+    @property
+    def body(self) -> bytes:
+        """The answer's body, as far as it was kept."""
 
 @final
 class SessionFailure:
@@ -404,7 +411,7 @@ class Session:
         token: int,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
-        """Takes a message of the application: 0 or `HELD`; `FULL`, `ENDED` or `FAILED` when not.
+        """Takes a message of the application; returns a `SendResult`.
 
         After `FULL` the waiter is woken when it is worth another try.
 
@@ -434,7 +441,7 @@ class Session:
         """The session's figures, by the names of `Stats`."""
 
     def take_happened(self) -> int:
-        """What has happened since the last call, as bits: `READABLE`, `WRITABLE`, `DRIVER`."""
+        """What has happened since the last call, as bits of `Interest`."""
 
     def take_notices(self) -> list[tuple[int, Notice]]:
         """What happened since the last call: level, as `logging` has them, and notice."""

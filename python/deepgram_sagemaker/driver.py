@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from ._native import DRIVER, ENDED, FAILED, FULL, HELD, READABLE, WRITABLE, Session, Step
+from ._native import Interest, SendResult, Session, Step
 from .aws import failures
 from .aws.client import LegClient, Progress
 from .credentials import CredentialSource
@@ -112,7 +112,14 @@ class Driver:
         )
         # Lists, because there is one waiter each, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
-            interest: [] for interest in (READABLE, WRITABLE, DRIVER, _OPENED, _REQUESTED)
+            interest: []
+            for interest in (
+                Interest.READABLE,
+                Interest.WRITABLE,
+                Interest.DRIVER,
+                _OPENED,
+                _REQUESTED,
+            )
         }
         self._opening: asyncio.Task[Leg] | None = None
         self._progress: Progress | None = None
@@ -172,23 +179,23 @@ class Driver:
                     for _ in range(_TURNS):
                         await asyncio.sleep(0)
                 self._sent_in = self.hub.turn
-                while (outcome := self.session.send(data)) == FULL:
-                    await self._change(WRITABLE)
+                while (outcome := self.session.send(data)) == SendResult.FULL:
+                    await self._change(Interest.WRITABLE)
         finally:
             self.senders -= 1
-        if outcome == FAILED:
+        if outcome == SendResult.FAILED:
             if is_first:
                 # Where it had not waited it would have been taken, and lost: the next call says so.
                 return
             # A moment ago, perhaps: the driver is about to say why.
             await asyncio.wait({self._task})
-        if outcome in (ENDED, FAILED):
+        if outcome in (SendResult.ENDED, SendResult.FAILED):
             self._raise_error()
             raise SessionClosedError(
                 "the session's input has ended: nothing can be sent after the closing "
                 "message, or after the service has ended the session"
             )
-        if outcome == HELD:
+        if outcome == SendResult.HELD:
             self.hub.flush_soon()
 
     async def _requested(self, until: float) -> None:
@@ -228,13 +235,13 @@ class Driver:
             if over:
                 self._raise_error()
                 return None
-            await self._change(READABLE)
+            await self._change(Interest.READABLE)
             self.read_until = time.monotonic() + _READ_ON
 
     async def close(self) -> None:
         """Ends the session in order, as far as the service lets it."""
         self.session.finish()
-        self._wake(DRIVER)
+        self._wake(Interest.DRIVER)
         try:
             # Several callers may wait for the same end, and it is not theirs to cancel.
             await asyncio.wait([self._task])
@@ -317,7 +324,7 @@ class Driver:
                 self.hub.unregister(self._token)
                 self._services.ended(self)
                 self._has_requested()
-                self._wake(READABLE | WRITABLE | _OPENED)
+                self._wake(Interest.READABLE | Interest.WRITABLE | _OPENED)
 
     @property
     def _is_ours(self) -> bool:
@@ -353,7 +360,7 @@ class Driver:
                     self._opening = self._loop.create_task(
                         self._opened(standby=standby, renew=renew)
                     )
-                    self._opening.add_done_callback(lambda _: self._wake(DRIVER))
+                    self._opening.add_done_callback(lambda _: self._wake(Interest.DRIVER))
                 case Step.Wait(seconds=seconds):
                     if self._opening is not None and self._opening.done():
                         self._settle(self._opening)
@@ -370,7 +377,7 @@ class Driver:
     async def _changed_within(self, seconds: float | None) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._change(DRIVER)
+                await self._change(Interest.DRIVER)
 
     async def _opened(self, *, standby: bool, renew: bool) -> Leg:
         self._progress = Progress(self._has_requested)

@@ -12,7 +12,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from ._native import FULL, HELD
+from ._native import SendResult
 from .config import SageMakerConfig
 from .driver import Driver, Services
 from .errors import SessionClosedError
@@ -122,8 +122,8 @@ class SageMakerTransport:
         driver = self._driver or self._start()
         if isinstance(data, dict):
             data = json.dumps(data)
-        outcome = FULL if driver.must_send_in_turn() else driver.session.send(data)
-        if outcome == HELD:
+        outcome = SendResult.FULL if driver.must_send_in_turn() else driver.session.send(data)
+        if outcome == SendResult.HELD:
             driver.hub.flush_soon()
         elif outcome:
             await driver.send_in_turn(data)

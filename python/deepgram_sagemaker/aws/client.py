@@ -19,6 +19,7 @@ from deepgram_sagemaker.wakeups import Hub
 
 from .failures import explain
 from .preparation import Preparation
+from .route import Proxy, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,18 +37,9 @@ __all__ = ["LegClient", "Progress"]
 _HTTP_PORT: Final = 80
 _HTTPS_PORT: Final = 443
 
-_MAX_HANDSHAKES: Final = 32
-"""TLS handshakes under way at once. Bursts of 400 have been seen to knock endpoints over."""
-
 _READY_WITHIN: Final = 30.0
 """Seconds for what an opening waits for before it connects: files to read, modules to load. Not
 `connection_timeout`, which may be short: a cold disk is no sign of a bad connection."""
-
-_PING_AFTER: Final = 20.0
-"""Seconds of silence on a connection after which its peer is pinged."""
-
-_PING_WITHIN: Final = 10.0
-"""Seconds that the peer has to answer a ping before the connection counts as dead."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -207,29 +199,21 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
     uri = resolve_endpoint_uri(config, os.environ, profile)
     parts = urlsplit(uri)
     proxy = resolve_proxy(config, os.environ, uri)
+    route = Route(
+        host=parts.hostname or "",
+        port=parts.port or _HTTPS_PORT,
+        ca_bundle=resolve_ca_bundle(config, os.environ, profile),
+        proxy=None if proxy is None else _proxy(proxy),
+    )
     try:
-        pool = Pool(
-            host=parts.hostname or "",
-            port=parts.port or _HTTPS_PORT,
-            ca_bundle=resolve_ca_bundle(config, os.environ, profile),
-            proxy=None if proxy is None else _proxy_parts(proxy),
-            connection_timeout=config.connection_timeout,
-            connection_acquire_timeout=config.connection_acquire_timeout,
-            subscription_timeout=config.subscription_timeout,
-            max_concurrency=config.max_concurrency,
-            max_streams_per_connection=config.max_streams_per_connection,
-            max_handshakes=_MAX_HANDSHAKES,
-            ping_after=_PING_AFTER,
-            ping_within=_PING_WITHIN,
-        )
+        pool = Pool(config, route)
     except OSError as error:
         raise explain(judge("trust", detail=str(error))) from error
     app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
     return _Ready(operation(app_id), pool, uri)
 
 
-def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
-    """Host, port, whether it is spoken to over TLS, and the value of Proxy-Authorization."""
+def _proxy(proxy: str) -> Proxy:
     parts = urlsplit(proxy)
     secure = parts.scheme == "https"
     authorization = None
@@ -237,7 +221,7 @@ def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
         userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = f"Basic {base64.b64encode(userinfo.encode()).decode()}"
     port = parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
-    return (parts.hostname or "", port, secure, authorization)
+    return Proxy(host=parts.hostname or "", port=port, tls=secure, authorization=authorization)
 
 
 class _Pending[T](Protocol):

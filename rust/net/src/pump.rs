@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::quote::bounded;
-use dgsm_session::{LegId, SendStep};
+use dgsm_session::{LegId, SendStep, Session};
 use dgsm_wire::eventstream::{Decoder, Limits as EventLimits};
 use dgsm_wire::payload_part::{Assembler, ServerEvent, encode_signed};
 use dgsm_wire::refusals;
@@ -65,8 +65,21 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 /// How long what comes in may take to explain why nothing goes out any more.
 const EXPLANATION: Duration = Duration::from_millis(500);
 
+/// Gives the session the leg that it wanted, and pumps it.
+pub fn attach(
+    engine: &Arc<Engine>,
+    session: Arc<SharedSession>,
+    leg: OpenLeg,
+    signer: EventSigner,
+) {
+    let id = session.update(Session::leg_opened);
+    // It may take over at once from one that waits.
+    session.notify_pumps();
+    spawn(engine, session, id, leg, signer);
+}
+
 /// Pumps a leg to its end, on the engine.
-pub fn spawn(
+fn spawn(
     engine: &Arc<Engine>,
     session: Arc<SharedSession>,
     id: LegId,

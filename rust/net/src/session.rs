@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use dgsm_leg::frame::Frame;
 use dgsm_leg::quote;
-use dgsm_session::{LegId, Outcome, PushError, Session};
+use dgsm_leg::reason::Reason;
+use dgsm_session::{LegId, Notice, Outcome, PushError, Session, Step};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
@@ -119,6 +120,59 @@ impl SharedSession {
             self.call_driver();
         }
         pushed
+    }
+
+    /// The next message for the application. With none the application is told when there is one.
+    pub fn pop(&self) -> Option<Frame> {
+        let mut session = self.lock();
+        let frame = session.pop();
+        if frame.is_none() {
+            self.arm(interest::READABLE);
+        }
+        drop(session);
+        if frame.is_some() {
+            self.has_read();
+        }
+        frame
+    }
+
+    /// The application ends its input.
+    pub fn finish(&self) {
+        let now = self.now();
+        self.lock().finish(now);
+        self.notify_pumps();
+    }
+
+    /// Ends everything now: legs are reset, nothing more is sent or received.
+    pub fn abort(&self) {
+        self.lock().abort();
+        self.notify_pumps();
+    }
+
+    /// What the driver does next. A wait ends in time for what the session does by itself: without a
+    /// leg only the driver keeps its clock.
+    pub fn step(&self) -> Step {
+        let step = self.update(|session, now| match session.step(now) {
+            Step::Wait { until } => Step::Wait {
+                until: [until, session.deadline()].into_iter().flatten().min(),
+            },
+            step @ (Step::Open { .. } | Step::Finished | Step::Failed(_)) => step,
+        });
+        // What was due may concern any leg.
+        self.notify_pumps();
+        step
+    }
+
+    /// The leg that the session wanted could not be opened. What follows is asked for with `step`.
+    pub fn open_failed(&self, reason: Reason) {
+        let now = self.now();
+        let _ = self.lock().open_failed(now, reason);
+    }
+
+    /// What happened since the last call.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        let mut session = self.lock();
+        std::iter::from_fn(|| session.pop_notice()).collect()
     }
 
     /// The application has read: a pump that holds back credit looks again.

@@ -1,22 +1,19 @@
 //! `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that order.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use dgsm_net::connection::Ping;
 use dgsm_net::dial::Target;
 use dgsm_net::engine::Engine;
 use dgsm_net::exchange::Exchange;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{Limits, OpenLeg, Pending};
+use dgsm_net::pool::{OpenLeg, Pending};
 use dgsm_net::tls;
-use dgsm_net::tunnel::Proxy;
 use dgsm_wire::signing::EventSigner;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::diagnosis::Diagnosis;
+use crate::settings::{PoolConfig, Route};
 use crate::waker::Waker;
 
 /// The service's name in credential scopes.
@@ -31,56 +28,19 @@ pub(crate) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (
-        *, host, port, ca_bundle, proxy, connection_timeout, connection_acquire_timeout,
-        subscription_timeout, max_concurrency, max_streams_per_connection, max_handshakes,
-        ping_after, ping_within
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "one settings call, by keyword")]
-    fn new(
-        py: Python<'_>,
-        host: String,
-        port: u16,
-        ca_bundle: Option<PathBuf>,
-        proxy: Option<(String, u16, bool, Option<String>)>,
-        connection_timeout: f64,
-        connection_acquire_timeout: f64,
-        subscription_timeout: f64,
-        max_concurrency: usize,
-        max_streams_per_connection: usize,
-        max_handshakes: usize,
-        ping_after: f64,
-        ping_within: f64,
-    ) -> PyResult<Self> {
-        // Files are read, from who knows where: Python must not have to wait for them.
+    fn new(py: Python<'_>, config: PoolConfig, route: Route) -> PyResult<Self> {
+        // Python does not wait for the files, which may lie on a server.
         let tls = py
-            .detach(|| tls::client_config(ca_bundle.as_deref()))
+            .detach(|| tls::client_config(route.ca_bundle.as_deref()))
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let proxy = proxy.map(|(host, port, tls, authorization)| Proxy {
-            host,
-            port,
-            tls,
-            authorization,
-        });
-        let ping = Ping {
-            after: seconds(ping_after)?,
-            within: seconds(ping_within)?,
-        };
+        let limits = route.limits(&config)?;
         let target = Target {
-            host,
-            port,
-            proxy,
+            ping: route.ping()?,
+            host: route.host,
+            port: route.port,
+            proxy: route.proxy.map(Into::into),
             tls,
-            bundle: ca_bundle,
-            ping,
-        };
-        let limits = Limits {
-            connection_timeout: seconds(connection_timeout)?,
-            acquire_timeout: seconds(connection_acquire_timeout)?,
-            subscription_timeout: seconds(subscription_timeout)?,
-            max_concurrency,
-            max_streams_per_connection,
-            max_handshakes,
+            bundle: route.ca_bundle,
         };
         Ok(Self {
             pool: dgsm_net::pool::Pool::new(target, limits),
@@ -281,19 +241,38 @@ impl OpenFailure {
     fn diagnosis(&self) -> Diagnosis {
         self.failure.diagnosis().into()
     }
+
+    /// What the transport has to say of it, for people.
+    #[getter]
+    fn detail(&self) -> &str {
+        &self.failure.detail
+    }
+
+    /// The answer's status, where there was one.
+    #[getter]
+    fn status(&self) -> Option<u16> {
+        self.failure.answer.as_ref().map(|answer| answer.status)
+    }
+
+    /// The answer's headers.
+    #[getter]
+    fn headers(&self) -> Vec<(String, String)> {
+        self.failure
+            .answer
+            .as_ref()
+            .map_or_else(Vec::new, |answer| answer.headers.clone())
+    }
+
+    /// The answer's body, as far as it was kept.
+    #[getter]
+    fn body(&self) -> &[u8] {
+        self.failure
+            .answer
+            .as_ref()
+            .map_or(&[], |answer| &answer.body)
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What stands for "without limit": far beyond any session, and well within every clock.
-const ENDLESS: Duration = Duration::from_secs(1_000_000_000);
-
-/// Seconds as Python has them.
-pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
-    if value == f64::INFINITY {
-        return Ok(ENDLESS);
-    }
-    Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()))
 }

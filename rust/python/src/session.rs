@@ -7,59 +7,55 @@ use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::{SharedSession, interest};
-use dgsm_net::wake::outbox::Pumped as _;
-use dgsm_session::{PushError, Session as CoreSession, Settings, Target};
+use dgsm_session::{PushError, Session as CoreSession, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
 use crate::diagnosis::Diagnosis;
 use crate::notice::Notice;
-use crate::pool::{Leg, seconds};
+use crate::pool::Leg;
+use crate::settings::SessionConfig;
 use crate::waker::{Outbox, Waker};
 
-/// Why a message was not taken: no room now.
-pub(crate) const FULL: u8 = 1;
-/// Why a message was not taken: the session, or its input, has ended in order.
-pub(crate) const ENDED: u8 = 2;
-/// Why a message was not taken: the session has failed; the driver knows why, or soon will.
-pub(crate) const FAILED: u8 = 4;
-/// A message was taken; the loop flushes its waker when it has done what else is ready.
-pub(crate) const HELD: u8 = 3;
+/// What `Session.send` answers.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct SendResult;
 
-/// The fields of `SageMakerConfig` that a session needs; they are validated there.
-#[derive(FromPyObject)]
-struct Knobs {
-    max_leg_age: Option<f64>,
-    stall_timeout: Option<f64>,
-    replay_speed: Option<f64>,
-    keepalive_interval: Option<f64>,
-    max_replay_buffer_bytes: usize,
-    max_retries: u32,
-    initial_backoff: f64,
-    max_backoff: f64,
-    backoff_multiplier: f64,
-    retry_budget: f64,
-    close_timeout: f64,
+#[pymethods]
+impl SendResult {
+    /// Taken; the loop is going to flush its waker already.
+    #[classattr]
+    const TAKEN: u8 = 0;
+    /// Taken; the loop flushes its waker when it has done what else is ready.
+    #[classattr]
+    const HELD: u8 = 1;
+    /// Not taken: no room now.
+    #[classattr]
+    const FULL: u8 = 2;
+    /// Not taken: the session, or its input, has ended in order.
+    #[classattr]
+    const ENDED: u8 = 3;
+    /// Not taken: the session has failed; the driver knows why, or soon will.
+    #[classattr]
+    const FAILED: u8 = 4;
 }
 
-impl Knobs {
-    fn settings(&self) -> PyResult<Settings> {
-        Ok(Settings {
-            max_leg_age: self.max_leg_age.map(seconds).transpose()?,
-            stall_timeout: self.stall_timeout.map(seconds).transpose()?,
-            replay_speed: self.replay_speed,
-            keepalive_interval: self.keepalive_interval.map(seconds).transpose()?,
-            max_replay_buffer_bytes: self.max_replay_buffer_bytes,
-            max_retries: self.max_retries,
-            initial_backoff: seconds(self.initial_backoff)?,
-            max_backoff: seconds(self.max_backoff)?,
-            backoff_multiplier: self.backoff_multiplier,
-            retry_budget: seconds(self.retry_budget)?,
-            close_timeout: seconds(self.close_timeout)?,
-            ..Settings::default()
-        })
-    }
+/// What a session's waiter may wait for, as bits.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Interest;
+
+#[pymethods]
+impl Interest {
+    /// A message, or the end.
+    #[classattr]
+    const READABLE: u8 = interest::READABLE;
+    /// Room for another frame.
+    #[classattr]
+    const WRITABLE: u8 = interest::WRITABLE;
+    /// Another step for the driver.
+    #[classattr]
+    const DRIVER: u8 = interest::DRIVER;
 }
 
 /// What the driver does next.
@@ -118,7 +114,7 @@ impl Session {
     fn new(
         path: &str,
         query: &str,
-        config: Knobs,
+        config: SessionConfig,
         seed: u64,
         waker: &Waker,
         token: u64,
@@ -130,63 +126,47 @@ impl Session {
         })
     }
 
-    /// Takes a message of the application: 0 or `HELD`. Or why not: `FULL`, and woken when it is worth
-    /// another try; `ENDED` or `FAILED` for good.
+    /// Takes a message of the application. After `FULL` the waiter is woken when it is worth another
+    /// try.
     fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
         let frame = frame(data)?;
         Ok(match self.shared.push(frame) {
-            Ok(()) if self.outbox.note(&self.shared) => HELD,
-            Ok(()) => 0,
-            Err(PushError::Full) => FULL,
-            Err(PushError::Closed) => ENDED,
-            Err(PushError::Failed) => FAILED,
+            Ok(()) if self.outbox.note(&self.shared) => SendResult::HELD,
+            Ok(()) => SendResult::TAKEN,
+            Err(PushError::Full) => SendResult::FULL,
+            Err(PushError::Closed) => SendResult::ENDED,
+            Err(PushError::Failed) => SendResult::FAILED,
         })
     }
 
-    /// The next message for the application. None: not now; woken when there is one.
+    /// The next message for the application. None: not now; the waiter is woken when there is one.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut session = self.shared.lock();
-        let Some(frame) = session.pop() else {
-            self.shared.arm(interest::READABLE);
-            return Ok(None);
-        };
-        drop(session);
-        self.shared.has_read();
-        Ok(Some(match frame {
-            Frame::Text(text) => PyString::from_bytes(py, &text)?.into_any(),
-            Frame::Binary(data) => PyBytes::new(py, &data).into_any(),
-        }))
+        Ok(match self.shared.pop() {
+            None => None,
+            Some(Frame::Text(text)) => Some(PyString::from_bytes(py, &text)?.into_any()),
+            Some(Frame::Binary(data)) => Some(PyBytes::new(py, &data).into_any()),
+        })
     }
 
     /// The application ends its input.
     fn finish(&self) {
-        let now = self.shared.now();
-        self.shared.lock().finish(now);
-        self.shared.notify_pumps();
+        self.shared.finish();
     }
 
     /// Ends everything now: legs are reset, nothing more is sent or received.
     fn abort(&self) {
-        self.shared.lock().abort();
-        self.shared.notify_pumps();
+        self.shared.abort();
     }
 
     /// What the driver does next.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         use dgsm_session::Step as CoreStep;
-        // Without a leg nobody else keeps the session's clock.
-        let (now, step, deadline) = self.shared.update(|session, now| {
-            let step = session.step(now);
-            (now, step, session.deadline())
-        });
-        // What was due may concern any leg.
-        self.shared.notify_pumps();
-        Ok(match step {
+        Ok(match self.shared.step() {
             CoreStep::Open { standby, renew } => Step::Open { standby, renew },
             CoreStep::Wait { until } => {
-                let due = [until, deadline].into_iter().flatten().min();
+                let now = self.shared.now();
                 Step::Wait {
-                    seconds: due.map(|due| due.saturating_sub(now).as_secs_f64()),
+                    seconds: until.map(|until| until.saturating_sub(now).as_secs_f64()),
                 }
             }
             CoreStep::Finished => Step::Finished {},
@@ -200,10 +180,7 @@ impl Session {
     fn attach(&self, leg: &Leg) -> PyResult<()> {
         let (engine, open, signer) = leg.take()?;
         self.outbox.set_engine(&engine);
-        let id = self.shared.update(CoreSession::leg_opened);
-        // It may take over at once from one that waits.
-        self.shared.notify_pumps();
-        pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);
+        pump::attach(&engine, Arc::clone(&self.shared), open, signer);
         Ok(())
     }
 
@@ -211,9 +188,7 @@ impl Session {
     fn open_failed(&self, reason: &str) -> PyResult<()> {
         let reason = Reason::from_name(reason)
             .ok_or_else(|| PyValueError::new_err(format!("no such reason: {reason}")))?;
-        let now = self.shared.now();
-        // What follows is asked for with `step`.
-        let _ = self.shared.lock().open_failed(now, reason);
+        self.shared.open_failed(reason);
         Ok(())
     }
 
@@ -244,19 +219,16 @@ impl Session {
         Ok(figures)
     }
 
-    /// What has happened since the last call, as bits: 1 readable, 2 writable, 4 driver.
+    /// What has happened since the last call, as bits: see `Interest`.
     fn take_happened(&self) -> u8 {
         self.shared.take_happened()
     }
 
     /// What happened since the last call: level, as `logging` has them, and notice.
     fn take_notices(&self) -> Vec<(u8, Notice)> {
-        let mut session = self.shared.lock();
-        let notices: Vec<_> = std::iter::from_fn(|| session.pop_notice()).collect();
-        drop(session);
         let skipped = self.shared.take_skipped().into_iter();
+        let notices = self.shared.take_notices().into_iter();
         notices
-            .into_iter()
             .map(Notice::of)
             .chain(skipped.map(Notice::unknown_event))
             .collect()

@@ -169,10 +169,8 @@ impl Conversation {
             panic!("{step:?} in place of a leg");
         };
         let leg = begin(pool, !standby).outcome().await.expect("a leg");
-        let now = self.shared.now();
-        let id = self.shared.lock().leg_opened(now);
         let engine = Engine::shared().unwrap();
-        pump::spawn(&engine, Arc::clone(&self.shared), id, leg, signer());
+        pump::attach(&engine, Arc::clone(&self.shared), leg, signer());
     }
 
     pub fn push(&self, frame: Frame) -> Result<(), PushError> {
@@ -199,14 +197,11 @@ impl Conversation {
     }
 
     pub fn finish(&self) {
-        let now = self.shared.now();
-        self.shared.lock().finish(now);
-        self.shared.notify_pumps();
+        self.shared.finish();
     }
 
     pub fn abort(&self) {
-        self.shared.lock().abort();
-        self.shared.notify_pumps();
+        self.shared.abort();
     }
 
     /// The next message; `None` at the end.
