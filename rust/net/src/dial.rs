@@ -4,8 +4,8 @@
 //! resolve ─▶ TCP ─▶ [CONNECT] ─▶ TLS (ALPN h2) ─▶ preface ─▶ first frame heard
 //! └──────────────────── connection_timeout ────────────────────────────┘
 //! ```
-//! The request does not wait for the peer's first frame: that would cost a round trip. The
-//! deadline does, see [`Line::heard`].
+//! The request does not wait for the peer's first frame, which would cost a round trip. The
+//! deadline covers it, see [`Line::heard`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::stage::{Stage, Step};
 use crate::tls::verdict;
 use crate::tunnel::{Proxy, Tunnel, connect};
 
-/// What one stream may send us before we read it. Results are small; audio from Aura is not.
+/// What one stream may send before it is read. Results are small, audio from Aura is not.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// The most that a window can be.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
-/// What h2 may hold of a stream's output while TCP does not take it. The journal is the queue: what
-/// is here counts as sent.
+/// What h2 may hold of a stream's output while TCP does not take it. It is small because it counts
+/// as sent: the queue is the journal.
 const SEND_BUFFER: usize = 64 << 10;
-/// An answer's headers, or its trailers, may be so large, as HTTP/2 counts them. The service's take
-/// less than 2 KiB. What is larger is reset, what is four times as large ends the connection.
+/// The largest headers or trailers of an answer, as HTTP/2 counts them. The service's take less
+/// than 2 KiB. Larger ones reset the stream; ones four times as large end the connection.
 pub const MAX_HEADERS: u32 = 64 << 10;
 /// Where connections go, and how.
 #[derive(Clone, Debug)]
@@ -47,16 +47,16 @@ pub struct Target {
     pub proxy: Option<Proxy>,
     /// Certificates and ALPN.
     pub tls: Arc<ClientConfig>,
-    /// The file that `tls` trusts in place of the system's store, for whoever explains a refusal.
+    /// The file that `tls` trusts in place of the system's store: a refusal names it.
     pub bundle: Option<PathBuf>,
-    /// How often a silent peer is pinged, and how long it has to answer.
+    /// When a silent peer is pinged, and how long it has to answer.
     pub ping: Ping,
 }
 
-/// Dials, without a deadline: the caller has it. `streams` are to share the connection.
+/// Dials a connection that `streams` are to share. The caller has the deadline.
 ///
 /// # Errors
-/// Whatever keeps the connection from speaking HTTP/2.
+/// Anything that keeps the connection from speaking HTTP/2.
 pub async fn dial(
     target: &Target,
     streams: usize,
@@ -87,7 +87,7 @@ pub async fn dial(
         http2(stream, streams, &line)
             .await
             .map_err(|error| match error.get_io() {
-                // It had agreed to HTTP/2 a moment ago.
+                // The peer agreed to HTTP/2 a moment ago.
                 Some(_) => Failure::from_h2(&error),
                 None => Failure::new(FailureKind::Http2, error.to_string()),
             })?;
@@ -101,7 +101,7 @@ pub async fn dial(
     ))
 }
 
-/// HTTP/2 on an open stream that so many `streams` are to share.
+/// Begins HTTP/2 on an open connection that `streams` are to share.
 pub(crate) async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
     stream: T,
     streams: usize,
@@ -110,7 +110,7 @@ pub(crate) async fn http2<T: AsyncRead + AsyncWrite + Unpin>(
     Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
-        // A stream that is not read must not take the others' share.
+        // A stream that is not read must not take the other streams' share.
         .initial_connection_window_size(u32::try_from(streams).map_or(MAX_WINDOW, |streams| {
             STREAM_WINDOW.saturating_mul(streams).min(MAX_WINDOW)
         }))
@@ -133,7 +133,7 @@ async fn tls(
         .map_err(|error| refused(&error, target, host))
 }
 
-/// The failure of a TLS handshake with `host`.
+/// Returns the failure of a TLS handshake with `host`.
 fn refused(error: &std::io::Error, target: &Target, host: &str) -> Failure {
     let (kind, reason) = verdict(error);
     let mut detail = format!("{host}: {error}");

@@ -1,8 +1,8 @@
 //! Handshakes under way at a host, across all pools of the process.
 //!
-//! A service's front drops connections that come in a storm, and it cannot tell whether one pool makes
-//! the storm or one pool for each stream. So the limit belongs to the host: its name and port,
-//! whatever proxy leads there.
+//! A service's front drops connections that come in a storm, and it cannot tell whether one pool
+//! makes the storm or one pool for each stream. So the limit belongs to the host: its name and
+//! port, whatever proxy leads there.
 //!
 //! A host's gate exists while an opening waits at it or holds a pass. Its width is what the first
 //! opening asked for.
@@ -51,7 +51,7 @@ impl Gates {
     }
 }
 
-/// The gate of a target's host, `width` wide if it is new. First come, first served.
+/// Returns the gate of a target's host, `width` wide if it is new. It is first come, first served.
 pub(crate) fn gate(target: &Target, width: usize) -> Arc<Semaphore> {
     let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
     gates.gate(std::process::id(), target, width)
@@ -65,7 +65,7 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// Must be called on a runtime.
+    /// Begins the time in which it can be used. Must be called on a runtime.
     pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
         Self::lasting(permit, UNUSED)
     }
@@ -85,7 +85,7 @@ impl Pass {
         }
     }
 
-    /// The permit; `None` if the pass has lapsed.
+    /// Returns the permit; `None` if the pass has lapsed.
     pub(crate) fn claim(self) -> Option<OwnedSemaphorePermit> {
         take(&self.permit)
     }

@@ -1,4 +1,12 @@
-//! The HTTP/2 data path: tokio, h2 and rustls.
+//! The HTTP/2 data path: connections, streams, and the pump that carries a session over them.
+//!
+//! May import `dgsm-session`, `dgsm-wire` and `dgsm-leg`, which it joins, and tokio, h2 and rustls.
+//! Never PyO3: how the application is woken is a trait (`wake`). It decides nothing about a
+//! conversation (that is the session's) and nothing about bytes (that is the wire's).
+//!
+//! Tests: in each module what needs its private parts; in `tests/net` the rest, against peers made
+//! for them and against the local endpoint; `tests/engine.rs` for what has to be alone in its
+//! process.
 //!
 //! ```text
 //! engine      one thread, one runtime a process

@@ -1,4 +1,4 @@
-//! The pool: who may open a stream, and on which connection.
+//! The pool: when a stream may be opened, and on which connection.
 //!
 //! ```text
 //! acquire ─▶ permit (max_concurrency, first come first served) ─▶ a pass to shake hands
@@ -11,8 +11,8 @@
 //! once. Permits belong to the pool; passes to the host, which all pools of the process share (see
 //! `handshakes`).
 //!
-//! A connection closes when its last stream ends. Idle ones are not kept: the service ends every
-//! connection after 30 minutes, so an old one would cost its next leg part of its life.
+//! A connection closes when its last stream ends. Idle connections are not kept: the service ends
+//! every connection after 30 minutes, so an old one would cut its next leg short.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +33,7 @@ use crate::handshakes;
 use crate::stage::Stage;
 use crate::wake::Wake;
 
-/// A connection older than this takes no further streams, so that its age cannot cut a leg short.
+/// A connection older than this takes no further streams: its age must not cut a leg short.
 const SHARED_FOR: Duration = Duration::from_secs(60);
 
 /// What a pass at the host's gate is called in an error.
@@ -53,7 +53,7 @@ pub struct Limits {
     /// Streams that share one connection.
     pub max_streams_per_connection: usize,
     /// Handshakes under way at the host at the same time, those of other pools included. Pools that
-    /// are used together agree about it: the first one's is what counts.
+    /// are used together should have the same limit: the first one's counts.
     pub max_handshakes: usize,
 }
 
@@ -67,10 +67,10 @@ pub struct Pool {
     shared: Mutex<Vec<Arc<Slot>>>,
 }
 
-/// A connection, being dialled or up, and how many hold it.
+/// A connection, being dialled or up, and the number of its leases.
 #[derive(Debug, Default)]
 struct Slot {
-    /// What came of the dial: those who waited for it share its failure as well.
+    /// The dial's outcome. Openings that wait for the same dial share its failure, too.
     connection: OnceCell<Result<Connection, Failure>>,
     leases: AtomicUsize,
 }
@@ -80,7 +80,7 @@ impl Slot {
         let leases = self.leases.load(Ordering::Acquire);
         match self.connection.get() {
             None => leases < most,
-            // The peer's own limit counts too: h2 would let the request wait for ever.
+            // The peer's own limit counts too: beyond it h2 lets a request wait without end.
             Some(Ok(up)) => {
                 leases < most.min(up.max_streams())
                     && up.dialled().elapsed() < SHARED_FOR
@@ -108,7 +108,7 @@ pub struct Admission {
     pool: Arc<Pool>,
     permit: Option<Permit>,
     gate: Arc<Semaphore>,
-    /// One of `max_handshakes`, until the connection is there.
+    /// One of `max_handshakes`, until the connection is up.
     handshake: handshakes::Pass,
 }
 
@@ -119,7 +119,7 @@ impl Drop for Lease {
             .shared
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Counted under the lock: nobody can take a place on what is being forgotten.
+        // Counted under the lock: a slot that is being removed cannot be leased.
         if self.slot.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
             shared.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
         }
@@ -133,13 +133,13 @@ pub struct OpenLeg {
     pub exchange: Exchange,
     /// The place; the connection closes when the last one goes.
     pub lease: Lease,
-    /// The permit, where one was asked for. It outlives the leg when its session goes on over
+    /// The permit, where one was asked for. It outlives the leg if its session goes on over
     /// another.
     pub permit: Option<Permit>,
 }
 
 impl Pool {
-    /// A pool without connections.
+    /// Makes a pool without connections.
     #[must_use]
     pub fn new(target: Target, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -153,7 +153,7 @@ impl Pool {
     }
 
     /// Waits on the engine for the right to open a stream. `with_permit` is false for a standby
-    /// leg, whose session has one already.
+    /// leg, whose session has a permit already.
     pub fn acquire(
         self: &Arc<Self>,
         engine: &Engine,
@@ -161,7 +161,7 @@ impl Pool {
         waiter: Arc<dyn Wake>,
     ) -> Pending<Admission> {
         let pool = Arc::clone(self);
-        // On the caller's thread: the engine's may be in the middle of it when the process forks.
+        // On the caller's thread: a fork must not find the engine's thread holding the gates' lock.
         let gate = handshakes::gate(&self.target, self.limits.max_handshakes);
         Pending::spawn(engine, waiter, async move {
             pool.acquired(with_permit, gate).await
@@ -189,7 +189,7 @@ impl Pool {
         })
     }
 
-    /// A place on a connection with room, or on one that is yet to be dialled.
+    /// Returns a place on a connection with room, or on one that is yet to be dialled.
     fn lease(self: &Arc<Self>) -> Lease {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let most = self.limits.max_streams_per_connection;
@@ -209,7 +209,7 @@ impl Pool {
         }
     }
 
-    /// Gives a connection no further streams.
+    /// Opens no further streams on a connection.
     fn forget(&self, unwanted: &Arc<Slot>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|slot| !Arc::ptr_eq(slot, unwanted));
@@ -290,7 +290,7 @@ impl Admission {
             Err(failure) => Err(failure.clone()),
         };
         let exchange = exchanged.inspect_err(|failure| {
-            // An answer says nothing against the connection; anything else may.
+            // An HTTP answer shows that the connection works. Any other failure casts doubt on it.
             if failure.kind != FailureKind::HttpStatus {
                 pool.forget(&lease.slot);
             }
@@ -303,7 +303,7 @@ impl Admission {
     }
 }
 
-/// What the engine works on. Dropping it cancels.
+/// Work of the engine's, on its way. Dropping it cancels the work.
 #[derive(Debug)]
 pub struct Pending<T> {
     outcome: Arc<Mutex<Option<Result<T, Failure>>>>,
@@ -329,7 +329,7 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// What came of it, once; `None` while it goes on.
+    /// Returns the outcome, once; `None` while there is none.
     pub fn take(&self) -> Option<Result<T, Failure>> {
         self.outcome
             .lock()
@@ -350,7 +350,7 @@ mod tests {
     use crate::connection::{Line, Ping};
     use crate::dial::http2;
 
-    /// A connection to nobody, dialled so long ago.
+    /// A connection without a peer, dialled `age` ago.
     async fn up(age: Duration, engine: &Arc<Engine>) -> Slot {
         let (ours, theirs) = tokio::io::duplex(1 << 10);
         let line = Arc::new(Line::default());
@@ -361,7 +361,7 @@ mod tests {
         };
         let dialled = Instant::now().checked_sub(age).unwrap();
         let connection = Connection::spawn(requests, connection, line, ping, dialled, engine);
-        // It lives for as long as the other end is there.
+        // It lives as long as the other end exists.
         std::mem::forget(theirs);
         Slot {
             connection: OnceCell::new_with(Some(Ok(connection))),

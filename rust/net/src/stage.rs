@@ -7,7 +7,7 @@ use dgsm_leg::reason::Reason;
 
 use crate::failure::{Failure, FailureKind};
 
-/// How far a dial has come, for whoever has to say why it took too long.
+/// How far a dial has come: a dial that takes too long says where.
 #[derive(Debug, Default)]
 pub struct Stage(AtomicU8);
 
@@ -25,7 +25,7 @@ impl Stage {
         self.0.store(step as u8, Ordering::Relaxed);
     }
 
-    /// The failure of a dial that did not end within `limit`.
+    /// Returns the failure of a dial that did not end within `limit`.
     #[must_use]
     pub fn too_late(&self, host: &str, port: u16, limit: Duration) -> Failure {
         let at = self.0.load(Ordering::Relaxed);

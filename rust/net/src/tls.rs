@@ -1,4 +1,5 @@
-//! Whom we trust: the system's certificates, or a bundle in their place.
+//! Which certificates are trusted (the system's, or a bundle in their place), and what a failed
+//! handshake means.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,7 +11,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 use crate::failure::{Failure, FailureKind};
 
-/// Why no TLS configuration could be made.
+/// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The bundle could not be read.
@@ -21,18 +22,18 @@ pub enum TrustError {
         /// What was wrong with it.
         reason: String,
     },
-    /// There was nothing in it, or nothing on the system.
+    /// The bundle, or the system's store, has no usable certificate.
     #[error("{0} has no certificate that could be used")]
     Empty(String),
-    /// rustls refused.
+    /// rustls refused the configuration.
     #[error("TLS could not be set up: {0}")]
     Rustls(#[from] rustls::Error),
 }
 
-/// A client configuration that offers HTTP/2 and trusts `bundle`, or the system's store.
+/// Returns a client configuration that offers HTTP/2 and trusts `bundle`, or the system's store.
 ///
 /// # Errors
-/// When the bundle, or the system's store, has nothing that can be used.
+/// When the bundle, or the system's store, has no usable certificate.
 pub fn client_config(bundle: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
     match bundle {
         Some(path) => with_roots(bundle_roots(path)?),
@@ -40,7 +41,8 @@ pub fn client_config(bundle: Option<&Path>) -> Result<Arc<ClientConfig>, TrustEr
     }
 }
 
-/// The system's store takes milliseconds to parse: once while anybody uses it.
+/// Returns the configuration for the system's store. Parsing the store takes milliseconds, so the
+/// configuration is shared while it is in use.
 fn system_config() -> Result<Arc<ClientConfig>, TrustError> {
     static SYSTEM: Mutex<Weak<ClientConfig>> = Mutex::new(Weak::new());
     let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +50,7 @@ fn system_config() -> Result<Arc<ClientConfig>, TrustError> {
         return Ok(config);
     }
     let mut roots = RootCertStore::empty();
-    // A system's store may hold certificates that webpki cannot parse; the others are enough.
+    // A system's store may hold certificates that webpki cannot parse. The others are enough.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(TrustError::Empty("the system's certificate store".into()));
@@ -88,19 +90,19 @@ fn with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TrustError> {
     Ok(Arc::new(config))
 }
 
-/// What an error of a TLS handshake means.
+/// Judges an error of a TLS handshake.
 pub(crate) fn verdict(error: &std::io::Error) -> (FailureKind, Reason) {
     let Some(tls) = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
-        // Nothing in TLS: TCP broke, or was closed.
+        // No TLS error: TCP broke or was closed.
         return (FailureKind::Connect, Reason::HandshakeCut);
     };
     match tls {
         rustls::Error::InvalidCertificate(error) => (FailureKind::TlsVerify, certificate(error)),
         rustls::Error::NoCertificatesPresented => (FailureKind::TlsVerify, Reason::TlsCertificate),
-        // The polite way to say that there is no HTTP/2 here.
+        // The proper refusal of a peer without HTTP/2.
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
             (FailureKind::Http2, Reason::NoHttp2)
         }
@@ -113,8 +115,8 @@ pub(crate) fn verdict(error: &std::io::Error) -> (FailureKind, Reason) {
     }
 }
 
-/// What an alert says that comes when this side counts the handshake as done: in TLS 1.3 the server
-/// judges what the client has shown only then. `None`: it is no alert, or one that may pass.
+/// Judges an alert that comes after this side has finished the handshake: in TLS 1.3 the server
+/// checks the client's part only then. `None`: it is no alert, or one that may pass.
 pub(crate) fn refused_late(error: &std::io::Error) -> Option<Failure> {
     let (kind, reason) = verdict(error);
     (reason == Reason::TlsRefused).then(|| Failure::new(kind, error.to_string()).because(reason))
@@ -129,9 +131,9 @@ fn certificate(error: &CertificateError) -> Reason {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             Reason::TlsName
         }
-        // The signature is not that of the authority we know by this name: it is another one.
+        // A trusted authority has this name and another key: the certificate is from another one.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => Reason::TlsIssuer,
-        // webpki's own words: rustls has none for it.
+        // webpki's text: rustls has no variant for it.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             Reason::TlsOwnAuthority
         }
@@ -139,7 +141,7 @@ fn certificate(error: &CertificateError) -> Reason {
     }
 }
 
-/// Whether the other side would send the same alert again.
+/// Tells whether the other side would send the same alert again.
 const fn is_final(alert: AlertDescription) -> bool {
     matches!(
         alert,

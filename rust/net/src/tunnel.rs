@@ -21,11 +21,11 @@ use crate::tls::verdict;
 /// A proxy's answer to CONNECT is a status line and a few headers.
 const MAX_PROXY_ANSWER: usize = 16 << 10;
 
-/// How long an address may keep us before the next one is tried as well (RFC 8305).
+/// The time after which the next address is tried as well (RFC 8305).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How every answer to CONNECT begins.
 const VERSION: &[u8] = b"HTTP/1.";
-/// How long something else may take to say more, for the message.
+/// How long an answer that is not HTTP may take to say more, for the message.
 const MORE: Duration = Duration::from_millis(100);
 
 /// An HTTP proxy that is asked to CONNECT.
@@ -59,7 +59,7 @@ pub(crate) enum Tunnel {
 }
 
 impl Tunnel {
-    /// Through `proxy`.
+    /// Connects through `proxy`.
     pub(crate) async fn open(
         proxy: &Proxy,
         to: (&str, u16),
@@ -81,7 +81,7 @@ impl Tunnel {
             stage.at(Step::ProxyTls);
             let name = ServerName::try_from(proxy.host.clone())
                 .map_err(|error| failed((Reason::ProxyTls, error.to_string())))?;
-            // A proxy is spoken to in HTTP/1.1; offering h2 would get us h2.
+            // A proxy is spoken to in HTTP/1.1. Offering h2 would lead to h2.
             let mut config = trust.clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             let stream = TlsConnector::from(Arc::new(config))
@@ -106,7 +106,7 @@ impl Tunnel {
 
     /// Asks the proxy to connect, and reads its answer up to the empty line and no further.
     async fn ask(&mut self, proxy: &Proxy, to: (&str, u16)) -> Result<(), (Reason, String)> {
-        // What breaks off may be different the next time.
+        // A connection that breaks may hold the next time.
         let broken = |error: std::io::Error| (Reason::ProxyFailed, error.to_string());
         let (host, port) = to;
         let host = if host.contains(':') {
@@ -133,7 +133,7 @@ impl Tunnel {
             answer.push(self.read_u8().await.map_err(broken)?);
             let known = answer.len().min(VERSION.len());
             if answer[..known] != VERSION[..known] {
-                // Not worth waiting for its end: there may be none.
+                // Its end is not waited for: there may be none.
                 let mut more = [0; 64];
                 let read = timeout(MORE, self.read(&mut more)).await;
                 answer.extend_from_slice(&more[..read.map_or(0, |read| read.unwrap_or(0))]);
@@ -145,7 +145,8 @@ impl Tunnel {
     }
 }
 
-/// The first of the host's addresses that answers, the next one joining in after a moment.
+/// Connects to the first of the host's addresses that answers. The next one is tried as well after
+/// [`NEXT_ADDRESS`].
 pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let dns = |detail| Failure::new(FailureKind::Dns, detail);
     let addresses: Vec<_> = tokio::net::lookup_host((host, port))
@@ -168,7 +169,7 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure>
         tokio::select! {
             finished = attempts.join_next(), if !attempts.is_empty() => match finished {
                 Some(Ok((_, Ok(stream)))) => {
-                    // A chunk is one small segment: it must not wait for the previous one's ack.
+                    // A chunk is one small segment, and must not wait for the last one's TCP ack.
                     return match stream.set_nodelay(true) {
                         Ok(()) => Ok(stream),
                         Err(error) => Err(unconnected(&error, error.to_string())),
@@ -186,7 +187,8 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure>
     }
 }
 
-/// A connection that is accepted and reset at once may not be seen as accepted.
+/// Returns the failure of a TCP connect. A connection that is accepted and reset at once may never
+/// be seen as accepted.
 fn unconnected(error: &std::io::Error, detail: String) -> Failure {
     let failure = Failure::new(FailureKind::Connect, detail);
     match error.kind() {
@@ -197,7 +199,7 @@ fn unconnected(error: &std::io::Error, detail: String) -> Failure {
     }
 }
 
-/// What a proxy's answer to CONNECT means.
+/// Judges a proxy's answer to CONNECT.
 fn judge(answer: &str, proxy: &Proxy) -> Result<(), (Reason, String)> {
     let mut lines = answer.split("\r\n");
     let line = lines.next().unwrap_or_default();
@@ -222,18 +224,18 @@ fn judge(answer: &str, proxy: &Proxy) -> Result<(), (Reason, String)> {
                 Reason::ProxyWantsPassword
             }
         }
-        // 511: somebody has to log in to the network first.
+        // 511: the network wants a login first.
         Some(403 | 511) => Reason::ProxyDenied,
-        // Not now.
+        // Later it may work.
         Some(408 | 425 | 429 | 500 | 502..=504 | 506..=599) => Reason::ProxyFailed,
-        // Not this, whenever it is asked; 501 and 505 are of this kind.
+        // It never works, as with 501 and 505.
         Some(100..=599) => Reason::ProxyRefused,
         Some(_) | None => Reason::ProxyNonsense,
     };
     Err((reason, said))
 }
 
-/// The ways to authenticate that a proxy offers.
+/// Returns the ways to authenticate that a proxy offers, at most four.
 fn schemes<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     headers
         .filter_map(|line| line.split_once(':'))

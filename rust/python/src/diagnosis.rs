@@ -1,4 +1,4 @@
-//! `judge`, `Diagnosis`: what a failure means, for whoever explains it.
+//! `judge`, `Diagnosis`, `quote`, `reasons`: what a failure means.
 
 use std::collections::HashMap;
 
@@ -61,16 +61,17 @@ impl From<CoreDiagnosis> for Diagnosis {
     }
 }
 
-/// Somebody else's words as one printable line of at most 300 characters, without secrets.
+/// Quotes another side's words as one printable line of at most 300 characters, without secrets.
 #[pyfunction]
 pub(crate) fn quote(said: &str) -> String {
     dgsm_leg::quote::text(said)
 }
 
-/// Judges a failure by what was seen of it: `kind` is `http_status`, a leg end's name or a reason's.
+/// Judges a failure by what was seen of it: `kind` is `http_status`, a leg end's name or a
+/// reason's.
 ///
-/// What the native side has seen has its diagnosis already. This is for what Python finds out, and for
-/// tests of the words that each diagnosis gets.
+/// What the native side has seen has its diagnosis already. This is for what Python finds out, and
+/// for tests of the words that each diagnosis gets.
 #[pyfunction]
 #[pyo3(signature = (
     kind, *, detail = "", status = None, headers = None, body = None, code = None,
@@ -118,8 +119,8 @@ pub(crate) fn judge(
     .into()
 }
 
-/// Every reason, by name: how many retries it is worth without progress; `None`: as many as the
-/// settings allow.
+/// Returns every reason by name, with the retries that it is worth without progress; `None`: as
+/// many as the settings allow.
 #[pyfunction]
 pub(crate) fn reasons() -> HashMap<&'static str, Option<u32>> {
     Reason::ALL

@@ -1,5 +1,10 @@
-//! The PyO3 module `deepgram_sagemaker._native`: registration, conversion, wake-ups and error
-//! mapping. No logic lives here.
+//! The PyO3 module `deepgram_sagemaker._native`: registration, conversion and error mapping. No
+//! logic lives here.
+//!
+//! May import every crate of the house. What it registers is described in `_native.pyi`, which
+//! `mypy.stubtest` holds against it. It has no tests of its own in Rust: `tests/` uses all of it
+//! from Python, `tests/test_wakeups.py`, `tests/test_notices.py` and `tests/aws/test_failures.py`
+//! at the boundary itself.
 
 mod diagnosis;
 mod local;

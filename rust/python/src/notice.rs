@@ -43,7 +43,8 @@ pub(crate) enum Notice {
     LeftOut { leg: u64, kind: Option<String> },
     /// A function was called that an earlier leg had called and got no answer to.
     CalledAgain { leg: u64 },
-    /// The application does not read, and messages of this many bytes wait: the service has to wait.
+    /// The application does not read, and messages of this many bytes wait: the service has to
+    /// wait.
     Unread { size: usize },
     /// The service reports on audio that was never sent.
     Beyond {

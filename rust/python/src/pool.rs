@@ -1,4 +1,5 @@
-//! `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that order.
+//! `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that
+//! order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +48,7 @@ impl Pool {
         })
     }
 
-    /// Waits, elsewhere, for the right to open a stream; then posts the token.
+    /// Waits on the engine for the right to open a stream; then posts the token.
     #[pyo3(signature = (*, with_permit, waker, token))]
     fn acquire(&self, with_permit: bool, waker: &Waker, token: u64) -> PyResult<Acquiring> {
         let engine = Engine::shared()?;
@@ -65,7 +66,7 @@ pub(crate) struct Acquiring {
     parts: Mutex<Option<(Pending<dgsm_net::pool::Admission>, Arc<Engine>)>>,
 }
 
-/// What acquiring came to.
+/// The outcome of acquiring.
 #[derive(IntoPyObject)]
 enum Acquired {
     Admission(Admission),
@@ -74,7 +75,7 @@ enum Acquired {
 
 #[pymethods]
 impl Acquiring {
-    /// The outcome, once; `None` while there is none, and after `cancel`.
+    /// Returns the outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Acquired> {
         let parts = locked(&self.parts);
         let (acquiring, engine) = parts.as_ref()?;
@@ -100,7 +101,7 @@ pub(crate) struct Admission {
 
 #[pymethods]
 impl Admission {
-    /// Sends a POST and waits, elsewhere, for its response headers; then posts the token.
+    /// Sends a POST and waits on the engine for its response headers; then posts the token.
     #[pyo3(signature = (authority, path, headers, *, waker, token))]
     fn open(
         &self,
@@ -126,7 +127,7 @@ impl Admission {
         })
     }
 
-    /// Gives it back, if it has not opened a stream.
+    /// Gives it back, unless it has opened a stream.
     fn release(&self) {
         drop(locked(&self.parts).take());
     }
@@ -138,7 +139,7 @@ pub(crate) struct Opening {
     parts: Mutex<Option<(Pending<OpenLeg>, Arc<Engine>)>>,
 }
 
-/// What an opening came to.
+/// The outcome of an opening.
 #[derive(IntoPyObject)]
 enum Opened {
     Leg(Leg),
@@ -147,7 +148,7 @@ enum Opened {
 
 #[pymethods]
 impl Opening {
-    /// The outcome, once; `None` while there is none, and after `cancel`.
+    /// Returns the outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Opened> {
         let parts = locked(&self.parts);
         let (opening, engine) = parts.as_ref()?;
@@ -188,7 +189,7 @@ impl Leg {
         }
     }
 
-    /// What a session needs of it, once.
+    /// Returns what a session needs of it, once.
     pub(crate) fn take(&self) -> PyResult<(Arc<Engine>, OpenLeg, EventSigner)> {
         let mut parts = locked(&self.parts);
         match (parts.open.take(), parts.signer.take()) {
@@ -202,7 +203,7 @@ impl Leg {
 
 #[pymethods]
 impl Leg {
-    /// The response's headers.
+    /// Returns the response's headers.
     #[getter]
     fn headers(&self) -> Vec<(String, String)> {
         self.headers.clone()
@@ -236,25 +237,25 @@ pub(crate) struct OpenFailure {
 
 #[pymethods]
 impl OpenFailure {
-    /// The failure, judged.
+    /// Returns the failure, judged.
     #[getter]
     fn diagnosis(&self) -> Diagnosis {
         self.failure.diagnosis().into()
     }
 
-    /// What the transport has to say of it, for people.
+    /// Returns what the transport says of it, for people.
     #[getter]
     fn detail(&self) -> &str {
         &self.failure.detail
     }
 
-    /// The answer's status, where there was one.
+    /// Returns the answer's status, where there was one.
     #[getter]
     fn status(&self) -> Option<u16> {
         self.failure.answer.as_ref().map(|answer| answer.status)
     }
 
-    /// The answer's headers.
+    /// Returns the answer's headers.
     #[getter]
     fn headers(&self) -> Vec<(String, String)> {
         self.failure
@@ -263,7 +264,7 @@ impl OpenFailure {
             .map_or_else(Vec::new, |answer| answer.headers.clone())
     }
 
-    /// The answer's body, as far as it was kept.
+    /// Returns the answer's body, as far as it was kept.
     #[getter]
     fn body(&self) -> &[u8] {
         self.failure

@@ -1,4 +1,4 @@
-//! `Session`, `Step`, `SessionFailure`: a core session as Python holds it.
+//! `Session`, `Step`, `SessionFailure`, `SendResult`, `Interest`: a session as Python holds it.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Interest {
 pub(crate) enum Step {
     /// Open a leg, then `attach` it or say `open_failed`.
     Open { standby: bool, renew: bool },
-    /// Nothing, for so many seconds or until woken.
+    /// Wait for this time, in seconds, or until woken.
     Wait { seconds: Option<f64> },
     /// The session is over, in order.
     Finished {},
@@ -126,8 +126,8 @@ impl Session {
         })
     }
 
-    /// Takes a message of the application. After `FULL` the waiter is woken when it is worth another
-    /// try.
+    /// Takes a message of the application. After `FULL` the waiter is woken when it is worth
+    /// another try.
     fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
         let frame = frame(data)?;
         Ok(match self.shared.push(frame) {
@@ -139,7 +139,8 @@ impl Session {
         })
     }
 
-    /// The next message for the application. None: not now; the waiter is woken when there is one.
+    /// Returns the next message for the application. None: not now; the waiter is woken when there
+    /// is one.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Ok(match self.shared.pop() {
             None => None,
@@ -148,7 +149,7 @@ impl Session {
         })
     }
 
-    /// The application ends its input.
+    /// Ends the application's input.
     fn finish(&self) {
         self.shared.finish();
     }
@@ -158,7 +159,7 @@ impl Session {
         self.shared.abort();
     }
 
-    /// What the driver does next.
+    /// Returns what the driver does next.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         use dgsm_session::Step as CoreStep;
         Ok(match self.shared.step() {
@@ -176,7 +177,7 @@ impl Session {
         })
     }
 
-    /// The leg that the driver opened: its pump starts.
+    /// Gives the session the leg that the driver opened, and pumps it.
     fn attach(&self, leg: &Leg) -> PyResult<()> {
         let (engine, open, signer) = leg.take()?;
         self.outbox.set_engine(&engine);
@@ -184,7 +185,7 @@ impl Session {
         Ok(())
     }
 
-    /// The leg that the session wanted could not be opened, for this reason.
+    /// Reports why the leg that the session wanted could not be opened, by the reason's name.
     fn open_failed(&self, reason: &str) -> PyResult<()> {
         let reason = Reason::from_name(reason)
             .ok_or_else(|| PyValueError::new_err(format!("no such reason: {reason}")))?;
@@ -192,7 +193,7 @@ impl Session {
         Ok(())
     }
 
-    /// The session's figures, by the names of the Python class that shows them.
+    /// Returns the session's figures, by the names of `Stats`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.shared.lock().stats();
         let figures = PyDict::new(py);
@@ -219,12 +220,12 @@ impl Session {
         Ok(figures)
     }
 
-    /// What has happened since the last call, as bits: see `Interest`.
+    /// Takes what has happened since the last call, as bits of `Interest`.
     fn take_happened(&self) -> u8 {
         self.shared.take_happened()
     }
 
-    /// What happened since the last call: level, as `logging` has them, and notice.
+    /// Takes the notices since the last call, each with its level as `logging` has them.
     fn take_notices(&self) -> Vec<(u8, Notice)> {
         let skipped = self.shared.take_skipped().into_iter();
         let notices = self.shared.take_notices().into_iter();
@@ -235,7 +236,7 @@ impl Session {
     }
 }
 
-/// Bytes or text from whatever holds them. `bytes` and `str` are what the SDK sends.
+/// Converts a message. The SDK sends `bytes` and `str`.
 fn frame(data: &Bound<'_, PyAny>) -> PyResult<Frame> {
     if let Ok(bytes) = data.cast::<PyBytes>() {
         return Ok(Frame::Binary(Bytes::copy_from_slice(bytes.as_bytes())));
@@ -248,7 +249,7 @@ fn frame(data: &Bound<'_, PyAny>) -> PyResult<Frame> {
         return Ok(Frame::Binary(Bytes::from(array.to_vec())));
     }
     if data.is_instance_of::<PyMemoryView>() {
-        // Of any format: a view of samples stands for their bytes.
+        // A view of any format stands for its bytes.
         let bytes = data.call_method0("tobytes")?;
         let bytes = bytes.cast::<PyBytes>()?;
         return Ok(Frame::Binary(Bytes::copy_from_slice(bytes.as_bytes())));

@@ -107,10 +107,10 @@ impl From<Proxy> for tunnel::Proxy {
     }
 }
 
-/// What stands for "without limit": far beyond any session, and well within every clock.
+/// What stands for "without limit": far beyond any session, and within every clock.
 const ENDLESS: Duration = Duration::from_secs(1_000_000_000);
 
-/// Seconds as Python has them.
+/// Converts seconds as Python has them.
 fn seconds(value: f64) -> PyResult<Duration> {
     if value == f64::INFINITY {
         return Ok(ENDLESS);

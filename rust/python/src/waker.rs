@@ -32,7 +32,7 @@ impl Waker {
         Arc::clone(&self.outbox)
     }
 
-    /// What posts `token` to the loop.
+    /// Returns what posts `token` to the loop.
     pub(crate) fn token(&self, token: u64) -> Arc<dyn Wake> {
         TokenWake::new(self.mailbox(), token)
     }
@@ -48,18 +48,18 @@ impl Waker {
         })
     }
 
-    /// The descriptor to watch for reading.
+    /// Returns the descriptor to watch for reading.
     fn fileno(&self) -> RawFd {
         self.mailbox.signal().fileno()
     }
 
-    /// Every token not yet taken, oldest first: the descriptor is readable.
+    /// Takes every token, oldest first. For when the descriptor is readable.
     fn drain(&self) -> Vec<u64> {
         self.mailbox.drain()
     }
 
-    /// Tells the engine of everything that was sent on this loop and held back. Returns every token
-    /// not yet taken, oldest first: a loop that flushes every few milliseconds is not woken.
+    /// Tells the engine of everything that was sent on this loop and held back, and takes every
+    /// token, oldest first: a loop that flushes every few milliseconds is not woken for them.
     fn flush(&self) -> Vec<u64> {
         self.outbox.flush();
         self.mailbox.flush()

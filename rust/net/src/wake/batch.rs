@@ -2,9 +2,10 @@
 //!
 //! Telling the engine costs a system call and, while it sleeps, a change of threads. So the first
 //! send calls the engine, and what is sent until it looks costs nothing. A session that is alone is
-//! told at once. Several, or one where there were several before the last flush, wait until the loop
-//! flushes after everything that was ready, and are written together. An iteration of the loop may be
-//! long, and an application may block it: after [`PATIENCE`] the engine goes on without the flush.
+//! told at once. Several, or one where there were several before the last flush, wait until the
+//! loop flushes after everything that was ready, and are written together. An iteration of the loop
+//! may be long, and an application may block it: after [`PATIENCE`] the engine goes on without the
+//! flush.
 //!
 //! ```text
 //!           note                look: several, and the loop has not flushed
@@ -114,8 +115,8 @@ impl<T> Batch<T> {
         self.look != Look::None
     }
 
-    /// Notes a send. `is_same` says whether the last sender is this one; `has_engine`, whether there
-    /// is an engine to call.
+    /// Notes a send. `is_same` says whether the last sender is this one; `has_engine`, whether
+    /// there is an engine to call.
     pub(super) fn note(
         &mut self,
         is_same: impl FnOnce(&T) -> bool,

@@ -1,5 +1,5 @@
-//! Every interleaving of posting and sending threads, the loop, the engine's watch and the clock, up
-//! to a bound, over the two state machines: each step is what the shells do under one lock.
+//! Every interleaving of posting and sending threads, the loop, the engine's watch and the clock,
+//! up to a bound, over the two state machines: each step is what the shells do under one lock.
 //!
 //! (Not with the `loom` crate: `--cfg loom` changes tokio, too, and leaves it without sockets.)
 

@@ -1,15 +1,16 @@
 //! Wake-ups: from the engine's threads to an event loop, and from an event loop to the engine.
 //!
-//! Both directions cost system calls, so both are saved up. Each has a state machine without a lock,
-//! a clock or a thread (`summons`, `batch`), and a shell that has these (`mailbox`, `outbox`).
+//! Both directions cost system calls, so both are saved up. Each has a state machine without a
+//! lock, a clock or a thread (`summons`, `batch`), and a shell that has these (`mailbox`,
+//! `outbox`).
 //!
 //! ```text
 //! engine's threads ─ post(token) ─▶ mailbox ─ Signal::raise ─▶ event loop ─ drain, flush
 //! engine's threads ◀─ Pumped::notify_pumps ── outbox ◀─ note(session), flush ─ event loop
 //! ```
 //!
-//! Imports `engine` alone. Tests: in each module, and every interleaving of the two state machines in
-//! `interleavings`.
+//! Imports `engine` alone. Tests: in each module, and every interleaving of the two state machines
+//! in `interleavings`.
 
 pub(crate) mod batch;
 pub mod descriptor;

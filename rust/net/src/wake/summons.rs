@@ -1,8 +1,8 @@
 //! What was posted to a loop, and how the loop is to learn of it.
 //!
 //! Waking a loop costs more than most of what it is woken for. A loop that sends all the time, as
-//! with many live streams, flushes every few milliseconds and takes the tokens then. It is woken only
-//! if it stays away.
+//! with many live streams, flushes every few milliseconds and takes the tokens then. It is woken
+//! only if it stays away.
 //!
 //! ```text
 //!           post: a flush is expected
@@ -32,8 +32,8 @@ pub(super) struct Posted {
     flushes_often: bool,
 }
 
-/// How the loop is to learn of the tokens. While there are tokens it is not `None`, except between a
-/// drain's clearing and its taking.
+/// How the loop is to learn of the tokens. While there are tokens it is not `None`, except between
+/// a drain's clearing and its taking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Summons {
     #[default]
