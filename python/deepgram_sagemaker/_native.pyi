@@ -1,4 +1,7 @@
-"""The native half: what `rust/python` registers. Not public."""
+"""The native half: what `rust/python` registers. Not public.
+
+`mypy.stubtest` holds this file against the module.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, final
@@ -66,13 +69,13 @@ class Waker:
 
     def __new__(cls) -> Waker: ...
     def fileno(self) -> int:
-        """The descriptor to watch for reading."""
+        """Return the descriptor to watch for reading."""
 
     def drain(self) -> list[int]:
-        """Every token not yet taken, oldest first: the descriptor is readable."""
+        """Return every token not yet taken, oldest first; the descriptor is readable."""
 
     def flush(self) -> list[int]:
-        """Tells the engine of everything that was sent on this loop and held back.
+        """Tell the engine of everything that was sent on this loop and held back.
 
         Returns:
             Every token not yet taken, oldest first: a loop that flushes every few milliseconds
@@ -89,17 +92,17 @@ class Pool:
 
     def __new__(cls, config: SageMakerConfig, route: Route) -> Pool: ...
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
-        """Waits, elsewhere, for the right to open a stream; then posts the token."""
+        """Wait on the engine for the right to open a stream; then post the token."""
 
 @final
 class Acquiring:
     """An admission on its way."""
 
     def take(self) -> Admission | OpenFailure | None:
-        """The outcome, once; None while there is none, and after `cancel`."""
+        """Return the outcome, once; None: there is none yet, or it was cancelled."""
 
     def cancel(self) -> None:
-        """Stops waiting, from any thread; an admission that was not taken is given back."""
+        """Stop waiting, from any thread; an admission that was not taken is given back."""
 
 @final
 class Admission:
@@ -114,24 +117,24 @@ class Admission:
         waker: Waker,
         token: int,
     ) -> Opening:
-        """Sends a POST and waits, elsewhere, for its response headers; then posts the token.
+        """Send a POST and wait on the engine for its response headers; then post the token.
 
         Raises:
             RuntimeError: It has opened a stream already, or was released.
         """
 
     def release(self) -> None:
-        """Gives it back, if it has not opened a stream."""
+        """Give it back, unless it has opened a stream."""
 
 @final
 class Opening:
     """A stream on its way."""
 
     def take(self) -> Leg | OpenFailure | None:
-        """The outcome, once; None while there is none, and after `cancel`."""
+        """Return the outcome, once; None: there is none yet, or it was cancelled."""
 
     def cancel(self) -> None:
-        """Stops waiting, from any thread; a stream that was not taken is closed."""
+        """Stop waiting, from any thread; a stream that was not taken is closed."""
 
 @final
 class Leg:
@@ -142,10 +145,10 @@ class Leg:
         """The response's headers."""
 
     def close(self) -> None:
-        """Closes the stream, unless a session has taken it over."""
+        """Close the stream, unless a session has taken it over."""
 
     def begin_chain(self, *, secret_access_key: str, region: str, seed_signature: str) -> None:
-        """Begins the chain of event signatures, with the key and signature of the request.
+        """Begin the chain of event signatures, with the key and signature of the request.
 
         Raises:
             ValueError: `seed_signature` is not a signature.
@@ -213,11 +216,11 @@ class Step:
         def standby(self) -> bool: ...
         @property
         def renew(self) -> bool:
-            """The keys ran out in mid-stream: fresh ones are to be looked up."""
+            """The keys ran out in mid-stream: fresh ones have to be looked up."""
 
     @final
     class Wait(Step):
-        """Nothing, for so many seconds or until woken."""
+        """Wait for this time, in seconds, or until woken; None: until woken."""
 
         __match_args__ = ("seconds",)
         def __new__(cls, seconds: float | None) -> Step.Wait: ...
@@ -411,7 +414,7 @@ class Session:
         token: int,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
-        """Takes a message of the application; returns a `SendResult`.
+        """Accept a message; return a `SendResult`.
 
         After `FULL` the waiter is woken when it is worth another try.
 
@@ -420,31 +423,31 @@ class Session:
         """
 
     def receive(self) -> str | bytes | None:
-        """The next message for the application. None: not now; woken when there is one."""
+        """Return the next message; None: there is none yet, and a wake-up follows."""
 
     def finish(self) -> None:
-        """The application ends its input."""
+        """End the application's input."""
 
     def abort(self) -> None:
-        """Ends everything now: legs are reset, nothing more is sent or received."""
+        """End everything now: legs are reset, nothing more is sent or received."""
 
     def step(self) -> Step:
-        """What the driver does next."""
+        """Return what the driver does next."""
 
     def attach(self, leg: Leg) -> None:
-        """The leg that the driver opened: its pump starts."""
+        """Hand over the leg that the driver opened; its pump starts."""
 
     def open_failed(self, reason: str) -> None:
-        """The leg that the session wanted could not be opened."""
+        """Report that the leg could not be opened."""
 
     def stats(self) -> dict[str, Any]:
-        """The session's figures, by the names of `Stats`."""
+        """Return the session's figures, by the names of `Stats`."""
 
     def take_happened(self) -> int:
-        """What has happened since the last call, as bits of `Interest`."""
+        """Return what happened since the last call, as bits of `Interest`."""
 
     def take_notices(self) -> list[tuple[int, Notice]]:
-        """What happened since the last call: level, as `logging` has them, and notice."""
+        """Return the notices since the last call, each after `logging`'s level for it."""
 
 @final
 class LocalServer:
@@ -465,7 +468,7 @@ class LocalServer:
         """The certificate of its authority, PEM."""
 
     def news(self) -> tuple[list[LocalStream], list[int], list[tuple[int, str]]]:
-        """Streams accepted, legs changed, and legs refused by the container, with its words.
+        """Return streams accepted, legs changed, and legs that the container refused, and why.
 
         All since the last call.
         """
@@ -474,19 +477,19 @@ class LocalServer:
         """Every counter by name."""
 
     def legs(self) -> list[dict[str, Any]]:
-        """The facts of every leg. Times are seconds since the server's start."""
+        """Return the facts of every leg. Times are seconds since the server's start."""
 
     def elapsed(self) -> float:
-        """Seconds since the server's start."""
+        """Return the seconds since the server's start."""
 
     def set_credentials(self, credentials: str) -> None:
-        """Replaces the identities that are accepted."""
+        """Replace the identities that are accepted."""
 
     def outage(self, seconds: float) -> None:
-        """Resets all connections and refuses new ones for so long."""
+        """Reset all connections and refuse new ones for `seconds`."""
 
     def stop(self) -> None:
-        """Stops it and waits for its thread."""
+        """Stop the server and wait for its thread."""
 
 @final
 class LocalStream:
@@ -505,23 +508,23 @@ class LocalStream:
         """The invocation's query, decoded."""
 
     def receive(self) -> str | bytes | None:
-        """The next message; None: none yet. `EOFError` after the last."""
+        """Return the next message; None: none yet. `EOFError` after the last."""
 
     def send_text(self, message: str) -> bool:
-        """Sends text; False: no room yet. `ConnectionError` once the stream has ended."""
+        """Send text; False: no room yet. `ConnectionError` once the stream has ended."""
 
     def send_bytes(self, message: bytes) -> bool:
-        """Sends bytes; False: no room yet. `ConnectionError` once the stream has ended."""
+        """Send bytes; False: no room yet. `ConnectionError` once the stream has ended."""
 
     @property
     def is_gone(self) -> bool:
         """Whether the leg has ended."""
 
     def close(self) -> None:
-        """Ends the response."""
+        """End the response."""
 
     def fail(self, code: str, message: str) -> None:
-        """Ends the response with a `ModelStreamError`."""
+        """End the response with a `ModelStreamError`."""
 
 @final
 class Diagnosis:
@@ -564,7 +567,7 @@ class Diagnosis:
     def log_stream(self) -> str | None: ...
 
 def quote(said: str) -> str:
-    """Somebody else's words as one printable line of at most 300 characters, without secrets."""
+    """Quote another side's words: one printable line of at most 300 characters, without secrets."""
 
 def judge(
     kind: str,
@@ -579,7 +582,7 @@ def judge(
     silent: bool = False,
     closing: bool = False,
 ) -> Diagnosis:
-    """Judges a failure by what was seen of it.
+    """Judge a failure by what was seen of it.
 
     What the native side has seen has its diagnosis already. This is for what Python finds out, and
     for tests of the words that each diagnosis gets.
@@ -594,15 +597,15 @@ def judge(
         code: The code of an in-band error: a container's close code or an exception's name.
         message: The message of an in-band error.
         h2_code: The HTTP/2 error code of a RST_STREAM or GOAWAY.
-        silent: The application had sent nothing for as long as the container waits.
-        closing: The closing message was sent, or the application has closed.
+        silent: Whether the application had sent nothing for as long as the container waits.
+        closing: Whether the closing message was sent, or the application has closed.
     """
 
 def reasons() -> dict[str, int | None]:
-    """Every reason, by name: retries that it is worth without progress.
+    """Return every reason by name: retries that it is worth without progress.
 
     None: as many as the settings allow.
     """
 
 def watermark(number: int, size: int, channels: int, width: int) -> bytes:
-    """A chunk that carries its number. `ValueError` when it does not fit."""
+    """Return a chunk that contains its number. `ValueError`: it does not fit."""

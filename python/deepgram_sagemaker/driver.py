@@ -1,4 +1,4 @@
-"""What keeps one session in legs, and what the sessions of a factory share.
+"""Opens the legs of one session, and has what the sessions of a factory share.
 
 The native session decides (`rust/session`), the engine's thread carries the payloads (`rust/net`),
 and the driver opens legs and waits.
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver", "Services"]
 
-# One name for all that a session has to say, whichever module says it.
+# All lines about sessions have one logger, whichever module writes them.
 _logger = logging.getLogger("deepgram_sagemaker.transport")
 
-# What is waited for besides what the native session tells of.
+# What is waited for besides the bits of `Interest`.
 _OPENED: Final = 8
 _REQUESTED: Final = 16
 
 _HEAD_START: Final = 0.5
-"""Seconds, at most, that the first messages wait until the engine has the first leg's request: from
-then on an application that blocks its loop does not hold up the opening."""
+"""The most seconds that the first message waits until the engine has the first leg's request. From
+then on an application that blocks its loop does not delay the opening."""
 
 _LONG: Final = 0.005
-"""Seconds after which a sender that has not let the loop go round does so."""
+"""Seconds after which a sender that has kept the loop from running lets it run."""
 
-_TURNS: Final = 5
-"""Iterations of the loop in which all that has come can take its course: an answer becomes a leg, a
-message wakes its reader."""
+_ITERATIONS: Final = 5
+"""Iterations of the loop in which everything that has arrived is handled: an answer becomes a leg,
+a message wakes its reader."""
 
 _READ_ON: Final = 0.001
-"""Seconds after which a reader that always finds a message lets others run."""
+"""Seconds after which a reader that always finds a message lets other tasks run."""
 
 
 class Services:
@@ -77,22 +77,22 @@ class Services:
         return add_up([self._past, *(driver.stats for driver in self._live)])
 
     def begun(self, driver: Driver) -> None:
-        """Counts a session in."""
+        """Count a session in."""
         self._live[driver] = None
 
     def ended(self, driver: Driver) -> None:
-        """Keeps a session's figures, and not the session."""
+        """Keep a session's figures, but not the session."""
         if driver in self._live:
             del self._live[driver]
-            # What an ended session keeps is nobody's any more.
+            # An ended session's journal is freed.
             figures = dataclasses.replace(driver.stats, journal_bytes=0)
             self._past = add_up([self._past, figures])
 
 
 class Driver:
-    """Keeps one native session in legs.
+    """Opens legs for one native session for as long as the session wants them.
 
-    It does not know its transport: one that is forgotten can be collected while this still runs.
+    It has no reference to its transport, which can be collected while the driver still runs.
     """
 
     def __init__(self, services: Services, invocation: Invocation) -> None:
@@ -110,7 +110,7 @@ class Driver:
             waker=self.hub.waker,
             token=self._token,
         )
-        # Lists, because there is one waiter each, or none.
+        # Lists: each has one waiter, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
             interest: []
             for interest in (
@@ -124,19 +124,19 @@ class Driver:
         self._opening: asyncio.Task[Leg] | None = None
         self._progress: Progress | None = None
         self._has_opened = False
-        # Of the sender: until when the first message waits, and in which turn the last was sent.
+        # Of the sender: until when the first message waits; the iteration of the last message.
         self._head_start: float | None = time.monotonic() + _HEAD_START
         self._sent_in = -1
-        # Of the reader: whether it found a message at once, and until when it may go on so.
+        # Of the reader: whether it found a message at once, and until when it may go on.
         self.has_found = False
         self.read_until = 0.0
         self._open_error: SageMakerError | None = None
         self._error: SageMakerError | None = None
-        self._turn = asyncio.Lock()
+        self._order = asyncio.Lock()
         self.senders = 0
         self.is_over = False
         self.is_cut = False
-        # In an empty context: it outlives the request that began it.
+        # In an empty context: the task outlives the request that began it.
         self._task = self._loop.create_task(
             self._drive(), name=f"deepgram {invocation.path}", context=contextvars.Context()
         )
@@ -149,45 +149,49 @@ class Driver:
 
     # The application's side.
 
-    def must_send_in_turn(self) -> bool:
-        """Whether a message may not go at once: others wait, or the loop has to go round."""
+    def must_wait(self) -> bool:
+        """Return whether a message must wait: others wait, or the loop has to run first."""
         if self.senders or self._head_start is not None:
             return True
-        turn = self.hub.turn
-        if self._sent_in == turn:
+        iteration = self.hub.iteration
+        if self._sent_in == iteration:
             return self._has_kept_the_loop()
-        self._sent_in = turn
+        self._sent_in = iteration
         return False
 
     def _has_kept_the_loop(self) -> bool:
-        """Whether its sender has not let the loop go round for long."""
-        return self._sent_in == self.hub.turn and time.monotonic() - self.hub.busy_since >= _LONG
+        """Return whether the sender has kept the loop from running for long."""
+        return (
+            self._sent_in == self.hub.iteration and time.monotonic() - self.hub.busy_since >= _LONG
+        )
 
-    async def send_in_turn(self, data: str | bytes | bytearray | memoryview) -> None:
-        """Sends once there is room and nobody waits who came first.
+    async def send_in_order(self, data: str | bytes | bytearray | memoryview) -> None:
+        """Send once there is room and no earlier sender waits.
 
-        Raises why, if there never will be room.
+        Raises:
+            SageMakerError: There will never be room.
+            SessionClosedError: The session's input has ended.
         """
         self.senders += 1
         try:
-            async with self._turn:
-                # Before it is taken: whoever is cancelled here has sent nothing.
+            async with self._order:
+                # Before the message is taken: a caller that is cancelled here has sent nothing.
                 is_first = self._head_start is not None
                 if self._head_start is not None:
                     await self._requested(self._head_start)
                 elif self._has_kept_the_loop():
-                    for _ in range(_TURNS):
+                    for _ in range(_ITERATIONS):
                         await asyncio.sleep(0)
-                self._sent_in = self.hub.turn
+                self._sent_in = self.hub.iteration
                 while (outcome := self.session.send(data)) == SendResult.FULL:
                     await self._change(Interest.WRITABLE)
         finally:
             self.senders -= 1
         if outcome == SendResult.FAILED:
             if is_first:
-                # Where it had not waited it would have been taken, and lost: the next call says so.
+                # Without the wait it would have been taken, and lost. The next call raises.
                 return
-            # A moment ago, perhaps: the driver is about to say why.
+            # The driver may not have finished yet: it says why.
             await asyncio.wait({self._task})
         if outcome in (SendResult.ENDED, SendResult.FAILED):
             self._raise_error()
@@ -199,7 +203,7 @@ class Driver:
             self.hub.flush_soon()
 
     async def _requested(self, until: float) -> None:
-        """Waits until the first leg has been asked for, or has failed, or it takes too long."""
+        """Wait until the first leg was requested, or failed, or it takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(until - time.monotonic()):
                 while self._head_start is not None:
@@ -211,7 +215,7 @@ class Driver:
         self._wake(_REQUESTED)
 
     async def opened(self) -> None:
-        """Returns once the session has had a leg; raises why there is none, or none any more."""
+        """Return once the session has had a leg; raise why it has none."""
         while not (self._has_opened or self.is_over):
             await self._change(_OPENED)
         if self.is_over:
@@ -219,14 +223,14 @@ class Driver:
             raise SessionClosedError("the session has ended: it cannot be opened any more")
 
     async def let_others_run(self) -> None:
-        """Lets the loop go round once."""
+        """Let the loop run once."""
         await asyncio.sleep(0)
         self.read_until = time.monotonic() + _READ_ON
 
     async def receive_when_possible(self) -> str | bytes | None:
-        """The next message; None, or an error, once there will be no more."""
+        """Return the next message; None or an error: there will be no more."""
         while True:
-            # Looked at first: what arrives before the end is given before the end.
+            # Checked first: what arrives before the end is returned before the end.
             over = self.is_over
             message = self.session.receive()
             if message is not None:
@@ -239,24 +243,23 @@ class Driver:
             self.read_until = time.monotonic() + _READ_ON
 
     async def close(self) -> None:
-        """Ends the session in order, as far as the service lets it."""
+        """End the session in order, as far as the service allows."""
         self.session.finish()
         self._wake(Interest.DRIVER)
         try:
-            # Several callers may wait for the same end, and it is not theirs to cancel.
+            # Several callers may wait for the same end: cancelling one must not cancel the task.
             await asyncio.wait([self._task])
         except asyncio.CancelledError:
             self.session.abort()
             self._task.cancel()
-            # It only has its own cancelling left to see, a turn or two of the loop.
+            # The task needs an iteration or two of the loop for its own cancellation.
             await asyncio.wait([self._task])
             raise
 
     def abandon(self) -> None:
-        """Ends it now, from any thread: the legs are reset, the task is cancelled.
+        """End it now, from any thread: the legs are reset, the task is cancelled.
 
-        The loop may never go round again. What the engine does for a leg on its way ends all the
-        same.
+        The loop may never run again. The engine's work for a leg on its way ends all the same.
         """
         self.session.abort()
         if self._progress is not None:
@@ -265,20 +268,20 @@ class Driver:
         try:
             self._loop.call_soon_threadsafe(self._task.cancel)
         except RuntimeError:
-            # The loop is closed: what waits on it is ended here.
+            # The loop is closed: its tasks are ended here.
             for task in (self._opening, self._task):
                 waiting = None if task is None else task.get_coro()
                 if waiting is not None:
                     waiting.close()
 
     def _raise_error(self) -> None:
-        """Raises why the session failed, if it did; the same each time."""
+        """Raise why the session failed, if it did; the same error each time."""
         if self._error is not None:
-            # What is raised again and again would otherwise grow by each time's frames.
+            # Otherwise the traceback grows each time that the error is raised.
             raise self._error.with_traceback(None)
 
     async def _change(self, interest: int) -> None:
-        """Waits until it may be worth looking again."""
+        """Wait until the state may have changed."""
         changed = self._loop.create_future()
         waiting = self._waiting[interest]
         waiting.append(changed)
@@ -305,7 +308,7 @@ class Driver:
                 await self._run()
             except SageMakerError as error:
                 self._error = error
-            except Exception as error:  # noqa: BLE001 - the application must not wait for ever
+            except Exception as error:  # noqa: BLE001 - the application must not wait without end
                 self._error = SageMakerError(f"the session failed: {error!r}")
                 self._error.__cause__ = error
             await self._stop_opening()
@@ -314,7 +317,7 @@ class Driver:
             await self._stop_opening()
             raise
         except GeneratorExit:
-            # The loop is gone. Nothing can be waited for.
+            # The loop is gone: nothing can be awaited.
             self._cut()
             raise
         finally:
@@ -330,25 +333,25 @@ class Driver:
     def _is_ours(self) -> bool:
         """Whether this is the process that began it.
 
-        A forked child has a copy of everything but the engine's thread, which may have held the
-        native session's lock just then: nobody would ever release it.
+        A forked child has a copy of everything but the engine's thread. The thread may have held
+        the native session's lock at the fork, and in the child the lock is never released.
         """
         return self.process == os.getpid()
 
     def _cut(self) -> None:
-        """Nobody drives the session any more: its legs must not go on without."""
+        """End the session's legs: the session has no driver any more."""
         self.is_cut = True
         if self._is_ours:
             self.session.abort()
 
     async def _stop_opening(self) -> None:
-        """Cancels the leg on its way, if there is one, and sees it end."""
+        """Cancel the leg that is being opened, if any, and wait for its end."""
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
             await asyncio.wait([opening])
             if not opening.cancelled():
-                # Looked at, so that asyncio does not complain that nobody did.
+                # Retrieved: asyncio complains about exceptions that are not.
                 opening.exception()
 
     async def _run(self) -> None:
@@ -389,14 +392,14 @@ class Driver:
         except AuthenticationError as error:
             if renew or not error.expired:
                 raise
-        # Keys may be refreshed by somebody else before they run out here: once more, with new.
+        # Another process may have refreshed the keys before they expired here: once more, with new.
         identity = await self._services.credentials.identity(refresh=True)
         return await self._services.client.open(
             self._invocation, identity, standby=standby, progress=self._progress
         )
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
-        """Tells the session what became of the leg it wanted."""
+        """Tell the session the outcome of the leg that it wanted."""
         self._has_requested()
         self._progress = None
         try:

@@ -1,6 +1,9 @@
 """One session, as the application holds it: the SDK's `AsyncTransport`.
 
-Behind it a `Driver` (`driver`) keeps the native session in legs.
+Behind it a `Driver` opens the legs of the native session.
+
+Imports `driver`, never `aws` or `credentials`. Tests: `tests/test_transport.py`,
+`tests/test_opening.py` and `tests/test_fairness.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SageMakerConfig", "SageMakerTransport", "SageMakerTransportFactory", "Services"]
 
-# Published: what a session has to say is logged under this name, whichever module says it.
+# Published: all lines about sessions have this logger, whichever module writes them.
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +52,7 @@ class SageMakerTransport:
 
     @classmethod
     def of(cls, services: Services, invocation: Invocation) -> Self:
-        """A transport that shares what its factory's other transports share."""
+        """Return a transport that shares the services of its factory."""
         transport = cls.__new__(cls)
         transport._begin(services, invocation)  # noqa: SLF001 - the other constructor
         return transport
@@ -86,12 +89,11 @@ class SageMakerTransport:
         return Stats() if self._driver is None else self._driver.stats
 
     async def open(self) -> None:
-        """Connects now, and raises what would keep it from connecting.
+        """Connect now; raise an error if that is impossible.
 
-        It need not be called: the first message connects too. It is for those who must know before
-        they send. Returns once the session has had a stream, and at once from then on. Transient
-        failures are tried again as ever. Cancelling it stops the waiting, and nothing else: the
-        session goes on, until it is closed.
+        Calling it is optional: the first message connects too. Returns once the session has had a
+        stream, and at once from then on. Transient failures are retried as always. Cancelling stops
+        only the waiting: the session goes on until it is closed.
 
         Raises:
             SageMakerError: The session has failed; every later call raises the same.
@@ -102,15 +104,13 @@ class SageMakerTransport:
         await (self._driver or self._start()).opened()
 
     async def send(self, data: str | bytes | bytearray | memoryview | dict[str, Any]) -> None:
-        """Sends one message; waits only while there is no room for it.
+        """Send one message; wait only while there is no room for it.
 
-        The first message waits, for half a second at most, until the first stream has been asked
-        for. A sender that goes on for milliseconds without letting the event loop run lets it run
-        here.
+        The first message waits until the first stream has been requested, at most half a second. A
+        sender that has kept the event loop from running for milliseconds lets it run here.
 
         Args:
-            data: Text, audio, or a dict that becomes JSON text. Audio without a byte is nothing,
-                and is not sent.
+            data: Text, audio, or a dict that becomes JSON text. Audio of no bytes is not sent.
 
         Raises:
             SageMakerError: The session has failed; every later call raises the same.
@@ -122,14 +122,14 @@ class SageMakerTransport:
         driver = self._driver or self._start()
         if isinstance(data, dict):
             data = json.dumps(data)
-        outcome = SendResult.FULL if driver.must_send_in_turn() else driver.session.send(data)
+        outcome = SendResult.FULL if driver.must_wait() else driver.session.send(data)
         if outcome == SendResult.HELD:
             driver.hub.flush_soon()
         elif outcome:
-            await driver.send_in_turn(data)
+            await driver.send_in_order(data)
 
     async def recv(self) -> str | bytes | None:
-        """The next message, once there is one.
+        """Return the next message, once there is one.
 
         Returns:
             Text as `str`, audio as `bytes`; None at the end of the session.
@@ -141,7 +141,7 @@ class SageMakerTransport:
             return None
         driver = self._driver or self._start()
         if driver.has_found and time.monotonic() >= driver.read_until:
-            # Before a message is taken: whoever is cancelled here has not lost one.
+            # Before a message is taken: a caller that is cancelled here has lost none.
             await driver.let_others_run()
             return await self.recv()
         message = driver.session.receive()
@@ -156,7 +156,7 @@ class SageMakerTransport:
             yield message
 
     async def close(self) -> None:
-        """Ends the session, within `close_timeout`; what was sent before goes out first.
+        """End the session within `close_timeout`; earlier input is sent first.
 
         Calling it again is allowed, and waits for the first call's end.
         """
@@ -179,10 +179,10 @@ class SageMakerTransport:
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)
-        # A forked child has its parent's transports, and they are not its own to end.
+        # A forked child has copies of its parent's transports, and must not end them.
         if driver is None or self._closed or driver.process != os.getpid():
             return
         if driver.is_cut or not driver.is_over:
-            # First: where warnings are errors the next line is the last one.
+            # First: where warnings are errors the next line raises.
             driver.abandon()
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)

@@ -147,7 +147,7 @@ def _is_missing(failure: SessionFailure) -> bool:
 
 
 def _audio(failure: SessionFailure) -> str:
-    """How much the service has not acknowledged, in words."""
+    """Describe how much the service has not acknowledged."""
     seconds, size = failure.unacknowledged_seconds, failure.unacknowledged_bytes
     return f"{seconds:.3f} s of audio ({size} bytes)"
 
