@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, final
+from pathlib import Path
+from typing import Any, Final, Protocol, final
 
 from typing_extensions import disjoint_base
 
-from .aws.route import Route
 from .config import SageMakerConfig
 
 __all__ = [
@@ -82,6 +82,36 @@ class Waker:
             takes them here, and is not woken for them.
         """
 
+class _Proxy(Protocol):
+    """What `Pool` reads of a proxy: `aws.route.Proxy`."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def authorization(self) -> str | None: ...
+
+class _Route(Protocol):
+    """What `Pool` reads besides the config: `aws.route.Route`."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def ca_bundle(self) -> str | Path | None: ...
+    @property
+    def proxy(self) -> _Proxy | None: ...
+    @property
+    def max_handshakes(self) -> int: ...
+    @property
+    def ping_after(self) -> float: ...
+    @property
+    def ping_within(self) -> float: ...
+
 @final
 class Pool:
     """Connections to one endpoint, within limits.
@@ -90,7 +120,7 @@ class Pool:
         OSError: The CA bundle cannot be used.
     """
 
-    def __new__(cls, config: SageMakerConfig, route: Route) -> Pool: ...
+    def __new__(cls, config: SageMakerConfig, route: _Route) -> Pool: ...
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
         """Wait on the engine for the right to open a stream; then post the token."""
 
