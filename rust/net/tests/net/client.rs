@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::peer::signer;
 
-/// Nothing in a test takes so long unless it hangs.
+/// Longer than anything in a test takes, unless it hangs.
 pub const HANG: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub fn request() -> Request<()> {
         .unwrap()
 }
 
-/// A stream on its way: a task waits for its admission and opens it. Dropping this cancels either.
+/// A stream on its way: a task waits for admission and opens it. Dropping this cancels the task.
 pub struct Begun(JoinHandle<Result<Asked, Failure>>);
 
 /// A request that was sent, and what is woken when it is answered.
@@ -109,7 +109,7 @@ pub async fn failure(pool: &Arc<Pool>) -> (Failure, Duration) {
     (failure, began.elapsed())
 }
 
-/// Never early; late only by what a busy machine does.
+/// Asserts that it was not early, and late only by what a busy machine adds.
 pub fn assert_on_time(took: Duration, set: Duration) {
     assert!(took >= set, "{took:?} is before {set:?}");
     assert!(
@@ -118,12 +118,12 @@ pub fn assert_on_time(took: Duration, set: Duration) {
     );
 }
 
-/// What has to come, or the test fails.
+/// Waits for a future that has to finish, or the test fails.
 pub async fn soon<T>(coming: impl Future<Output = T>) -> T {
     timeout(HANG, coming).await.expect("it to come")
 }
 
-/// Waits for something that has to come, and that nobody announces.
+/// Waits for something that has to happen, by asking for it.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
     let seen = timeout(HANG, async {
         while !happened() {
@@ -140,7 +140,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// With a product that ends its input by ending it.
+    /// With a product that has no closing message.
     pub fn new() -> Self {
         Self::with(Settings::default(), "v9/echo", "")
     }
@@ -219,7 +219,8 @@ impl Conversation {
         message.await.expect("a message, or the end")
     }
 
-    /// A message, if there is one, and whether the session is over. With neither it is armed.
+    /// A message, if there is one, and whether the session is over. With neither the session is
+    /// armed.
     fn look(&self) -> (Option<Frame>, bool) {
         let mut session = self.shared.lock();
         let message = session.pop();

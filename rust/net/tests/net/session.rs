@@ -1,4 +1,4 @@
-//! What a session and its legs tell each other, and whose the permit is.
+//! What passes between a session and its legs, and who holds the permit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,13 +32,13 @@ fn session() -> (Arc<SharedSession>, Arc<Count>) {
         query: "",
     };
     let mut session = Session::new(Settings::default(), &target, 1);
-    // So that the driver wants nothing.
+    // From here on the driver has nothing to do.
     session.step(Duration::ZERO);
     session.leg_opened(Duration::ZERO);
     (SharedSession::new(session, count.clone()), count)
 }
 
-/// A burst of messages is one wake-up, and none if nobody waits.
+/// A burst of messages is one wake-up, or none without a waiter.
 #[test]
 fn wake_ups_are_for_who_waits() {
     let (shared, count) = session();
@@ -132,7 +132,7 @@ async fn a_ring_between_the_look_and_the_wait_is_heard() {
     assert!(waited.is_err(), "an old ring is not heard again");
 }
 
-/// While one leg takes over from another the permit stays; it goes with the last.
+/// A permit passes from one leg to the next, and is given back with the last.
 #[tokio::test]
 async fn the_permit_is_the_sessions() {
     let peer = silent().await;
@@ -153,7 +153,7 @@ async fn the_permit_is_the_sessions() {
     open(&pool).await.unwrap();
 }
 
-/// Names are kept for the log, each once, and not without end.
+/// Names are kept for the log, each once, and at most a few.
 #[test]
 fn skipped_names_are_bounded() {
     let (shared, _) = session();
@@ -165,7 +165,7 @@ fn skipped_names_are_bounded() {
     assert_eq!(skipped.len(), 16);
     assert_eq!(skipped[0], "Event0");
     assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
-    // And they are the service's words.
+    // They are the service's words: quoted.
     let words = format!("\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}", "x ".repeat(1 << 20));
     shared.skip(&words);
     assert!(shared.take_skipped().is_empty(), "ever");

@@ -89,7 +89,7 @@ async fn a_proxy_is_told_who_asks_and_over_tls_if_it_wants_to() {
     );
 }
 
-/// What becomes of a proxy that answers so.
+/// The failure of an opening whose proxy answers this.
 async fn answered(answer: &'static [u8]) -> Failure {
     answered_to(answer, Some("Basic c2VjcmV0")).await
 }
