@@ -1,7 +1,6 @@
 //! A session, shared between the application's thread and the pumps of its legs.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,17 +15,8 @@ use tokio::time::Instant;
 use crate::clock::later;
 use crate::pool::Permit;
 use crate::wake::Wake;
+use crate::wake::interest::{self, Waiter};
 use crate::wake::outbox::Pumped;
-
-/// What the application's side waits for, as bits.
-pub mod interest {
-    /// A message, or the end of them.
-    pub const READABLE: u8 = 1;
-    /// Room for another frame.
-    pub const WRITABLE: u8 = 2;
-    /// Another step for the driver: a leg ended, one is wanted, or the session is over.
-    pub const DRIVER: u8 = 4;
-}
 
 /// The most names of unknown events that are reported: a service must not fill the log.
 const MAX_SKIPPED: usize = 16;
@@ -42,11 +32,7 @@ pub struct SharedSession {
     legs: Mutex<Legs>,
     /// Events of unknown types, which are reported and skipped.
     skipped: Mutex<Skipped>,
-    /// What the application waits for, as bits of `interest`.
-    armed: AtomicU8,
-    /// What has happened since the application asked last, as bits of `interest`.
-    happened: AtomicU8,
-    waiter: Arc<dyn Wake>,
+    waiter: Waiter,
 }
 
 /// The types of unknown events, each once.
@@ -74,7 +60,7 @@ impl std::fmt::Debug for SharedSession {
 impl SharedSession {
     /// Shares a session. Its clock starts now.
     #[must_use]
-    pub fn new(session: Session, waiter: Arc<dyn Wake>) -> Arc<Self> {
+    pub fn new(session: Session, wake: Arc<dyn Wake>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(session),
             began: Instant::now(),
@@ -82,9 +68,7 @@ impl SharedSession {
             read: Notify::new(),
             legs: Mutex::default(),
             skipped: Mutex::default(),
-            armed: AtomicU8::new(0),
-            happened: AtomicU8::new(0),
-            waiter,
+            waiter: Waiter::new(wake),
         })
     }
 
@@ -184,12 +168,12 @@ impl SharedSession {
     /// Notes what the application waits for. The caller holds the session's lock and has found
     /// nothing: no change falls in between.
     pub fn arm(&self, interests: u8) {
-        self.armed.fetch_or(interests, Ordering::AcqRel);
+        self.waiter.arm(interests);
     }
 
     /// Takes the bits of what has happened since the last call.
     pub fn take_happened(&self) -> u8 {
-        self.happened.swap(0, Ordering::AcqRel)
+        self.waiter.take_happened()
     }
 
     /// Takes the types noted by [`SharedSession::skip`] since the last call.
@@ -209,22 +193,13 @@ impl SharedSession {
         let result = change(&mut session, now);
         let news = news(&session, now);
         drop(session);
-        self.tell(news);
+        self.waiter.tell(news);
         result
     }
 
     /// Has the driver ask the session again, whether or not there is something to do at once.
     pub fn call_driver(&self) {
-        self.tell(interest::DRIVER);
-    }
-
-    fn tell(&self, news: u8) {
-        // The driver always waits. A reader or writer says so each time.
-        let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | interest::DRIVER;
-        let news = news & wanted;
-        if news != 0 && self.happened.fetch_or(news, Ordering::AcqRel) == 0 {
-            self.waiter.wake();
-        }
+        self.waiter.tell(interest::DRIVER);
     }
 
     /// Returns at the next `notify_pumps`, also at one between this call and its await.

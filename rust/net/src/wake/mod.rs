@@ -5,6 +5,7 @@
 //! `outbox`).
 //!
 //! ```text
+//! session ─ Waiter::tell (interest) ─▶ Wake ─▶ one token of one session
 //! engine's threads ─ post(token) ─▶ mailbox ─ Signal::raise ─▶ event loop ─ drain, flush
 //! engine's threads ◀─ Pumped::notify_pumps ── outbox ◀─ note(session), flush ─ event loop
 //! ```
@@ -14,6 +15,7 @@
 
 pub(crate) mod batch;
 pub mod descriptor;
+pub mod interest;
 #[cfg(test)]
 mod interleavings;
 pub mod mailbox;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_net::failure::FailureKind;
-use dgsm_net::session::{SharedSession, interest};
+use dgsm_net::session::SharedSession;
 use dgsm_net::wake::Wake;
+use dgsm_net::wake::interest;
 use dgsm_net::wake::outbox::Pumped as _;
 use dgsm_session::{Session, Settings, Step, Target};
 
