@@ -13,14 +13,14 @@
 //! Imports `engine` alone. Tests: in each module, and every interleaving of the two state machines
 //! in `interleavings`.
 
-pub(crate) mod batch;
+mod batch;
 pub mod descriptor;
 pub mod interest;
 #[cfg(test)]
 mod interleavings;
 pub mod mailbox;
 pub mod outbox;
-pub(crate) mod summons;
+mod summons;
 
 /// Tells the application's thread that something it waits for may have happened.
 pub trait Wake: Send + Sync + 'static {
