@@ -1,4 +1,4 @@
-"""The application and its loop: what one does to the other, and how late that makes what."""
+"""The application and its loop: how each delays the other, and by how much at most."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ def busy(seconds):
 
 @contextlib.asynccontextmanager
 async def standstills():
-    """How long the loop stood still, in seconds, each time."""
+    """How long the loop was blocked each time, in seconds."""
     gaps = []
 
     async def tick():
@@ -85,7 +85,7 @@ async def test_a_reader_with_a_backlog_lets_others_run(read):
             took = time.perf_counter() - began
         await transport.close()
     assert took >= MANY * HANDLING
-    # Another process may take the processor: not each of the hundreds of turns is short.
+    # Another process may take the processor: not each of the hundreds of iterations is short.
     assert len(gaps) >= MANY * HANDLING / 0.01
     assert sorted(gaps)[-3] < took / 5
 
@@ -113,7 +113,7 @@ async def test_a_reader_that_is_cancelled_while_others_run_has_lost_nothing():
 
 
 async def test_a_reader_that_waits_for_each_message_takes_no_turn_more():
-    """One message at a time is the usual case: it costs what it cost."""
+    """One message at a time is the usual case, and has no extra cost."""
 
     async def echo(stream):
         async for message in stream:
@@ -133,7 +133,7 @@ async def test_a_reader_that_waits_for_each_message_takes_no_turn_more():
 
 
 def waited_for(condition, *, within):
-    """Blocks the loop until something holds; how long that took."""
+    """Block the loop until a condition holds; return how long that took."""
     began = time.perf_counter()
     while not condition():
         assert time.perf_counter() - began < within, "it waits for the loop"
@@ -144,7 +144,7 @@ def waited_for(condition, *, within):
 @pytest.mark.parametrize("sends", [1, 2, 5, 40])
 @pytest.mark.parametrize("sessions", [1, 3])
 async def test_what_was_sent_leaves_although_the_loop_is_blocked(sends, sessions):
-    """At once, from a loop that was idle; no turn of the loop comes after it."""
+    """At once, from a loop that was idle and does not run afterwards."""
     async with LocalEndpoint() as endpoint:
         factory = SageMakerTransportFactory(config=endpoint.config())
         transports = [factory(LISTEN_URL, {}) for _ in range(sessions)]
@@ -169,7 +169,7 @@ async def test_what_was_sent_leaves_although_the_loop_is_blocked(sends, sessions
 
 @pytest.mark.parametrize("blocking", [0.02, 0.1])
 async def test_an_application_that_blocks_its_loop_opens_its_stream_and_hears(blocking):
-    """As one that reads a microphone without a thread does: no await of its own ever waits."""
+    """As with a microphone that is read without a thread: no await of the sender ever waits."""
     with endpoint_elsewhere(model=Watermark(window=5)) as endpoint:
         client = client_of(endpoint.config())
         heard = Heard()
@@ -242,14 +242,14 @@ async def test_messages_keep_their_order_where_the_sender_waits_for_the_loop():
                 if number % 7 == 0:
                     busy(0.006)
 
-        # From the very first on, whose sender waits for the opening.
+        # From the first message on, whose sender waits for the opening.
         await asyncio.gather(*(send(name) for name in "abc"))
         assert [await transport.recv() for _ in expected] == expected
         await transport.close()
 
 
 async def test_the_first_message_waits_for_the_opening_and_no_longer():
-    """It is not half a second where the request is away sooner; and not longer where it is not."""
+    """It is less than half a second where the request is sent sooner, and never more."""
     async with LocalEndpoint() as endpoint:
         transports = [
             SageMakerTransportFactory(config=endpoint.config(max_concurrency=1))(LISTEN_URL, {})
@@ -259,7 +259,7 @@ async def test_the_first_message_waits_for_the_opening_and_no_longer():
         await transports[0].send(chunk(0, CHUNK))
         assert time.perf_counter() - began < 0.5
         sharing = SageMakerTransport.of(transports[0]._services, transports[0]._invocation)
-        # No permit is left: its request is not away before the other session ends.
+        # No permit is left: its request is not sent before the other session ends.
         began = time.perf_counter()
         await sharing.send(chunk(0, CHUNK))
         assert 0.4 < time.perf_counter() - began < 1.5
@@ -294,7 +294,7 @@ async def test_a_session_keeps_nothing_of_another_requests_context():
             await transport.close()
             return weakref.ref(kept)
 
-        # The first of a loop begins its watch; each begins a session that outlives it.
+        # The first request on a loop begins its watch; each begins a session that outlives it.
         gone = [await asyncio.create_task(request()) for _ in range(3)]
         await asyncio.sleep(0.05)
         gc.collect()

@@ -1,4 +1,4 @@
-"""The way to a session's first stream: `open()`, look-ups that hang, and who lets go meanwhile."""
+"""The way to a session's first stream: `open()`, look-ups that hang, applications that give up."""
 
 import asyncio
 import gc
@@ -48,7 +48,7 @@ async def test_open_connects_and_says_nothing():
         assert await transport.open() is None
         (leg,) = endpoint.legs
         assert (leg.status, leg.messages_in) == (200, 0)
-        # As often as anybody likes, one after another and at once.
+        # Any number of times, one after another and at once.
         await asyncio.gather(*(transport.open() for _ in range(20)))
         await transport.send(chunk(0, CHUNK))
         await transport.open()
@@ -113,7 +113,7 @@ async def test_open_gives_up_as_a_message_would():
 
 
 async def test_open_does_not_wait_where_it_has_been_open():
-    """Between two streams too: what it tells is that nothing kept the session from connecting."""
+    """Between two streams, too: it says that the session could connect."""
     faults = [
         Fault(Reset(), when=AfterReplies(1)),
         Fault(NeverAnswer(), legs=(2, None), times=None),
@@ -271,7 +271,7 @@ async def test_what_hangs_holds_up_neither_close_nor_cancellation(hanging, how):
     assert {task for task in asyncio.all_tasks() if "deepgram" in task.get_name()} == set()
 
 
-# Who lets go while a stream opens.
+# Applications that give up while a stream opens.
 
 
 def beginning(endpoint, factory, condition):
@@ -290,7 +290,7 @@ def beginning(endpoint, factory, condition):
 
 
 def gone(endpoint):
-    """No connection, and no thread of the engine: without a turn of any loop."""
+    """No connection and no thread of the engine is left, although no loop runs."""
     deadline = time.monotonic() + 3
     while endpoint.stats.live_connections or engine_threads():
         assert time.monotonic() < deadline, (endpoint.stats.live_connections, engine_threads())
@@ -314,7 +314,7 @@ def test_a_transport_dropped_while_its_stream_opens_lets_go_at_once(fault):
         with pytest.warns(ResourceWarning, match="never closed"):
             del transport
         gone(endpoint)
-        # Where the loop is run again nothing is left on it, nor said.
+        # If the loop runs again nothing is left on it, and nothing is logged.
         caught = []
         loop.set_exception_handler(lambda _, context: caught.append(context))
         loop.run_until_complete(asyncio.sleep(0.05))
@@ -353,7 +353,7 @@ def test_one_dropped_while_it_waits_for_its_turn_lets_go_at_once():
 
 @linux
 def test_one_dropped_with_a_stream_that_nobody_has_taken_over_lets_go_at_once():
-    """It has opened, and the loop has not come round to it."""
+    """It has opened, and the loop has not run since."""
     with LocalEndpoint(faults=[Fault(DelayAnswer(0.2))]) as endpoint:
         factory = SageMakerTransportFactory(config=endpoint.config())
         loop, transport = beginning(endpoint, factory, lambda: endpoint.stats.opens)

@@ -69,13 +69,7 @@ DEFERRED_CIRCLES = {
 }
 TYPING_CIRCLES: dict[tuple[str, ...], str] = {}
 
-FOLDER = "the folder's own words are in its mod.rs, which also uses its parts"
-RUST_CIRCLES = {
-    "net": {
-        ("connection", "dial"): "`Ping` is in `dial`",
-        ("tunnel", "dial"): "`Proxy` and `connect` are in `dial`",
-    },
-}
+RUST_CIRCLES: dict[str, dict[tuple[str, str], str]] = {}
 
 CARRIERS = re.compile("aws|sagemaker", re.IGNORECASE)
 

@@ -37,7 +37,7 @@ from sessions import (
 )
 
 SOON = 8
-"""Seconds: more than a busy machine needs, and far less than what would be waited for."""
+"""Seconds: more than a busy machine needs, and far less than any of the timeouts."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -65,7 +65,7 @@ async def drained(transport):
 
 
 def hold_up(condition, seconds):
-    """Keeps the loop busy until something holds, or for so long; whether it held."""
+    """Keep the loop busy until a condition holds, or for some seconds; return whether it held."""
     deadline = time.monotonic() + seconds
     while not (held := condition()) and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -223,7 +223,7 @@ async def test_what_was_sent_goes_out_while_the_loop_is_busy(echoing, occasion):
         await transport.send(message)
     assert await transport.recv() == b"read now"
     await until(lambda: echoing.legs[0].messages_out == 2)
-    # No turn of the loop from here on: nothing that is awaited has to wait.
+    # The loop does not go on from here: nothing that is awaited has to wait.
     await transport.send(b"one of many")
     hold_up(lambda: False, seconds=0.01)
     if occasion == "a message is read":
@@ -235,7 +235,7 @@ async def test_what_was_sent_goes_out_while_the_loop_is_busy(echoing, occasion):
 
 
 async def test_order_holds_across_back_pressure():
-    """Whoever calls `send` first goes first, waiting or not."""
+    """The first caller of `send` is first, waiting or not."""
     model = Held()
     async with LocalEndpoint(model=model) as endpoint:
         transport = transport_to(endpoint, max_replay_buffer_bytes=0)
@@ -246,7 +246,7 @@ async def test_order_holds_across_back_pressure():
         await until(lambda: endpoint.stats.live_streams == 1)
         assert not all(send.done() for send in sends)
         model.gate.set()
-        # It fits long before the large ones do, and goes last all the same.
+        # There is room for it long before the large ones, and it is last all the same.
         await asyncio.gather(transport.send(b"099 small"), *sends)
         await transport.close()
         await until(lambda: len(model.heard) == 100)
@@ -335,7 +335,7 @@ async def test_an_error_is_raised_after_the_messages_before_it_and_from_then_on(
             await transport.send(b"more")
         with pytest.raises(SageMakerError, match="no audio"):
             await drained(transport)
-        # Whoever closes has heard of it, or does not want to.
+        # `close` does not raise it.
         await transport.close()
 
 
@@ -564,7 +564,7 @@ async def test_cancelled_while_opening_leaves_nothing(caplog):
 
 
 async def test_an_open_that_fails_while_closing_is_observed(caplog):
-    """The leg's error has nobody to go to any more, and asyncio must not complain of it."""
+    """No caller is left for the leg's error, and asyncio must not complain about it."""
     config = SageMakerConfig(
         "ep", endpoint_uri="https://127.0.0.1:1", proxy="", max_retries=100, close_timeout=0.2
     )
@@ -586,7 +586,7 @@ async def test_an_open_that_fails_while_closing_is_observed(caplog):
     assert "never retrieved" not in caplog.text
 
 
-# What is left when nobody closes.
+# What is left without a close.
 
 
 @linux
@@ -684,7 +684,7 @@ def test_a_loop_that_is_closed_without_a_word_leaves_nothing():
 
         kept = []
         loop = asyncio.new_event_loop()
-        # It says of every task that it was destroyed: so it was, by this test.
+        # asyncio reports every task that was destroyed, and this test destroys one.
         loop.set_exception_handler(lambda *_: None)
         loop.run_until_complete(begin())
         loop.close()
@@ -800,7 +800,7 @@ async def in_a_live_session():
         thread.start()
         thread.join()
     await asyncio.to_thread(ended, pid)
-    # And the parent's session never noticed.
+    # The parent's session is not affected.
     for number in range(10, 20):
         await transport.send(chunk(number, 640))
     await transport.send({"type": "CloseStream"})
@@ -851,7 +851,7 @@ factory = SageMakerTransportFactory(config=config)
 used = []
 
 class Locked:
-    # The native session, its lock held for ever: whoever calls it would never come back.
+    # The native session with its lock held: a call would never return.
     def __getattr__(self, name):
         used.append(name)
         raise RuntimeError(name)
@@ -869,7 +869,7 @@ pid = os.fork()
 if not pid:
     driver = transport._driver
     driver.session = Locked()
-    # What collecting it does, of which nobody knows when it happens.
+    # What the garbage collector does at an unknown time.
     driver._task.get_coro().close()
     del transport, factory, loop
     gc.collect()
@@ -887,8 +887,8 @@ def test_a_forked_child_lets_go_of_its_parents_sessions_without_a_touch(monkeypa
     with LocalEndpoint() as endpoint:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", endpoint.credentials.access_key_id)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", endpoint.credentials.secret_access_key)
-        # asyncio says that a task was destroyed while pending, and Python that a thread was
-        # running: they know nothing of forks.
+        # asyncio reports a task destroyed while pending, and Python a running thread: neither knows
+        # of the fork.
         run = run_script(INHERITED, endpoint.uri, endpoint.ca_bundle, strict=False)
         assert run.returncode == 0, run.stderr
         assert run.stdout.split("\n") == ["[]", "done", ""]
@@ -951,7 +951,7 @@ def test_interpreter_exit_with_live_sessions_is_clean_and_quick(monkeypatch, how
             assert run.stderr.startswith("Traceback")
             assert run.stderr.endswith("\nZeroDivisionError\n")
         elif how == "unclosed loop":
-            # asyncio says so of any task on a loop that nobody ran to its end.
+            # asyncio reports any task on a loop that was not run to its end.
             complaint = ("Task was destroyed but it is pending!", "task: <Task pending")
             assert all(line.startswith(complaint) for line in run.stderr.splitlines())
         else:

@@ -9,30 +9,27 @@ import time
 import weakref
 
 import pytest
-from deepgram_sagemaker._native import Pool, Turn, Waker
+from deepgram_sagemaker import SageMakerConfig
+from deepgram_sagemaker._native import Admission, Pool, Waker
+from deepgram_sagemaker.aws.route import Route
 from deepgram_sagemaker.wakeups import Hub
 from sessions import run_script
 
 
 class Poster:
-    """Posts a token from the engine's side: a pool that has a turn for everybody."""
+    """Posts a token from the engine's side: a pool that admits everybody."""
 
     def __init__(self, hub):
         self.hub = hub
-        self.pool = Pool(
-            host="127.0.0.1",
-            port=1,
-            ca_bundle=None,
-            proxy=None,
+        config = SageMakerConfig(
+            "ep",
             connection_timeout=5.0,
             connection_acquire_timeout=5.0,
             subscription_timeout=5.0,
             max_concurrency=1000,
             max_streams_per_connection=1,
-            max_handshakes=1000,
-            ping_after=20.0,
-            ping_within=10.0,
         )
+        self.pool = Pool(config, Route(host="127.0.0.1", port=1, max_handshakes=1000))
         self.kept = []
 
     def post(self, token):
@@ -84,7 +81,7 @@ async def test_what_posts_is_done_when_its_handler_runs():
     token = hub.register(woken)
     acquiring = poster.post(token)
     await done.wait()
-    assert type(outcomes[0]) is Turn
+    assert type(outcomes[0]) is Admission
     # Once.
     assert acquiring.take() is None
     hub.unregister(token)
@@ -144,7 +141,7 @@ async def test_a_handler_may_unregister_others_and_itself():
     for token in tokens:
         poster.post(token)
     await done.wait()
-    # The loop no longer watches: what else was posted wakes nobody.
+    # The loop no longer watches: the other tokens wake no handler.
     for _ in range(3):
         await asyncio.sleep(0.01)
     assert woken == [1]
@@ -194,14 +191,14 @@ def test_an_empty_mailbox_is_empty():
 
 
 def is_rung(waker, seconds=0.0):
-    """Whether the loop would be woken, within so long."""
+    """Return whether the loop would be woken within this time."""
     poll = select.poll()
     poll.register(waker.fileno(), select.POLLIN)
     return poll.poll(seconds * 1000) != []
 
 
 def taken_by_flushing(poster):
-    """Whether a token was taken by a loop that flushes all the time, and the bell left alone."""
+    """Return whether a loop that flushes all the time took a token without being woken."""
     waker = poster.hub.waker
     waker.flush()
     waker.flush()
@@ -216,7 +213,7 @@ def taken_by_flushing(poster):
 
 async def test_a_loop_that_comes_by_is_not_rung():
     poster = Poster(Hub.running())
-    # A moment in which this thread does not run is one in which it did not come by.
+    # Not always: where this thread does not run for a moment, the loop has stayed away.
     assert any(taken_by_flushing(poster) for _ in range(50))
 
 
@@ -270,7 +267,7 @@ async def test_a_flush_hands_out_what_has_come():
     woken = []
     token = hub.register(lambda: woken.append(1))
     poster.post(token)
-    # The loop does not run meanwhile: it hears no ring.
+    # The loop does not run meanwhile: it sees no signal.
     while not woken:
         hub.flush()
     await asyncio.sleep(0.01)
@@ -280,6 +277,7 @@ async def test_a_flush_hands_out_what_has_come():
 
 FORK = """
 import asyncio, os, sys
+from deepgram_sagemaker.aws.route import Route
 from deepgram_sagemaker.wakeups import Hub
 
 async def main():
@@ -288,7 +286,7 @@ async def main():
     loop = asyncio.get_running_loop()
     pid = os.fork()
     if not pid:
-        # As when the child lets go of what it has inherited.
+        # As when the child frees what it has inherited.
         hub.unregister(token)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

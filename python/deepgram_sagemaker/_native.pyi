@@ -1,33 +1,32 @@
-"""The native half: what `rust/python` registers. Not public."""
+"""The native half: what `rust/python` registers. Not public.
+
+`mypy.stubtest` holds this file against the module.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 from typing_extensions import disjoint_base
 
 from .config import SageMakerConfig
 
 __all__ = [
-    "DRIVER",
-    "ENDED",
-    "FAILED",
-    "FULL",
-    "HELD",
-    "READABLE",
-    "WRITABLE",
     "Acquiring",
+    "Admission",
     "Diagnosis",
+    "Interest",
     "Leg",
     "LocalServer",
     "LocalStream",
+    "Notice",
     "OpenFailure",
     "Opening",
     "Pool",
+    "SendResult",
     "Session",
     "SessionFailure",
     "Step",
-    "Turn",
     "Waker",
     "__version__",
     "judge",
@@ -38,20 +37,31 @@ __all__ = [
 
 __version__: Final[str]
 
-FULL: Final[int]
-"""Why a message was not taken: no room now."""
-ENDED: Final[int]
-"""Why a message was not taken: the session, or its input, has ended in order."""
-FAILED: Final[int]
-"""Why a message was not taken: the session has failed; the driver knows why, or soon will."""
-HELD: Final[int]
-"""A message was taken; the loop flushes its waker when it has done what else is ready."""
-READABLE: Final[int]
-"""What a session's waiter may wait for: a message, or the end."""
-WRITABLE: Final[int]
-"""Room for another frame."""
-DRIVER: Final[int]
-"""Another step for the driver."""
+@final
+class SendResult:
+    """What `Session.send` answers."""
+
+    TAKEN: Final[int]
+    """Taken; the loop is going to flush its waker already. 0."""
+    HELD: Final[int]
+    """Taken; the loop flushes its waker when it has done what else is ready."""
+    FULL: Final[int]
+    """Not taken: no room now."""
+    ENDED: Final[int]
+    """Not taken: the session, or its input, has ended in order."""
+    FAILED: Final[int]
+    """Not taken: the session has failed; the driver knows why, or soon will."""
+
+@final
+class Interest:
+    """What a session's waiter may wait for, as bits."""
+
+    READABLE: Final[int]
+    """A message, or the end."""
+    WRITABLE: Final[int]
+    """Room for another frame."""
+    DRIVER: Final[int]
+    """Another step for the driver."""
 
 @final
 class Waker:
@@ -72,45 +82,60 @@ class Waker:
             takes them here, and is not woken for them.
         """
 
+class _Proxy(Protocol):
+    """What `Pool` reads of a proxy: `aws.route.Proxy`."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def authorization(self) -> str | None: ...
+
+class _Route(Protocol):
+    """What `Pool` reads besides the config: `aws.route.Route`."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def ca_bundle(self) -> str | Path | None: ...
+    @property
+    def proxy(self) -> _Proxy | None: ...
+    @property
+    def max_handshakes(self) -> int: ...
+    @property
+    def ping_after(self) -> float: ...
+    @property
+    def ping_within(self) -> float: ...
+
 @final
 class Pool:
-    """Connections to one endpoint, within limits. Times are seconds; `inf`: without limit.
+    """Connections to one endpoint, within limits.
 
     Raises:
         OSError: The CA bundle cannot be used.
     """
 
-    def __new__(
-        cls,
-        *,
-        host: str,
-        port: int,
-        ca_bundle: str | Path | None,
-        proxy: tuple[str, int, bool, str | None] | None,
-        connection_timeout: float,
-        connection_acquire_timeout: float,
-        subscription_timeout: float,
-        max_concurrency: int,
-        max_streams_per_connection: int,
-        max_handshakes: int,
-        ping_after: float,
-        ping_within: float,
-    ) -> Pool: ...
+    def __new__(cls, config: SageMakerConfig, route: _Route) -> Pool: ...
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
         """Wait on the engine for the right to open a stream; then post the token."""
 
 @final
 class Acquiring:
-    """A turn on its way."""
+    """An admission on its way."""
 
-    def take(self) -> Turn | OpenFailure | None:
+    def take(self) -> Admission | OpenFailure | None:
         """Return the outcome, once; None: there is none yet, or it was cancelled."""
 
     def cancel(self) -> None:
-        """Stop waiting, from any thread; a turn that was not taken is given back."""
+        """Stop waiting, from any thread; an admission that was not taken is given back."""
 
 @final
-class Turn:
+class Admission:
     """The right to open one stream."""
 
     def open(
@@ -161,46 +186,35 @@ class Leg:
 
 @final
 class OpenFailure:
-    """Why there is no stream, as data: the classifier's input."""
+    """Why there is no stream."""
 
     @property
-    def kind(self) -> str:
-        """`http_status` where there was an answer, otherwise the reason's name."""
+    def diagnosis(self) -> Diagnosis:
+        """The failure, judged."""
 
     @property
-    def detail(self) -> str: ...
+    def detail(self) -> str:
+        """What the transport has to say of it, for people."""
+
     @property
-    def h2_code(self) -> int | None: ...
+    def status(self) -> int | None:
+        """The answer's status, where there was one."""
+
     @property
-    def status(self) -> int | None: ...
+    def headers(self) -> list[tuple[str, str]]:
+        """The answer's headers."""
+
     @property
-    def headers(self) -> list[tuple[str, str]]: ...
-    @property
-    def body(self) -> bytes: ...
+    def body(self) -> bytes:
+        """The answer's body, as far as it was kept."""
 
 @final
 class SessionFailure:
-    """Why a session failed, as data: the classifier's input."""
+    """Why a session failed."""
 
     @property
-    def kind(self) -> str | None:
-        """The classifier's name; None when a leg could not be opened: the driver has why."""
-
-    @property
-    def detail(self) -> str: ...
-    @property
-    def code(self) -> str | None: ...
-    @property
-    def message(self) -> str | None: ...
-    @property
-    def h2_code(self) -> int | None: ...
-    @property
-    def silent(self) -> bool:
-        """The application had sent nothing for as long as the container waits."""
-
-    @property
-    def closing(self) -> bool:
-        """The closing message was sent, or the application has closed."""
+    def diagnosis(self) -> Diagnosis | None:
+        """The failure, judged; None where no leg could be opened: the driver has that error."""
 
     @property
     def resumable(self) -> bool:
@@ -232,11 +246,11 @@ class Step:
         def standby(self) -> bool: ...
         @property
         def renew(self) -> bool:
-            """The keys ran out in mid-stream: fresh ones are to be looked up."""
+            """The keys ran out in mid-stream: fresh ones have to be looked up."""
 
     @final
     class Wait(Step):
-        """Nothing, for so many seconds or until woken."""
+        """Wait for this time, in seconds, or until woken; None: until woken."""
 
         __match_args__ = ("seconds",)
         def __new__(cls, seconds: float | None) -> Step.Wait: ...
@@ -259,6 +273,162 @@ class Step:
         @property
         def failure(self) -> SessionFailure: ...
 
+@disjoint_base
+class Notice:
+    """What happened in a session. Times and amounts of audio are seconds on the session's clock."""
+
+    @final
+    class LegEnded(Notice):
+        """A leg ended and another follows."""
+
+        __match_args__ = ("leg", "end", "said", "attempts", "unacknowledged_seconds")
+        def __new__(
+            cls, leg: int, end: str, said: str, attempts: int, unacknowledged_seconds: float
+        ) -> Notice.LegEnded: ...
+        @property
+        def leg(self) -> int: ...
+        @property
+        def end(self) -> str:
+            """How, by the name that `Stats.resets` counts it by."""
+
+        @property
+        def said(self) -> str:
+            """How, in words."""
+
+        @property
+        def attempts(self) -> int:
+            """Failures in a row without progress; 0: only the keys ran out."""
+
+        @property
+        def unacknowledged_seconds(self) -> float:
+            """Audio that has to be sent again."""
+
+    @final
+    class Resumed(Notice):
+        """The session goes on over a new leg for the first time: what starts again there."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.Resumed: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class RolledOver(Notice):
+        """A leg took over from one that had grown old."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.RolledOver: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class Gap(Notice):
+        """Audio that a reset needed was no longer kept."""
+
+        __match_args__ = ("start_seconds", "seconds", "size")
+        def __new__(cls, start_seconds: float, seconds: float, size: int) -> Notice.Gap: ...
+        @property
+        def start_seconds(self) -> float: ...
+        @property
+        def seconds(self) -> float: ...
+        @property
+        def size(self) -> int:
+            """In bytes."""
+
+    @final
+    class Joined(Notice):
+        """The speech of a new leg is not what the one before said: they were joined."""
+
+        __match_args__ = ("at_seconds", "moved_seconds")
+        def __new__(cls, at_seconds: float, moved_seconds: float) -> Notice.Joined: ...
+        @property
+        def at_seconds(self) -> float:
+            """Where in the turn."""
+
+        @property
+        def moved_seconds(self) -> float:
+            """How much earlier that was in the new synthesis."""
+
+    @final
+    class NotResumable(Notice):
+        """Audio of unknown rate outgrew the journal: a reset is an error from now on."""
+
+        __match_args__ = ("limit",)
+        def __new__(cls, limit: int) -> Notice.NotResumable: ...
+        @property
+        def limit(self) -> int:
+            """What the journal may hold, in bytes."""
+
+    @final
+    class Complaint(Notice):
+        """The service sent an error and the leg lived on: the application has the message."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.Complaint: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class LeftOut(Notice):
+        """The service did not take a message, which is not sent again."""
+
+        __match_args__ = ("leg", "kind")
+        def __new__(cls, leg: int, kind: str | None) -> Notice.LeftOut: ...
+        @property
+        def leg(self) -> int: ...
+        @property
+        def kind(self) -> str | None:
+            """The message's type; None where it is not known."""
+
+    @final
+    class CalledAgain(Notice):
+        """A function was called that an earlier leg had called and got no answer to."""
+
+        __match_args__ = ("leg",)
+        def __new__(cls, leg: int) -> Notice.CalledAgain: ...
+        @property
+        def leg(self) -> int: ...
+
+    @final
+    class Unread(Notice):
+        """The application does not read: the service has to wait."""
+
+        __match_args__ = ("size",)
+        def __new__(cls, size: int) -> Notice.Unread: ...
+        @property
+        def size(self) -> int:
+            """What the messages take that wait for the application, in bytes."""
+
+    @final
+    class Beyond(Notice):
+        """The service reports on audio that was never sent."""
+
+        __match_args__ = ("claimed_seconds", "sent_seconds")
+        def __new__(cls, claimed_seconds: float, sent_seconds: float) -> Notice.Beyond: ...
+        @property
+        def claimed_seconds(self) -> float: ...
+        @property
+        def sent_seconds(self) -> float: ...
+
+    @final
+    class CloseTimedOut(Notice):
+        """The service did not end its side in time after the application closed."""
+
+        __match_args__ = ("unacknowledged_seconds",)
+        def __new__(cls, unacknowledged_seconds: float) -> Notice.CloseTimedOut: ...
+        @property
+        def unacknowledged_seconds(self) -> float:
+            """Audio without a final result."""
+
+    @final
+    class UnknownEvent(Notice):
+        """An event of an unknown type came, and was skipped."""
+
+        __match_args__ = ("event_type",)
+        def __new__(cls, event_type: str) -> Notice.UnknownEvent: ...
+        @property
+        def event_type(self) -> str: ...
+
 @final
 class Session:
     """One conversation, over any number of legs."""
@@ -274,7 +444,7 @@ class Session:
         token: int,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
-        """Accept a message: 0 or `HELD`; `FULL`, `ENDED` or `FAILED` if it is not accepted.
+        """Accept a message; return a `SendResult`.
 
         After `FULL` the waiter is woken when it is worth another try.
 
@@ -304,10 +474,10 @@ class Session:
         """Return the session's figures, by the names of `Stats`."""
 
     def take_happened(self) -> int:
-        """Return what happened since the last call, as bits: `READABLE`, `WRITABLE`, `DRIVER`."""
+        """Return what happened since the last call, as bits of `Interest`."""
 
-    def take_notices(self) -> list[tuple[int, str]]:
-        """Return the log lines since the last call: `logging`'s level, and text."""
+    def take_notices(self) -> list[tuple[int, Notice]]:
+        """Return the notices since the last call, each after `logging`'s level for it."""
 
 @final
 class LocalServer:
@@ -402,6 +572,18 @@ class Diagnosis:
         """What the other side, or the transport, says of it; empty where there is nothing."""
 
     @property
+    def is_quote(self) -> bool:
+        """Whether `said` has the other side's words, not the transport's."""
+
+    @property
+    def status(self) -> int | None:
+        """The status of an HTTP answer."""
+
+    @property
+    def h2_code(self) -> int | None:
+        """The HTTP/2 error code of a reset or a GOAWAY."""
+
+    @property
     def code(self) -> str | None: ...
     @property
     def request_id(self) -> str | None: ...
@@ -415,25 +597,42 @@ class Diagnosis:
     def log_stream(self) -> str | None: ...
 
 def quote(said: str) -> str:
-    """Somebody else's words as one printable line of at most 300 characters, without secrets."""
+    """Quote another side's words: one printable line of at most 300 characters, without secrets."""
 
 def judge(
     kind: str,
     *,
-    detail: str,
-    status: int | None,
-    headers: Mapping[str, str],
-    body: bytes,
-    code: str | None,
-    message: str | None,
-    h2_code: int | None,
-    silent: bool,
-    closing: bool,
+    detail: str = "",
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    code: str | None = None,
+    message: str | None = None,
+    h2_code: int | None = None,
+    silent: bool = False,
+    closing: bool = False,
 ) -> Diagnosis:
-    """Judge a failure by what was seen of it."""
+    """Judge a failure by what was seen of it.
+
+    What the native side has seen has its diagnosis already. This is for what Python finds out, and
+    for tests of the words that each diagnosis gets.
+
+    Args:
+        kind: `http_status`; in an open stream `model_stream_error`, `internal_stream_failure`,
+            `exception`, `early_end`, `reset`, `goaway`; or the name of a reason.
+        detail: What the transport has to say of it, for people; no payload.
+        status: The HTTP status, where there was an answer.
+        headers: The answer's headers, by lower-case name.
+        body: The answer's body, as far as it was kept.
+        code: The code of an in-band error: a container's close code or an exception's name.
+        message: The message of an in-band error.
+        h2_code: The HTTP/2 error code of a RST_STREAM or GOAWAY.
+        silent: Whether the application had sent nothing for as long as the container waits.
+        closing: Whether the closing message was sent, or the application has closed.
+    """
 
 def reasons() -> dict[str, int | None]:
-    """Every reason, by name: retries that it is worth without progress.
+    """Return every reason by name: retries that it is worth without progress.
 
     None: as many as the settings allow.
     """

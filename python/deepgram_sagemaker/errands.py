@@ -1,8 +1,11 @@
-"""What may block, done in a thread of its own and waited for within a deadline.
+"""Work that may block, done in a thread of its own and waited for within a deadline.
 
-Files lie on servers, and keys come from processes and networks: any of it may hang. The thread is
-a daemon, and not one of the loop's executor: the application may have filled that, and an
-executor's threads are waited for when the loop ends.
+Files may lie on servers, and keys come from processes and networks: each may hang. The thread is a
+daemon, not one of the loop's executor: the application may have filled the executor, and its
+threads are waited for when the loop ends.
+
+Imports nothing of ours. Tests: `tests/test_opening.py`, `tests/test_credentials.py` and
+`tests/aws/test_preparation.py`.
 """
 
 from __future__ import annotations
@@ -21,26 +24,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Errand"]
 
-# One name for all that a session has to say, whichever module says it.
+# All lines about sessions have one logger, whichever module writes them.
 _logger = logging.getLogger("deepgram_sagemaker.transport")
 
 _SILENCE: Final = 3.0
-"""Seconds after which the log says that something lasts; less where the deadline is near."""
+"""Seconds after which the log says that the work takes long; less where the deadline is near."""
 
 _REPEAT: Final = 10.0
-"""Seconds after which it is said again."""
+"""Seconds after which the log says so again."""
 
 
 class Errand[T]:
-    """One piece of work that may block. It cannot be interrupted, only left alone.
+    """One piece of work that may block. It cannot be interrupted, only abandoned.
 
-    Any number may wait for it, on any loops; however many give up, it is one thread.
+    Any number of tasks may wait for it, on any loops; it is one thread, also when they give up.
 
     Args:
-        work: What is done in the thread.
-        what: What it is, for the log: "looking up AWS credentials".
+        work: The work, which runs in the thread.
+        what: Its description for the log: "looking up AWS credentials".
         thread: The thread's name.
-        limit: The setting that says how long it is waited for, if one does.
+        limit: The setting that limits the waiting, if there is one.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Errand[T]:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has come to an end."""
+        """Whether it is over."""
         return self._outcome.done()
 
     def result(self) -> T:
@@ -130,7 +133,7 @@ class Errand[T]:
         """Do the work, in the thread; it may block."""
         try:
             outcome = self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+        except BaseException as error:  # noqa: BLE001 - a task waits for the outcome, whatever it is
             with self._lock:
                 self._outcome.set_exception(error)
         else:
@@ -139,6 +142,6 @@ class Errand[T]:
         with self._lock:
             waiting = list(self._waiting.items())
         for over, loop in waiting:
-            # Whoever waited may be gone, and its loop closed.
+            # The waiting task may be gone, and its loop closed.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(over.set)

@@ -1,8 +1,10 @@
-"""How native objects reach an asyncio event loop: one watched descriptor a loop.
+"""How native objects wake an asyncio event loop: one watched descriptor a loop.
 
-A native object posts a number to its loop's mailbox; the loop drains the mailbox once an
-iteration at most and calls the handler registered for each number. The engine's threads never
-take the GIL and never touch asyncio, and nothing is left on the loop when nobody is registered.
+A native object posts a number to its loop's mailbox. The loop drains the mailbox at most once an
+iteration, and calls the handler registered for each number. The engine's threads never take the
+GIL and never touch asyncio. Without a registered handler nothing is left on the loop.
+
+Imports `_native` alone; the mechanism is `rust/net/src/wake`. Tests: `tests/test_wakeups.py`.
 """
 
 from __future__ import annotations
@@ -29,19 +31,18 @@ _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakK
 
 
 class Hub:
-    """The wake-ups of one event loop, shared by all that lives on it.
+    """The wake-ups of one event loop, shared by all sessions on it.
 
-    What it has the loop call runs in an empty context: it outlives the request that happens to be
-    the first, and must not keep what belongs to that.
+    Its callbacks run in an empty context: they outlive the request that happens to be the first,
+    and must not keep that request's context alive.
 
     Attributes:
         waker: The native half.
-        turn: A number for the loop's iteration, as far as it can be told: it is another one once
-            the loop has come round after a send.
+        iteration: A number that changes once the loop has gone round after a send.
         busy_since: When the first send of the iteration was noted, by the monotonic clock.
 
-    Tokens are never used twice within a process, so a late wake-up for something that is gone
-    finds no handler and is dropped.
+    A token is used once in a process, so a late wake-up for something that is gone finds no handler
+    and is dropped.
     """
 
     _tokens = itertools.count(1)
@@ -51,7 +52,7 @@ class Hub:
         self._process = os.getpid()
         self._handlers: dict[int, Callable[[], None]] = {}
         self.waker = Waker()
-        self.turn = 0
+        self.iteration = 0
         self.busy_since = 0.0
 
     @classmethod
@@ -69,7 +70,7 @@ class Hub:
         if not self._handlers:
             loop = self._loop()
             if loop is not None:
-                # It has no argument for that.
+                # `add_reader` has no argument for the context.
                 contextvars.Context().run(loop.add_reader, self.waker.fileno(), self._drain)
         self._handlers[token] = handler
         return token
@@ -79,22 +80,22 @@ class Hub:
         self._handlers.pop(token, None)
         if not self._handlers:
             loop = self._loop()
-            # A closed loop has forgotten its readers by itself. One that a forked child has
-            # inherited watches through its parent's selector, where they must stay.
+            # A closed loop has no readers any more. A loop that a forked child has inherited shares
+            # its parent's selector, where the reader must stay.
             if loop is not None and not loop.is_closed() and self._process == os.getpid():
                 loop.remove_reader(self.waker.fileno())
 
     def flush_soon(self) -> None:
         """Have the loop tell the engine what was sent, after its other ready callbacks.
 
-        With many sessions that is one system call for all that were sent to meanwhile.
+        With many sessions that is one system call for all of them.
         """
         self.busy_since = time.monotonic()
         asyncio.get_running_loop().call_soon(self.flush, context=contextvars.Context())
 
     def flush(self) -> None:
         """Tell the engine what was sent, and hand out what arrived; that then wakes no loop."""
-        self.turn += 1
+        self.iteration += 1
         self._hand_out(self.waker.flush())
 
     def _drain(self) -> None:
@@ -108,5 +109,5 @@ class Hub:
             try:
                 handler()
             except Exception:
-                # One handler's fault must not cost the others their wake-up.
+                # A handler that fails must not cost the others their wake-up.
                 _logger.exception("a wake-up handler failed")

@@ -4,14 +4,33 @@ import dataclasses
 import json
 import pickle
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pytest
-from deepgram_sagemaker import errors
-from deepgram_sagemaker._native import judge
-from deepgram_sagemaker.aws.failures import REASONS, ROWS, Failure, classify, reason_of
+from deepgram_sagemaker import SageMakerConfig, errors
+from deepgram_sagemaker._native import Diagnosis, judge
+from deepgram_sagemaker.aws.advice import ROWS
+from deepgram_sagemaker.aws.failures import REASONS, explain, explain_session, reason_of
 
 ACTION = "sagemaker:InvokeEndpointWithBidirectionalStream"
 WEBSOCKET = "Failed to establish WebSocket connection"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What was seen, without a judgement: the arguments of `judge`."""
+
+    kind: str
+    detail: str = ""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    code: str | None = None
+    message: str | None = None
+    h2_code: int | None = None
+    silent: bool = False
+    closing: bool = False
 
 
 def answer(status, code=None, message=None, /, **body):
@@ -177,8 +196,11 @@ CASES = [
 
 
 def classified(failure):
-    return classify(
-        failure, endpoint_name="ep", region="us-east-1", query="model=nova-3&keyterm=Codename"
+    return explain(
+        judged(failure),
+        endpoint_name="ep",
+        region="us-east-1",
+        query="model=nova-3&keyterm=Codename",
     )
 
 
@@ -373,5 +395,59 @@ def test_the_containers_log_is_named():
 
 
 def test_nothing_about_the_caller_is_needed():
-    assert "unknown" in str(classify(Failure(kind="dns")))
-    assert "it is empty" in str(classify(answer(424)))
+    assert "unknown" in str(explain(judge("dns")))
+    assert "it is empty" in str(explain(judged(answer(424))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a session failed: the fields of the native `SessionFailure`."""
+
+    diagnosis: Diagnosis | None
+    resumable: bool = True
+    attempts: int = 0
+    elapsed: float = 12.34
+    unacknowledged_bytes: int = 32_000
+    unacknowledged_seconds: float = 1.0
+
+
+def session_error(failure, opening=None):
+    return explain_session(failure, opening, SageMakerConfig("ep", "us-east-1"), "model=nova-3")
+
+
+def test_a_leg_that_ends_for_good_is_the_sessions_error():
+    error = session_error(Ended(diagnosis=judged(closed("1008", "policy"))))
+    assert type(error) is errors.ModelError
+    assert (error.attempts, error.reason) == (1, "container_policy")
+    assert "model" in str(error)
+
+
+def test_a_session_that_was_tried_again_says_how_often_and_why():
+    error = session_error(Ended(diagnosis=judge("reset", h2_code=8, detail="by peer"), attempts=6))
+    assert type(error) is errors.RetriesExhaustedError
+    assert "gave up after 6 attempts in 12.3 s" in str(error)
+    assert "with 1.000 s of audio (32000 bytes) not acknowledged" in str(error)
+    assert (error.attempts, error.elapsed, error.seconds_unacknowledged) == (6, 12.34, 1.0)
+    assert (error.reason, error.code) == ("reset", "CANCEL")
+    assert type(error.__cause__) is errors.StreamResetError
+    assert (error.__cause__.h2_code, error.__cause__.attempts) == (8, 6)
+
+
+def test_a_session_that_cannot_be_resumed_is_lost():
+    error = session_error(Ended(diagnosis=judge("dropped"), resumable=False))
+    assert type(error) is errors.SessionLostError
+    assert "cannot go on over another stream: 1.000 s of audio (32000 bytes) were not" in str(error)
+    assert type(error.__cause__) is errors.ConnectionLostError
+    nothing = {"unacknowledged_bytes": 0, "unacknowledged_seconds": 0.0}
+    error = session_error(Ended(diagnosis=judge("dropped"), resumable=False, **nothing))
+    assert str(error).endswith("This session cannot go on over another stream")
+
+
+def test_a_session_without_a_leg_has_the_last_openings_error():
+    opening = explain(judge("access_denied"))
+    assert session_error(Ended(diagnosis=None, attempts=1), opening) is opening
+    transient = explain(judge("connect", detail="refused"))
+    error = session_error(Ended(diagnosis=None, attempts=3), transient)
+    assert type(error) is errors.RetriesExhaustedError
+    assert error.__cause__ is transient
+    assert transient.attempts == 3

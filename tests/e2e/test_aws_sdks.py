@@ -11,6 +11,7 @@ import pytest
 from aws_sdk_sagemaker_runtime_http2 import models
 from aws_sdk_sagemaker_runtime_http2.config import AsyncSageMakerRuntimeHTTP2Config
 from deepgram_sagemaker._native import OpenFailure, Pool
+from deepgram_sagemaker.aws.route import Route
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import Answer, Fault
 from deepgram_sagemaker.wakeups import Hub
@@ -49,20 +50,21 @@ class Wire:
 
     def __init__(self, endpoint):
         self.hub = Hub.running()
-        self.pool = Pool(
-            host="127.0.0.1",
-            port=endpoint.port,
-            ca_bundle=endpoint.ca_bundle,
-            proxy=None,
+        config = endpoint.config(
             connection_timeout=10,
             connection_acquire_timeout=10,
             subscription_timeout=10,
             max_concurrency=1,
             max_streams_per_connection=1,
+        )
+        route = Route(
+            host="127.0.0.1",
+            port=endpoint.port,
+            ca_bundle=endpoint.ca_bundle,
             max_handshakes=1,
-            ping_after=20,
             ping_within=20,
         )
+        self.pool = Pool(config, route)
 
     def __deepcopy__(self, memo):
         return self
@@ -78,10 +80,14 @@ class Wire:
             self.hub.unregister(token)
 
     async def send(self, request):
-        turn = await self.outcome(lambda **woken: self.pool.acquire(with_permit=False, **woken))
+        admission = await self.outcome(
+            lambda **woken: self.pool.acquire(with_permit=False, **woken)
+        )
         headers = [(field.name.lower(), field.as_string()) for field in request.fields]
         to = request.destination
-        opened = await self.outcome(lambda **woken: turn.open(to.netloc, to.path, headers, **woken))
+        opened = await self.outcome(
+            lambda **woken: admission.open(to.netloc, to.path, headers, **woken)
+        )
         assert isinstance(opened, OpenFailure), opened
         assert opened.status is not None, opened.detail
         fields = tuples_to_fields(opened.headers)

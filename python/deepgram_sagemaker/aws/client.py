@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from deepgram_sagemaker._native import Leg, OpenFailure, Pool
+from deepgram_sagemaker._native import Leg, OpenFailure, Pool, judge
 from deepgram_sagemaker.wakeups import Hub
 
-from .failures import Failure, classify
+from .failures import explain
 from .preparation import Preparation
+from .route import Proxy, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deepgram_sagemaker._native import Turn, Waker
+    from deepgram_sagemaker._native import Admission, Waker
     from deepgram_sagemaker.config import SageMakerConfig
     from deepgram_sagemaker.credentials import Identity
     from deepgram_sagemaker.errors import SageMakerError
@@ -36,19 +37,10 @@ __all__ = ["LegClient", "Progress"]
 _HTTP_PORT: Final = 80
 _HTTPS_PORT: Final = 443
 
-_MAX_HANDSHAKES: Final = 32
-"""TLS handshakes under way at once. Bursts of 400 were seen to overload endpoints."""
-
 _READY_WITHIN: Final = 30.0
 """Seconds that an opening waits for files to be read and modules to be loaded, before it connects.
 `connection_timeout` does not apply, because it may be short, and a cold disk says nothing about the
 connection."""
-
-_PING_AFTER: Final = 20.0
-"""Seconds of silence on a connection after which its peer is pinged."""
-
-_PING_WITHIN: Final = 10.0
-"""Seconds within which the peer must answer a ping; then the connection counts as dead."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,24 +122,24 @@ class LegClient:
             SageMakerError: The classified failure.
         """
         ready = await self._ready.value()
-        # The turn comes before the request: so the request is signed when it can be sent, and a
-        # burst does not hold all its requests at once.
-        turn = await self._turn(ready.pool, invocation, progress, standby=standby)
-        progress.holds(turn.release)
+        # The admission comes before the request: so the request is signed when it can be sent, and
+        # a burst does not hold all its requests at once.
+        admission = await self._admission(ready.pool, invocation, progress, standby=standby)
+        progress.holds(admission.release)
         try:
-            return await self._invoke(ready, invocation, identity, turn, progress)
+            return await self._invoke(ready, invocation, identity, admission, progress)
         finally:
-            turn.release()
+            admission.release()
 
-    async def _turn(
+    async def _admission(
         self, pool: Pool, invocation: Invocation, progress: Progress, *, standby: bool
-    ) -> Turn:
-        acquired: Turn | OpenFailure = await _outcome(
+    ) -> Admission:
+        acquired: Admission | OpenFailure = await _outcome(
             progress,
             lambda waker, token: pool.acquire(with_permit=not standby, waker=waker, token=token),
         )
         if isinstance(acquired, OpenFailure):
-            raise self._explained(_described(acquired), invocation)
+            raise self._explained(acquired, invocation)
         return acquired
 
     async def _invoke(
@@ -155,7 +147,7 @@ class LegClient:
         ready: _Ready,
         invocation: Invocation,
         identity: Identity,
-        turn: Turn,
+        admission: Admission,
         progress: Progress,
     ) -> Leg:
         request = await ready.operation.signed(
@@ -168,7 +160,7 @@ class LegClient:
         )
 
         def begin(waker: Waker, token: int) -> _Pending[Leg | OpenFailure]:
-            opening = turn.open(
+            opening = admission.open(
                 request.authority, request.path, request.headers, waker=waker, token=token
             )
             progress.requested()
@@ -176,7 +168,7 @@ class LegClient:
 
         opened: Leg | OpenFailure = await _outcome(progress, begin)
         if isinstance(opened, OpenFailure):
-            raise self._explained(_described(opened), invocation)
+            raise self._explained(opened, invocation)
         progress.holds(opened.close)
         opened.begin_chain(
             secret_access_key=identity.secret_access_key,
@@ -185,9 +177,9 @@ class LegClient:
         )
         return opened
 
-    def _explained(self, failure: Failure, invocation: Invocation) -> SageMakerError:
-        return classify(
-            failure,
+    def _explained(self, failure: OpenFailure, invocation: Invocation) -> SageMakerError:
+        return explain(
+            failure.diagnosis,
             endpoint_name=self._config.endpoint_name,
             region=self._config.region,
             query=invocation.query,
@@ -208,29 +200,21 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
     uri = resolve_endpoint_uri(config, os.environ, profile)
     parts = urlsplit(uri)
     proxy = resolve_proxy(config, os.environ, uri)
+    route = Route(
+        host=parts.hostname or "",
+        port=parts.port or _HTTPS_PORT,
+        ca_bundle=resolve_ca_bundle(config, os.environ, profile),
+        proxy=None if proxy is None else _proxy(proxy),
+    )
     try:
-        pool = Pool(
-            host=parts.hostname or "",
-            port=parts.port or _HTTPS_PORT,
-            ca_bundle=resolve_ca_bundle(config, os.environ, profile),
-            proxy=None if proxy is None else _proxy_parts(proxy),
-            connection_timeout=config.connection_timeout,
-            connection_acquire_timeout=config.connection_acquire_timeout,
-            subscription_timeout=config.subscription_timeout,
-            max_concurrency=config.max_concurrency,
-            max_streams_per_connection=config.max_streams_per_connection,
-            max_handshakes=_MAX_HANDSHAKES,
-            ping_after=_PING_AFTER,
-            ping_within=_PING_WITHIN,
-        )
+        pool = Pool(config, route)
     except OSError as error:
-        raise classify(Failure(kind="trust", detail=str(error))) from error
+        raise explain(judge("trust", detail=str(error))) from error
     app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
     return _Ready(operation(app_id), pool, uri)
 
 
-def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
-    """Return host, port, whether the proxy speaks TLS, and the value of Proxy-Authorization."""
+def _proxy(proxy: str) -> Proxy:
     parts = urlsplit(proxy)
     secure = parts.scheme == "https"
     authorization = None
@@ -238,7 +222,7 @@ def _proxy_parts(proxy: str) -> tuple[str, int, bool, str | None]:
         userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = f"Basic {base64.b64encode(userinfo.encode()).decode()}"
     port = parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
-    return (parts.hostname or "", port, secure, authorization)
+    return Proxy(host=parts.hostname or "", port=port, tls=secure, authorization=authorization)
 
 
 class _Pending[T](Protocol):
@@ -267,14 +251,3 @@ async def _outcome[T](progress: Progress, begin: Callable[[Waker, int], _Pending
             pending.cancel()
     finally:
         hub.unregister(token)
-
-
-def _described(failure: OpenFailure) -> Failure:
-    return Failure(
-        kind=failure.kind,
-        detail=failure.detail,
-        h2_code=failure.h2_code,
-        status=failure.status,
-        headers=dict(failure.headers),
-        body=failure.body,
-    )

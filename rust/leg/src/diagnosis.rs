@@ -10,7 +10,13 @@ pub struct Diagnosis {
     pub reason: Reason,
     /// The words of the peer or the transport; empty if there are none.
     pub said: String,
-    /// The error's name.
+    /// `said` has the other side's words, not the transport's.
+    pub is_quote: bool,
+    /// The status of an HTTP answer.
+    pub status: Option<u16>,
+    /// The HTTP/2 error code of a reset or a GOAWAY.
+    pub h2_code: Option<u32>,
+    /// Its name for the error.
     pub code: Option<String>,
     /// The service's id of the request.
     pub request_id: Option<String>,
@@ -31,6 +37,9 @@ impl Diagnosis {
         Self {
             reason,
             said: quote::text(detail),
+            is_quote: false,
+            status: None,
+            h2_code,
             code: h2_code.map(h2_name),
             request_id: None,
             model_status: None,

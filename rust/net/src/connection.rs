@@ -1,10 +1,11 @@
-//! One HTTP/2 connection while it is up: driven, watched, and asked how it ended.
+//! One HTTP/2 connection while it is up: driven, watched, pinged.
 
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -13,10 +14,18 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::later;
-use crate::dial::Ping;
-use crate::dial::refused_late;
 use crate::engine::Engine;
 use crate::failure::{Failure, FailureKind};
+use crate::tls::refused_late;
+
+/// When a connection counts as dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Ping {
+    /// The silence after which the peer is pinged.
+    pub after: Duration,
+    /// The time that the peer has to answer before it counts as dead.
+    pub within: Duration,
+}
 
 /// An HTTP/2 connection. It closes when this and every stream opened on it are gone.
 #[derive(Clone, Debug)]
@@ -27,7 +36,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Has `connection` driven to its end, on the engine.
+    /// Drives `connection` to its end, on the engine.
     pub(crate) fn spawn<T>(
         requests: SendRequest<Bytes>,
         mut connection: h2::client::Connection<Watched<T>>,
@@ -41,9 +50,9 @@ impl Connection {
     {
         let requests = Arc::new(requests);
         let (heard, weak) = (Arc::clone(&line), Arc::downgrade(&requests));
-        // What is still to be flushed when the last session lets go is flushed.
+        // The engine stays until everything is flushed, also when the last session is gone.
         let held = Arc::clone(engine);
-        // By reference: what a task is given by value it has room for twice.
+        // By reference: a task holds twice the size of what it is given by value.
         engine.handle().spawn(async move {
             drive(&mut connection, ping, &heard, &weak).await;
             drop(held);
@@ -55,25 +64,25 @@ impl Connection {
         }
     }
 
-    /// What opens a stream.
+    /// Returns what opens a stream.
     #[must_use]
     pub fn requests(&self) -> SendRequest<Bytes> {
         (*self.requests).clone()
     }
 
-    /// How many streams the peer allows at a time.
+    /// Returns how many streams the peer allows at a time.
     #[must_use]
     pub fn max_streams(&self) -> usize {
         self.requests.current_max_send_streams()
     }
 
-    /// What is known of the peer.
+    /// Returns what is known of the peer.
     #[must_use]
     pub fn line(&self) -> &Arc<Line> {
         &self.line
     }
 
-    /// When the dial began.
+    /// Returns when the dial began.
     #[must_use]
     pub fn dialled(&self) -> Instant {
         self.dialled
@@ -83,7 +92,7 @@ impl Connection {
 /// What a connection's driver has seen of the peer.
 #[derive(Debug, Default)]
 pub struct Line {
-    /// Bytes have arrived since the driver looked last.
+    /// Bytes have arrived since the driver's last check.
     fresh: AtomicBool,
     heard: AtomicBool,
     /// Why no stream can be opened any more: GOAWAY, or the connection's end.
@@ -92,12 +101,12 @@ pub struct Line {
 }
 
 impl Line {
-    /// Returns when the peer has said something in HTTP/2.
+    /// Returns once the peer has sent something in HTTP/2.
     pub async fn heard(&self) {
         self.until(|| self.heard.load(Ordering::Acquire)).await;
     }
 
-    /// Returns when no further stream can be opened here, and says why.
+    /// Returns once no further stream can be opened here, with the reason.
     pub async fn leaving(&self) -> &Failure {
         loop {
             self.until(|| self.farewell.get().is_some()).await;
@@ -107,14 +116,14 @@ impl Line {
         }
     }
 
-    /// Whether no further stream can be opened here.
+    /// Tells whether no further stream can be opened here.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.farewell.get().is_some()
     }
 
-    /// A stream's failure in the light of what the connection knows: a stream that went down with
-    /// its connection does not know why.
+    /// Returns the connection's failure in place of a stream's that went down with it: the stream
+    /// does not know why.
     #[must_use]
     pub fn explain(&self, failure: Failure) -> Failure {
         match self.farewell.get() {
@@ -125,7 +134,7 @@ impl Line {
 
     async fn until(&self, happened: impl Fn() -> bool) {
         loop {
-            // Made before the look: what happens after it is not missed.
+            // Made before the check, so that no change after it is missed.
             let changed = self.changed.notified();
             if happened() {
                 return;
@@ -149,8 +158,8 @@ impl Line {
 
 /// Runs a connection to its end.
 ///
-/// A peer that is heard is never pinged. One that falls silent is pinged after `ping.after`, and
-/// given up when nothing at all comes for another `ping.within`.
+/// A peer is pinged after a silence of `ping.after`, and counts as dead when nothing comes within
+/// another `ping.within`.
 async fn drive<T>(
     connection: &mut h2::client::Connection<Watched<T>>,
     ping: Ping,
@@ -187,7 +196,7 @@ async fn drive<T>(
                 Err(error) => Failure::from_h2(&error),
             });
         }
-        // The timer is not moved with every read: it looks how long ago the last one was.
+        // The timer is not moved with every read. When it elapses it checks when the last read was.
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let silent = now.saturating_duration_since(heard_at);
@@ -201,9 +210,9 @@ async fn drive<T>(
                 timer.as_mut().reset(later(heard_at, ping.after));
                 continue;
             }
-            // The last answer was not waited for: h2 wants it taken before the next question.
+            // h2 wants the last PONG taken before the next PING.
             let _ = pings.poll_pong(cx);
-            // It fails when the connection has ended; that is seen at the top.
+            // It fails when the connection has ended, and the poll above says so.
             let _ = pings.send_ping(h2::Ping::opaque());
             pinged = true;
             timer.as_mut().reset(later(now, ping.within));
@@ -211,11 +220,11 @@ async fn drive<T>(
         Poll::Pending
     })
     .await;
-    // Said before the streams see their connection go.
+    // Before the streams see the end of their connection.
     line.leave(farewell);
 }
 
-/// Why no stream can be opened; h2 does not say by itself when a GOAWAY comes.
+/// Returns why no stream can be opened. h2 does not report a GOAWAY by itself.
 fn refusal(requests: &SendRequest<Bytes>, cx: &mut Context<'_>) -> Option<Failure> {
     match requests.clone().poll_ready(cx) {
         Poll::Ready(Err(error)) => Some(Failure::from_h2(&error)),
@@ -223,15 +232,15 @@ fn refusal(requests: &SendRequest<Bytes>, cx: &mut Context<'_>) -> Option<Failur
     }
 }
 
-/// A connection's bytes: noted when they arrive, and their end told one turn late.
+/// A connection's bytes. Notes that some arrive, and reports their end one poll late.
 ///
-/// h2 forgets that a stream had ended in order when it learns in the same turn that the
-/// connection has ended. A turn later whoever reads the stream has seen its end.
+/// h2 forgets that a stream has ended in order when it learns in the same poll that the connection
+/// has ended. One poll later the stream's reader has seen the end.
 ///
-/// Where streams share the connection their frames are written together: h2 copies small ones into
-/// one buffer only for a writer that takes no vectors, and writes the head of a large one by itself,
-/// which waits here for the rest. A stream that is alone has nothing to be merged with, and is
-/// spared the copy.
+/// Where streams share the connection their frames are written together. h2 copies small frames
+/// into one buffer only for a writer without vectors, and writes the head of a large frame by
+/// itself; here the head waits for the rest. A stream that is alone has nothing to be merged with,
+/// and its frames are not copied.
 #[derive(Debug)]
 pub(crate) struct Watched<T> {
     stream: BufWriter<T>,
@@ -241,7 +250,7 @@ pub(crate) struct Watched<T> {
 }
 
 impl<T: AsyncWrite> Watched<T> {
-    /// What one frame takes: h2 flushes behind each that it has not copied.
+    /// The size of one frame: h2 flushes after each frame that it has not copied.
     const MERGED: usize = 17 << 10;
 
     pub(crate) fn new(stream: T, line: Arc<Line>, is_shared: bool) -> Self {
@@ -271,7 +280,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
             return polled;
         }
         if let Poll::Ready(end) = polled {
-            // h2 keeps an error's words, and not what it is.
+            // h2 keeps an error's text and loses its type.
             if let Some(refused) = end.as_ref().err().and_then(refused_late) {
                 self.line.leave(refused);
             }

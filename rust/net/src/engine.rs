@@ -1,7 +1,7 @@
 //! The engine: one thread with one tokio runtime for all sessions of the process.
 //!
-//! It exists while somebody holds it. The last one out ends the thread, so a process without
-//! sessions has no thread of ours, and a fork without sessions has nothing to inherit.
+//! It exists while it is referenced. Dropping the last reference ends the thread: a process without
+//! sessions has no thread of ours, and a fork of it inherits nothing.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 static CURRENT: Mutex<Option<Owned>> = Mutex::new(None);
 
-/// The engine of the process that started it: a forked child has the memory, but not the thread.
+/// An engine and its process: a forked child has the memory, but not the thread.
 struct Owned {
     process: u32,
     engine: Weak<Engine>,
@@ -21,12 +21,12 @@ struct Owned {
 #[derive(Debug)]
 pub struct Engine {
     handle: Handle,
-    /// Dropped with the engine: the thread takes that as the order to end.
+    /// Dropped with the engine, which tells the thread to end.
     _running: oneshot::Sender<()>,
 }
 
 impl Engine {
-    /// The process's engine, started if there is none.
+    /// Returns the process's engine, and starts it if there is none.
     ///
     /// # Errors
     /// When the operating system has no thread or descriptor left.
@@ -51,7 +51,7 @@ impl Engine {
     fn start() -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
-            // Names are looked up in threads of their own.
+            // tokio looks host names up in threads of their own.
             .thread_name("deepgram-dns")
             .build()?;
         let handle = runtime.handle().clone();
@@ -59,9 +59,9 @@ impl Engine {
         thread::Builder::new()
             .name("deepgram-engine".into())
             .spawn(move || {
-                // Only ever an error: the other end is dropped, never sent on.
+                // Always an error: the other end is dropped, and nothing is sent.
                 let _ = runtime.block_on(ended);
-                // A name look-up that hangs in its thread must not keep the engine from ending.
+                // A host name look-up that hangs must not keep the engine from ending.
                 runtime.shutdown_background();
             })?;
         Ok(Self {
@@ -70,7 +70,7 @@ impl Engine {
         })
     }
 
-    /// Where to spawn.
+    /// Returns the runtime's handle.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::connection::{Connection, Line};
 use crate::failure::{Answer, Failure, FailureKind};
 
-/// How much of an error's body is kept.
+/// The part of an error's body that is kept, in bytes.
 pub const MAX_ERROR_BODY: usize = 64 << 10;
-/// How long an error's body may take: the status is worth more than its last byte.
+/// How long an error's body may take. The status is worth more than the body's last byte.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 
 /// A stream that the service has accepted: both directions are open.
@@ -32,7 +32,7 @@ pub struct Exchange {
 /// How long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// By when the peer must have said something in HTTP/2.
+    /// The time by which the peer must have sent something in HTTP/2.
     pub heard_by: Instant,
     /// The setting behind `heard_by`, for the message.
     pub connection_timeout: Duration,
@@ -65,7 +65,7 @@ pub async fn exchange(
     };
     let unanswered = async {
         sleep(deadlines.subscription_timeout).await;
-        // Until the peer has said something it is the connection that is late, not the answer.
+        // Until the peer has sent something the connection is late, not the answer.
         line.heard().await;
         Failure::new(
             FailureKind::SubscriptionTimeout,
@@ -109,7 +109,7 @@ async fn accept(
         });
     }
     let mut body = BytesMut::new();
-    // As far as it comes, fits and is in time: half an explanation is better than none.
+    // As much as fits and comes in time: half an explanation is better than none.
     let _ = timeout(ERROR_BODY_TIME, collect(recv, &mut body)).await;
     Err(Failure::from_answer(Answer {
         status: parts.status.as_u16(),

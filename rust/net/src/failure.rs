@@ -1,6 +1,6 @@
 //! What can go wrong between a request and its stream, as data.
 //!
-//! What a failure deserves is decided by its reason, in the session's table.
+//! The table of reasons (`dgsm_leg::reason`) says whether a failure may be retried.
 
 use bytes::Bytes;
 use dgsm_leg::diagnosis::Diagnosis;
@@ -45,7 +45,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl FailureKind {
         }
     }
 
-    /// What it means where nothing more is known.
+    /// Returns the reason where nothing more is known.
     const fn reason(self) -> Reason {
         match self {
             Self::Dns => Reason::Dns,
@@ -91,12 +91,12 @@ impl FailureKind {
     }
 }
 
-/// An answer that is not a stream, kept whole for whoever explains it.
+/// An answer that is not a stream, kept for the error's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Header names in lower case, values as text; what is not text is left out.
+    /// Header names in lower case, values as text; other values are left out.
     pub headers: Vec<(String, String)>,
     /// At most [`crate::exchange::MAX_ERROR_BODY`] bytes of the body.
     pub body: Bytes,
@@ -110,7 +110,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// Why, where the kind alone does not say it.
     why: Option<Reason>,
-    /// What a person would want to read; never a secret or a payload.
+    /// What happened, for people; never a secret or a payload.
     pub detail: String,
     /// The HTTP/2 error code, when the peer gave one.
     pub h2_code: Option<u32>,
@@ -119,7 +119,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without an HTTP/2 code or an answer.
+    /// Makes a failure without an HTTP/2 code or an answer.
     pub fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -130,7 +130,7 @@ impl Failure {
         }
     }
 
-    /// The same, and why.
+    /// Adds the reason.
     #[must_use]
     pub fn because(self, why: Reason) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl Failure {
         }
     }
 
-    /// Why.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match (&self.answer, self.why) {
@@ -154,7 +154,7 @@ impl Failure {
         }
     }
 
-    /// For people.
+    /// Returns the failure as it is explained to people.
     #[must_use]
     pub fn diagnosis(&self) -> Diagnosis {
         match &self.answer {
@@ -163,7 +163,7 @@ impl Failure {
         }
     }
 
-    /// An answer other than 200.
+    /// Makes the failure of an answer other than 200.
     #[must_use]
     pub fn from_answer(answer: Answer) -> Self {
         let detail = format!("the service answered {}", answer.status);
@@ -176,7 +176,7 @@ impl Failure {
         }
     }
 
-    /// What h2 says of a stream or a connection that ended badly.
+    /// Makes the failure of a stream or a connection that h2 says has ended badly.
     ///
     /// | h2's error | becomes |
     /// | --- | --- |

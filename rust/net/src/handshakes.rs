@@ -1,11 +1,11 @@
 //! Handshakes under way at a host, across all pools of the process.
 //!
-//! A service's front drops connections that come in a storm, and a storm is the same to it whether
-//! one pool makes it or one pool for each stream. So the limit belongs to the host: its name and
+//! A service's front drops connections that come in a storm, and it cannot tell whether one pool
+//! makes the storm or one pool for each stream. So the limit belongs to the host: its name and
 //! port, whatever proxy leads there.
 //!
-//! A host's gate exists while somebody waits at it or shakes hands. Its width is what the first of
-//! them asked for.
+//! A host's gate exists while an opening waits at it or holds a pass. Its width is what the first
+//! opening asked for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,8 +17,8 @@ use tokio::time::sleep;
 
 use crate::dial::Target;
 
-/// How long a turn may stay unused. Between turn and dial the request is signed on the
-/// application's event loop, and one that is blocked must not keep all others from the host.
+/// How long a pass may stay unused. Between admission and dial the request is signed on the
+/// application's event loop. A blocked loop must not keep all others from the host.
 const UNUSED: Duration = Duration::from_secs(1);
 
 static GATES: Mutex<Gates> = Mutex::new(Gates {
@@ -51,7 +51,7 @@ impl Gates {
     }
 }
 
-/// The gate of a target's host, `width` wide if it is new. First come, first served.
+/// Returns the gate of a target's host, `width` wide if it is new. It is first come, first served.
 pub(crate) fn gate(target: &Target, width: usize) -> Arc<Semaphore> {
     let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
     gates.gate(std::process::id(), target, width)
@@ -59,13 +59,13 @@ pub(crate) fn gate(target: &Target, width: usize) -> Arc<Semaphore> {
 
 /// The right to shake hands with a host, soon: it lapses when it is not used.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Pass {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     lapse: AbortHandle,
 }
 
-impl Turn {
-    /// Must be called on a runtime.
+impl Pass {
+    /// Begins the time in which it can be used. Must be called on a runtime.
     pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
         Self::lasting(permit, UNUSED)
     }
@@ -85,13 +85,13 @@ impl Turn {
         }
     }
 
-    /// The permit; `None` if the turn has lapsed.
+    /// Returns the permit; `None` if the pass has lapsed.
     pub(crate) fn claim(self) -> Option<OwnedSemaphorePermit> {
         take(&self.permit)
     }
 }
 
-impl Drop for Turn {
+impl Drop for Pass {
     fn drop(&mut self) {
         self.lapse.abort();
     }
@@ -104,8 +104,9 @@ fn take(permit: &Mutex<Option<OwnedSemaphorePermit>>) -> Option<OwnedSemaphorePe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial::{Ping, Proxy};
+    use crate::connection::Ping;
     use crate::tls::client_config;
+    use crate::tunnel::Proxy;
 
     fn target(host: &str, port: u16) -> Target {
         Target {
@@ -170,13 +171,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_lapses() {
+    async fn a_pass_lapses() {
         let gate = Arc::new(Semaphore::new(1));
         let permit = || Arc::clone(&gate).try_acquire_owned().unwrap();
-        assert!(Turn::new(permit()).claim().is_some());
-        drop(Turn::new(permit()));
-        let idle = Turn::lasting(permit(), Duration::from_millis(1));
-        // It waits for no clock: the permit comes back when the turn lapses.
+        assert!(Pass::new(permit()).claim().is_some());
+        drop(Pass::new(permit()));
+        let idle = Pass::lasting(permit(), Duration::from_millis(1));
+        // It waits for no clock: the permit comes back when the pass lapses.
         let _given_back = gate.acquire().await.unwrap();
         assert!(idle.claim().is_none());
     }

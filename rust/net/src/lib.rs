@@ -1,15 +1,25 @@
-//! The HTTP/2 data path: tokio, h2 and rustls.
+//! The HTTP/2 data path: connections, streams, and the pump that carries a session over them.
+//!
+//! May import `dgsm-session`, `dgsm-wire` and `dgsm-leg`, which it joins, and tokio, h2 and rustls.
+//! Never PyO3: how the application is woken is a trait (`wake`). It decides nothing about a
+//! conversation (that is the session's) and nothing about bytes (that is the wire's).
+//!
+//! Tests: in each module what needs its private parts; in `tests/net` the rest, against peers made
+//! for them and against the local endpoint; `tests/engine.rs` for what has to be alone in its
+//! process.
 //!
 //! ```text
-//! engine    one thread, one runtime a process
-//! tls       whom we trust
-//! dial      TCP, proxy, TLS, HTTP/2: makes a connection
-//! connection   one while it is up: driven, watched, pinged
-//! pool      permits, streams per connection      handshakes   pacing, for each host
-//! exchange  one request, up to its response headers
-//! session   a core session, shared with the application's thread
-//! pump      one leg: what the session has to send, what the service answers
-//! failure   what can go wrong, as data
+//! engine      one thread, one runtime a process
+//! tls         which certificates are trusted, and what a failed handshake means
+//! tunnel      TCP, straight or through a proxy       stage   how far a dial has come
+//! dial        tunnel, TLS, HTTP/2: makes a connection
+//! connection  one connection while it is up: driven, watched, pinged
+//! pool        permits, streams per connection        handshakes   pacing, for each host
+//! exchange    one request, up to its response headers
+//! session     a session, shared with the application's thread
+//! wake        wake-ups, both ways, saved up
+//! pump        one leg: what the session has to send, what the service answers
+//! failure     what can go wrong, as data
 //! ```
 
 mod clock;
@@ -22,11 +32,7 @@ mod handshakes;
 pub mod pool;
 pub mod pump;
 pub mod session;
+mod stage;
 pub mod tls;
-mod tunnel;
-
-/// Tells the application's thread that something it waits for may have happened.
-pub trait Wake: Send + Sync + 'static {
-    /// Called from the engine's thread, or from the application's own; cheap, never blocks.
-    fn wake(&self);
-}
+pub mod tunnel;
+pub mod wake;

@@ -1,17 +1,18 @@
-//! The pool: who may open a stream, and on which connection.
+//! The pool: when a stream may be opened, and on which connection.
 //!
 //! ```text
-//! acquire ─▶ permit (max_concurrency, first come first served) ─▶ a turn to shake hands
+//! acquire ─▶ permit (max_concurrency, first come first served) ─▶ a pass to shake hands
 //!         └───────────────────── connection_acquire_timeout ────────────────────────┘
 //! open ─▶ a connection with room, or a new one ─▶ request ─▶ response headers
 //!         └──────── connection_timeout ────────┘  └─ subscription_timeout ─┘
 //! ```
-//! Two steps, so that a burst's requests are made and signed when it is their turn: neither do the
-//! signatures grow old while they wait, nor do hundreds of requests lie about at once. Permits are the
-//! pool's; turns are the host's, which all pools of the process share (see `handshakes`).
+//! These are two steps, so that a burst's requests are made and signed only once they can be sent:
+//! signatures do not grow old while they wait, and there are not hundreds of requests in memory at
+//! once. Permits belong to the pool; passes to the host, which all pools of the process share (see
+//! `handshakes`).
 //!
-//! A connection closes when its last stream ends. Idle ones are not kept: the service ends every
-//! connection after 30 minutes, so an old one would cost its next leg part of its life.
+//! A connection closes when its last stream ends. Idle connections are not kept: the service ends
+//! every connection after 30 minutes, so an old one would cut its next leg short.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,19 +23,20 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::Wake;
 use crate::clock::later;
 use crate::connection::Connection;
-use crate::dial::{Stage, Target, dial};
+use crate::dial::{Target, dial};
 use crate::engine::Engine;
 use crate::exchange::{Deadlines, Exchange, exchange};
 use crate::failure::{Failure, FailureKind};
 use crate::handshakes;
+use crate::stage::Stage;
+use crate::wake::Wake;
 
-/// A connection older than this takes no further streams, so that its age cannot cut a leg short.
+/// A connection older than this takes no further streams: its age must not cut a leg short.
 const SHARED_FOR: Duration = Duration::from_secs(60);
 
-/// What a turn at the host's gate is called in an error.
+/// What a pass at the host's gate is called in an error.
 const HANDSHAKES: &str = "handshakes under way at the host";
 
 /// A pool's limits; all of them hold.
@@ -42,7 +44,7 @@ const HANDSHAKES: &str = "handshakes under way at the host";
 pub struct Limits {
     /// TCP, TLS and HTTP/2 together.
     pub connection_timeout: Duration,
-    /// Waiting for a permit and for a turn to shake hands.
+    /// Waiting for a permit and for a pass to shake hands.
     pub acquire_timeout: Duration,
     /// From the request to the response headers.
     pub subscription_timeout: Duration,
@@ -51,7 +53,7 @@ pub struct Limits {
     /// Streams that share one connection.
     pub max_streams_per_connection: usize,
     /// Handshakes under way at the host at the same time, those of other pools included. Pools that
-    /// are used together agree about it: the first one's is what counts.
+    /// are used together should have the same limit: the first one's counts.
     pub max_handshakes: usize,
 }
 
@@ -65,10 +67,10 @@ pub struct Pool {
     shared: Mutex<Vec<Arc<Slot>>>,
 }
 
-/// A connection, being dialled or up, and how many hold it.
+/// A connection, being dialled or up, and the number of its leases.
 #[derive(Debug, Default)]
 struct Slot {
-    /// What came of the dial: those who waited for it share its failure as well.
+    /// The dial's outcome. Openings that wait for the same dial share its failure, too.
     connection: OnceCell<Result<Connection, Failure>>,
     leases: AtomicUsize,
 }
@@ -78,7 +80,7 @@ impl Slot {
         let leases = self.leases.load(Ordering::Acquire);
         match self.connection.get() {
             None => leases < most,
-            // The peer's own limit counts too: h2 would let the request wait for ever.
+            // The peer's own limit counts too: beyond it h2 lets a request wait without end.
             Some(Ok(up)) => {
                 leases < most.min(up.max_streams())
                     && up.dialled().elapsed() < SHARED_FOR
@@ -102,12 +104,12 @@ pub struct Permit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 /// The right to open one stream. Given back when dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Admission {
     pool: Arc<Pool>,
     permit: Option<Permit>,
     gate: Arc<Semaphore>,
-    /// One of `max_handshakes`, until the connection is there.
-    handshake: handshakes::Turn,
+    /// One of `max_handshakes`, until the connection is up.
+    handshake: handshakes::Pass,
 }
 
 impl Drop for Lease {
@@ -117,7 +119,7 @@ impl Drop for Lease {
             .shared
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Counted under the lock: nobody can take a place on what is being forgotten.
+        // Counted under the lock: a slot that is being removed cannot be leased.
         if self.slot.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
             shared.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
         }
@@ -131,13 +133,13 @@ pub struct OpenLeg {
     pub exchange: Exchange,
     /// The place; the connection closes when the last one goes.
     pub lease: Lease,
-    /// The permit, where one was asked for. It outlives the leg when its session goes on over
+    /// The permit, where one was asked for. It outlives the leg if its session goes on over
     /// another.
     pub permit: Option<Permit>,
 }
 
 impl Pool {
-    /// A pool without connections.
+    /// Makes a pool without connections.
     #[must_use]
     pub fn new(target: Target, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -151,15 +153,15 @@ impl Pool {
     }
 
     /// Waits on the engine for the right to open a stream. `with_permit` is false for a standby
-    /// leg, whose session has one already.
+    /// leg, whose session has a permit already.
     pub fn acquire(
         self: &Arc<Self>,
         engine: &Engine,
         with_permit: bool,
         waiter: Arc<dyn Wake>,
-    ) -> Pending<Turn> {
+    ) -> Pending<Admission> {
         let pool = Arc::clone(self);
-        // On the caller's thread: the engine's may be in the middle of it when the process forks.
+        // On the caller's thread: a fork must not find the engine's thread holding the gates' lock.
         let gate = handshakes::gate(&self.target, self.limits.max_handshakes);
         Pending::spawn(engine, waiter, async move {
             pool.acquired(with_permit, gate).await
@@ -170,24 +172,24 @@ impl Pool {
         self: Arc<Self>,
         with_permit: bool,
         gate: Arc<Semaphore>,
-    ) -> Result<Turn, Failure> {
+    ) -> Result<Admission, Failure> {
         let by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
-            let permit = self.turn(&self.permits, by, "max_concurrency").await?;
+            let permit = self.permitted(&self.permits, by, "max_concurrency").await?;
             Some(Permit(permit))
         } else {
             None
         };
-        let handshake = self.turn(&gate, by, HANDSHAKES).await?;
-        Ok(Turn {
+        let handshake = self.permitted(&gate, by, HANDSHAKES).await?;
+        Ok(Admission {
             pool: self,
             permit,
             gate,
-            handshake: handshakes::Turn::new(handshake),
+            handshake: handshakes::Pass::new(handshake),
         })
     }
 
-    /// A place on a connection with room, or on one that is yet to be dialled.
+    /// Returns a place on a connection with room, or on one that is yet to be dialled.
     fn lease(self: &Arc<Self>) -> Lease {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let most = self.limits.max_streams_per_connection;
@@ -207,7 +209,7 @@ impl Pool {
         }
     }
 
-    /// Gives a connection no further streams.
+    /// Opens no further streams on a connection.
     fn forget(&self, unwanted: &Arc<Slot>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|slot| !Arc::ptr_eq(slot, unwanted));
@@ -219,10 +221,10 @@ impl Pool {
         let stage = Stage::default();
         timeout(limit, dial(&self.target, streams, engine, &stage))
             .await
-            .unwrap_or_else(|_| Err(stage.too_late(&self.target, limit)))
+            .unwrap_or_else(|_| Err(stage.too_late(&self.target.host, self.target.port, limit)))
     }
 
-    async fn turn(
+    async fn permitted(
         &self,
         semaphore: &Arc<Semaphore>,
         by: Instant,
@@ -243,7 +245,7 @@ impl Pool {
     }
 }
 
-impl Turn {
+impl Admission {
     /// Opens a stream on the engine.
     pub fn open(
         self,
@@ -270,7 +272,7 @@ impl Turn {
             handshake
         } else {
             let by = later(Instant::now(), pool.limits.acquire_timeout);
-            pool.turn(&gate, by, HANDSHAKES).await?
+            pool.permitted(&gate, by, HANDSHAKES).await?
         };
         let lease = pool.lease();
         let dial = || pool.dialled(engine);
@@ -288,7 +290,7 @@ impl Turn {
             Err(failure) => Err(failure.clone()),
         };
         let exchange = exchanged.inspect_err(|failure| {
-            // An answer says nothing against the connection; anything else may.
+            // An HTTP answer shows that the connection works. Any other failure casts doubt on it.
             if failure.kind != FailureKind::HttpStatus {
                 pool.forget(&lease.slot);
             }
@@ -301,7 +303,7 @@ impl Turn {
     }
 }
 
-/// What the engine works on. Dropping it cancels.
+/// Work of the engine's, on its way. Dropping it cancels the work.
 #[derive(Debug)]
 pub struct Pending<T> {
     outcome: Arc<Mutex<Option<Result<T, Failure>>>>,
@@ -327,7 +329,7 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// What came of it, once; `None` while it goes on.
+    /// Returns the outcome, once; `None` while there is none.
     pub fn take(&self) -> Option<Result<T, Failure>> {
         self.outcome
             .lock()
@@ -345,10 +347,10 @@ impl<T> Drop for Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Line;
-    use crate::dial::{Ping, http2};
+    use crate::connection::{Line, Ping};
+    use crate::dial::http2;
 
-    /// A connection to nobody, dialled so long ago.
+    /// A connection without a peer, dialled `age` ago.
     async fn up(age: Duration, engine: &Arc<Engine>) -> Slot {
         let (ours, theirs) = tokio::io::duplex(1 << 10);
         let line = Arc::new(Line::default());
@@ -359,7 +361,7 @@ mod tests {
         };
         let dialled = Instant::now().checked_sub(age).unwrap();
         let connection = Connection::spawn(requests, connection, line, ping, dialled, engine);
-        // It lives for as long as the other end is there.
+        // It lives as long as the other end exists.
         std::mem::forget(theirs);
         Slot {
             connection: OnceCell::new_with(Some(Ok(connection))),

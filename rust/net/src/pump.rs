@@ -1,10 +1,10 @@
-//! One leg, in motion: what the session has to send goes out, what the service answers comes in.
+//! One leg: carries what the session has to send out, and what the service answers in.
 //!
 //! ```text
 //! session ─ poll_send ─▶ encode + sign ─▶ one DATA frame ─▶ TLS ─▶ socket
 //! session ◀─ receive ── assemble ◀── decode ◀── DATA frames ◀── TLS ◀── socket
 //! ```
-//! The pump decides nothing: it carries frames, keeps flow control both ways and the session's
+//! The pump decides nothing. It carries frames, keeps flow control both ways and the session's
 //! clock, and reports how the leg ended.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::quote::bounded;
-use dgsm_session::{LegId, SendStep};
+use dgsm_session::{LegId, SendStep, Session};
 use dgsm_wire::eventstream::{Decoder, Limits as EventLimits};
 use dgsm_wire::payload_part::{Assembler, ServerEvent, encode_signed};
 use dgsm_wire::refusals;
@@ -33,39 +33,52 @@ use crate::exchange::Exchange;
 use crate::failure::{Failure, FailureKind};
 use crate::pool::OpenLeg;
 use crate::session::SharedSession;
+use crate::wake::outbox::Pumped as _;
 
 /// Frames that are ready together are written together, up to one DATA frame of the default size.
 const WRITE: usize = 16 << 10;
-/// What an event adds to its frame, roughly.
+/// About the number of bytes that an event adds to its frame.
 const EVENT: usize = 256;
-/// Room for a chunk: it is used again and again.
+/// Room for a chunk; the buffer is reused.
 const BUFFER: usize = 1 << 10;
-/// So many frames at a time, mostly.
+/// The usual number of frames at a time.
 const FRAMES: usize = 2;
-/// A message of the service, joined from its parts, may be so large.
+/// The largest message of the service, joined from its parts.
 const MAX_MESSAGE: usize = 16 << 20;
-/// A message that is shorter is copied out of the frame it came in: a frame has up to 16 KiB, and a
-/// message that waits would keep all of it. What is longer has come in several, and is in a buffer
-/// of its own.
+/// A shorter message is copied out of the frame that it came in: a frame has up to 16 KiB, and a
+/// message that waits would keep all of it. A longer message came in several frames and has a
+/// buffer of its own.
 const LARGE: usize = 16 << 10;
-/// Messages are given to the session so many at a time, so that few are beyond its limit.
+/// The most messages given to the session at a time: few of them exceed its limit.
 const BATCH: usize = 64;
-/// So many events in a row may come without a whole message: parts of one, or unknown ones.
+/// The most events in a row without a whole message: parts of one, or unknown ones.
 const MAX_FRUITLESS: usize = 1 << 16;
-/// What comes while the application does not read is kept in pieces of this size, so that a message
-/// keeps no more.
+/// What arrives while the application does not read is kept in pieces of this size: a message keeps
+/// one piece at most.
 const PIECE: usize = 16 << 10;
-/// How long a part may be on the way out: the service's frames are WebSocket frames at the
-/// container.
+/// The largest part on the way out. Each becomes one WebSocket frame at the container.
 pub const MAX_PART: usize = 128 << 10;
 
-/// How long the signed empty event may wait for a service that has already ended its side.
+/// How long the signed empty event waits for a service that has ended its side.
 const LAST_WRITE: Duration = Duration::from_secs(1);
-/// How long what comes in may take to explain why nothing goes out any more.
+/// How long the input may take to explain why the output is broken.
 const EXPLANATION: Duration = Duration::from_millis(500);
 
+/// Gives the session the leg that it wanted, and pumps it.
+pub fn attach(
+    engine: &Arc<Engine>,
+    session: Arc<SharedSession>,
+    leg: OpenLeg,
+    signer: EventSigner,
+) {
+    let id = session.update(Session::leg_opened);
+    // It may take over at once from one that waits.
+    session.notify_pumps();
+    spawn(engine, session, id, leg, signer);
+}
+
 /// Pumps a leg to its end, on the engine.
-pub fn spawn(
+fn spawn(
     engine: &Arc<Engine>,
     session: Arc<SharedSession>,
     id: LegId,
@@ -83,7 +96,7 @@ pub fn spawn(
         headers: _,
         line,
     } = exchange;
-    // At once: the leg that this one takes over from may be leaving.
+    // Before anything else: the leg before this one may be leaving.
     session.join(permit);
     let held = Arc::clone(engine);
     let mut outbound = Outbound {
@@ -96,7 +109,7 @@ pub fn spawn(
         unsent: Bytes::new(),
         alarm: Alarm::default(),
     };
-    // By reference: what a task is given by value it has room for twice.
+    // By reference: a task holds twice the size of what it is given by value.
     engine.handle().spawn(async move {
         pump(&mut outbound, &mut recv, &line).await;
         drop(lease);
@@ -114,7 +127,7 @@ async fn pump(outbound: &mut Outbound, recv: &mut RecvStream, line: &Line) {
         let mut sending = pin!(outbound.run());
         let mut going_away = pin!(going_away(session, id, line));
         tokio::select! {
-            // What the service said explains more than that it no longer listens.
+            // What the service sent explains more than a broken output.
             biased;
             end = &mut inbound => Some(end),
             sent = &mut sending => match sent {
@@ -126,24 +139,25 @@ async fn pump(outbound: &mut Outbound, recv: &mut RecvStream, line: &Line) {
     };
     if let Some(end) = end {
         session.update(|session, now| session.leg_ended(now, id, end));
-        // Another leg of the session may have something to do now, and the driver, which waited for
-        // this leg's end without a time, has one to wait for.
-        session.ring();
+        // Another leg of the session may have something to do now. The driver waited for this leg's
+        // end without a time, and has a time to wait for now.
+        session.notify_pumps();
         session.call_driver();
     }
     outbound.finish().await;
 }
 
-/// Tells the session when the connection is to be closed while the stream still works.
+/// Tells the session when its peer is about to close the connection while the stream still works.
 async fn going_away(session: &SharedSession, id: LegId, line: &Line) -> Infallible {
     if line.leaving().await.kind == FailureKind::GoAway {
         session.update(|session, now| session.leg_going_away(now, id));
-        session.ring();
+        session.notify_pumps();
     }
     std::future::pending().await
 }
 
-/// The way out is broken: what comes in says why, if it says it soon. `None`: nobody asks.
+/// Returns why the output is broken: what the input says soon, or `failure`. `None`: the session no
+/// longer wants the leg.
 async fn explained(
     session: &SharedSession,
     id: LegId,
@@ -157,27 +171,27 @@ async fn explained(
     }
 }
 
-/// Keeps the session's clock until the session is over, or has done with the leg.
+/// Keeps the session's clock until the session is over, or no longer wants the leg.
 async fn dismissed(session: &SharedSession, id: LegId, alarm: &mut Alarm) {
     loop {
-        let rung = session.rung();
+        let notified = session.notified();
         let ControlFlow::Continue(due) = session.due(id) else {
             return;
         };
-        tick_or(rung, session, alarm, due).await;
+        tick_or(notified, session, alarm, due).await;
     }
 }
 
-/// Returns when `rung` does, or after a tick.
+/// Returns when `notified` does, or after a tick.
 async fn tick_or(
-    rung: impl Future<Output = ()>,
+    notified: impl Future<Output = ()>,
     session: &SharedSession,
     alarm: &mut Alarm,
     due: Option<Instant>,
 ) {
     tokio::select! {
         biased;
-        () = rung => {}
+        () = notified => {}
         () = alarm.wait(due) => session.tick(),
     }
 }
@@ -208,16 +222,16 @@ struct Outbound {
     frames: Vec<Frame>,
     /// Signed, to be written.
     buffer: BytesMut,
-    /// What is left of the write under way.
+    /// The rest of the write under way.
     unsent: Bytes,
     alarm: Alarm,
 }
 
-/// What there is to do once everything taken is written.
+/// What follows once everything taken is written.
 enum Next {
-    /// There is more.
+    /// Fill again: there may be more.
     More,
-    /// Nothing, until the bell or this time.
+    /// Nothing, until the session notifies its pumps, or this time.
     Wait(Option<Instant>),
     /// The input has ended.
     End,
@@ -226,11 +240,11 @@ enum Next {
 }
 
 impl Outbound {
-    /// Sends until the session wants the leg gone.
+    /// Sends until the session no longer wants the leg.
     async fn run(&mut self) -> Result<(), Failure> {
         let session = Arc::clone(&self.session);
         loop {
-            let rung = session.rung();
+            let notified = session.notified();
             let next = self.fill()?;
             if !self.buffer.is_empty() {
                 let last = matches!(next, Next::End);
@@ -238,19 +252,19 @@ impl Outbound {
                 tokio::select! {
                     biased;
                     written = written => written?,
-                    // No credit comes, and nobody waits for it any more.
+                    // No credit comes, and the leg is not wanted any more.
                     () = dismissed(&session, self.id, &mut self.alarm) => return Ok(()),
                 }
             }
             match next {
                 Next::More | Next::End => {}
-                Next::Wait(due) => tick_or(rung, &session, &mut self.alarm, due).await,
+                Next::Wait(due) => tick_or(notified, &session, &mut self.alarm, due).await,
                 Next::Stop => return Ok(()),
             }
         }
     }
 
-    /// Signs what is ready into the buffer, up to one write.
+    /// Signs what is ready into the buffer, at most one write.
     fn fill(&mut self) -> Result<Next, Failure> {
         let Self {
             session: shared,
@@ -266,7 +280,7 @@ impl Outbound {
                         let length = frame.len() + EVENT;
                         size += length;
                         frames.push(frame);
-                        // Another like it would not fit.
+                        // Another one of this size would not fit.
                         if size + length > WRITE {
                             break Next::More;
                         }
@@ -304,15 +318,15 @@ impl Outbound {
         Ok(())
     }
 
-    /// The leg has ended. What is left of its input: the signed empty event after the service's
-    /// own end, or a reset, so that nothing of it lingers.
+    /// Ends the leg's output: with the signed empty event after the service's own end, or with a
+    /// reset, so that no stream is left behind.
     async fn finish(&mut self) {
         if self.signer.is_ended() {
             return;
         }
         if matches!(self.fill(), Ok(Next::End)) {
-            // What was signed before is part of the chain, so it goes first. A service that is
-            // done need not give credit for any of it.
+            // What was signed before is part of the chain, so it goes first. A service that has
+            // ended may give no credit for it.
             let written = write(&mut self.send, &mut self.unsent, &mut self.buffer, true);
             if let Ok(Ok(())) = timeout(LAST_WRITE, written).await {
                 return;
@@ -322,8 +336,8 @@ impl Outbound {
     }
 }
 
-/// Hands `unsent`, then `buffer`, to HTTP/2 within the service's flow control. Dropped in between
-/// it has lost nothing.
+/// Hands `unsent`, then `buffer`, to HTTP/2 within the service's flow control. Cancelling it loses
+/// nothing.
 async fn write(
     send: &mut SendStream<Bytes>,
     unsent: &mut Bytes,
@@ -338,7 +352,7 @@ async fn write(
             let burst = buffer.len() > BUFFER;
             *unsent = buffer.split().freeze();
             if burst {
-                // What a burst took is given back once it is written.
+                // A burst's memory is freed once it is written.
                 *buffer = BytesMut::with_capacity(BUFFER);
             }
         }
@@ -363,7 +377,7 @@ async fn write(
     }
 }
 
-/// Takes what the service sends until it ends.
+/// Takes what the service sends until the leg ends.
 async fn receive(session: &SharedSession, id: LegId, recv: &mut RecvStream, line: &Line) -> LegEnd {
     let mut inbound = Inbound {
         decoder: Decoder::new(EventLimits::SERVICE),
@@ -389,10 +403,10 @@ async fn receive(session: &SharedSession, id: LegId, recv: &mut RecvStream, line
                     }
                     session.wants_messages()
                 });
-                // A message may be what a leg waits for, this one or its successor.
-                session.ring();
+                // A message may be what this leg or its successor waits for.
+                session.notify_pumps();
                 if let (Ok(_), false) = (&read, wants) {
-                    // Credit is given back when the application has room for what it would bring.
+                    // Credit is given back once the application has room for what it brings.
                     ahead.wait(session, recv).await;
                 }
             }
@@ -402,25 +416,25 @@ async fn receive(session: &SharedSession, id: LegId, recv: &mut RecvStream, line
                 Err(end) => return end,
             }
         }
-        // It fails when the stream has ended; how, comes next.
+        // It fails when the stream has ended, and the next read says how.
         let _ = recv.flow_control().release_capacity(length);
     }
 }
 
-/// What has come while the application did not read: at most the stream's window, for it is given no
-/// credit.
+/// What has arrived while the application did not read: at most the stream's window, because no
+/// credit is given.
 ///
-/// It is not left to HTTP/2, where each frame, however small, keeps the buffer it was read in, and
-/// where many small ones end the connection.
+/// It is not left in h2, where each frame, however small, keeps the buffer that it was read into,
+/// and where many small frames end the connection.
 #[derive(Default)]
 struct Ahead {
     pieces: VecDeque<BytesMut>,
-    /// How the stream ended behind them.
+    /// How the stream ended after them.
     end: Option<Result<(), h2::Error>>,
 }
 
 impl Ahead {
-    /// The next piece of the service's output; `None` at its end.
+    /// Returns the next piece of the service's output; `None` at its end.
     async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
         if let Some(piece) = self.pieces.pop_front() {
             return Ok(Some(piece.freeze()));
@@ -463,9 +477,9 @@ impl Ahead {
     }
 }
 
-/// How much of the input was read.
+/// Whether all of the input was read.
 enum Read {
-    /// There may be more messages in it.
+    /// Not all: there may be more messages in it.
     More,
     /// All of it.
     All,
@@ -481,7 +495,7 @@ struct Inbound {
 }
 
 impl Inbound {
-    /// Reads events until there is a batch of messages; those before an error are there too.
+    /// Reads events until there is a batch of messages. Messages before an error are kept.
     fn read(&mut self, session: &SharedSession) -> Result<Read, LegEnd> {
         while self.frames.len() < BATCH {
             let Some(message) = self.decoder.next().map_err(broken)? else {
@@ -512,7 +526,8 @@ impl Inbound {
         Ok(Read::More)
     }
 
-    /// The service has ended its side, between two messages if it has kept the protocol.
+    /// Returns how the leg ended where the service has ended its side: in the middle of a message
+    /// it broke the protocol.
     fn end(&self) -> LegEnd {
         let whole = self.decoder.finish().map_err(broken);
         match whole.and_then(|()| self.assembler.finish().map_err(broken)) {

@@ -1,62 +1,50 @@
-//! A core session, shared between the application's thread and the legs that pump it.
+//! A session, shared between the application's thread and the pumps of its legs.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dgsm_leg::frame::Frame;
 use dgsm_leg::quote;
-use dgsm_session::{LegId, Outcome, PushError, Session};
+use dgsm_leg::reason::Reason;
+use dgsm_session::{LegId, Notice, Outcome, PushError, Session, Step};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use crate::Wake;
 use crate::clock::later;
 use crate::pool::Permit;
+use crate::wake::Wake;
+use crate::wake::interest::{self, Waiter};
+use crate::wake::outbox::Pumped;
 
-/// What the application's side waits for, as bits.
-pub mod interest {
-    /// A message, or the end of them.
-    pub const READABLE: u8 = 1;
-    /// Room for another frame.
-    pub const WRITABLE: u8 = 2;
-    /// A change that the driver has to look at: a leg ended, one is wanted, the session is over.
-    pub const DRIVER: u8 = 4;
-}
-
-/// Names of unknown events that are said in the log: a service must not fill it.
+/// The most names of unknown events that are reported: a service must not fill the log.
 const MAX_SKIPPED: usize = 16;
 
-/// A session with its clock, its pumps' bell and the application's waker.
+/// A session with its clock, its pumps and the application's waiter.
 pub struct SharedSession {
     state: Mutex<Session>,
     began: Instant,
-    /// Rung when there may be something to send.
-    bell: Notify,
-    /// Rung when the application has read, for pumps that hold back credit.
+    /// Notified when there may be something to send.
+    pumps: Notify,
+    /// Notified when the application has read, for pumps that hold back credit.
     read: Notify,
     legs: Mutex<Legs>,
-    /// Events of unknown types: said in the log, and skipped.
+    /// Events of unknown types, which are reported and skipped.
     skipped: Mutex<Skipped>,
-    /// What the application waits for.
-    armed: AtomicU8,
-    /// What has happened since it looked last.
-    happened: AtomicU8,
-    waiter: Arc<dyn Wake>,
+    waiter: Waiter,
 }
 
-/// Names of unknown events, each once.
+/// The types of unknown events, each once.
 #[derive(Debug, Default)]
 struct Skipped {
     names: Vec<String>,
-    /// So many of them were taken.
-    said: usize,
+    /// The number of names that were taken.
+    taken: usize,
 }
 
-/// The legs that are up, and the session's permits. While one leg takes over from another the
-/// permit stays; it goes with the last.
+/// The number of legs that are up, and the session's permits. A permit passes from one leg to the
+/// next, and is given back with the last.
 #[derive(Debug, Default)]
 struct Legs {
     up: usize,
@@ -70,28 +58,26 @@ impl std::fmt::Debug for SharedSession {
 }
 
 impl SharedSession {
-    /// Shares a session whose clock starts now.
+    /// Shares a session. Its clock starts now.
     #[must_use]
-    pub fn new(session: Session, waiter: Arc<dyn Wake>) -> Arc<Self> {
+    pub fn new(session: Session, wake: Arc<dyn Wake>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(session),
             began: Instant::now(),
-            bell: Notify::new(),
+            pumps: Notify::new(),
             read: Notify::new(),
             legs: Mutex::default(),
             skipped: Mutex::default(),
-            armed: AtomicU8::new(0),
-            happened: AtomicU8::new(0),
-            waiter,
+            waiter: Waiter::new(wake),
         })
     }
 
-    /// The session, for a moment: nobody waits while holding it.
+    /// Locks the session. Nothing that waits may be done under the lock.
     pub fn lock(&self) -> MutexGuard<'_, Session> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Time since the session began.
+    /// Returns the time since the session began.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.began.elapsed()
@@ -99,12 +85,13 @@ impl SharedSession {
 
     // The application's side.
 
-    /// The application sends a message. The pumps are not told: whoever sends many does that once,
-    /// with [`SharedSession::ring`]. The driver is, where it is wanted: a session without anything
-    /// unacknowledged stays without a leg until there is something to send.
+    /// Takes a message of the application. The caller notifies the pumps, once for many messages.
+    /// The driver is called where it is wanted: a session with nothing unacknowledged has no leg
+    /// until there is something to send.
     ///
     /// # Errors
-    /// Why it was not taken. Where there is no room, the application is told when there is.
+    /// Why the message was not taken. Where there is no room, the application is woken when there
+    /// is.
     pub fn push(&self, frame: Frame) -> Result<(), PushError> {
         let now = self.now();
         let mut session = self.lock();
@@ -120,65 +107,104 @@ impl SharedSession {
         pushed
     }
 
-    /// There may be something to send: the pumps look.
-    pub fn ring(&self) {
-        self.bell.notify_waiters();
+    /// Returns the next message for the application. With none it is woken when there is one.
+    pub fn pop(&self) -> Option<Frame> {
+        let mut session = self.lock();
+        let frame = session.pop();
+        if frame.is_none() {
+            self.arm(interest::READABLE);
+        }
+        drop(session);
+        if frame.is_some() {
+            self.has_read();
+        }
+        frame
     }
 
-    /// The application has read: a pump that holds back credit looks again.
+    /// Ends the application's input.
+    pub fn finish(&self) {
+        let now = self.now();
+        self.lock().finish(now);
+        self.notify_pumps();
+    }
+
+    /// Ends everything now: legs are reset, nothing more is sent or received.
+    pub fn abort(&self) {
+        self.lock().abort();
+        self.notify_pumps();
+    }
+
+    /// Returns what the driver does next. A wait ends in time for what the session does by itself:
+    /// without a leg only the driver keeps the session's clock.
+    pub fn step(&self) -> Step {
+        let step = self.update(|session, now| match session.step(now) {
+            Step::Wait { until } => Step::Wait {
+                until: [until, session.deadline()].into_iter().flatten().min(),
+            },
+            step @ (Step::Open { .. } | Step::Finished | Step::Failed(_)) => step,
+        });
+        // What was due may concern any leg.
+        self.notify_pumps();
+        step
+    }
+
+    /// Reports that the leg that the session wanted could not be opened. `step` says what follows.
+    pub fn open_failed(&self, reason: Reason) {
+        let now = self.now();
+        let _ = self.lock().open_failed(now, reason);
+    }
+
+    /// Takes what has happened since the last call.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        let mut session = self.lock();
+        std::iter::from_fn(|| session.pop_notice()).collect()
+    }
+
+    /// Has pumps that hold back credit check again: the application has read.
     pub fn has_read(&self) {
         self.read.notify_waiters();
     }
 
-    /// The application waits for this, and looks once more after saying so, under the session's
-    /// lock: nothing falls in between.
+    /// Notes what the application waits for. The caller holds the session's lock and has found
+    /// nothing: no change falls in between.
     pub fn arm(&self, interests: u8) {
-        self.armed.fetch_or(interests, Ordering::AcqRel);
+        self.waiter.arm(interests);
     }
 
-    /// What has happened since the last call.
+    /// Takes the bits of what has happened since the last call.
     pub fn take_happened(&self) -> u8 {
-        self.happened.swap(0, Ordering::AcqRel)
+        self.waiter.take_happened()
     }
 
-    /// Takes the names noted by [`SharedSession::skip`].
+    /// Takes the types noted by [`SharedSession::skip`] since the last call.
     pub fn take_skipped(&self) -> Vec<String> {
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         let all = skipped.names.len();
-        let said = std::mem::replace(&mut skipped.said, all);
-        skipped.names[said..].to_vec()
+        let taken = std::mem::replace(&mut skipped.taken, all);
+        skipped.names[taken..].to_vec()
     }
 
     // The legs' side.
 
-    /// Changes the session, and tells the application what it waits for and may now have.
+    /// Changes the session, and wakes the application if what it waits for has happened.
     pub fn update<R>(&self, change: impl FnOnce(&mut Session, Duration) -> R) -> R {
         let now = self.now();
         let mut session = self.lock();
         let result = change(&mut session, now);
         let news = news(&session, now);
         drop(session);
-        self.tell(news);
+        self.waiter.tell(news);
         result
     }
 
-    /// The driver asks the session again, whether or not there is something to do at once.
+    /// Has the driver ask the session again, whether or not there is something to do at once.
     pub fn call_driver(&self) {
-        self.tell(interest::DRIVER);
+        self.waiter.tell(interest::DRIVER);
     }
 
-    fn tell(&self, news: u8) {
-        // The driver always waits; the others say so, each time.
-        let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | interest::DRIVER;
-        let news = news & wanted;
-        if news != 0 && self.happened.fetch_or(news, Ordering::AcqRel) == 0 {
-            self.waiter.wake();
-        }
-    }
-
-    /// The next ring: also one between this call and the moment when it is awaited.
-    pub fn rung(&self) -> Notified<'_> {
-        self.bell.notified()
+    /// Returns at the next `notify_pumps`, also at one between this call and its await.
+    pub fn notified(&self) -> Notified<'_> {
+        self.pumps.notified()
     }
 
     /// Returns when the session takes messages again.
@@ -192,14 +218,14 @@ impl SharedSession {
         }
     }
 
-    /// The moment of a time on the session's clock.
+    /// Returns the moment of a time on the session's clock.
     #[must_use]
     pub fn instant(&self, time: Duration) -> Instant {
         later(self.began, time)
     }
 
-    /// When the session wants to be ticked, if ever; a break when it is over, or has done with this
-    /// leg.
+    /// Returns when the session wants to be ticked, if at all; a break when it is over, or no
+    /// longer wants this leg.
     pub fn due(&self, leg: LegId) -> ControlFlow<(), Option<Instant>> {
         let now = self.now();
         let session = self.lock();
@@ -211,13 +237,13 @@ impl SharedSession {
         }
     }
 
-    /// Does what is due by itself; it may concern any leg.
+    /// Does what is due by the clock; it may concern any leg.
     pub fn tick(&self) {
         self.update(Session::tick);
-        self.ring();
+        self.notify_pumps();
     }
 
-    /// Notes an event that this version does not know.
+    /// Notes an event of a type that this version does not know.
     pub fn skip(&self, event_type: &str) {
         let event_type = quote::name(event_type);
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,14 +252,14 @@ impl SharedSession {
         }
     }
 
-    /// A leg comes up, with its permit if it has one.
+    /// Counts a leg in, with its permit if it has one.
     pub fn join(&self, permit: Option<Permit>) {
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
         legs.up += 1;
         legs.permits.extend(permit);
     }
 
-    /// A leg is gone, and with it whatever permits the legs that are left do not need.
+    /// Counts a leg out, and gives back the permits that the remaining legs do not need.
     pub fn leave(&self) {
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
         legs.up -= 1;
@@ -242,7 +268,13 @@ impl SharedSession {
     }
 }
 
-/// What the session has for the application.
+impl Pumped for SharedSession {
+    fn notify_pumps(&self) {
+        self.pumps.notify_waiters();
+    }
+}
+
+/// Returns what the session has for the application, as bits of `interest`.
 fn news(session: &Session, now: Duration) -> u8 {
     let over = session.outcome() != Outcome::Open;
     let mut news = 0;

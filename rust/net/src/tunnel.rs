@@ -1,27 +1,55 @@
 //! TCP to the target: straight, or through an HTTP proxy that is asked to CONNECT.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dgsm_leg::reason::Reason;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::dial::{Proxy, Stage, Step, Target, connect, verdict};
 use crate::failure::{Failure, FailureKind};
+use crate::stage::{Stage, Step};
+use crate::tls::verdict;
 
 /// A proxy's answer to CONNECT is a status line and a few headers.
 const MAX_PROXY_ANSWER: usize = 16 << 10;
 
+/// The time after which the next address is tried as well (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How every answer to CONNECT begins.
 const VERSION: &[u8] = b"HTTP/1.";
-/// How long something else may take to say more, for the message.
+/// How long an answer that is not HTTP may take to say more, for the message.
 const MORE: Duration = Duration::from_millis(100);
+
+/// An HTTP proxy that is asked to CONNECT.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS to the proxy itself (`https://`).
+    pub tls: bool,
+    /// The value of `Proxy-Authorization`, if any.
+    pub authorization: Option<String>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The authorization is a secret.
+        f.debug_struct("Proxy")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A TCP connection to the target, straight or through a proxy.
 #[derive(Debug)]
@@ -31,10 +59,11 @@ pub(crate) enum Tunnel {
 }
 
 impl Tunnel {
-    /// Through `proxy`.
+    /// Connects through `proxy`.
     pub(crate) async fn open(
         proxy: &Proxy,
-        target: &Target,
+        to: (&str, u16),
+        trust: &ClientConfig,
         stage: &Stage,
     ) -> Result<Self, Failure> {
         let failed = |(reason, detail): (Reason, String)| {
@@ -52,8 +81,8 @@ impl Tunnel {
             stage.at(Step::ProxyTls);
             let name = ServerName::try_from(proxy.host.clone())
                 .map_err(|error| failed((Reason::ProxyTls, error.to_string())))?;
-            // A proxy is spoken to in HTTP/1.1; offering h2 would get us h2.
-            let mut config = (*target.tls).clone();
+            // A proxy is spoken to in HTTP/1.1. Offering h2 would lead to h2.
+            let mut config = trust.clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             let stream = TlsConnector::from(Arc::new(config))
                 .connect(name, tcp)
@@ -71,23 +100,21 @@ impl Tunnel {
             Self::Direct(tcp)
         };
         stage.at(Step::Connect);
-        tunnel.ask(proxy, target).await.map_err(failed)?;
+        tunnel.ask(proxy, to).await.map_err(failed)?;
         Ok(tunnel)
     }
 
     /// Asks the proxy to connect, and reads its answer up to the empty line and no further.
-    async fn ask(&mut self, proxy: &Proxy, target: &Target) -> Result<(), (Reason, String)> {
-        // What breaks off may be different the next time.
+    async fn ask(&mut self, proxy: &Proxy, to: (&str, u16)) -> Result<(), (Reason, String)> {
+        // A connection that breaks may hold the next time.
         let broken = |error: std::io::Error| (Reason::ProxyFailed, error.to_string());
-        let host = if target.host.contains(':') {
-            format!("[{}]", target.host)
+        let (host, port) = to;
+        let host = if host.contains(':') {
+            format!("[{host}]")
         } else {
-            target.host.clone()
+            host.to_owned()
         };
-        let mut request = format!(
-            "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n",
-            port = target.port
-        );
+        let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some(authorization) = &proxy.authorization {
             request.push_str("Proxy-Authorization: ");
             request.push_str(authorization);
@@ -106,7 +133,7 @@ impl Tunnel {
             answer.push(self.read_u8().await.map_err(broken)?);
             let known = answer.len().min(VERSION.len());
             if answer[..known] != VERSION[..known] {
-                // Not worth waiting for its end: there may be none.
+                // Its end is not waited for: there may be none.
                 let mut more = [0; 64];
                 let read = timeout(MORE, self.read(&mut more)).await;
                 answer.extend_from_slice(&more[..read.map_or(0, |read| read.unwrap_or(0))]);
@@ -118,7 +145,61 @@ impl Tunnel {
     }
 }
 
-/// What a proxy's answer to CONNECT means.
+/// Connects to the first of the host's addresses that answers. The next one is tried as well after
+/// [`NEXT_ADDRESS`].
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let dns = |detail| Failure::new(FailureKind::Dns, detail);
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| dns(format!("{host} did not resolve: {error}")))?
+        .collect();
+    let mut attempts = tokio::task::JoinSet::new();
+    let mut addresses = addresses.into_iter();
+    let mut last = dns(format!("{host} has no address"));
+    let mut more = true;
+    loop {
+        if more {
+            match addresses.next() {
+                Some(address) => {
+                    attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+                }
+                None => more = false,
+            }
+        }
+        tokio::select! {
+            finished = attempts.join_next(), if !attempts.is_empty() => match finished {
+                Some(Ok((_, Ok(stream)))) => {
+                    // A chunk is one small segment, and must not wait for the last one's TCP ack.
+                    return match stream.set_nodelay(true) {
+                        Ok(()) => Ok(stream),
+                        Err(error) => Err(unconnected(&error, error.to_string())),
+                    };
+                }
+                Some(Ok((address, Err(error)))) => {
+                    last = unconnected(&error, format!("{address}: {error}"));
+                }
+                Some(Err(error)) => last = Failure::new(FailureKind::Connect, error.to_string()),
+                None => {}
+            },
+            () = sleep(NEXT_ADDRESS), if more => {}
+            else => return Err(last),
+        }
+    }
+}
+
+/// Returns the failure of a TCP connect. A connection that is accepted and reset at once may never
+/// be seen as accepted.
+fn unconnected(error: &std::io::Error, detail: String) -> Failure {
+    let failure = Failure::new(FailureKind::Connect, detail);
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::NotConnected => {
+            failure.because(Reason::HandshakeCut)
+        }
+        _ => failure,
+    }
+}
+
+/// Judges a proxy's answer to CONNECT.
 fn judge(answer: &str, proxy: &Proxy) -> Result<(), (Reason, String)> {
     let mut lines = answer.split("\r\n");
     let line = lines.next().unwrap_or_default();
@@ -143,18 +224,18 @@ fn judge(answer: &str, proxy: &Proxy) -> Result<(), (Reason, String)> {
                 Reason::ProxyWantsPassword
             }
         }
-        // 511: somebody has to log in to the network first.
+        // 511: the network wants a login first.
         Some(403 | 511) => Reason::ProxyDenied,
-        // Not now.
+        // Later it may work.
         Some(408 | 425 | 429 | 500 | 502..=504 | 506..=599) => Reason::ProxyFailed,
-        // Not this, whenever it is asked; 501 and 505 are of this kind.
+        // It never works, as with 501 and 505.
         Some(100..=599) => Reason::ProxyRefused,
         Some(_) | None => Reason::ProxyNonsense,
     };
     Err((reason, said))
 }
 
-/// The ways to authenticate that a proxy offers.
+/// Returns the ways to authenticate that a proxy offers, at most four.
 fn schemes<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     headers
         .filter_map(|line| line.split_once(':'))

@@ -1,4 +1,4 @@
-//! The engine's thread is there while somebody needs it. Alone in its process: it counts threads.
+//! The engine's thread exists while it is referenced. Alone in its process: it counts threads.
 
 #![cfg(target_os = "linux")]
 
@@ -43,7 +43,7 @@ async fn the_thread_comes_and_goes_with_its_users() {
         drop(engine);
         eventually("the thread's end", || threads().is_empty()).await;
     }
-    // A name is looked up in a thread of its own, which goes too.
+    // A host name is looked up in a thread of its own, which ends, too.
     let mut target = peer::silent().await.target();
     target.host = "no-such-host.invalid".into();
     let pool = dgsm_net::pool::Pool::new(target, peer::limits());

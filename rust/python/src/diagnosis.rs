@@ -1,4 +1,4 @@
-//! `judge`, `Diagnosis`: what a failure means, for whoever explains it.
+//! `judge`, `Diagnosis`, `quote`, `reasons`: what a failure means.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,6 @@ use dgsm_session::{EndContext, diagnose};
 use dgsm_wire::refusals;
 use pyo3::prelude::*;
 
-/// The kind of a failure that has an HTTP answer.
-pub(crate) const ANSWER: &str = "http_status";
-
 /// A failure, judged, and with the words of the other side fit to be quoted.
 #[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
 pub(crate) struct Diagnosis {
@@ -19,6 +16,12 @@ pub(crate) struct Diagnosis {
     reason: &'static str,
     /// What the other side, or the transport, says of it; empty where there is nothing.
     said: String,
+    /// `said` has the other side's words, not the transport's.
+    is_quote: bool,
+    /// The status of an HTTP answer.
+    status: Option<u16>,
+    /// The HTTP/2 error code of a reset or a GOAWAY.
+    h2_code: Option<u32>,
     code: Option<String>,
     request_id: Option<String>,
     model_status: Option<i64>,
@@ -32,6 +35,9 @@ impl From<CoreDiagnosis> for Diagnosis {
         let CoreDiagnosis {
             reason,
             said,
+            is_quote,
+            status,
+            h2_code,
             code,
             request_id,
             model_status,
@@ -42,6 +48,9 @@ impl From<CoreDiagnosis> for Diagnosis {
         Self {
             reason: reason.as_str(),
             said,
+            is_quote,
+            status,
+            h2_code,
             code,
             request_id,
             model_status,
@@ -52,24 +61,29 @@ impl From<CoreDiagnosis> for Diagnosis {
     }
 }
 
-/// Somebody else's words as one printable line of at most 300 characters, without secrets.
+/// Quotes another side's words as one printable line of at most 300 characters, without secrets.
 #[pyfunction]
 pub(crate) fn quote(said: &str) -> String {
     dgsm_leg::quote::text(said)
 }
 
-/// Judges a failure, by what was seen of it.
+/// Judges a failure by what was seen of it: `kind` is `http_status`, a leg end's name or a
+/// reason's.
+///
+/// What the native side has seen has its diagnosis already. This is for what Python finds out, and
+/// for tests of the words that each diagnosis gets.
 #[pyfunction]
 #[pyo3(signature = (
-    kind, *, detail, status, headers, body, code, message, h2_code, silent, closing
+    kind, *, detail = "", status = None, headers = None, body = None, code = None,
+    message = None, h2_code = None, silent = false, closing = false
 ))]
 #[expect(clippy::too_many_arguments, reason = "what was seen, by keyword")]
 pub(crate) fn judge(
     kind: &str,
     detail: &str,
     status: Option<u16>,
-    headers: HashMap<String, String>,
-    body: &[u8],
+    headers: Option<HashMap<String, String>>,
+    body: Option<&[u8]>,
     code: Option<String>,
     message: Option<String>,
     h2_code: Option<u32>,
@@ -82,9 +96,13 @@ pub(crate) fn judge(
     let named = || Reason::from_name(kind).unwrap_or(Reason::Unknown);
     let end = |end: LegEnd| diagnose(&end, context);
     match kind {
-        ANSWER => {
-            let headers: Vec<_> = headers.into_iter().collect();
-            refusals::diagnose(status.unwrap_or_default(), &headers, body)
+        "http_status" => {
+            let headers: Vec<_> = headers.unwrap_or_default().into_iter().collect();
+            refusals::diagnose(
+                status.unwrap_or_default(),
+                &headers,
+                body.unwrap_or_default(),
+            )
         }
         "model_stream_error" => end(LegEnd::Closed {
             code,
@@ -101,8 +119,8 @@ pub(crate) fn judge(
     .into()
 }
 
-/// Every reason, by name: how many retries it is worth without progress; `None`: as many as the
-/// settings allow.
+/// Returns every reason by name, with the retries that it is worth without progress; `None`: as
+/// many as the settings allow.
 #[pyfunction]
 pub(crate) fn reasons() -> HashMap<&'static str, Option<u32>> {
     Reason::ALL

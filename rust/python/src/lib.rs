@@ -1,12 +1,18 @@
-//! The PyO3 module `deepgram_sagemaker._native`: registration, conversion, wake-ups and error
-//! mapping. No logic lives here.
+//! The PyO3 module `deepgram_sagemaker._native`: registration, conversion and error mapping. No
+//! logic lives here.
+//!
+//! May import every crate of the house. What it registers is described in `_native.pyi`, which
+//! `mypy.stubtest` holds against it. It has no tests of its own in Rust: `tests/` uses all of it
+//! from Python, `tests/test_wakeups.py`, `tests/test_notices.py` and `tests/aws/test_failures.py`
+//! at the boundary itself.
 
 mod diagnosis;
 #[cfg(feature = "local")]
 mod local;
-mod outbox;
+mod notice;
 mod pool;
 mod session;
+mod settings;
 mod waker;
 
 use pyo3::prelude::*;
@@ -22,33 +28,13 @@ mod _native {
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
-    use crate::pool::{Acquiring, Leg, OpenFailure, Opening, Pool, Turn};
+    use crate::notice::Notice;
     #[pymodule_export]
-    use crate::session::{Session, SessionFailure, Step};
+    use crate::pool::{Acquiring, Admission, Leg, OpenFailure, Opening, Pool};
+    #[pymodule_export]
+    use crate::session::{Interest, SendResult, Session, SessionFailure, Step};
     #[pymodule_export]
     use crate::waker::Waker;
-
-    /// Why a message was not taken: no room now.
-    #[pymodule_export]
-    const FULL: u8 = crate::session::FULL;
-    /// Why a message was not taken: the session, or its input, has ended in order.
-    #[pymodule_export]
-    const ENDED: u8 = crate::session::ENDED;
-    /// Why a message was not taken: the session has failed; the driver knows why, or soon will.
-    #[pymodule_export]
-    const FAILED: u8 = crate::session::FAILED;
-    /// A message was taken; the loop flushes its waker when it has done what else is ready.
-    #[pymodule_export]
-    const HELD: u8 = crate::session::HELD;
-    /// What a session's waiter may wait for: a message, or the end.
-    #[pymodule_export]
-    const READABLE: u8 = dgsm_net::session::interest::READABLE;
-    /// Room for another frame.
-    #[pymodule_export]
-    const WRITABLE: u8 = dgsm_net::session::interest::WRITABLE;
-    /// Another step for the driver.
-    #[pymodule_export]
-    const DRIVER: u8 = dgsm_net::session::interest::DRIVER;
 
     /// The version is the workspace's: one number for crates, wheel and module.
     #[pymodule_init]

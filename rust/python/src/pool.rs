@@ -1,47 +1,24 @@
-//! `Pool`, `Acquiring`, `Turn`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that order.
+//! `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that
+//! order.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use dgsm_net::dial::{Ping, Proxy, Target};
+use dgsm_net::dial::Target;
 use dgsm_net::engine::Engine;
 use dgsm_net::exchange::Exchange;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{Limits, OpenLeg, Pending};
-use dgsm_net::{Wake, tls};
+use dgsm_net::pool::{OpenLeg, Pending};
+use dgsm_net::tls;
 use dgsm_wire::signing::EventSigner;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
-use crate::diagnosis::ANSWER;
-use crate::waker::{Mailbox, Waker};
+use crate::diagnosis::Diagnosis;
+use crate::settings::{PoolConfig, Route};
+use crate::waker::Waker;
 
 /// The service's name in credential scopes.
 const SERVICE: &str = "sagemaker";
-
-/// Posts a fixed token to a mailbox.
-#[derive(Debug)]
-pub(crate) struct Ring {
-    mailbox: Arc<Mailbox>,
-    token: u64,
-}
-
-impl Ring {
-    pub(crate) fn new(waker: &Waker, token: u64) -> Arc<Self> {
-        Arc::new(Self {
-            mailbox: waker.mailbox(),
-            token,
-        })
-    }
-}
-
-impl Wake for Ring {
-    fn wake(&self) {
-        self.mailbox.post(self.token);
-    }
-}
 
 /// Connections to one endpoint, within limits.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
@@ -52,102 +29,65 @@ pub(crate) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (
-        *, host, port, ca_bundle, proxy, connection_timeout, connection_acquire_timeout,
-        subscription_timeout, max_concurrency, max_streams_per_connection, max_handshakes,
-        ping_after, ping_within
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "one settings call, by keyword")]
-    fn new(
-        py: Python<'_>,
-        host: String,
-        port: u16,
-        ca_bundle: Option<PathBuf>,
-        proxy: Option<(String, u16, bool, Option<String>)>,
-        connection_timeout: f64,
-        connection_acquire_timeout: f64,
-        subscription_timeout: f64,
-        max_concurrency: usize,
-        max_streams_per_connection: usize,
-        max_handshakes: usize,
-        ping_after: f64,
-        ping_within: f64,
-    ) -> PyResult<Self> {
-        // Files are read, from who knows where: Python must not have to wait for them.
+    fn new(py: Python<'_>, config: PoolConfig, route: Route) -> PyResult<Self> {
+        // Python does not wait for the files, which may lie on a server.
         let tls = py
-            .detach(|| tls::client_config(ca_bundle.as_deref()))
+            .detach(|| tls::client_config(route.ca_bundle.as_deref()))
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let proxy = proxy.map(|(host, port, tls, authorization)| Proxy {
-            host,
-            port,
-            tls,
-            authorization,
-        });
-        let ping = Ping {
-            after: seconds(ping_after)?,
-            within: seconds(ping_within)?,
-        };
+        let limits = route.limits(&config)?;
         let target = Target {
-            host,
-            port,
-            proxy,
+            ping: route.ping()?,
+            host: route.host,
+            port: route.port,
+            proxy: route.proxy.map(Into::into),
             tls,
-            bundle: ca_bundle,
-            ping,
-        };
-        let limits = Limits {
-            connection_timeout: seconds(connection_timeout)?,
-            acquire_timeout: seconds(connection_acquire_timeout)?,
-            subscription_timeout: seconds(subscription_timeout)?,
-            max_concurrency,
-            max_streams_per_connection,
-            max_handshakes,
+            bundle: route.ca_bundle,
         };
         Ok(Self {
             pool: dgsm_net::pool::Pool::new(target, limits),
         })
     }
 
-    /// Waits, elsewhere, for the right to open a stream; then posts the token.
+    /// Waits on the engine for the right to open a stream; then posts the token.
     #[pyo3(signature = (*, with_permit, waker, token))]
     fn acquire(&self, with_permit: bool, waker: &Waker, token: u64) -> PyResult<Acquiring> {
         let engine = Engine::shared()?;
-        let ring = Ring::new(waker, token);
-        let acquiring = self.pool.acquire(&engine, with_permit, ring);
+        let waiter = waker.token(token);
+        let acquiring = self.pool.acquire(&engine, with_permit, waiter);
         Ok(Acquiring {
             parts: Mutex::new(Some((acquiring, engine))),
         })
     }
 }
 
-/// A turn on its way.
+/// An admission on its way.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Acquiring {
-    parts: Mutex<Option<(Pending<dgsm_net::pool::Turn>, Arc<Engine>)>>,
+    parts: Mutex<Option<(Pending<dgsm_net::pool::Admission>, Arc<Engine>)>>,
 }
 
-/// What acquiring came to.
+/// The outcome of acquiring.
 #[derive(IntoPyObject)]
 enum Acquired {
-    Turn(Turn),
+    Admission(Admission),
     Failure(OpenFailure),
 }
 
 #[pymethods]
 impl Acquiring {
-    /// The outcome, once; `None` while there is none, and after `cancel`.
+    /// Returns the outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Acquired> {
         let parts = locked(&self.parts);
         let (acquiring, engine) = parts.as_ref()?;
         Some(match acquiring.take()? {
-            Ok(turn) => Acquired::Turn(Turn {
-                parts: Mutex::new(Some((turn, Arc::clone(engine)))),
+            Ok(admission) => Acquired::Admission(Admission {
+                parts: Mutex::new(Some((admission, Arc::clone(engine)))),
             }),
             Err(failure) => Acquired::Failure(OpenFailure { failure }),
         })
     }
 
-    /// Stops waiting, from any thread; a turn that was not taken is given back.
+    /// Stops waiting, from any thread; an admission that was not taken is given back.
     fn cancel(&self) {
         drop(locked(&self.parts).take());
     }
@@ -155,13 +95,13 @@ impl Acquiring {
 
 /// The right to open one stream.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
-pub(crate) struct Turn {
-    parts: Mutex<Option<(dgsm_net::pool::Turn, Arc<Engine>)>>,
+pub(crate) struct Admission {
+    parts: Mutex<Option<(dgsm_net::pool::Admission, Arc<Engine>)>>,
 }
 
 #[pymethods]
-impl Turn {
-    /// Sends a POST and waits, elsewhere, for its response headers; then posts the token.
+impl Admission {
+    /// Sends a POST and waits on the engine for its response headers; then posts the token.
     #[pyo3(signature = (authority, path, headers, *, waker, token))]
     fn open(
         &self,
@@ -178,16 +118,16 @@ impl Turn {
         let request = request
             .body(())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let (turn, engine) = locked(&self.parts)
+        let (admission, engine) = locked(&self.parts)
             .take()
             .ok_or_else(|| PyRuntimeError::new_err("a turn opens one stream"))?;
-        let opening = turn.open(&engine, request, Ring::new(waker, token));
+        let opening = admission.open(&engine, request, waker.token(token));
         Ok(Opening {
             parts: Mutex::new(Some((opening, engine))),
         })
     }
 
-    /// Gives it back, if it has not opened a stream.
+    /// Gives it back, unless it has opened a stream.
     fn release(&self) {
         drop(locked(&self.parts).take());
     }
@@ -199,7 +139,7 @@ pub(crate) struct Opening {
     parts: Mutex<Option<(Pending<OpenLeg>, Arc<Engine>)>>,
 }
 
-/// What an opening came to.
+/// The outcome of an opening.
 #[derive(IntoPyObject)]
 enum Opened {
     Leg(Leg),
@@ -208,7 +148,7 @@ enum Opened {
 
 #[pymethods]
 impl Opening {
-    /// The outcome, once; `None` while there is none, and after `cancel`.
+    /// Returns the outcome, once; `None` while there is none, and after `cancel`.
     fn take(&self) -> Option<Opened> {
         let parts = locked(&self.parts);
         let (opening, engine) = parts.as_ref()?;
@@ -249,7 +189,7 @@ impl Leg {
         }
     }
 
-    /// What a session needs of it, once.
+    /// Returns what a session needs of it, once.
     pub(crate) fn take(&self) -> PyResult<(Arc<Engine>, OpenLeg, EventSigner)> {
         let mut parts = locked(&self.parts);
         match (parts.open.take(), parts.signer.take()) {
@@ -263,7 +203,7 @@ impl Leg {
 
 #[pymethods]
 impl Leg {
-    /// The response's headers.
+    /// Returns the response's headers.
     #[getter]
     fn headers(&self) -> Vec<(String, String)> {
         self.headers.clone()
@@ -289,7 +229,7 @@ impl Leg {
     }
 }
 
-/// Why there is no stream, as data: the classifier's input.
+/// Why there is no stream.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct OpenFailure {
     failure: Failure,
@@ -297,30 +237,25 @@ pub(crate) struct OpenFailure {
 
 #[pymethods]
 impl OpenFailure {
-    /// `http_status` where there was an answer, otherwise the reason's name.
+    /// Returns the failure, judged.
     #[getter]
-    fn kind(&self) -> &'static str {
-        match self.failure.answer {
-            Some(_) => ANSWER,
-            None => self.failure.reason().as_str(),
-        }
+    fn diagnosis(&self) -> Diagnosis {
+        self.failure.diagnosis().into()
     }
 
+    /// Returns what the transport says of it, for people.
     #[getter]
     fn detail(&self) -> &str {
         &self.failure.detail
     }
 
-    #[getter]
-    fn h2_code(&self) -> Option<u32> {
-        self.failure.h2_code
-    }
-
+    /// Returns the answer's status, where there was one.
     #[getter]
     fn status(&self) -> Option<u16> {
         self.failure.answer.as_ref().map(|answer| answer.status)
     }
 
+    /// Returns the answer's headers.
     #[getter]
     fn headers(&self) -> Vec<(String, String)> {
         self.failure
@@ -329,28 +264,16 @@ impl OpenFailure {
             .map_or_else(Vec::new, |answer| answer.headers.clone())
     }
 
+    /// Returns the answer's body, as far as it was kept.
     #[getter]
-    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let body = self
-            .failure
+    fn body(&self) -> &[u8] {
+        self.failure
             .answer
             .as_ref()
-            .map_or(&[][..], |answer| &answer.body);
-        PyBytes::new(py, body)
+            .map_or(&[], |answer| &answer.body)
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What stands for "without limit": far beyond any session, and well within every clock.
-const ENDLESS: Duration = Duration::from_secs(1_000_000_000);
-
-/// Seconds as Python has them.
-pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
-    if value == f64::INFINITY {
-        return Ok(ENDLESS);
-    }
-    Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()))
 }

@@ -1,68 +1,62 @@
-//! `Session`, `Step`, `SessionFailure`: a core session as Python holds it.
+//! `Session`, `Step`, `SessionFailure`, `SendResult`, `Interest`: a session as Python holds it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
-use dgsm_net::session::{SharedSession, interest};
-use dgsm_session::{FailureCause, Level, PushError, Session as CoreSession, Settings, Target};
+use dgsm_net::session::SharedSession;
+use dgsm_net::wake::interest;
+use dgsm_session::{PushError, Session as CoreSession, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
-use crate::outbox::Outbox;
-use crate::pool::{Leg, Ring, seconds};
-use crate::waker::Waker;
+use crate::diagnosis::Diagnosis;
+use crate::notice::Notice;
+use crate::pool::Leg;
+use crate::settings::SessionConfig;
+use crate::waker::{Outbox, Waker};
 
-/// Levels of Python's `logging`.
-const INFO: u32 = 20;
-const WARNING: u32 = 30;
+/// What `Session.send` answers.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct SendResult;
 
-/// Why a message was not taken: no room now.
-pub(crate) const FULL: u8 = 1;
-/// Why a message was not taken: the session, or its input, has ended in order.
-pub(crate) const ENDED: u8 = 2;
-/// Why a message was not taken: the session has failed; the driver knows why, or soon will.
-pub(crate) const FAILED: u8 = 4;
-/// A message was taken; the loop flushes its waker when it has done what else is ready.
-pub(crate) const HELD: u8 = 3;
-
-/// The fields of `SageMakerConfig` that a session needs; they are validated there.
-#[derive(FromPyObject)]
-struct Knobs {
-    max_leg_age: Option<f64>,
-    stall_timeout: Option<f64>,
-    replay_speed: Option<f64>,
-    keepalive_interval: Option<f64>,
-    max_replay_buffer_bytes: usize,
-    max_retries: u32,
-    initial_backoff: f64,
-    max_backoff: f64,
-    backoff_multiplier: f64,
-    retry_budget: f64,
-    close_timeout: f64,
+#[pymethods]
+impl SendResult {
+    /// Taken; the loop is going to flush its waker already.
+    #[classattr]
+    const TAKEN: u8 = 0;
+    /// Taken; the loop flushes its waker when it has done what else is ready.
+    #[classattr]
+    const HELD: u8 = 1;
+    /// Not taken: no room now.
+    #[classattr]
+    const FULL: u8 = 2;
+    /// Not taken: the session, or its input, has ended in order.
+    #[classattr]
+    const ENDED: u8 = 3;
+    /// Not taken: the session has failed; the driver knows why, or soon will.
+    #[classattr]
+    const FAILED: u8 = 4;
 }
 
-impl Knobs {
-    fn settings(&self) -> PyResult<Settings> {
-        Ok(Settings {
-            max_leg_age: self.max_leg_age.map(seconds).transpose()?,
-            stall_timeout: self.stall_timeout.map(seconds).transpose()?,
-            replay_speed: self.replay_speed,
-            keepalive_interval: self.keepalive_interval.map(seconds).transpose()?,
-            max_replay_buffer_bytes: self.max_replay_buffer_bytes,
-            max_retries: self.max_retries,
-            initial_backoff: seconds(self.initial_backoff)?,
-            max_backoff: seconds(self.max_backoff)?,
-            backoff_multiplier: self.backoff_multiplier,
-            retry_budget: seconds(self.retry_budget)?,
-            close_timeout: seconds(self.close_timeout)?,
-            ..Settings::default()
-        })
-    }
+/// What a session's waiter may wait for, as bits.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Interest;
+
+#[pymethods]
+impl Interest {
+    /// A message, or the end.
+    #[classattr]
+    const READABLE: u8 = interest::READABLE;
+    /// Room for another frame.
+    #[classattr]
+    const WRITABLE: u8 = interest::WRITABLE;
+    /// Another step for the driver.
+    #[classattr]
+    const DRIVER: u8 = interest::DRIVER;
 }
 
 /// What the driver does next.
@@ -70,7 +64,7 @@ impl Knobs {
 pub(crate) enum Step {
     /// Open a leg, then `attach` it or say `open_failed`.
     Open { standby: bool, renew: bool },
-    /// Nothing, for so many seconds or until woken.
+    /// Wait for this time, in seconds, or until woken.
     Wait { seconds: Option<f64> },
     /// The session is over, in order.
     Finished {},
@@ -78,21 +72,11 @@ pub(crate) enum Step {
     Failed { failure: Py<SessionFailure> },
 }
 
-/// Why a session failed, as data: the classifier's input.
+/// Why a session failed.
 #[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
 pub(crate) struct SessionFailure {
-    /// The classifier's name for it; `None` when a leg could not be opened: the driver has that
-    /// error.
-    kind: Option<&'static str>,
-    /// What a person would want to read.
-    detail: String,
-    code: Option<String>,
-    message: Option<String>,
-    h2_code: Option<u32>,
-    /// The application had sent nothing for as long as the container waits.
-    silent: bool,
-    /// The closing message was sent, or the application has closed.
-    closing: bool,
+    /// The failure, judged; `None` where no leg could be opened: the driver has that error.
+    diagnosis: Option<Py<Diagnosis>>,
     /// What another leg would need is there.
     resumable: bool,
     attempts: u32,
@@ -102,47 +86,18 @@ pub(crate) struct SessionFailure {
 }
 
 impl SessionFailure {
-    fn new(failure: &dgsm_session::SessionFailure) -> Self {
-        let (end, resumable) = match &failure.cause {
-            FailureCause::Open(_) | FailureCause::Silent | FailureCause::Internal(_) => {
-                (None, true)
-            }
-            FailureCause::Leg(end) => (Some(end), true),
-            FailureCause::NotResumable(end) => (Some(end), false),
-            // Nobody waits for another leg.
-            FailureCause::CloseTimedOut => (None, false),
-        };
-        let without_leg = matches!(failure.cause, FailureCause::Silent);
-        let (code, message, h2_code) = match end {
-            Some(LegEnd::Closed { code, text }) => (Some(code.clone()), Some(text.clone()), None),
-            Some(LegEnd::Failed { text }) => (None, Some(text.clone()), None),
-            Some(LegEnd::Refused { name, text, .. }) => {
-                (Some(name.clone()), Some(text.clone()), None)
-            }
-            Some(LegEnd::Reset { code } | LegEnd::GoAway { code }) => (None, None, *code),
-            // What the container would have said, had there been a leg to say it on.
-            None if without_leg => (Some("1011".to_owned()), Some("NET-0001".to_owned()), None),
-            _ => (None, None, None),
-        };
-        Self {
-            kind: match failure.cause {
-                FailureCause::CloseTimedOut => Some("close_timeout"),
-                FailureCause::Internal(_) => Some("unknown"),
-                _ if without_leg => Some("model_stream_error"),
-                _ => end.map(LegEnd::kind),
-            },
-            detail: failure.to_string(),
-            code,
-            message,
-            h2_code,
-            silent: failure.silent,
-            closing: failure.closing,
-            resumable,
+    fn new(py: Python<'_>, failure: &dgsm_session::SessionFailure) -> PyResult<Self> {
+        let diagnosis = failure.diagnosis().map(Diagnosis::from);
+        Ok(Self {
+            diagnosis: diagnosis
+                .map(|diagnosis| Py::new(py, diagnosis))
+                .transpose()?,
+            resumable: failure.is_resumable(),
             attempts: failure.attempts,
             elapsed: failure.elapsed.as_secs_f64(),
             unacknowledged_bytes: failure.unacked_bytes,
             unacknowledged_seconds: failure.unacked_seconds,
-        }
+        })
     }
 }
 
@@ -160,106 +115,86 @@ impl Session {
     fn new(
         path: &str,
         query: &str,
-        config: Knobs,
+        config: SessionConfig,
         seed: u64,
         waker: &Waker,
         token: u64,
     ) -> PyResult<Self> {
         let session = CoreSession::new(config.settings()?, &Target { path, query }, seed);
         Ok(Self {
-            shared: SharedSession::new(session, Ring::new(waker, token)),
+            shared: SharedSession::new(session, waker.token(token)),
             outbox: waker.outbox(),
         })
     }
 
-    /// Takes a message of the application: 0 or `HELD`. Or why not: `FULL`, and woken when it is worth
-    /// another try; `ENDED` or `FAILED` for good.
+    /// Takes a message of the application. After `FULL` the waiter is woken when it is worth
+    /// another try.
     fn send(&self, data: &Bound<'_, PyAny>) -> PyResult<u8> {
         let frame = frame(data)?;
         Ok(match self.shared.push(frame) {
-            Ok(()) if self.outbox.note(&self.shared) => HELD,
-            Ok(()) => 0,
-            Err(PushError::Full) => FULL,
-            Err(PushError::Closed) => ENDED,
-            Err(PushError::Failed) => FAILED,
+            Ok(()) if self.outbox.note(&self.shared) => SendResult::HELD,
+            Ok(()) => SendResult::TAKEN,
+            Err(PushError::Full) => SendResult::FULL,
+            Err(PushError::Closed) => SendResult::ENDED,
+            Err(PushError::Failed) => SendResult::FAILED,
         })
     }
 
-    /// The next message for the application. None: not now; woken when there is one.
+    /// Returns the next message for the application. None: not now; the waiter is woken when there
+    /// is one.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut session = self.shared.lock();
-        let Some(frame) = session.pop() else {
-            self.shared.arm(interest::READABLE);
-            return Ok(None);
-        };
-        drop(session);
-        self.shared.has_read();
-        Ok(Some(match frame {
-            Frame::Text(text) => PyString::from_bytes(py, &text)?.into_any(),
-            Frame::Binary(data) => PyBytes::new(py, &data).into_any(),
-        }))
+        Ok(match self.shared.pop() {
+            None => None,
+            Some(Frame::Text(text)) => Some(PyString::from_bytes(py, &text)?.into_any()),
+            Some(Frame::Binary(data)) => Some(PyBytes::new(py, &data).into_any()),
+        })
     }
 
-    /// The application ends its input.
+    /// Ends the application's input.
     fn finish(&self) {
-        let now = self.shared.now();
-        self.shared.lock().finish(now);
-        self.shared.ring();
+        self.shared.finish();
     }
 
     /// Ends everything now: legs are reset, nothing more is sent or received.
     fn abort(&self) {
-        self.shared.lock().abort();
-        self.shared.ring();
+        self.shared.abort();
     }
 
-    /// What the driver does next.
+    /// Returns what the driver does next.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         use dgsm_session::Step as CoreStep;
-        // Without a leg nobody else keeps the session's clock.
-        let (now, step, deadline) = self.shared.update(|session, now| {
-            let step = session.step(now);
-            (now, step, session.deadline())
-        });
-        // What was due may concern any leg.
-        self.shared.ring();
-        Ok(match step {
+        Ok(match self.shared.step() {
             CoreStep::Open { standby, renew } => Step::Open { standby, renew },
             CoreStep::Wait { until } => {
-                let due = [until, deadline].into_iter().flatten().min();
+                let now = self.shared.now();
                 Step::Wait {
-                    seconds: due.map(|due| due.saturating_sub(now).as_secs_f64()),
+                    seconds: until.map(|until| until.saturating_sub(now).as_secs_f64()),
                 }
             }
             CoreStep::Finished => Step::Finished {},
             CoreStep::Failed(failure) => Step::Failed {
-                failure: Py::new(py, SessionFailure::new(&failure))?,
+                failure: Py::new(py, SessionFailure::new(py, &failure)?)?,
             },
         })
     }
 
-    /// The leg that the driver opened: its pump starts.
+    /// Gives the session the leg that the driver opened, and pumps it.
     fn attach(&self, leg: &Leg) -> PyResult<()> {
         let (engine, open, signer) = leg.take()?;
         self.outbox.set_engine(&engine);
-        let id = self.shared.update(CoreSession::leg_opened);
-        // It may take over at once from one that waits.
-        self.shared.ring();
-        pump::spawn(&engine, Arc::clone(&self.shared), id, open, signer);
+        pump::attach(&engine, Arc::clone(&self.shared), open, signer);
         Ok(())
     }
 
-    /// The leg that the session wanted could not be opened, for this reason.
+    /// Reports why the leg that the session wanted could not be opened, by the reason's name.
     fn open_failed(&self, reason: &str) -> PyResult<()> {
         let reason = Reason::from_name(reason)
             .ok_or_else(|| PyValueError::new_err(format!("no such reason: {reason}")))?;
-        let now = self.shared.now();
-        // What follows is asked for with `step`.
-        let _ = self.shared.lock().open_failed(now, reason);
+        self.shared.open_failed(reason);
         Ok(())
     }
 
-    /// The session's figures, by the names of the Python class that shows them.
+    /// Returns the session's figures, by the names of `Stats`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.shared.lock().stats();
         let figures = PyDict::new(py);
@@ -286,37 +221,23 @@ impl Session {
         Ok(figures)
     }
 
-    /// What has happened since the last call, as bits: 1 readable, 2 writable, 4 driver.
+    /// Takes what has happened since the last call, as bits of `Interest`.
     fn take_happened(&self) -> u8 {
         self.shared.take_happened()
     }
 
-    /// Lines for the log since the last call: level, as `logging` has them, and text.
-    fn take_notices(&self) -> Vec<(u32, String)> {
-        let mut session = self.shared.lock();
-        let notices: Vec<_> = std::iter::from_fn(|| session.pop_notice()).collect();
-        drop(session);
-        let skipped = self.shared.take_skipped().into_iter().map(|event_type| {
-            (
-                WARNING,
-                format!("skipped an event of the unknown type \"{event_type}\""),
-            )
-        });
+    /// Takes the notices since the last call, each with its level as `logging` has them.
+    fn take_notices(&self) -> Vec<(u8, Notice)> {
+        let skipped = self.shared.take_skipped().into_iter();
+        let notices = self.shared.take_notices().into_iter();
         notices
-            .iter()
-            .map(|notice| {
-                let level = match notice.level() {
-                    Level::Info => INFO,
-                    Level::Warning => WARNING,
-                };
-                (level, notice.to_string())
-            })
-            .chain(skipped)
+            .map(Notice::of)
+            .chain(skipped.map(Notice::unknown_event))
             .collect()
     }
 }
 
-/// Bytes or text from whatever holds them. `bytes` and `str` are what the SDK sends.
+/// Converts a message. The SDK sends `bytes` and `str`.
 fn frame(data: &Bound<'_, PyAny>) -> PyResult<Frame> {
     if let Ok(bytes) = data.cast::<PyBytes>() {
         return Ok(Frame::Binary(Bytes::copy_from_slice(bytes.as_bytes())));
@@ -329,7 +250,7 @@ fn frame(data: &Bound<'_, PyAny>) -> PyResult<Frame> {
         return Ok(Frame::Binary(Bytes::from(array.to_vec())));
     }
     if data.is_instance_of::<PyMemoryView>() {
-        // Of any format: a view of samples stands for their bytes.
+        // A view of any format stands for its bytes.
         let bytes = data.call_method0("tobytes")?;
         let bytes = bytes.cast::<PyBytes>()?;
         return Ok(Frame::Binary(Bytes::copy_from_slice(bytes.as_bytes())));

@@ -100,11 +100,6 @@ fn live_audio_over_the_limit_is_evicted_and_missed_only_by_a_reset() {
             bytes: 3500
         }
     );
-    assert!(
-        gap.to_string()
-            .contains("3.500000 s of audio from 1.500000 s"),
-        "{gap}"
-    );
     let sent = stage.sent(leg);
     assert_eq!(sent.iter().filter(|sent| *sent == "1000").count(), 3);
     assert_eq!(

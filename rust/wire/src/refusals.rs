@@ -65,6 +65,9 @@ pub fn diagnose(status: u16, headers: &[(String, String)], body: &[u8]) -> Diagn
     Diagnosis {
         reason: of_answer(status, code, &said),
         said: quote::text(&said),
+        is_quote: true,
+        status: Some(status),
+        h2_code: None,
         code: named(bare(code)),
         request_id: ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
             .into_iter()

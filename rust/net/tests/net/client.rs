@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_net::Wake;
 use dgsm_net::engine::Engine;
 use dgsm_net::failure::Failure;
-use dgsm_net::pool::{OpenLeg, Pending, Pool, Turn};
+use dgsm_net::pool::{Admission, OpenLeg, Pending, Pool};
 use dgsm_net::pump;
-use dgsm_net::session::{SharedSession, interest};
+use dgsm_net::session::SharedSession;
+use dgsm_net::wake::Wake;
+use dgsm_net::wake::interest;
+use dgsm_net::wake::outbox::Pumped as _;
 use dgsm_session::{FailureCause, Outcome, PushError, Session, Settings, Step, Target};
 use http::Request;
 use tokio::sync::Notify;
@@ -20,13 +22,13 @@ use tokio::time::timeout;
 
 use crate::peer::signer;
 
-/// Nothing in a test takes so long unless it hangs.
+/// Longer than anything in a test takes, unless it hangs.
 pub const HANG: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-pub struct Bell(Notify);
+pub struct Woken(Notify);
 
-impl Wake for Bell {
+impl Wake for Woken {
     fn wake(&self) {
         self.0.notify_one();
     }
@@ -38,47 +40,47 @@ pub fn request() -> Request<()> {
         .unwrap()
 }
 
-/// A stream on its way: a task waits for its turn and opens it. Dropping this cancels either.
+/// A stream on its way: a task waits for admission and opens it. Dropping this cancels the task.
 pub struct Begun(JoinHandle<Result<Asked, Failure>>);
 
-/// A request that was sent, and what rings when it is answered.
-type Asked = (Pending<OpenLeg>, Arc<Bell>);
+/// A request that was sent, and what is woken when it is answered.
+type Asked = (Pending<OpenLeg>, Arc<Woken>);
 
 pub fn begin(pool: &Arc<Pool>, with_permit: bool) -> Begun {
     begin_with(pool, with_permit, request())
 }
 
 pub fn begin_with(pool: &Arc<Pool>, with_permit: bool, request: Request<()>) -> Begun {
-    let bell = Arc::new(Bell::default());
+    let woken = Arc::new(Woken::default());
     let engine = Engine::shared().unwrap();
-    let acquiring = pool.acquire(&engine, with_permit, bell.clone());
+    let acquiring = pool.acquire(&engine, with_permit, woken.clone());
     Begun(tokio::spawn(async move {
-        let turn = taken(&acquiring, &bell).await?;
-        Ok((turn.open(&engine, request, bell.clone()), bell))
+        let admission = taken(&acquiring, &woken).await?;
+        Ok((admission.open(&engine, request, woken.clone()), woken))
     }))
 }
 
-/// A turn of a pool, unused.
-pub async fn turn(pool: &Arc<Pool>) -> Result<Turn, Failure> {
-    let bell = Arc::new(Bell::default());
+/// An admission of a pool, unused.
+pub async fn admission(pool: &Arc<Pool>) -> Result<Admission, Failure> {
+    let woken = Arc::new(Woken::default());
     let engine = Engine::shared().unwrap();
-    taken(&pool.acquire(&engine, true, bell.clone()), &bell).await
+    taken(&pool.acquire(&engine, true, woken.clone()), &woken).await
 }
 
-/// What opens with a turn.
-pub async fn open_turn(turn: Turn) -> Result<OpenLeg, Failure> {
-    let bell = Arc::new(Bell::default());
+/// What opens with an admission.
+pub async fn open_admitted(admission: Admission) -> Result<OpenLeg, Failure> {
+    let woken = Arc::new(Woken::default());
     let engine = Engine::shared().unwrap();
-    taken(&turn.open(&engine, request(), bell.clone()), &bell).await
+    taken(&admission.open(&engine, request(), woken.clone()), &woken).await
 }
 
-async fn taken<T: Send + 'static>(pending: &Pending<T>, bell: &Bell) -> Result<T, Failure> {
+async fn taken<T: Send + 'static>(pending: &Pending<T>, woken: &Woken) -> Result<T, Failure> {
     soon(async {
         loop {
             if let Some(outcome) = pending.take() {
                 return outcome;
             }
-            bell.0.notified().await;
+            woken.0.notified().await;
         }
     })
     .await
@@ -86,8 +88,8 @@ async fn taken<T: Send + 'static>(pending: &Pending<T>, bell: &Bell) -> Result<T
 
 impl Begun {
     pub async fn outcome(mut self) -> Result<OpenLeg, Failure> {
-        let (opening, bell) = (&mut self.0).await.expect("no panic")?;
-        taken(&opening, &bell).await
+        let (opening, woken) = (&mut self.0).await.expect("no panic")?;
+        taken(&opening, &woken).await
     }
 }
 
@@ -108,7 +110,7 @@ pub async fn failure(pool: &Arc<Pool>) -> (Failure, Duration) {
     (failure, began.elapsed())
 }
 
-/// Never early; late only by what a busy machine does.
+/// Asserts that it was not early, and late only by what a busy machine adds.
 pub fn assert_on_time(took: Duration, set: Duration) {
     assert!(took >= set, "{took:?} is before {set:?}");
     assert!(
@@ -117,12 +119,12 @@ pub fn assert_on_time(took: Duration, set: Duration) {
     );
 }
 
-/// What has to come, or the test fails.
+/// Waits for a future that has to finish, or the test fails.
 pub async fn soon<T>(coming: impl Future<Output = T>) -> T {
     timeout(HANG, coming).await.expect("it to come")
 }
 
-/// Waits for something that has to come, and that nobody announces.
+/// Waits for something that has to happen, by asking for it.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
     let seen = timeout(HANG, async {
         while !happened() {
@@ -135,21 +137,21 @@ pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
 /// A session, as an application has it.
 pub struct Conversation {
     pub shared: Arc<SharedSession>,
-    bell: Arc<Bell>,
+    woken: Arc<Woken>,
 }
 
 impl Conversation {
-    /// With a product that ends its input by ending it.
+    /// With a product that has no closing message.
     pub fn new() -> Self {
         Self::with(Settings::default(), "v9/echo", "")
     }
 
     pub fn with(settings: Settings, path: &str, query: &str) -> Self {
-        let bell = Arc::new(Bell::default());
+        let woken = Arc::new(Woken::default());
         let session = Session::new(settings, &Target { path, query }, 7);
         Self {
-            shared: SharedSession::new(session, bell.clone()),
-            bell,
+            shared: SharedSession::new(session, woken.clone()),
+            woken,
         }
     }
 
@@ -168,10 +170,8 @@ impl Conversation {
             panic!("{step:?} in place of a leg");
         };
         let leg = begin(pool, !standby).outcome().await.expect("a leg");
-        let now = self.shared.now();
-        let id = self.shared.lock().leg_opened(now);
         let engine = Engine::shared().unwrap();
-        pump::spawn(&engine, Arc::clone(&self.shared), id, leg, signer());
+        pump::attach(&engine, Arc::clone(&self.shared), leg, signer());
     }
 
     pub fn push(&self, frame: Frame) -> Result<(), PushError> {
@@ -182,7 +182,7 @@ impl Conversation {
             self.shared.arm(interest::WRITABLE);
         }
         drop(session);
-        self.shared.ring();
+        self.shared.notify_pumps();
         pushed
     }
 
@@ -190,7 +190,7 @@ impl Conversation {
         let frame = Frame::Binary(bytes.into());
         let sent = timeout(HANG, async {
             while self.push(frame.clone()) == Err(PushError::Full) {
-                self.bell.0.notified().await;
+                self.woken.0.notified().await;
                 self.shared.take_happened();
             }
         });
@@ -198,14 +198,11 @@ impl Conversation {
     }
 
     pub fn finish(&self) {
-        let now = self.shared.now();
-        self.shared.lock().finish(now);
-        self.shared.ring();
+        self.shared.finish();
     }
 
     pub fn abort(&self) {
-        self.shared.lock().abort();
-        self.shared.ring();
+        self.shared.abort();
     }
 
     /// The next message; `None` at the end.
@@ -216,14 +213,15 @@ impl Conversation {
                 if message.is_some() || over {
                     return message;
                 }
-                self.bell.0.notified().await;
+                self.woken.0.notified().await;
                 self.shared.take_happened();
             }
         });
         message.await.expect("a message, or the end")
     }
 
-    /// A message, if there is one, and whether the session is over. With neither it is armed.
+    /// A message, if there is one, and whether the session is over. With neither the session is
+    /// armed.
     fn look(&self) -> (Option<Frame>, bool) {
         let mut session = self.shared.lock();
         let message = session.pop();

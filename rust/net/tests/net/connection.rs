@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dgsm_leg::end::LegEnd;
-use dgsm_net::dial::Ping;
+use dgsm_net::connection::Ping;
 use dgsm_net::failure::FailureKind;
 use dgsm_net::pool::Pool;
 use tokio::io::AsyncWriteExt as _;
@@ -25,7 +25,7 @@ where
         let then = then.clone();
         async move {
             raw.accept().await;
-            // What the client sends first, so that it is no longer the opening that fails.
+            // The client's first event: from here on a failure is the leg's, not the opening's.
             while raw.read().await.unwrap().0 != DATA {}
             then(raw).await;
         }
@@ -102,7 +102,7 @@ async fn tls_ends_in_order_and_the_stream_does_not() {
     dropped(end.await);
 }
 
-/// What is no TLS record, in the middle of the stream.
+/// Bytes that are no TLS record, in the middle of the stream.
 #[tokio::test]
 async fn tls_breaks() {
     let end = ended(|mut raw| async move {
@@ -120,14 +120,14 @@ async fn tls_breaks() {
 #[tokio::test]
 async fn http2_breaks() {
     let end = ended(|mut raw| async move {
-        // Data for a stream that nobody opened.
+        // Data for a stream that was never opened.
         raw.write(&[frame(DATA, 0, 99, b"x")]).await;
         raw.drain().await;
     });
     assert!(matches!(end.await, LegEnd::Protocol { .. }));
 }
 
-/// The peer ends the stream in order, and closes the connection in the same breath.
+/// The peer ends the stream in order, and closes the connection in the same write.
 #[tokio::test]
 async fn a_clean_end_and_the_connections_at_once() {
     for round in 0..20 {
@@ -175,12 +175,12 @@ async fn a_dead_peer_is_found() {
     let farewell = leg.exchange.line.leaving().await;
     assert_eq!(farewell.kind, FailureKind::Dropped);
     assert!(farewell.detail.contains("PING"), "{farewell}");
-    // The clock ran from the peer's last word, a moment before the leg was taken.
+    // The clock began at the peer's last bytes, a moment before the leg was taken.
     let took = began.elapsed() + Duration::from_millis(50);
     assert_on_time(took, Duration::from_millis(500));
 }
 
-/// Just before it would have been asked it says something, and never again.
+/// Just before the PING it sends something, and nothing after that.
 #[tokio::test]
 async fn a_peer_that_dies_is_found_as_soon() {
     let peer = Peer::raw(|mut raw| async move {

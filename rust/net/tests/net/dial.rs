@@ -30,7 +30,7 @@ async fn a_peer_that_never_speaks_tls() {
     assert_on_time(took, SOON);
 }
 
-/// Whatever the other deadline is: it is the connection that is late.
+/// Whatever the other deadline is, the connection is late.
 #[tokio::test]
 async fn a_peer_that_speaks_tls_and_never_http2() {
     let peer = Peer::tls(server_tls(H2), |tls| async move {
@@ -96,7 +96,7 @@ async fn a_certificate_of_another_authority() {
     let (refused, _) = failure(&peer.pool()).await;
     assert_eq!(refused.kind, FailureKind::TlsVerify, "{refused}");
     assert_eq!(refused.reason(), Reason::TlsIssuer, "{refused}");
-    // Who trusts a file of their own is told which.
+    // A client that trusts a file is told which file.
     let mut target = peer.target();
     target.bundle = Some("/etc/ours.pem".into());
     let (refused, _) = failure(&Pool::new(target, limits())).await;
@@ -116,7 +116,8 @@ async fn a_certificate_for_another_host() {
     assert_eq!(failure.reason(), Reason::TlsName, "{failure}");
 }
 
-/// As `openssl req -x509` makes them: OpenSSL takes it, we do not, and the way out works.
+/// A certificate as `openssl req -x509` makes it: OpenSSL accepts it, we do not, and the advice
+/// works.
 #[tokio::test]
 async fn a_certificate_that_is_its_own_authority() {
     for (is_ca, reason) in [
@@ -153,7 +154,7 @@ async fn a_certificate_out_of_its_time() {
     }
 }
 
-/// A server with a certificate of its own making, and who trusts just that.
+/// A server with a self-signed certificate, and a client that trusts only that.
 fn self_made(
     is_ca: IsCa,
     change: impl FnOnce(&mut CertificateParams),
@@ -171,7 +172,7 @@ fn self_made(
     (server, target)
 }
 
-/// A server that shares no version of TLS with us says so, and would again.
+/// A server without a TLS version in common says so, and would say so again.
 #[tokio::test]
 async fn a_server_that_refuses_the_handshake() {
     // Alerts of level fatal: handshake_failure, protocol_version, unknown_ca, internal_error.
@@ -196,7 +197,7 @@ async fn a_server_that_refuses_the_handshake() {
 #[tokio::test]
 async fn nobody_listens() {
     let mut target = silent().await.target();
-    // Bound, and given back: nobody else is given it that soon.
+    // Bound and freed: the system gives the port to no other process that soon.
     target.port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()

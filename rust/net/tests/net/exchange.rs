@@ -1,4 +1,4 @@
-//! What can become of a request.
+//! The outcomes of a request.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ async fn a_refusal_without_end_is_cut() {
     assert_eq!((answer.status, answer.body.len()), (500, MAX_ERROR_BODY));
 }
 
-/// Half an explanation is better than none, and better than waiting for the other half.
+/// Half an explanation is better than none, and its other half is not waited for.
 #[tokio::test]
 async fn a_refusal_that_stops_half_way() {
     let peer = Peer::h2(Builder::new(), |_, mut respond| async move {
@@ -122,8 +122,8 @@ async fn a_request_that_is_reset() {
     }
 }
 
-/// One that does not cover the request at once; one that does when the connection ends, because
-/// the connection says more than the stream.
+/// A GOAWAY that does not cover the request fails it at once; one that does, when the connection
+/// ends: the connection says more than the stream.
 #[tokio::test]
 async fn a_connection_that_is_closed_in_order() {
     for (last_stream, code) in [(0, 0), (0, 11), (1, 0), (1, 2)] {

@@ -1,4 +1,4 @@
-//! The data path against peers that do what real ones should not. A file per module.
+//! The data path against peers that misbehave. One file for each module.
 
 mod client;
 mod peer;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use dgsm_leg::frame::Frame;
 use dgsm_local::verify::{Envelope, EventVerifier};
-use dgsm_net::dial::{Ping, Target};
+use dgsm_net::connection::Ping;
+use dgsm_net::dial::Target;
 use dgsm_net::pool::{Limits, Pool};
 use dgsm_net::tls::client_config;
 use dgsm_wire::eventstream::{Decoder, Limits as EventLimits, decode_exact};
@@ -28,7 +29,7 @@ use tokio_rustls::server::TlsStream;
 
 pub const H2: &[&[u8]] = &[b"h2"];
 
-/// A certificate authority, who trusts it, and what it has signed.
+/// A certificate authority, a client that trusts it, and what it has signed.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub client: Arc<ClientConfig>,
@@ -63,7 +64,7 @@ impl Authority {
     }
 }
 
-/// Who trusts this certificate and no other.
+/// A client's TLS that trusts this certificate alone.
 fn trust(certificate: &Certificate, name: &str) -> Arc<ClientConfig> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
@@ -90,7 +91,7 @@ fn serving(certificate: &Certificate, key: &KeyPair, alpn: &[&[u8]]) -> Arc<Serv
     Arc::new(config)
 }
 
-/// A server with this certificate, and who trusts just that.
+/// A server with this certificate, and a client that trusts only that.
 pub fn trusting(
     certificate: &Certificate,
     key: &KeyPair,
@@ -107,7 +108,7 @@ pub fn server_tls(alpn: &[&[u8]]) -> Arc<ServerConfig> {
     Authority::ours().server("127.0.0.1", alpn)
 }
 
-/// A server on a port of its own. It goes when dropped, with its connections.
+/// A server on a port of its own. Dropping it closes its connections.
 pub struct Peer {
     pub port: u16,
     accepted: Arc<AtomicUsize>,
@@ -238,7 +239,7 @@ impl Peer {
     }
 }
 
-/// Limits that no test runs into unless it means to.
+/// Limits that no test reaches by accident.
 pub fn limits() -> Limits {
     Limits {
         connection_timeout: Duration::from_secs(20),
@@ -262,7 +263,7 @@ where
     while let Some(Ok((request, respond))) = connection.accept().await {
         streams.spawn(serve(request, respond));
     }
-    // What they have seen they may still tell.
+    // What they have seen is kept.
     streams.detach_all();
 }
 
@@ -425,7 +426,7 @@ impl Raw {
         self.write(&[accepted()]).await;
     }
 
-    /// Ends TLS and TCP in order. What is unread would make it a TCP reset, which overtakes.
+    /// Ends TLS and TCP in order. With unread input it would be a TCP reset, which overtakes data.
     pub async fn leave(mut self) {
         self.tls.shutdown().await.unwrap();
         self.drain().await;

@@ -1,4 +1,4 @@
-//! Who may open a stream, when, and on which connection.
+//! When a stream may be opened, and on which connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::{
-    Conversation, assert_on_time, begin, begin_with, eventually, failure, open, open_turn, soon,
-    turn,
+    Conversation, admission, assert_on_time, begin, begin_with, eventually, failure, open,
+    open_admitted, soon,
 };
 use crate::peer::{Event, Events, H2, Peer, accept, limits, server_tls, silent};
 
@@ -110,7 +110,7 @@ async fn permits_and_streams_come_back_after_cancelling() {
     answering.store(1, Ordering::SeqCst);
     let untaken = begin(&pool, true);
     eventually("the request", || requests.load(Ordering::SeqCst) == 2).await;
-    // It is up by now, or as good as.
+    // It is up by now, or nearly.
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(untaken);
     assert_eq!(
@@ -134,7 +134,7 @@ async fn streams_share_connections_as_far_as_they_may() {
             legs.push(pending.outcome().await.unwrap());
         }
         assert_eq!(peer.accepted(), connections);
-        // A place that was given back is taken before another connection is made.
+        // A free place is taken before another connection is made.
         if per_connection > 1 {
             legs.remove(0);
             legs.push(open(&pool).await.unwrap());
@@ -145,7 +145,7 @@ async fn streams_share_connections_as_far_as_they_may() {
     }
 }
 
-/// A peer may allow fewer streams than we would open.
+/// A peer may allow fewer streams than the pool.
 #[tokio::test]
 async fn the_peers_own_limit_counts() {
     let mut builder = Builder::new();
@@ -163,7 +163,7 @@ async fn the_peers_own_limit_counts() {
     assert_eq!(peer.accepted(), 3);
 }
 
-/// Who waits for another's dial shares its end, and its time.
+/// Openings that wait for the same dial share its outcome and its deadline.
 #[tokio::test]
 async fn a_failed_dial_fails_everybody_who_waits_for_it() {
     let peer = Peer::tcp(|tcp| async move {
@@ -254,7 +254,7 @@ impl Paced {
                 let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                // Before the client can be done with it.
+                // Before the client's handshake can be over.
                 under_way.fetch_sub(1, Ordering::SeqCst);
                 let tls = TlsAcceptor::from(server_tls(H2)).accept(tcp).await.unwrap();
                 let mut connection = h2::server::handshake(tls).await.unwrap();
@@ -289,7 +289,7 @@ async fn handshakes_are_paced() {
     assert_eq!(paced.peer.accepted(), 20);
 }
 
-/// An application may make a pool a stream: the host sees the same storm.
+/// An application may make one pool for each stream: the host sees the same storm.
 #[tokio::test]
 async fn handshakes_are_paced_across_the_pools_of_a_host() {
     let paced = Paced::new().await;
@@ -319,7 +319,7 @@ async fn handshakes_are_paced_across_the_pools_of_a_host() {
 #[tokio::test]
 async fn hosts_do_not_wait_for_each_other() {
     let hosts = [Paced::new().await, Paced::new().await];
-    // Each holds the one turn of its host, and neither is let in.
+    // Each holds the only pass of its host, and neither connection comes up.
     let stuck = stuck().await;
     let held = stuck.pool_with(|limits| limits.max_handshakes = 1);
     let _held = begin(&held, true);
@@ -330,9 +330,9 @@ async fn hosts_do_not_wait_for_each_other() {
     }
 }
 
-/// Whoever asked first is first, whichever pool they asked.
+/// The first to ask is first, whichever pool it asked.
 #[tokio::test]
-async fn turns_are_given_in_order_across_pools() {
+async fn passes_are_given_in_order_across_pools() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&order);
     let peer = Peer::h2(Builder::new(), move |request, mut respond| {
@@ -359,19 +359,19 @@ async fn turns_are_given_in_order_across_pools() {
     assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
 }
 
-/// A turn that nobody uses, as when its event loop is blocked, is not kept from the others: later
-/// it is waited for again.
+/// A pass that is not used, as when its event loop is blocked, goes to the next opening. Its first
+/// holder waits for another one.
 #[tokio::test]
-async fn a_turn_that_is_not_used_goes_to_the_next() {
+async fn a_pass_that_is_not_used_goes_to_the_next() {
     let paced = Paced::new().await;
     let pool = || paced.peer.pool_with(|limits| limits.max_handshakes = 1);
-    let idle = turn(&pool()).await.unwrap();
+    let idle = admission(&pool()).await.unwrap();
     let began = Instant::now();
     open(&pool()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10));
-    let busy = turn(&pool()).await.unwrap();
-    let late = open_turn(idle).await;
-    let busy = open_turn(busy).await;
+    let busy = admission(&pool()).await.unwrap();
+    let late = open_admitted(idle).await;
+    let busy = open_admitted(busy).await;
     late.unwrap();
     busy.unwrap();
     assert_eq!(paced.most(), 1);
@@ -389,7 +389,7 @@ async fn stuck() -> Peer {
 
 /// The wait for another pool's handshakes is the wait of `connection_acquire_timeout`.
 #[tokio::test]
-async fn a_turn_that_another_pool_has() {
+async fn a_pass_that_another_pool_has() {
     let peer = stuck().await;
     let pool = || {
         peer.pool_with(|limits| {
@@ -404,9 +404,9 @@ async fn a_turn_that_another_pool_has() {
     assert_on_time(took, SOON);
 }
 
-/// Waiting for a turn counts as acquiring.
+/// Waiting for a pass counts as acquiring.
 #[tokio::test]
-async fn a_turn_that_does_not_come() {
+async fn a_pass_that_does_not_come() {
     let peer = Peer::tcp(|tcp| async move {
         let _held = tcp;
         std::future::pending::<()>().await;
@@ -423,7 +423,7 @@ async fn a_turn_that_does_not_come() {
     assert_on_time(took, SOON);
 }
 
-/// Opened, opening, sending, half closed: 200 are cancelled whenever it happens, and nothing stays.
+/// Opened, opening, sending, half closed: 200 are cancelled at any moment, and nothing is left.
 #[tokio::test]
 async fn nothing_is_left_after_cancelling() {
     let peer = Peer::h2(Builder::new(), |request, mut respond| async move {

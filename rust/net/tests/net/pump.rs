@@ -1,4 +1,4 @@
-//! A leg in motion.
+//! The pump of a leg.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ async fn there_and_back() {
     eventually("the connection's end", || peer.live() == 0).await;
 }
 
-/// A chunk is one DATA frame; what has piled up goes out together.
+/// A chunk is one DATA frame; chunks that wait are written together.
 #[tokio::test]
 async fn a_write_a_chunk() {
     let (told, mut counts) = mpsc::unbounded_channel();
@@ -159,7 +159,7 @@ fn protocol(end: LegEnd) -> String {
     }
 }
 
-/// What came whole before the break is delivered.
+/// Messages that were whole before the break are delivered.
 #[tokio::test]
 async fn streams_that_break_the_format() {
     let whole = text("whole");
@@ -315,7 +315,7 @@ async fn a_peer_that_does_not_read_makes_the_application_wait() {
         chunk[..4].copy_from_slice(&number.to_be_bytes());
         Frame::Binary(Bytes::from(chunk))
     };
-    // 8 MiB of what was not sent, and what is on its way.
+    // 8 MiB that were not sent, and what is on its way.
     let mut sent = 0;
     let blocked = Instant::now();
     while blocked.elapsed() < Duration::from_secs(20) {
@@ -431,7 +431,7 @@ async fn a_leg_left_behind_does_not_wait_for_credit() {
     open(&pool).await.expect("the permit of the first");
 }
 
-/// Messages that nobody reads: the peer has to wait, and aborting ends the wait.
+/// With unread messages the peer has to wait, and aborting ends the wait.
 #[tokio::test]
 async fn an_application_that_does_not_read_makes_the_peer_wait() {
     let (told, mut totals) = mpsc::unbounded_channel();
@@ -591,7 +591,7 @@ async fn floods(message: Bytes, told: mpsc::UnboundedSender<usize>) -> Peer {
     .await
 }
 
-/// Messages take room beside their content: those without any count too.
+/// Messages take room beside their content: empty ones count too.
 #[tokio::test]
 async fn messages_without_content_make_the_peer_wait() {
     let (told, mut totals) = mpsc::unbounded_channel();
@@ -616,10 +616,10 @@ async fn messages_without_content_make_the_peer_wait() {
     eventually("the connection's end", || peer.live() == 0).await;
 }
 
-/// What comes while nobody reads is taken from HTTP/2: a service may cut it as it likes, and end.
+/// Input that is not read is taken out of h2: a service may cut it into any pieces, and end.
 #[tokio::test]
 async fn small_pieces_that_nobody_reads_are_kept_in_order() {
-    // As many small frames as h2 does not take for an attack, should they all come at once.
+    // Few enough small frames that h2 sees no attack in them, also when all come at once.
     let numbers = || (0..500).map(|number| number.to_string());
     let peer = Peer::h2(Builder::new(), move |_request, mut respond| async move {
         let mut send = accept(&mut respond);
@@ -673,7 +673,7 @@ fn part_of_nothing() -> Bytes {
     out.freeze()
 }
 
-/// What brings no message has an end.
+/// A service that sends events and never a message is stopped.
 #[tokio::test]
 async fn events_without_a_message_are_counted() {
     for event in [unknown("Weather"), part_of_nothing()] {
@@ -683,7 +683,7 @@ async fn events_without_a_message_are_counted() {
         let detail = protocol(conversation.end().await);
         assert!(detail.contains("brought no message"), "{detail}");
     }
-    // A message in between is all that it takes.
+    // A message in between starts the count again.
     let mut pieces = Vec::new();
     for _ in 0..3 {
         pieces.push(unknown("Weather").repeat(30_000).into());
@@ -723,7 +723,7 @@ async fn events_have_limits() {
     }
 }
 
-/// However many names a service makes up, and however long.
+/// The log has a bound, whatever names a service makes up.
 #[tokio::test]
 async fn names_of_unknown_events_do_not_fill_the_log() {
     let names = (0..100).map(|number| unknown(&format!("{number}{}", "é".repeat(1000))));
@@ -750,7 +750,7 @@ async fn what_an_exception_says_is_cut() {
     assert_eq!((code.len(), text.len()), (4 << 10, 4 << 10));
 }
 
-/// A leg that brings nothing can look in many ways: each is told as what it is.
+/// A leg without a message can end in many ways, and each has its own end.
 #[tokio::test]
 async fn a_leg_that_brings_nothing_tells_how_it_ended() {
     let data = |flags, payload: &[u8]| frame(DATA, flags, STREAM, payload);

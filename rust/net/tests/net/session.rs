@@ -1,4 +1,4 @@
-//! What a session and its legs tell each other, and whose the permit is.
+//! What passes between a session and its legs, and who holds the permit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_net::Wake;
 use dgsm_net::failure::FailureKind;
-use dgsm_net::session::{SharedSession, interest};
+use dgsm_net::session::SharedSession;
+use dgsm_net::wake::Wake;
+use dgsm_net::wake::interest;
+use dgsm_net::wake::outbox::Pumped as _;
 use dgsm_session::{Session, Settings, Step, Target};
 
 use crate::client::{begin, eventually, failure, open};
@@ -31,13 +33,13 @@ fn session() -> (Arc<SharedSession>, Arc<Count>) {
         query: "",
     };
     let mut session = Session::new(Settings::default(), &target, 1);
-    // So that the driver wants nothing.
+    // From here on the driver has nothing to do.
     session.step(Duration::ZERO);
     session.leg_opened(Duration::ZERO);
     (SharedSession::new(session, count.clone()), count)
 }
 
-/// A burst of messages is one wake-up, and none if nobody waits.
+/// A burst of messages is one wake-up, or none without a waiter.
 #[test]
 fn wake_ups_are_for_who_waits() {
     let (shared, count) = session();
@@ -121,17 +123,17 @@ fn a_session_without_a_leg_calls_its_driver_for_what_is_sent() {
 #[tokio::test]
 async fn a_ring_between_the_look_and_the_wait_is_heard() {
     let (shared, _) = session();
-    let first = shared.rung();
-    let second = shared.rung();
-    shared.ring();
+    let first = shared.notified();
+    let second = shared.notified();
+    shared.notify_pumps();
     first.await;
     second.await;
-    let late = shared.rung();
+    let late = shared.notified();
     let waited = tokio::time::timeout(Duration::from_millis(20), late).await;
     assert!(waited.is_err(), "an old ring is not heard again");
 }
 
-/// While one leg takes over from another the permit stays; it goes with the last.
+/// A permit passes from one leg to the next, and is given back with the last.
 #[tokio::test]
 async fn the_permit_is_the_sessions() {
     let peer = silent().await;
@@ -152,7 +154,7 @@ async fn the_permit_is_the_sessions() {
     open(&pool).await.unwrap();
 }
 
-/// Names are kept for the log, each once, and not without end.
+/// Names are kept for the log, each once, and at most a few.
 #[test]
 fn skipped_names_are_bounded() {
     let (shared, _) = session();
@@ -164,7 +166,7 @@ fn skipped_names_are_bounded() {
     assert_eq!(skipped.len(), 16);
     assert_eq!(skipped[0], "Event0");
     assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
-    // And they are the service's words.
+    // They are the service's words: quoted.
     let words = format!("\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}", "x ".repeat(1 << 20));
     shared.skip(&words);
     assert!(shared.take_skipped().is_empty(), "ever");

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dgsm_leg::reason::Reason;
-use dgsm_net::dial::{Proxy, Target};
+use dgsm_net::dial::Target;
 use dgsm_net::failure::{Failure, FailureKind};
 use dgsm_net::pool::Pool;
+use dgsm_net::tunnel::Proxy;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
@@ -88,7 +89,7 @@ async fn a_proxy_is_told_who_asks_and_over_tls_if_it_wants_to() {
     );
 }
 
-/// What becomes of a proxy that answers so.
+/// The failure of an opening whose proxy answers this.
 async fn answered(answer: &'static [u8]) -> Failure {
     answered_to(answer, Some("Basic c2VjcmV0")).await
 }

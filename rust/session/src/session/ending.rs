@@ -1,6 +1,6 @@
 //! What follows a leg's end.
 
-use super::step::EndContext;
+use super::step::{EndContext, FailureCause, SessionFailure};
 use dgsm_leg::deepgram;
 use dgsm_leg::diagnosis::{Diagnosis, named};
 use dgsm_leg::end::LegEnd;
@@ -115,12 +115,17 @@ pub fn diagnose(end: &LegEnd, context: EndContext) -> Diagnosis {
                     .or_else(|| named(code)),
                 model_message: Some(said.clone()).filter(|said| !said.is_empty()),
                 code: named(code),
+                is_quote: true,
                 ..Diagnosis::new(reason, &said, None)
             }
         }
-        LegEnd::Failed { text } => Diagnosis::new(reason, text, None),
+        LegEnd::Failed { text } => Diagnosis {
+            is_quote: true,
+            ..Diagnosis::new(reason, text, None)
+        },
         LegEnd::Refused { name, text, .. } => Diagnosis {
             code: named(name),
+            is_quote: true,
             ..Diagnosis::new(reason, text, None)
         },
         LegEnd::Reset { code } | LegEnd::GoAway { code } => {
@@ -130,6 +135,63 @@ pub fn diagnose(end: &LegEnd, context: EndContext) -> Diagnosis {
             Diagnosis::new(reason, detail, None)
         }
         LegEnd::Clean | LegEnd::Stalled => Diagnosis::new(reason, "", None),
+    }
+}
+
+impl SessionFailure {
+    /// Returns the failure as it is explained to people. `None`: no leg could be opened, and the
+    /// driver has that error.
+    #[must_use]
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        let context = EndContext {
+            silent: self.silent,
+            closing: self.closing,
+        };
+        Some(match &self.cause {
+            FailureCause::Open(_) => return None,
+            // The container would have said this if there had been a leg.
+            FailureCause::Silent => diagnose(
+                &LegEnd::Closed {
+                    code: "1011".to_owned(),
+                    text: "NET-0001".to_owned(),
+                },
+                context,
+            ),
+            FailureCause::Internal(_) => Diagnosis::new(Reason::Unknown, &self.to_string(), None),
+            FailureCause::CloseTimedOut => {
+                Diagnosis::new(Reason::CloseTimedOut, &self.to_string(), None)
+            }
+            FailureCause::Leg(end) | FailureCause::NotResumable(end) => {
+                let diagnosis = diagnose(end, context);
+                match end {
+                    // No words of the service: the session's own say more.
+                    LegEnd::Reset { .. }
+                    | LegEnd::GoAway { .. }
+                    | LegEnd::Dropped { .. }
+                    | LegEnd::Protocol { .. }
+                    | LegEnd::Stalled => Diagnosis {
+                        said: quote::text(&self.to_string()),
+                        ..diagnosis
+                    },
+                    LegEnd::Clean
+                    | LegEnd::Closed { .. }
+                    | LegEnd::Failed { .. }
+                    | LegEnd::Refused { .. } => diagnosis,
+                }
+            }
+        })
+    }
+
+    /// Returns whether another leg could be sent everything that it needs.
+    #[must_use]
+    pub const fn is_resumable(&self) -> bool {
+        match self.cause {
+            FailureCause::Open(_)
+            | FailureCause::Leg(_)
+            | FailureCause::Silent
+            | FailureCause::Internal(_) => true,
+            FailureCause::NotResumable(_) | FailureCause::CloseTimedOut => false,
+        }
     }
 }
 
@@ -151,6 +213,8 @@ pub(super) fn in_order(end: &LegEnd) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const LIVE: Circumstances = Circumstances {
@@ -254,5 +318,52 @@ mod tests {
             assert_eq!(classify(&end, first), Ending::Renewal, "{reason}");
             assert_eq!(classify(&end, LIVE), Ending::Terminal, "{reason}");
         }
+    }
+
+    fn failure(cause: FailureCause) -> SessionFailure {
+        SessionFailure {
+            cause,
+            silent: false,
+            closing: false,
+            attempts: 3,
+            elapsed: Duration::from_secs(2),
+            unacked_bytes: 320,
+            unacked_seconds: 0.01,
+        }
+    }
+
+    #[test]
+    fn a_session_that_failed_is_diagnosed() {
+        let diagnosed = |cause| failure(cause).diagnosis().unwrap();
+        let more = " (3 failures in a row within 2.0 s); 0.010 s of audio were not acknowledged";
+        assert_eq!(failure(FailureCause::Open(Reason::Dns)).diagnosis(), None);
+
+        let reset = diagnosed(FailureCause::Leg(LegEnd::Reset { code: Some(8) }));
+        assert_eq!((reset.reason, reset.h2_code), (Reason::Reset, Some(8)));
+        assert_eq!(reset.code.as_deref(), Some("CANCEL"));
+        let said = format!("the stream was reset (HTTP/2 error 8){more}");
+        assert_eq!((reset.said, reset.is_quote), (said, false));
+
+        let lost = FailureCause::NotResumable(LegEnd::Stalled);
+        assert!(!failure(lost.clone()).is_resumable());
+        let said = format!("the service stopped answering; this stream cannot be resumed{more}");
+        assert_eq!(diagnosed(lost).said, said);
+
+        let closed = diagnosed(FailureCause::Leg(model("1008", "policy")));
+        assert_eq!(closed.reason, Reason::ContainerPolicy);
+        assert_eq!((closed.said.as_str(), closed.is_quote), ("policy", true));
+
+        let silent = SessionFailure {
+            silent: true,
+            ..failure(FailureCause::Silent)
+        };
+        let diagnosis = silent.diagnosis().unwrap();
+        assert_eq!(diagnosis.reason, Reason::SilentApplication);
+        assert_eq!(diagnosis.model_code.as_deref(), Some("NET-0001"));
+        assert!(silent.is_resumable());
+
+        let late = diagnosed(FailureCause::CloseTimedOut);
+        assert_eq!(late.reason, Reason::CloseTimedOut);
+        assert!(!late.is_quote);
     }
 }

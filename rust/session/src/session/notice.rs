@@ -1,6 +1,4 @@
-//! What a session reports for the log.
-
-use std::fmt;
+//! What happened in a session, apart from its messages.
 
 use super::step::LegId;
 use dgsm_leg::end::LegEnd;
@@ -14,7 +12,7 @@ pub enum Level {
     Warning,
 }
 
-/// One notice for the log.
+/// What happened, for whoever makes log lines, traces or metrics of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// A leg ended and another follows.
@@ -110,95 +108,6 @@ impl Notice {
             | Self::Unread { .. }
             | Self::Beyond { .. }
             | Self::CloseTimedOut { .. } => Level::Warning,
-        }
-    }
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reset {
-                leg,
-                end,
-                attempts: 0,
-                unacked_seconds,
-            } => write!(
-                out,
-                "leg {leg} ended: {end}; opening another with fresh keys ({unacked_seconds:.3} s of \
-                 audio to send again)"
-            ),
-            Self::Reset {
-                leg,
-                end,
-                attempts,
-                unacked_seconds,
-            } => write!(
-                out,
-                "leg {leg} ended: {end}; opening another (failure {attempts} in a row, \
-                 {unacked_seconds:.3} s of audio to send again)"
-            ),
-            Self::Resumed { leg } => write!(
-                out,
-                "the session goes on over leg {leg}: times continue; request ids and speakers' \
-                 numbers start again"
-            ),
-            Self::RolledOver { leg } => write!(out, "leg {leg} took over from an old one"),
-            Self::Gap {
-                start_seconds,
-                seconds,
-                bytes,
-            } => write!(
-                out,
-                "{seconds:.6} s of audio from {start_seconds:.6} s ({bytes} bytes) had to be \
-                 sent again and were no longer kept (max_replay_buffer_bytes): they are lost"
-            ),
-            Self::Joined {
-                at_seconds,
-                moved_seconds,
-            } => write!(
-                out,
-                "the speech was synthesised again and is not the same: joined {at_seconds:.3} s \
-                 into the turn, which the new one says {moved_seconds:.3} s earlier"
-            ),
-            Self::NotResumable { limit } => write!(
-                out,
-                "the audio's rate is unknown and the audio has outgrown {limit} bytes \
-                 (max_replay_buffer_bytes): this session cannot be resumed any more"
-            ),
-            Self::Complaint { leg } => write!(
-                out,
-                "leg {leg}: the service sent an Error message and went on; it is delivered"
-            ),
-            Self::LeftOut { leg, kind } => write!(
-                out,
-                "leg {leg}: the service does not take {}: the session goes on without it",
-                kind.map_or_else(
-                    || "a message of unknown type".to_owned(),
-                    |kind| format!("a {kind} message")
-                )
-            ),
-            Self::CalledAgain { leg } => write!(
-                out,
-                "leg {leg}: the service called a function again that was called over an earlier \
-                 leg and had not been answered there"
-            ),
-            Self::Unread { bytes } => write!(
-                out,
-                "{bytes} bytes of messages wait to be read: the service has to wait"
-            ),
-            Self::Beyond {
-                claimed_seconds,
-                sent_seconds,
-            } => write!(
-                out,
-                "the service reports on audio up to {claimed_seconds:.3} s and was sent \
-                 {sent_seconds:.3} s: what it says beyond that is cut"
-            ),
-            Self::CloseTimedOut { unacked_seconds } => write!(
-                out,
-                "the service did not end the stream in time: {unacked_seconds:.3} s of audio \
-                 have no final result"
-            ),
         }
     }
 }

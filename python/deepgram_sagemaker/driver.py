@@ -1,0 +1,415 @@
+"""Opens the legs of one session, and has what the sessions of a factory share.
+
+The native session decides (`rust/session`), the engine's thread carries the payloads (`rust/net`),
+and the driver opens legs and waits.
+
+Imports `aws`, `credentials` and `_native`; never `transport`. Tests: `tests/test_transport.py`,
+`tests/test_opening.py` and `tests/test_fairness.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import logging
+import os
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from ._native import Interest, SendResult, Session, Step
+from .aws import failures
+from .aws.client import LegClient, Progress
+from .credentials import CredentialSource
+from .errors import (
+    AuthenticationError,
+    SageMakerError,
+    SessionClosedError,
+)
+from .notices import line
+from .stats import Stats, add_up
+from .wakeups import Hub
+
+if TYPE_CHECKING:
+    from ._native import Leg
+    from .config import SageMakerConfig
+    from .invocation import Invocation
+
+__all__ = ["Driver", "Services"]
+
+# All lines about sessions have one logger, whichever module writes them.
+_logger = logging.getLogger("deepgram_sagemaker.transport")
+
+# What is waited for besides the bits of `Interest`.
+_OPENED: Final = 8
+_REQUESTED: Final = 16
+
+_HEAD_START: Final = 0.5
+"""The most seconds that the first message waits until the engine has the first leg's request. From
+then on an application that blocks its loop does not delay the opening."""
+
+_LONG: Final = 0.005
+"""Seconds after which a sender that has kept the loop from running lets it run."""
+
+_ITERATIONS: Final = 5
+"""Iterations of the loop in which everything that has arrived is handled: an answer becomes a leg,
+a message wakes its reader."""
+
+_READ_ON: Final = 0.001
+"""Seconds after which a reader that always finds a message lets other tasks run."""
+
+
+class Services:
+    """What all sessions of one factory share."""
+
+    def __init__(self, config: SageMakerConfig) -> None:
+        self.config = config
+        self.client = LegClient(config)
+        self.credentials = CredentialSource(config)
+        self._live: dict[Driver, None] = {}
+        self._past = Stats()
+
+    @property
+    def stats(self) -> Stats:
+        """The sum over all sessions, those that have ended included."""
+        return add_up([self._past, *(driver.stats for driver in self._live)])
+
+    def begun(self, driver: Driver) -> None:
+        """Count a session in."""
+        self._live[driver] = None
+
+    def ended(self, driver: Driver) -> None:
+        """Keep a session's figures, but not the session."""
+        if driver in self._live:
+            del self._live[driver]
+            # An ended session's journal is freed.
+            figures = dataclasses.replace(driver.stats, journal_bytes=0)
+            self._past = add_up([self._past, figures])
+
+
+class Driver:
+    """Opens legs for one native session for as long as the session wants them.
+
+    It has no reference to its transport, which can be collected while the driver still runs.
+    """
+
+    def __init__(self, services: Services, invocation: Invocation) -> None:
+        self._services = services
+        self._invocation = invocation
+        self.process = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        self.hub = Hub.running()
+        self._token = self.hub.register(self._woken)
+        self.session = Session(
+            invocation.path,
+            invocation.query,
+            services.config,
+            seed=random.getrandbits(64),
+            waker=self.hub.waker,
+            token=self._token,
+        )
+        # Lists: each has one waiter, or none.
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {
+            interest: []
+            for interest in (
+                Interest.READABLE,
+                Interest.WRITABLE,
+                Interest.DRIVER,
+                _OPENED,
+                _REQUESTED,
+            )
+        }
+        self._opening: asyncio.Task[Leg] | None = None
+        self._progress: Progress | None = None
+        self._has_opened = False
+        # Of the sender: until when the first message waits; the iteration of the last message.
+        self._head_start: float | None = time.monotonic() + _HEAD_START
+        self._sent_in = -1
+        # Of the reader: whether it found a message at once, and until when it may go on.
+        self.has_found = False
+        self.read_until = 0.0
+        self._open_error: SageMakerError | None = None
+        self._error: SageMakerError | None = None
+        self._order = asyncio.Lock()
+        self.senders = 0
+        self.is_over = False
+        self.is_cut = False
+        # In an empty context: the task outlives the request that began it.
+        self._task = self._loop.create_task(
+            self._drive(), name=f"deepgram {invocation.path}", context=contextvars.Context()
+        )
+        services.begun(self)
+
+    @property
+    def stats(self) -> Stats:
+        """The session's figures."""
+        return Stats(sessions=1, **self.session.stats())
+
+    # The application's side.
+
+    def must_wait(self) -> bool:
+        """Return whether a message must wait: others wait, or the loop has to run first."""
+        if self.senders or self._head_start is not None:
+            return True
+        iteration = self.hub.iteration
+        if self._sent_in == iteration:
+            return self._has_kept_the_loop()
+        self._sent_in = iteration
+        return False
+
+    def _has_kept_the_loop(self) -> bool:
+        """Return whether the sender has kept the loop from running for long."""
+        return (
+            self._sent_in == self.hub.iteration and time.monotonic() - self.hub.busy_since >= _LONG
+        )
+
+    async def send_in_order(self, data: str | bytes | bytearray | memoryview) -> None:
+        """Send once there is room and no earlier sender waits.
+
+        Raises:
+            SageMakerError: There will never be room.
+            SessionClosedError: The session's input has ended.
+        """
+        self.senders += 1
+        try:
+            async with self._order:
+                # Before the message is taken: a caller that is cancelled here has sent nothing.
+                is_first = self._head_start is not None
+                if self._head_start is not None:
+                    await self._requested(self._head_start)
+                elif self._has_kept_the_loop():
+                    for _ in range(_ITERATIONS):
+                        await asyncio.sleep(0)
+                self._sent_in = self.hub.iteration
+                while (outcome := self.session.send(data)) == SendResult.FULL:
+                    await self._change(Interest.WRITABLE)
+        finally:
+            self.senders -= 1
+        if outcome == SendResult.FAILED:
+            if is_first:
+                # Without the wait it would have been taken, and lost. The next call raises.
+                return
+            # The driver may not have finished yet: it says why.
+            await asyncio.wait({self._task})
+        if outcome in (SendResult.ENDED, SendResult.FAILED):
+            self._raise_error()
+            raise SessionClosedError(
+                "the session's input has ended: nothing can be sent after the closing "
+                "message, or after the service has ended the session"
+            )
+        if outcome == SendResult.HELD:
+            self.hub.flush_soon()
+
+    async def _requested(self, until: float) -> None:
+        """Wait until the first leg was requested, or failed, or it takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(until - time.monotonic()):
+                while self._head_start is not None:
+                    await self._change(_REQUESTED)
+        self._head_start = None
+
+    def _has_requested(self) -> None:
+        self._head_start = None
+        self._wake(_REQUESTED)
+
+    async def opened(self) -> None:
+        """Return once the session has had a leg; raise why it has none."""
+        while not (self._has_opened or self.is_over):
+            await self._change(_OPENED)
+        if self.is_over:
+            self._raise_error()
+            raise SessionClosedError("the session has ended: it cannot be opened any more")
+
+    async def let_others_run(self) -> None:
+        """Let the loop run once."""
+        await asyncio.sleep(0)
+        self.read_until = time.monotonic() + _READ_ON
+
+    async def receive_when_possible(self) -> str | bytes | None:
+        """Return the next message; None or an error: there will be no more."""
+        while True:
+            # Checked first: what arrives before the end is returned before the end.
+            over = self.is_over
+            message = self.session.receive()
+            if message is not None:
+                return message
+            self.has_found = False
+            if over:
+                self._raise_error()
+                return None
+            await self._change(Interest.READABLE)
+            self.read_until = time.monotonic() + _READ_ON
+
+    async def close(self) -> None:
+        """End the session in order, as far as the service allows."""
+        self.session.finish()
+        self._wake(Interest.DRIVER)
+        try:
+            # Several callers may wait for the same end: cancelling one must not cancel the task.
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            self.session.abort()
+            self._task.cancel()
+            # The task needs an iteration or two of the loop for its own cancellation.
+            await asyncio.wait([self._task])
+            raise
+
+    def abandon(self) -> None:
+        """End it now, from any thread: the legs are reset, the task is cancelled.
+
+        The loop may never run again. The engine's work for a leg on its way ends all the same.
+        """
+        self.session.abort()
+        if self._progress is not None:
+            self._progress.let_go()
+        self._services.ended(self)
+        try:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        except RuntimeError:
+            # The loop is closed: its tasks are ended here.
+            for task in (self._opening, self._task):
+                waiting = None if task is None else task.get_coro()
+                if waiting is not None:
+                    waiting.close()
+
+    def _raise_error(self) -> None:
+        """Raise why the session failed, if it did; the same error each time."""
+        if self._error is not None:
+            # Otherwise the traceback grows each time that the error is raised.
+            raise self._error.with_traceback(None)
+
+    async def _change(self, interest: int) -> None:
+        """Wait until the state may have changed."""
+        changed = self._loop.create_future()
+        waiting = self._waiting[interest]
+        waiting.append(changed)
+        try:
+            await changed
+        finally:
+            waiting.remove(changed)
+
+    def _wake(self, interests: int) -> None:
+        for interest, waiting in self._waiting.items():
+            if interests & interest:
+                for changed in waiting:
+                    if not changed.done():
+                        changed.set_result(None)
+
+    def _woken(self) -> None:
+        self._wake(self.session.take_happened())
+
+    # The legs' side.
+
+    async def _drive(self) -> None:
+        try:
+            try:
+                await self._run()
+            except SageMakerError as error:
+                self._error = error
+            except Exception as error:  # noqa: BLE001 - the application must not wait without end
+                self._error = SageMakerError(f"the session failed: {error!r}")
+                self._error.__cause__ = error
+            await self._stop_opening()
+        except asyncio.CancelledError:
+            self._cut()
+            await self._stop_opening()
+            raise
+        except GeneratorExit:
+            # The loop is gone: nothing can be awaited.
+            self._cut()
+            raise
+        finally:
+            self.is_over = True
+            if self._is_ours:
+                self._log()
+                self.hub.unregister(self._token)
+                self._services.ended(self)
+                self._has_requested()
+                self._wake(Interest.READABLE | Interest.WRITABLE | _OPENED)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this is the process that began it.
+
+        A forked child has a copy of everything but the engine's thread. The thread may have held
+        the native session's lock at the fork, and in the child the lock is never released.
+        """
+        return self.process == os.getpid()
+
+    def _cut(self) -> None:
+        """End the session's legs: the session has no driver any more."""
+        self.is_cut = True
+        if self._is_ours:
+            self.session.abort()
+
+    async def _stop_opening(self) -> None:
+        """Cancel the leg that is being opened, if any, and wait for its end."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled():
+                # Retrieved: asyncio complains about exceptions that are not.
+                opening.exception()
+
+    async def _run(self) -> None:
+        while True:
+            step = self.session.step()
+            self._log()
+            match step:
+                case Step.Open(standby=standby, renew=renew):
+                    self._opening = self._loop.create_task(
+                        self._opened(standby=standby, renew=renew)
+                    )
+                    self._opening.add_done_callback(lambda _: self._wake(Interest.DRIVER))
+                case Step.Wait(seconds=seconds):
+                    if self._opening is not None and self._opening.done():
+                        self._settle(self._opening)
+                        self._opening = None
+                    else:
+                        await self._changed_within(seconds)
+                case Step.Finished():
+                    return
+                case Step.Failed(failure=failure):
+                    raise failures.explain_session(
+                        failure, self._open_error, self._services.config, self._invocation.query
+                    )
+
+    async def _changed_within(self, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._change(Interest.DRIVER)
+
+    async def _opened(self, *, standby: bool, renew: bool) -> Leg:
+        self._progress = Progress(self._has_requested)
+        identity = await self._services.credentials.identity(refresh=renew)
+        try:
+            return await self._services.client.open(
+                self._invocation, identity, standby=standby, progress=self._progress
+            )
+        except AuthenticationError as error:
+            if renew or not error.expired:
+                raise
+        # Another process may have refreshed the keys before they expired here: once more, with new.
+        identity = await self._services.credentials.identity(refresh=True)
+        return await self._services.client.open(
+            self._invocation, identity, standby=standby, progress=self._progress
+        )
+
+    def _settle(self, opening: asyncio.Task[Leg]) -> None:
+        """Tell the session the outcome of the leg that it wanted."""
+        self._has_requested()
+        self._progress = None
+        try:
+            self.session.attach(opening.result())
+            self._has_opened = True
+            self._wake(_OPENED)
+        except SageMakerError as error:
+            self._open_error = error
+            self.session.open_failed(failures.reason_of(error))
+
+    def _log(self) -> None:
+        for level, notice in self.session.take_notices():
+            _logger.log(level, "%s: %s", self._invocation.path, line(notice))

@@ -1,0 +1,160 @@
+//! What an application waits for, and what has happened since it asked last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::Wake;
+
+/// A message, or the end of them.
+pub const READABLE: u8 = 1;
+/// Room for another frame.
+pub const WRITABLE: u8 = 2;
+/// Another step for the driver: a leg ended, one is wanted, or the session is over.
+pub const DRIVER: u8 = 4;
+
+/// The application's side of a session: woken only for what it waits for, and once until it asks.
+///
+/// No wake-up is lost because `arm` is called under the lock under which the state changes, after a
+/// look that found nothing, and `tell` after the change.
+pub(crate) struct Waiter {
+    /// What the application waits for.
+    armed: AtomicU8,
+    /// What has happened since it asked last.
+    happened: AtomicU8,
+    wake: Arc<dyn Wake>,
+}
+
+impl Waiter {
+    /// Waits for nothing but the driver's steps.
+    pub(crate) fn new(wake: Arc<dyn Wake>) -> Self {
+        Self {
+            armed: AtomicU8::new(0),
+            happened: AtomicU8::new(0),
+            wake,
+        }
+    }
+
+    /// Notes what the application waits for, until it happens.
+    pub(crate) fn arm(&self, interests: u8) {
+        self.armed.fetch_or(interests, Ordering::AcqRel);
+    }
+
+    /// Wakes the application if it waits for any of this, and has not been woken since it asked.
+    pub(crate) fn tell(&self, news: u8) {
+        // The driver always waits. A reader or writer says so each time.
+        let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | DRIVER;
+        let news = news & wanted;
+        if news != 0 && self.happened.fetch_or(news, Ordering::AcqRel) == 0 {
+            self.wake.wake();
+        }
+    }
+
+    /// Takes what has happened since the last call.
+    pub(crate) fn take_happened(&self) -> u8 {
+        self.happened.swap(0, Ordering::AcqRel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn waiter() -> (Waiter, Arc<Counted>) {
+        let counted = Arc::new(Counted::default());
+        (Waiter::new(counted.clone()), counted)
+    }
+
+    fn woken(counted: &Counted) -> usize {
+        counted.0.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn what_is_not_waited_for_wakes_nothing() {
+        let (waiter, counted) = waiter();
+        waiter.tell(READABLE | WRITABLE);
+        assert_eq!((woken(&counted), waiter.take_happened()), (0, 0));
+        waiter.arm(WRITABLE);
+        waiter.tell(READABLE);
+        assert_eq!((woken(&counted), waiter.take_happened()), (0, 0));
+        waiter.tell(0);
+        assert_eq!(woken(&counted), 0);
+    }
+
+    #[test]
+    fn the_driver_always_waits() {
+        let (waiter, counted) = waiter();
+        for times in 1..=3 {
+            waiter.tell(DRIVER);
+            assert_eq!((woken(&counted), waiter.take_happened()), (times, DRIVER));
+        }
+    }
+
+    #[test]
+    fn a_burst_wakes_once_until_the_application_asks() {
+        let (waiter, counted) = waiter();
+        waiter.arm(READABLE | WRITABLE);
+        waiter.tell(READABLE);
+        waiter.tell(WRITABLE);
+        waiter.tell(DRIVER);
+        assert_eq!(woken(&counted), 1);
+        assert_eq!(waiter.take_happened(), READABLE | WRITABLE | DRIVER);
+        assert_eq!(waiter.take_happened(), 0);
+    }
+
+    #[test]
+    fn what_has_happened_is_waited_for_no_more() {
+        let (waiter, counted) = waiter();
+        waiter.arm(READABLE | WRITABLE);
+        waiter.tell(READABLE);
+        waiter.take_happened();
+        waiter.tell(READABLE);
+        assert_eq!(woken(&counted), 1);
+        waiter.tell(WRITABLE);
+        assert_eq!((woken(&counted), waiter.take_happened()), (2, WRITABLE));
+    }
+
+    #[test]
+    fn a_reader_misses_no_message_of_another_thread() {
+        let (waiter, counted) = waiter();
+        let messages = Mutex::new(VecDeque::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..10_000 {
+                    messages.lock().unwrap().push_back(number);
+                    waiter.tell(READABLE);
+                }
+            });
+            let mut seen = 0;
+            for expected in 0..10_000 {
+                loop {
+                    let mut messages = messages.lock().unwrap();
+                    if let Some(number) = messages.pop_front() {
+                        assert_eq!(number, expected);
+                        break;
+                    }
+                    waiter.arm(READABLE);
+                    drop(messages);
+                    // It sleeps until it is woken.
+                    while woken(&counted) == seen {
+                        std::thread::yield_now();
+                    }
+                    seen = woken(&counted);
+                    assert_eq!(waiter.take_happened(), READABLE);
+                }
+            }
+        });
+    }
+}

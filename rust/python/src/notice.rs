@@ -1,0 +1,129 @@
+//! `Notice`: what happened in a session, as Python makes log lines of it.
+
+use dgsm_session::{Level, Notice as CoreNotice};
+use pyo3::prelude::*;
+
+/// Levels of Python's `logging`.
+const INFO: u8 = 20;
+const WARNING: u8 = 30;
+
+/// What happened in a session. Times and amounts of audio are seconds on the session's clock.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) enum Notice {
+    /// A leg ended and another follows.
+    LegEnded {
+        leg: u64,
+        /// How, by the name that the statistics count it by.
+        end: String,
+        /// How, in words.
+        said: String,
+        /// Failures in a row without progress; 0: only the keys ran out.
+        attempts: u32,
+        /// Audio that has to be sent again.
+        unacknowledged_seconds: f64,
+    },
+    /// The session goes on over a new leg for the first time: what starts again there.
+    Resumed { leg: u64 },
+    /// A leg took over from one that had grown old.
+    RolledOver { leg: u64 },
+    /// Audio that a reset needed was no longer kept.
+    Gap {
+        start_seconds: f64,
+        seconds: f64,
+        /// In bytes.
+        size: u64,
+    },
+    /// The speech of a new leg is not what the one before said: they were joined.
+    Joined { at_seconds: f64, moved_seconds: f64 },
+    /// Audio of unknown rate outgrew the journal: a reset is an error from now on.
+    NotResumable { limit: usize },
+    /// The service sent an error and the leg lived on: the application has the message.
+    Complaint { leg: u64 },
+    /// The service did not take a message, which is not sent again.
+    LeftOut { leg: u64, kind: Option<String> },
+    /// A function was called that an earlier leg had called and got no answer to.
+    CalledAgain { leg: u64 },
+    /// The application does not read, and messages of this many bytes wait: the service has to
+    /// wait.
+    Unread { size: usize },
+    /// The service reports on audio that was never sent.
+    Beyond {
+        claimed_seconds: f64,
+        sent_seconds: f64,
+    },
+    /// The service did not end its side in time after the application closed.
+    CloseTimedOut { unacknowledged_seconds: f64 },
+    /// An event of an unknown type came, and was skipped.
+    UnknownEvent { event_type: String },
+}
+
+impl Notice {
+    /// The notice of a skipped event, with its level.
+    pub(crate) fn unknown_event(event_type: String) -> (u8, Self) {
+        (WARNING, Self::UnknownEvent { event_type })
+    }
+
+    /// A session's notice, with its level.
+    pub(crate) fn of(notice: CoreNotice) -> (u8, Self) {
+        let level = match notice.level() {
+            Level::Info => INFO,
+            Level::Warning => WARNING,
+        };
+        (level, notice.into())
+    }
+}
+
+impl From<CoreNotice> for Notice {
+    fn from(notice: CoreNotice) -> Self {
+        match notice {
+            CoreNotice::Reset {
+                leg,
+                end,
+                attempts,
+                unacked_seconds,
+            } => Self::LegEnded {
+                leg: leg.number(),
+                end: end.kind().to_owned(),
+                said: end.to_string(),
+                attempts,
+                unacknowledged_seconds: unacked_seconds,
+            },
+            CoreNotice::Resumed { leg } => Self::Resumed { leg: leg.number() },
+            CoreNotice::RolledOver { leg } => Self::RolledOver { leg: leg.number() },
+            CoreNotice::Gap {
+                start_seconds,
+                seconds,
+                bytes,
+            } => Self::Gap {
+                start_seconds,
+                seconds,
+                size: bytes,
+            },
+            CoreNotice::Joined {
+                at_seconds,
+                moved_seconds,
+            } => Self::Joined {
+                at_seconds,
+                moved_seconds,
+            },
+            CoreNotice::NotResumable { limit } => Self::NotResumable { limit },
+            CoreNotice::Complaint { leg } => Self::Complaint { leg: leg.number() },
+            CoreNotice::LeftOut { leg, kind } => Self::LeftOut {
+                leg: leg.number(),
+                kind: kind.map(str::to_owned),
+            },
+            CoreNotice::CalledAgain { leg } => Self::CalledAgain { leg: leg.number() },
+            CoreNotice::Unread { bytes } => Self::Unread { size: bytes },
+            CoreNotice::Beyond {
+                claimed_seconds,
+                sent_seconds,
+            } => Self::Beyond {
+                claimed_seconds,
+                sent_seconds,
+            },
+            CoreNotice::CloseTimedOut { unacked_seconds } => Self::CloseTimedOut {
+                unacknowledged_seconds: unacked_seconds,
+            },
+        }
+    }
+}
