@@ -361,7 +361,7 @@ def test_a_violation_is_seen(copy, rule, file, violation, complaint):
 def test_exceptions_only_shrink(monkeypatch, name, entry, complaint):
     listed = globals()[name]
     if name == "RUST_CIRCLES":
-        monkeypatch.setitem(listed["session"], entry, "invented")
+        monkeypatch.setitem(listed, "session", {entry: "invented"})
     else:
         monkeypatch.setitem(listed, entry, "invented")
     complaints = [each for rule in RULES for each in rule(ROOT)]
