@@ -117,6 +117,7 @@ bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives be
 lint: build ## Check form and types; warnings are errors.
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	cargo clippy --quiet --package dgsm-python --no-default-features -- --deny warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
