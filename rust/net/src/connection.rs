@@ -11,6 +11,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::later;
@@ -234,8 +235,8 @@ fn refusal(requests: &SendRequest<Bytes>, cx: &mut Context<'_>) -> Option<Failur
 
 /// A connection's bytes. Notes that some arrive, and reports their end one poll late.
 ///
-/// h2 forgets that a stream has ended in order when it learns in the same poll that the connection
-/// has ended. One poll later the stream's reader has seen the end.
+/// h2 forgets that a stream has ended in order when it learns that the connection has ended before
+/// the stream's reader has seen the end. So every task that is ready runs before the next poll.
 ///
 /// Where streams share the connection their frames are written together. h2 copies small frames
 /// into one buffer only for a writer without vectors, and writes the head of a large frame by
@@ -285,7 +286,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                 self.line.leave(refused);
             }
             self.end = Some(end);
-            cx.waker().wake_by_ref();
+            // Not woken at once: a reader that another thread has just woken is in a queue that comes
+            // after this one.
+            let _ = pin!(yield_now()).poll(cx);
         }
         Poll::Pending
     }
