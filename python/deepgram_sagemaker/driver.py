@@ -62,7 +62,7 @@ _READ_ON: Final = 0.001
 
 
 class Services:
-    """What all sessions of one factory share."""
+    """What all sessions of one factory and config share."""
 
     def __init__(self, config: SageMakerConfig) -> None:
         self.config = config
