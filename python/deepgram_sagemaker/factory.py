@@ -58,7 +58,7 @@ class SageMakerTransportFactory:
 
     Args:
         endpoint_name: The SageMaker endpoint.
-        region: Its AWS region; `us-west-2` if not given.
+        region: Its AWS region; `us-west-2` if not given, `auto` for boto3's rule.
         config: All settings, instead of `endpoint_name` and `region`.
         routes: A config for each path, such as `v1/listen`, instead of all of these. Each config
             has its own limits, AWS client and credentials; paths that are given the same object
@@ -136,8 +136,13 @@ class SageMakerTransportFactory:
 
     @property
     def region(self) -> str:
-        """The endpoint's AWS region. Raises `AttributeError` as `config` does."""
-        return self.config.region
+        """The endpoint's AWS region; `auto` until the first connection has found it.
+
+        Raises:
+            AttributeError: As `config` does.
+        """
+        services = self._services.get(id(self.config))
+        return (self.config if services is None else services.config).region
 
     @property
     def stats(self) -> Stats:
