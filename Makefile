@@ -14,6 +14,12 @@ unexport $(filter PYTHON%,$(.VARIABLES))
 # maturin runs pip with its own options.
 export PIP_QUIET := 1
 
+# What is compiled for the first time takes minutes, so it is said, and cargo shows its progress. The
+# stamps lie with what was compiled.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+first = $(if $(wildcard $(TARGET)/.made-$(1)),$(3),$(2))
+done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench lint format wheel wheel-check clean
 
@@ -23,21 +29,26 @@ help: ## Show this list.
 setup: $(VENV)/.ready ## Make the environment: interpreter, tools, dependencies.
 
 $(VENV)/.ready: pyproject.toml tools/find-python
+	@echo "Making $(VENV), with tools and dependencies from the package index: about a minute."
 	python=$$(tools/find-python 3.12) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group dev
 	touch $@
 
 build: setup ## Build the extension into the environment.
-	$(BIN)/maturin develop --quiet --extras local
+	$(call first,extension,@echo "Compiling the extension and what it needs: about three minutes on two cores the first time.")
+	$(BIN)/maturin develop $(call first,extension,,--quiet) --extras local
+	$(call done,extension)
 
 $(PEER)/.ready: tools/peer-requirements.txt tools/find-python
+	@echo "Making $(PEER), with the earlier release to compare with: about a minute."
 	python=$$(tools/find-python 3.12) && "$$python" -m venv $(PEER)
 	$(PEER)/bin/python -m pip install --quiet -r tools/peer-requirements.txt
 	touch $@
 
 # Release code, separate from the build that tests and demo use.
 $(BENCH)/.ready: pyproject.toml tools/find-python
+	@echo "Making $(BENCH), for the measurements: about a minute."
 	python=$$(tools/find-python 3.12) && "$$python" -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BENCH)/bin/python -m pip install --quiet --group dev
@@ -50,15 +61,18 @@ test: test-rust test-python test-sdk-oldest ## Run every test.
 
 # In two parts, each with the extension's package: otherwise the features that the oracles of `wire`
 # enable in shared crates would have most of them built twice.
-RUST_TESTS = cargo test --quiet --package dgsm-python --package dgsm-leg --package dgsm-session \
-		--package dgsm-wire && \
-	cargo test --quiet --package dgsm-python --package dgsm-net --package dgsm-local
+PURE_TESTS := --package dgsm-python --package dgsm-leg --package dgsm-session --package dgsm-wire
+NET_TESTS := --package dgsm-python --package dgsm-net --package dgsm-local
+RUST_TESTS = cargo test --quiet $(PURE_TESTS) && cargo test --quiet $(NET_TESTS)
 
 # Generated cases are the same every time, so a failure is the change's fault. A full run generates
 # new cases, and more of them.
 test-rust: export PROPTEST_RNG_SEED := 20
 test-rust: setup
+	$(call first,tests,@echo "Compiling the tests in Rust: some more minutes the first time.")
+	$(call first,tests,cargo test --no-run $(PURE_TESTS) && cargo test --no-run $(NET_TESTS))
 	$(RUST_TESTS)
+	$(call done,tests)
 
 # Most tests wait, so one runs on every processor, and at most four at a time.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal

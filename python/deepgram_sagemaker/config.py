@@ -28,6 +28,8 @@ __all__ = [
     "DEFAULT_MAX_RETRIES",
     "DEFAULT_RETRY_BUDGET",
     "DEFAULT_SUBSCRIPTION_TIMEOUT",
+    "REGION_OF_BOTO3",
+    "DefaultRegion",
     "SageMakerConfig",
     "SupportsCredentials",
     "mask_userinfo",
@@ -46,6 +48,9 @@ DEFAULT_MAX_BACKOFF: Final = 5.0
 DEFAULT_BACKOFF_MULTIPLIER: Final = 2.0
 DEFAULT_RETRY_BUDGET: Final = 30.0
 DEFAULT_MAX_REPLAY_BUFFER_BYTES: Final = 8 * 1024 * 1024
+
+REGION_OF_BOTO3: Final = "auto"
+"""The `region` that stands for the one that boto3 would use."""
 
 # Well within the range of the native side's clocks and counters.
 _MOST_SECONDS: Final = 1_000_000_000
@@ -72,6 +77,12 @@ _HOST_LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?")
 _MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+(;[ -~]*)?")
 
 
+class DefaultRegion(str):
+    """The region if none is given; its type tells it from the same region given."""
+
+    __slots__ = ()
+
+
 @runtime_checkable
 class SupportsCredentials(Protocol):
     """Source of AWS credentials: a `boto3.Session`, or a botocore session."""
@@ -92,7 +103,9 @@ class SageMakerConfig:
 
     Attributes:
         endpoint_name: The SageMaker endpoint's name: at most 63 letters, digits and inner hyphens.
-        region: The endpoint's AWS region.
+        region: The endpoint's AWS region. `auto`: the region of `boto3_session`, of
+            `AWS_DEFAULT_REGION` or of the profile, as boto3 finds it, or else of `AWS_REGION`. It
+            is looked up with the first connection.
         content_type: Media type of the input. Accepted as in earlier releases; the streaming
             operation has no field for it.
         accept_type: Media type of the output. Accepted likewise.
@@ -137,7 +150,7 @@ class SageMakerConfig:
     """
 
     endpoint_name: str
-    region: str = "us-west-2"
+    region: str = DefaultRegion("us-west-2")
     content_type: str = "application/octet-stream"
     accept_type: str = "application/json"
     connection_timeout: float = DEFAULT_CONNECTION_TIMEOUT
@@ -175,8 +188,10 @@ class SageMakerConfig:
         self._check_name("endpoint_name", self.endpoint_name)
         if self.target_variant is not None:
             self._check_name("target_variant", self.target_variant)
-        if not isinstance(self.region, str) or not _REGION.fullmatch(self.region):
-            _refuse("region", self.region, "must be an AWS region, such as 'us-west-2'")
+        if self.region != REGION_OF_BOTO3 and (
+            not isinstance(self.region, str) or not _REGION.fullmatch(self.region)
+        ):
+            _refuse("region", self.region, "must be an AWS region, such as 'us-west-2', or 'auto'")
         for name in ("content_type", "accept_type"):
             value = getattr(self, name)
             if not isinstance(value, str) or not _MEDIA_TYPE.fullmatch(value):

@@ -62,14 +62,18 @@ _READ_ON: Final = 0.001
 
 
 class Services:
-    """What all sessions of one factory share."""
+    """What all sessions of one factory and config share."""
 
     def __init__(self, config: SageMakerConfig) -> None:
-        self.config = config
         self.client = LegClient(config)
         self.credentials = CredentialSource(config)
         self._live: dict[Driver, None] = {}
         self._past = Stats()
+
+    @property
+    def config(self) -> SageMakerConfig:
+        """The settings; see `LegClient` for the region."""
+        return self.client.config
 
     @property
     def stats(self) -> Stats:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from .config import SageMakerConfig
-from .invocation import parse_url
-from .stats import Stats
+from .errors import ValidationError
+from .invocation import Invocation, parse_url
+from .stats import Stats, add_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .transport import SageMakerTransport, Services
 
 __all__ = ["SageMakerTransportFactory"]
 
-_ASYNC_ONLY = (
+# All lines about sessions have one logger, whichever module writes them.
+_logger = logging.getLogger("deepgram_sagemaker.transport")
+
+_ASYNC_ONLY: Final = (
     "the SageMaker transport is async-only: use AsyncDeepgramClient(transport_factory=...) "
     "inside a running event loop, not DeepgramClient"
 )
+
+_PLACEHOLDER: Final = "unused"
+"""The API key of a client that is meant to reach SageMaker."""
 
 
 class SageMakerTransportFactory:
@@ -29,73 +37,124 @@ class SageMakerTransportFactory:
     One factory serves any number of sessions. They share its connection limits, its AWS client
     and its credentials. Nothing is connected, read or resolved before the first message.
 
+    The Deepgram SDK accepts one factory a process, and every async client of the process uses it.
+    For several endpoints, give `routes`. A warning is logged once if a client connects whose API
+    key is not `unused`: it may have been meant for Deepgram's own service.
+
     Example:
         ```python
         factory = SageMakerTransportFactory("my-endpoint", region="us-east-1")
         client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
         ```
 
+        ```python
+        factory = SageMakerTransportFactory(
+            routes={
+                "v1/listen": SageMakerConfig("my-nova", region="us-east-1"),
+                "v1/speak": SageMakerConfig("my-aura", region="us-east-1"),
+            }
+        )
+        ```
+
     Args:
         endpoint_name: The SageMaker endpoint.
-        region: Its AWS region; `us-west-2` if not given.
+        region: Its AWS region; `us-west-2` if not given, `auto` for boto3's rule.
         config: All settings, instead of `endpoint_name` and `region`.
+        routes: A config for each path, such as `v1/listen`, instead of all of these. Each config
+            has its own limits, AWS client and credentials; paths that are given the same object
+            share them.
 
     Raises:
-        TypeError: Neither an endpoint name nor a config was given.
-        ValueError: Both were given, or a value is not allowed.
+        TypeError: Neither an endpoint name nor a config nor routes were given, or something of
+            another type.
+        ValueError: More than one of these was given, or a value is not allowed.
     """
 
     @overload
     def __init__(self, endpoint_name: str, region: str | None = None) -> None: ...
     @overload
     def __init__(self, *, config: SageMakerConfig) -> None: ...
+    @overload
+    def __init__(self, *, routes: Mapping[str, SageMakerConfig]) -> None: ...
     def __init__(
         self,
         endpoint_name: str | None = None,
         region: str | None = None,
         *,
         config: SageMakerConfig | None = None,
+        routes: Mapping[str, SageMakerConfig] | None = None,
     ) -> None:
-        if config is not None:
+        self._config: SageMakerConfig | None = None
+        self._routes: dict[str, SageMakerConfig] = {}
+        # By the identity of their config.
+        self._services: dict[int, Services] = {}
+        self._has_warned = False
+        if routes is not None:
+            if not (endpoint_name is None and region is None and config is None):
+                raise ValueError(
+                    "routes= has a config for each path: give either routes= alone, or config= "
+                    "alone, or endpoint_name= and region="
+                )
+            self._routes = _checked_routes(routes)
+        elif config is not None:
             if endpoint_name is not None or region is not None:
                 raise ValueError(
                     "config= has the endpoint's name and region: give either config= alone, or "
                     "endpoint_name= and region="
                 )
-            if not isinstance(config, SageMakerConfig):
-                raise TypeError(f"config= takes a SageMakerConfig, not {type(config).__name__}")
+            _check_config("config=", config)
             self._config = config
         elif endpoint_name is None:
-            raise TypeError("an endpoint is needed: give endpoint_name= (and region=), or config=")
+            raise TypeError(
+                "an endpoint is needed: give endpoint_name= (and region=), or config=, or routes="
+            )
         elif region is None:
             self._config = SageMakerConfig(endpoint_name)
         else:
             self._config = SageMakerConfig(endpoint_name, region)
-        self._services: Services | None = None
 
     @property
     def config(self) -> SageMakerConfig:
-        """The configuration of every transport made here."""
+        """The configuration of every transport made here.
+
+        Raises:
+            AttributeError: The factory has routes, each with its own.
+        """
+        if self._config is None:
+            raise AttributeError("a factory with routes has a config for each path: see routes")
         return self._config
 
     @property
+    def routes(self) -> Mapping[str, SageMakerConfig]:
+        """The configuration for each path; empty if the factory was made without routes."""
+        return MappingProxyType(self._routes)
+
+    @property
     def endpoint_name(self) -> str:
-        """The SageMaker endpoint."""
-        return self._config.endpoint_name
+        """The SageMaker endpoint. Raises `AttributeError` as `config` does."""
+        return self.config.endpoint_name
 
     @property
     def region(self) -> str:
-        """The endpoint's AWS region."""
-        return self._config.region
+        """The endpoint's AWS region; `auto` until the first connection has found it.
+
+        Raises:
+            AttributeError: As `config` does.
+        """
+        services = self._services.get(id(self.config))
+        return (self.config if services is None else services.config).region
 
     @property
     def stats(self) -> Stats:
-        """The sum over all sessions made here, including those that have ended."""
-        return Stats() if self._services is None else self._services.stats
+        """The sum over all sessions made here, including those that have ended.
+
+        With routes, `last_error` is that of the last config used that has one.
+        """
+        return add_up([Stats(), *(each.stats for each in list(self._services.values()))])
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, in this process or another, starts without sessions, connections and keys.
-        return self.__dict__ | {"_services": None}
+        return self.__dict__ | {"_services": {}, "_has_warned": False}
 
     def __call__(
         self,
@@ -107,11 +166,12 @@ class SageMakerTransportFactory:
         Args:
             url: The `wss://` URL that the SDK would connect to. The container gets its path and
                 query; its host is ignored.
-            headers: The SDK's headers. Ignored: AWS credentials authenticate.
+            headers: The SDK's headers. Not sent: AWS credentials authenticate.
 
         Raises:
             TypeError: Called without a running event loop, or by a sync client.
-            ValidationError: The service would refuse the path or the query.
+            ValidationError: The service would refuse the path or the query, or there is no route
+                for the path.
         """
         try:
             asyncio.get_running_loop()
@@ -122,8 +182,69 @@ class SageMakerTransportFactory:
         if sdk is not None and getattr(sdk, "_active_sync_factory", None) is self:
             raise TypeError(_ASYNC_ONLY)
         # Imported here: importing the package must load only what the settings need.
-        from .transport import SageMakerTransport, Services
+        from .transport import SageMakerTransport
 
-        if self._services is None:
-            self._services = Services(self._config)
-        return SageMakerTransport.of(self._services, parse_url(url))
+        invocation = parse_url(url)
+        services = self._services_of(self._config_of(invocation.path))
+        self._warn_of_a_key(headers or {})
+        return SageMakerTransport.of(services, invocation)
+
+    def _config_of(self, path: str) -> SageMakerConfig:
+        if self._config is not None:
+            return self._config
+        config = self._routes.get(path)
+        if config is None:
+            raise ValidationError(
+                f"no route for the path {path!r}: the factory's routes are "
+                f"{', '.join(self._routes)}",
+                parameter="path",
+            )
+        return config
+
+    def _services_of(self, config: SageMakerConfig) -> Services:
+        from .transport import Services
+
+        services = self._services.get(id(config))
+        if services is None:
+            services = self._services[id(config)] = Services(config)
+        return services
+
+    def _warn_of_a_key(self, headers: Mapping[str, str]) -> None:
+        """Warn once of a client that may have been meant for Deepgram's own service."""
+        if self._has_warned:
+            return
+        for name, value in headers.items():
+            # "Token <key>" or "Bearer <token>".
+            if name.lower() == "authorization" and str(value).split()[1:] != [_PLACEHOLDER]:
+                self._has_warned = True
+                _logger.warning(
+                    'a client whose API key is not "%s" connects to SageMaker: the Deepgram SDK '
+                    "uses this factory for every async client of the process, also for one that "
+                    "was made without it; if the client is meant for Deepgram's own service, use "
+                    'it in another process, and otherwise give it api_key="%s"',
+                    _PLACEHOLDER,
+                    _PLACEHOLDER,
+                )
+
+
+def _checked_routes(routes: object) -> dict[str, SageMakerConfig]:
+    """Return the routes by path, without leading slashes."""
+    if not isinstance(routes, Mapping):
+        raise TypeError(f"routes= takes a mapping of paths to configs, not {type(routes).__name__}")
+    if not routes:
+        raise ValueError("routes= is empty: give a config for each path, such as 'v1/listen'")
+    checked: dict[str, SageMakerConfig] = {}
+    for given, config in routes.items():
+        _check_config(f"routes[{given!r}]", config)
+        if not isinstance(given, str):
+            raise TypeError(f"routes= takes paths as str, not {type(given).__name__}")
+        path = Invocation(given).path
+        if path in checked:
+            raise ValueError(f"routes= has the path {path!r} twice")
+        checked[path] = config
+    return checked
+
+
+def _check_config(name: str, config: object) -> None:
+    if not isinstance(config, SageMakerConfig):
+        raise TypeError(f"{name} takes a SageMakerConfig, not {type(config).__name__}")

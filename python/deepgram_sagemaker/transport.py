@@ -70,7 +70,7 @@ class SageMakerTransport:
 
     @property
     def region(self) -> str:
-        """The endpoint's AWS region."""
+        """The endpoint's AWS region; `auto` until the first connection has found it."""
         return self._services.config.region
 
     @property

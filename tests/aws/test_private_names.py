@@ -10,11 +10,13 @@ import boto3
 import botocore.session
 import deepgram.transport
 import deepgram_sagemaker
+import pytest
 
 PACKAGE = Path(deepgram_sagemaker.__file__).parent
 
 READ = {
     "_session": "boto3.Session",
+    "_active_async_factory": "deepgram.transport",
     "_active_sync_factory": "deepgram.transport",
 }
 """Whose each name is."""
@@ -77,6 +79,8 @@ def test_a_boto3_session_has_a_botocore_session():
     assert callable(core.get_credentials)
 
 
-def test_the_deepgram_sdk_says_which_sync_factory_is_installed():
-    name = "_active_sync_factory"
-    assert hasattr(deepgram.transport, name), f"{READ[name]} has no {name} any more: see factory"
+@pytest.mark.parametrize("name", ["_active_async_factory", "_active_sync_factory"])
+def test_the_deepgram_sdk_says_which_factory_is_installed(name):
+    assert hasattr(deepgram.transport, name), (
+        f"{READ[name]} has no {name} any more: see factory, local/pytest_plugin"
+    )

@@ -43,7 +43,7 @@ def recording(tmp_path):
     return path
 
 
-def transcribe(endpoint, recording, *more):
+def transcribe(endpoint, recording, *more, **environment):
     return invoke(
         "transcribe",
         recording,
@@ -52,7 +52,23 @@ def transcribe(endpoint, recording, *more):
         *more,
         AWS_ACCESS_KEY_ID=endpoint.credentials.access_key_id,
         AWS_SECRET_ACCESS_KEY=endpoint.credentials.secret_access_key,
+        **environment,
     )
+
+
+@pytest.mark.parametrize("variable", ["AWS_DEFAULT_REGION", "AWS_REGION"])
+def test_transcribe_finds_the_region_as_boto3_does(recording, variable):
+    with LocalEndpoint(region="eu-central-1") as endpoint:
+        result = transcribe(
+            endpoint,
+            recording,
+            "--region",
+            "auto",
+            "--model",
+            "nova-3",
+            **{variable: "eu-central-1"},
+        )
+        assert [leg.status for leg in endpoint.legs] == [200], result.output
 
 
 def test_the_version_is_the_package_s():

@@ -1,8 +1,12 @@
 """The fixtures, in a test run of their own."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "README.md"
 
 PLUGIN = "deepgram_sagemaker.local.pytest_plugin"
 
@@ -71,5 +75,79 @@ def test_a_run_that_asks_for_no_fixture_loads_nothing(tmp_path):
     tmp_path.joinpath("test_mine.py").write_text(UNUSED)
     options = ["-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider", "-p", PLUGIN]
     finished = run("-m", "pytest", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "2 passed" in finished.stdout
+
+
+SDK = """
+import pytest
+from deepgram import AsyncDeepgramClient
+from deepgram import transport as sdk
+from deepgram_sagemaker import SageMakerTransportFactory
+
+
+def client_of(endpoint):
+    factory = SageMakerTransportFactory(config=endpoint.config())
+    return factory, AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+
+
+@pytest.fixture(scope="module")
+def of_the_module():
+    factory = SageMakerTransportFactory("theirs")
+    AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+    yield factory
+    sdk.restore_transport()
+
+
+@pytest.mark.parametrize("_", [1, 2])
+def test_each_test_may_have_a_factory_of_its_own(sagemaker_endpoint, _):
+    assert sdk._active_async_factory is None
+    factory, client = client_of(sagemaker_endpoint)
+    assert sdk._active_async_factory is factory
+
+
+def test_also_with_several_endpoints(sagemaker_endpoint_factory):
+    client_of(sagemaker_endpoint_factory())
+
+
+def test_what_was_installed_before_a_test_stays_during_the_test(
+    of_the_module, sagemaker_endpoint
+):
+    assert sdk._active_async_factory is of_the_module
+    sdk.restore_transport()
+    client_of(sagemaker_endpoint)
+
+
+def test_and_after_it(of_the_module):
+    assert sdk._active_async_factory is of_the_module
+"""
+
+
+def test_a_fixture_undoes_what_its_test_installed_in_the_sdk(tmp_path):
+    tmp_path.joinpath("test_mine.py").write_text(SDK)
+    finished = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "5 passed" in finished.stdout
+
+
+def test_the_readmes_test_passes_as_it_stands(tmp_path):
+    """In two files: one process, two factories. Plugins are found as a reader's pytest does."""
+    section = README.read_text(encoding="utf-8").split("\n### In tests\n")[1]
+    snippet = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    for name in ("test_captions.py", "test_more_captions.py"):
+        tmp_path.joinpath(name).write_text(snippet, encoding="utf-8")
+    # Without what this run's pytest and pytest-xdist have set for themselves.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+    }
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "2 passed" in finished.stdout

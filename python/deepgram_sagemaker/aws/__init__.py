@@ -2,7 +2,8 @@
 
 - `client` opens legs; `preparation` makes once, in a thread, what they share.
 - `operation` is the only module that uses the AWS SDK, in every supported version.
-- `endpoints` finds URI, authorities and proxy; `shared_files` reads `~/.aws` as botocore does.
+- `endpoints` finds region, URI, authorities and proxy; `shared_files` reads `~/.aws` as botocore
+  does.
 - `failures` turns what went wrong into errors.
 
 May import `_native`, `credentials`, and the modules that all may import (`config`, `errors`,

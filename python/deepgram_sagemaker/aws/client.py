@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from deepgram_sagemaker._native import Leg, OpenFailure, Pool, judge
+from deepgram_sagemaker.config import REGION_OF_BOTO3
 from deepgram_sagemaker.wakeups import Hub
 
 from .failures import explain
@@ -51,11 +52,13 @@ class _Ready:
         operation: Makes and signs requests with the AWS SDK.
         pool: The native connection pool.
         uri: The URI that the pool connects to.
+        config: The settings, with the region that was found.
     """
 
     operation: Operation
     pool: Pool
     uri: str
+    config: SageMakerConfig
 
 
 class Progress:
@@ -89,10 +92,13 @@ class LegClient:
 
     Nothing is imported, resolved, read or connected before the first leg. Blocking work runs in a
     thread.
+
+    Attributes:
+        config: The settings. A region that has to be looked up is in it from the first leg on.
     """
 
     def __init__(self, config: SageMakerConfig) -> None:
-        self._config = config
+        self.config = config
         self._ready = Preparation(
             lambda: _made_ready(config),
             what="reading the shared AWS files and certificates, and loading the AWS SDK,",
@@ -122,6 +128,7 @@ class LegClient:
             SageMakerError: The classified failure.
         """
         ready = await self._ready.value()
+        self.config = ready.config
         # The admission comes before the request: so the request is signed when it can be sent, and
         # a burst does not hold all its requests at once.
         admission = await self._admission(ready.pool, invocation, progress, standby=standby)
@@ -153,9 +160,9 @@ class LegClient:
         request = await ready.operation.signed(
             invocation,
             identity,
-            endpoint_name=self._config.endpoint_name,
-            target_variant=self._config.target_variant,
-            region=self._config.region,
+            endpoint_name=self.config.endpoint_name,
+            target_variant=self.config.target_variant,
+            region=self.config.region,
             uri=ready.uri,
         )
 
@@ -172,7 +179,7 @@ class LegClient:
         progress.holds(opened.close)
         opened.begin_chain(
             secret_access_key=identity.secret_access_key,
-            region=self._config.region,
+            region=self.config.region,
             seed_signature=request.seed_signature,
         )
         return opened
@@ -180,23 +187,33 @@ class LegClient:
     def _explained(self, failure: OpenFailure, invocation: Invocation) -> SageMakerError:
         return explain(
             failure.diagnosis,
-            endpoint_name=self._config.endpoint_name,
-            region=self._config.region,
+            endpoint_name=self.config.endpoint_name,
+            region=self.config.region,
             query=invocation.query,
         )
 
 
 def _made_ready(config: SageMakerConfig) -> _Ready:
     """Import, read and make what legs share; this runs in a thread and may block."""
-    from .endpoints import resolve_ca_bundle, resolve_endpoint_uri, resolve_proxy
+    from .endpoints import (
+        resolve_ca_bundle,
+        resolve_endpoint_uri,
+        resolve_proxy,
+        resolve_region,
+    )
     from .operation import operation
     from .shared_files import NO_PROFILE, read_profile
 
     # If the settings say everything, the shared files are not read and botocore not imported.
-    if config.endpoint_uri is not None and config.ca_bundle is not None:
-        profile = NO_PROFILE
-    else:
-        profile = read_profile(config.boto3_session)
+    says_everything = (
+        config.endpoint_uri is not None
+        and config.ca_bundle is not None
+        and config.region != REGION_OF_BOTO3
+    )
+    profile = NO_PROFILE if says_everything else read_profile(config.boto3_session)
+    region = resolve_region(config, os.environ, profile)
+    if region != config.region:
+        config = replace(config, region=region)
     uri = resolve_endpoint_uri(config, os.environ, profile)
     parts = urlsplit(uri)
     proxy = resolve_proxy(config, os.environ, uri)
@@ -211,7 +228,7 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
     except OSError as error:
         raise explain(judge("trust", detail=str(error))) from error
     app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")
-    return _Ready(operation(app_id), pool, uri)
+    return _Ready(operation(app_id), pool, uri, config)
 
 
 def _proxy(proxy: str) -> Proxy:

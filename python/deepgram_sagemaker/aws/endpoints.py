@@ -1,6 +1,6 @@
-"""Where the service is: its URI, the authorities to trust and the proxy to use.
+"""Where the service is: its region and URI, the authorities to trust and the proxy to use.
 
-All three follow from the settings, the environment and the shared files, in this order, as the AWS
+All four follow from the settings, the environment and the shared files, in this order, as the AWS
 tools read them. Nothing is looked up in the network. The functions take their inputs as arguments,
 so that they can be tested.
 """
@@ -8,13 +8,19 @@ so that they can be tested.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from deepgram_sagemaker.config import parse_endpoint_uri, parse_proxy
+from deepgram_sagemaker.config import (
+    REGION_OF_BOTO3,
+    DefaultRegion,
+    parse_endpoint_uri,
+    parse_proxy,
+)
 from deepgram_sagemaker.errors import ValidationError
 
 from .shared_files import NO_PROFILE, SERVICE_ID
@@ -27,7 +33,10 @@ if TYPE_CHECKING:
 
     from .shared_files import Profile
 
-__all__ = ["resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy"]
+__all__ = ["resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy", "resolve_region"]
+
+# All lines about sessions have one logger, whichever module writes them.
+_logger = logging.getLogger("deepgram_sagemaker.transport")
 
 SERVICE_PORT: Final = 8443
 """The only port that speaks the streaming operation; on 443 a stream opens and then hangs."""
@@ -66,6 +75,65 @@ _PARTITIONS: Final = (
 _AWS_SUFFIXES: Final = tuple(
     f".{suffix}" for each in _PARTITIONS for suffix in (each.suffix, each.dualstack_suffix)
 )
+
+
+def resolve_region(
+    config: SageMakerConfig, environ: Mapping[str, str], profile: Profile = NO_PROFILE
+) -> str:
+    """Return the region to sign for.
+
+    A region that was given counts. `auto` stands for the region that boto3 would use or, if it
+    would find none, for `AWS_REGION`, which boto3 does not read. If none was given, it is the
+    default, and a line in the log says so where environment or profile name another.
+
+    Args:
+        config: The settings.
+        environ: The environment's variables.
+        profile: The profile in the shared files.
+
+    Raises:
+        ValidationError: The region is `auto`, and nothing names one.
+    """
+    said = list(_said_regions(config, environ, profile))
+    if config.region == REGION_OF_BOTO3:
+        if said:
+            return said[0][1]
+        raise ValidationError(
+            "region='auto': boto3 finds no region: set AWS_DEFAULT_REGION, or region in the "
+            f"profile {profile.name!r}, or give the endpoint's region",
+            parameter="region",
+        )
+    if isinstance(config.region, DefaultRegion):
+        for name, region in said:
+            if region != config.region:
+                _logger.info(
+                    "the region is %s, because none was given, and %s says %s: give "
+                    'region="%s" if that is meant, or region="%s" for boto3\'s choice',
+                    config.region,
+                    name,
+                    region,
+                    region,
+                    REGION_OF_BOTO3,
+                )
+                break
+    return config.region
+
+
+def _said_regions(
+    config: SageMakerConfig, environ: Mapping[str, str], profile: Profile
+) -> Iterator[tuple[str, str]]:
+    """Yield each region that is named outside the settings, and what names it."""
+    if profile.region:
+        if profile.region == environ.get("AWS_DEFAULT_REGION"):
+            name = "AWS_DEFAULT_REGION"
+        elif config.boto3_session is not None:
+            name = "the boto3_session"
+        else:
+            name = f"the profile {profile.name!r}"
+        yield name, profile.region
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        if region := environ.get(name):
+            yield name, region
 
 
 def resolve_endpoint_uri(

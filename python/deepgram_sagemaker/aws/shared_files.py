@@ -39,11 +39,14 @@ class Profile:
         name: The profile's name.
         settings: The settings that are set, as text, by name.
         services: The settings for our service, by the name of the `services` section.
+        region: The region that boto3 would use: of the given session, of `AWS_DEFAULT_REGION`, or
+            of the profile. None: it would find none, or the files were not read.
     """
 
     name: str = "default"
     settings: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    region: str | None = None
 
     def get(self, setting: str) -> str | None:
         """Return a setting's value, or None if it is not set."""
@@ -74,10 +77,11 @@ def read_profile(boto3_session: SupportsCredentials | None) -> Profile:
         name = session.profile or "default"
         scoped = session.get_scoped_config()
         sections = session.full_config.get("services", {})
+        region = session.get_config_variable("region")
     except BotoCoreError as error:
         problem = str(error)
     else:
-        return Profile(name, _texts(scoped, _SETTINGS), _services(sections))
+        return Profile(name, _texts(scoped, _SETTINGS), _services(sections), region)
     # Raised outside the handler, because botocore's frames hold whole files, keys included.
     raise ValidationError(
         f"the shared AWS files cannot be used: {problem}", parameter="AWS_PROFILE"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deepgram_sagemaker import __version__
+from deepgram_sagemaker.config import REGION_OF_BOTO3
 from deepgram_sagemaker.errors import SageMakerError
 
 if TYPE_CHECKING:
@@ -227,8 +228,8 @@ def transcribe(
         str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")
     ],
     region: Annotated[
-        str, typer.Option(help="Its region.", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"])
-    ] = "us-west-2",
+        str, typer.Option(help="Its region; `auto`: the one that boto3 finds.")
+    ] = "auto",
     endpoint_uri: Annotated[
         str | None,
         typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
@@ -297,7 +298,7 @@ async def _transcribe(
         "Transcribing",
         [
             ("Recording", recording.description),
-            ("Endpoint", f"{config.endpoint_name} in {config.region}"),
+            ("Endpoint", _place(config)),
             ("Model", query["model"]),
         ],
     )
@@ -305,6 +306,13 @@ async def _transcribe(
         figures = await converse(config, recording, query, captions, speed=speed)
     summary(console, figures, errors=None, good=not (figures.lost or figures.repeated))
     return figures
+
+
+def _place(config: SageMakerConfig) -> str:
+    """Return the endpoint's name, and its region where that is known by now."""
+    if config.region == REGION_OF_BOTO3:
+        return config.endpoint_name
+    return f"{config.endpoint_name} in {config.region}"
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:

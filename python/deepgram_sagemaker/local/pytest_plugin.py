@@ -8,11 +8,16 @@ async def test_captions(sagemaker_endpoint):
 
 They work with any async plugin, and without one: an endpoint has threads of its own. Nothing is
 imported before a test asks for an endpoint.
+
+The Deepgram SDK accepts one transport factory a process, and keeps it. After a test that used a
+fixture of this module the SDK has the factory that it had before, or none. So each test may make a
+factory of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,12 +38,38 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", line)
 
 
+@contextlib.contextmanager
+def _own_transport() -> Iterator[None]:
+    """Undo what clients made in this block have installed in the Deepgram SDK."""
+    before = _installed()
+    try:
+        yield
+    finally:
+        now = _installed()
+        if any(one is not other for one, other in zip(before, now, strict=True)):
+            from deepgram.transport import install_transport, restore_transport
+
+            restore_transport()
+            if before != (None, None):
+                asynchronous, synchronous = before
+                install_transport(async_factory=asynchronous, sync_factory=synchronous)
+
+
+def _installed() -> tuple[Any, Any]:
+    """Return the SDK's async and sync factory. The SDK has no public access to them."""
+    sdk = sys.modules.get("deepgram.transport")
+    return (
+        getattr(sdk, "_active_async_factory", None),
+        getattr(sdk, "_active_sync_factory", None),
+    )
+
+
 @pytest.fixture
 def sagemaker_endpoint_factory() -> Iterator[Callable[..., LocalEndpoint]]:
     """Start local endpoints with the arguments of `LocalEndpoint`; they stop with the test."""
     from .endpoint import LocalEndpoint
 
-    with contextlib.ExitStack() as running:
+    with _own_transport(), contextlib.ExitStack() as running:
 
         def start(*args: Any, **kwargs: Any) -> LocalEndpoint:  # noqa: ANN401 - passed on
             return running.enter_context(LocalEndpoint(*args, **kwargs))
