@@ -67,7 +67,7 @@ def _deserved(outcome):
     ],
 )
 async def test_what_cannot_pass_is_one_attempt_and_one_round_trip(status, error_type, error):
-    """In each of ten runs; an open that is accepted, beside each, shows how long a round trip is."""
+    """In each of ten runs, timed beside an open that is accepted."""
     row = Row("", str(status), answered(status, error_type))
     meeting = Row("", "accepted", failure_rows.meeting())
     refused, longer = [], []
