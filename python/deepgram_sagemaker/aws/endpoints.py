@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .shared_files import Profile
 
-__all__ = ["resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy"]
+__all__ = ["is_aws_host", "resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy"]
 
 SERVICE_PORT: Final = 8443
 """The only port that speaks the streaming operation; on 443 a stream opens and then hangs."""
@@ -66,6 +66,11 @@ _PARTITIONS: Final = (
 _AWS_SUFFIXES: Final = tuple(
     f".{suffix}" for each in _PARTITIONS for suffix in (each.suffix, each.dualstack_suffix)
 )
+
+
+def is_aws_host(host: str) -> bool:
+    """Return whether a host's name is one of AWS's."""
+    return host.removesuffix(".").endswith(_AWS_SUFFIXES)
 
 
 def resolve_endpoint_uri(
@@ -207,8 +212,7 @@ def _with_port(parts: SplitResult) -> str:
     authority = parts.netloc
     if parts.port is None:
         authority = authority.removesuffix(":")
-        host = (parts.hostname or "").removesuffix(".")
-        if host.endswith(_AWS_SUFFIXES):
+        if is_aws_host(parts.hostname or ""):
             authority = f"{authority}:{SERVICE_PORT}"
     return f"https://{authority}{parts.path.rstrip('/')}"
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
+
+from .manners import Console, PoliteGroup
+from .manners import fail as _fail
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -31,12 +32,22 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="deepgram-sagemaker",
+    cls=PoliteGroup,
     help="Deepgram on Amazon SageMaker: try it on this machine, or against your endpoint.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+# By the names of `doctor.PRODUCTS`, which is imported only where it is needed.
+class Product(StrEnum):
+    """The family of models behind an endpoint."""
+
+    NOVA = "nova"
+    FLUX = "flux"
+    AURA = "aura"
 
 
 class Model(StrEnum):
@@ -57,7 +68,7 @@ def _options(
     _: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the version and exit.", callback=_version, is_eager=True
+            "--version", "-V", help="Show the version and exit.", callback=_version, is_eager=True
         ),
     ] = False,
 ) -> None:
@@ -285,6 +296,65 @@ def transcribe(
     _check_losses(_run(_transcribe(config, recording, query, speed)))
 
 
+@app.command()
+def doctor(
+    endpoint_name: Annotated[str, typer.Argument(help="The SageMaker endpoint.")],
+    region: Annotated[
+        str | None,
+        typer.Option(help="Its region, instead of the environment's or the profile's."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The AWS profile whose credentials to use.")
+    ] = None,
+    endpoint_uri: Annotated[
+        str | None,
+        typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
+    ] = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
+    ] = None,
+    target_variant: Annotated[
+        str | None, typer.Option(help="The production variant to invoke.")
+    ] = None,
+    product: Annotated[
+        Product, typer.Option(help="The family of models that the endpoint serves.")
+    ] = Product.NOVA,
+    model: Annotated[
+        str | None, typer.Option(help="The model, instead of the family's usual one.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that one step may take.", min=0.1, max=600.0)
+    ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Find out why an endpoint cannot be used: each check, what it found, and what to do.
+
+    It opens one session and sends one second of silence. It prints no keys. The exit status is 0
+    if nothing failed.
+    """
+    from .doctoring import Wanted, case_of, diagnose
+
+    try:
+        case = case_of(
+            Wanted(
+                endpoint_name=endpoint_name,
+                region=region,
+                profile=profile,
+                endpoint_uri=endpoint_uri,
+                ca_bundle=ca_bundle,
+                target_variant=target_variant,
+                product=product.value,
+                model=model,
+                within=timeout,
+            )
+        )
+    except SageMakerError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not _run(diagnose(Console(), case, as_json=as_json)):
+        raise typer.Exit(1)
+
+
 async def _transcribe(
     config: SageMakerConfig, recording: Recording, query: dict[str, str], speed: float
 ) -> Figures:
@@ -322,8 +392,3 @@ def _run[T](work: Coroutine[None, None, T]) -> T:
 def _check_losses(figures: Figures) -> None:
     if figures.lost or figures.repeated:
         _fail("not all of the audio was told exactly once")
-
-
-def _fail(reason: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True)
-    raise typer.Exit(1)
