@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import json
 import os
-import signal
 import sys
 import wave
 
@@ -356,36 +355,6 @@ async def test_local_serves_every_product(model):
         flux.assert_whole(told, LINEAR16, 60)
         assert_aura(aura, script(2), OUTPUT)
         assert_flux(turns, script(2), OUTPUT)
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-async def test_local_says_what_to_set_and_ends_quietly(tmp_path, stop):
-    bundle = tmp_path / "ca.pem"
-    process = await asyncio.create_subprocess_exec(
-        *LOCAL,
-        *("--model", "watermark", "--endpoint-name", "mine", "--ca-file", str(bundle)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    lines = [(await process.stdout.readline()).decode().rstrip() for _ in range(12)]
-    assert lines[0] == "The local endpoint is up. Ctrl-C ends it."
-    assert lines[1] == "  Endpoint:   mine (us-east-1), model watermark"
-    assert f"export AWS_CA_BUNDLE={bundle}" in lines
-    assert bundle.read_text().startswith("-----BEGIN CERTIFICATE-----")
-    process.send_signal(stop)
-    rest, errors = await asyncio.wait_for(process.communicate(), 20)
-    assert (process.returncode, errors) == (0, b"")
-    assert 'SageMakerTransportFactory("mine", region="us-east-1")' in rest.decode()
-
-
-async def test_local_says_why_it_cannot_start(tmp_path):
-    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = taken.sockets[0].getsockname()[1]
-    result = await asyncio.to_thread(invoke, "local", "--model", "watermark", "--port", port)
-    taken.close()
-    assert result.exit_code == 1
-    assert result.output.startswith("Failed: ")
-    assert str(port) in result.output
 
 
 def test_the_demo_transcribes_real_speech_and_loses_nothing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -87,8 +88,8 @@ def local(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. Others can reach any address but loopback: give the "
-            "endpoint its own keys then."
+            help="Address to listen on, or localhost. Others can reach any address but loopback: "
+            "give the endpoint its own keys then."
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -123,7 +124,9 @@ def local(
     ] = None,
     max_age: Annotated[
         float,
-        typer.Option(help="Seconds after which a stream is ended, as by the service.", min=0.1),
+        typer.Option(
+            help="Seconds after which a stream is ended, as by the service; inf: never.", min=0.1
+        ),
     ] = 1800.0,
     strict_flux: Annotated[
         bool,
@@ -150,7 +153,17 @@ def local(
         ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print how to reach it as one line of JSON.")
+        bool,
+        typer.Option(
+            "--json", help="Print how to reach it as one line of JSON, and nothing else without -v."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no line a request, fault and end.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Print connections, parameters and messages too."),
     ] = False,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
 ) -> None:
@@ -174,6 +187,16 @@ def local(
             "--access-key-id and --secret-access-key go together",
             param_hint="--secret-access-key" if secret_access_key is None else "--access-key-id",
         )
+    for value, hint in (
+        (access_key_id, "--access-key-id"),
+        (secret_access_key, "--secret-access-key"),
+    ):
+        if value == "":
+            raise typer.BadParameter("must not be empty", param_hint=hint)
+    if quiet and verbose:
+        raise typer.BadParameter("--quiet and --verbose contradict each other", param_hint="-q")
+    if host.lower() == "localhost":
+        host = "127.0.0.1"
     if secret_access_key is None and not is_loopback(host):
         raise typer.BadParameter(
             f"an endpoint on {host}, which others can reach, needs keys of its own: "
@@ -189,6 +212,8 @@ def local(
             Console(),
             as_json=as_json,
             stop_with_stdin=stop_with_stdin,
+            quiet=quiet,
+            verbose=verbose,
             model=model.value,
             host=host,
             port=port,
@@ -196,7 +221,7 @@ def local(
             ca_bundle=ca_file,
             endpoint_name=endpoint_name,
             region=region,
-            max_stream_age=max_age,
+            max_stream_age=None if math.isinf(max_age) else max_age,
             faults=faults,
             strict_flux=strict_flux,
             lenient=lenient,
@@ -378,14 +403,14 @@ async def _transcribe(
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:
-    """Run a command's work. Errors are printed as one line; Ctrl-C prints nothing."""
+    """Run a command's work; Ctrl-C prints nothing."""
     from .conversation import ConversationError
 
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    except (SageMakerError, ConversationError, ImportError, OSError, ValueError) as error:
+    except ConversationError as error:
         _fail(str(error))
 
 

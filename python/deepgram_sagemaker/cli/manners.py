@@ -85,6 +85,8 @@ def fail(reason: str) -> NoReturn:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.strerror}: {error.filename}"
     known = isinstance(error, SageMakerError | OSError | ValueError | ImportError)
     if (known or type(error).__module__.startswith("botocore.")) and str(error):
         return str(error)
