@@ -22,7 +22,8 @@ class ControlPlane:
     """What AWS knows, and what it says.
 
     `endpoints` has the status by region and name. `sts` and `sagemaker` are the status, code and
-    message of a refusal, or None. `ahead` is by how many seconds its clock is ahead.
+    message of a refusal, or None. `ahead` is by how many seconds its clock is ahead. Where it is
+    `deaf`, regions but the first of `endpoints` do not answer before `heard` is set.
     """
 
     def __init__(self):
@@ -32,6 +33,8 @@ class ControlPlane:
         self.sagemaker = None
         self.ahead = 0.0
         self.asked = []
+        self.deaf = False
+        self.heard = threading.Event()
         self.uri = ""
 
     def answer(self, headers, body):
@@ -40,6 +43,8 @@ class ControlPlane:
         signed = re.search(r"Credential=[^/]*/\d+/([^/]+)/", headers.get("Authorization", ""))
         region = signed[1] if signed else None
         self.asked.append((target or "STS", region))
+        if self.deaf and region != next(iter(self.endpoints))[0]:
+            self.heard.wait(20)
         if target.endswith(".DescribeEndpoint"):
             return self._describe(region, json.loads(body)["EndpointName"])
         if region is None:
@@ -82,8 +87,10 @@ def control_plane():
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer.encode())
+            # A client that was not answered in time has gone.
+            with contextlib.suppress(OSError):
+                self.end_headers()
+                self.wfile.write(answer.encode())
 
         def date_time_string(self, timestamp=None):
             return formatdate(time.time() + plane.ahead, usegmt=True)

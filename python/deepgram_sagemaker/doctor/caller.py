@@ -21,7 +21,8 @@ async def credentials(case: Case) -> Told:
     if case.session_error:
         raise FailedError(
             case.session_error,
-            "name a profile that exists (aws configure list-profiles), or unset AWS_PROFILE",
+            "name a profile that exists (aws configure list-profiles), unset AWS_PROFILE, or "
+            "correct the file that cannot be read",
         )
     try:
         case.identity = await CredentialSource(case.config).identity()

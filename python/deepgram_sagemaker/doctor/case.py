@@ -73,6 +73,7 @@ class Case:
         product: What to ask the endpoint for.
         region_source: Where the region comes from, in words.
         within: Seconds that one step may take.
+        spare: Seconds that work in a thread may take besides, for loading modules.
         session: The boto3 session with the credentials; None: there is none.
         session_error: Why there is none; empty: there is one.
         identity: The keys that were found.
@@ -87,6 +88,7 @@ class Case:
     within: float
     session: Any = field(repr=False)
     session_error: str = ""
+    spare: float = 10.0
     identity: Identity | None = None
     ages: list[float] = field(default_factory=list)
     opening: Opening | None = None
@@ -111,13 +113,14 @@ class Case:
             what: Its description.
 
         Raises:
-            TimeoutError: It takes longer than twice `within`. It goes on in its thread.
+            TimeoutError: It takes longer than twice `within` and `spare`. It goes on in its thread.
         """
         errand = Errand(work, what=what, thread="deepgram-sagemaker-doctor")
         errand.start()
         # The work has deadlines of its own; this one is for work that does not keep them.
-        if not await errand.settled(2 * self.within):
-            raise TimeoutError(f"{what} takes longer than {2 * self.within:g} s")
+        limit = 2 * self.within + self.spare
+        if not await errand.settled(limit):
+            raise TimeoutError(f"{what} takes longer than {limit:g} s")
         return errand.result()
 
     async def close(self) -> None:

@@ -107,15 +107,19 @@ async def _missing(case: Case) -> FailedError:
         async with gate:
             try:
                 await _describe(case, other)
-            except (RefusedError, SkippedError):
+            except RefusedError:
                 return False
             return True
 
-    found = [
-        other
-        for other, there in zip(others, await asyncio.gather(*map(has, others)), strict=True)
-        if there
-    ]
+    asked = {asyncio.create_task(has(other)): other for other in others}
+    if asked:
+        # A network that leads to one region only would take the time of every other.
+        await asyncio.wait(asked, timeout=case.within)
+    for each in asked:
+        each.cancel()
+    answers = dict(zip(others, await asyncio.gather(*asked, return_exceptions=True), strict=True))
+    found = [other for other, there in answers.items() if there is True]
+    absent = [other for other, there in answers.items() if there is False]
     if found:
         return FailedError(
             f"the wrong region: endpoint {name!r} is in {', '.join(found)}, not in {region}",
@@ -123,8 +127,7 @@ async def _missing(case: Case) -> FailedError:
             regions=found,
         )
     return FailedError(
-        f"there is no endpoint {name!r} in {region}, nor in another region of this account"
-        if others
-        else f"there is no endpoint {name!r} in {region}",
+        f"there is no endpoint {name!r} in {region}"
+        + (f", nor in {len(absent)} other regions" if absent else ""),
         f"check the name and the account (aws sagemaker list-endpoints --region {region})",
     )
