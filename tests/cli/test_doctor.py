@@ -342,7 +342,7 @@ def test_a_container_that_refuses_says_what_it_may_be(endpoint, aws):
 def test_audio_without_an_answer(aws, action):
     faults = [Fault(action, when=AfterMessages(1))]
     with LocalEndpoint(credentials=KEYS, faults=faults) as endpoint:
-        report = Report(environment(endpoint, aws), "--timeout", "2")
+        report = Report(environment(endpoint, aws), "--timeout", "4")
     assert report.cause[0] == "audio"
 
 

@@ -26,6 +26,8 @@ __all__ = ["answer", "opening", "permission"]
 
 ACTION: Final = "sagemaker:InvokeEndpointWithBidirectionalStream"
 
+# The answer was waited for before: nothing is expected of the close.
+_CLOSE_WITHIN: Final = 1.0
 # The reasons that a missing IAM action has.
 _DENIED: Final = {"access_denied", "unauthorized"}
 # What stands before the words of others in a message.
@@ -97,7 +99,7 @@ async def _opened(case: Case) -> Opening:
         max_retries=0,
         connection_timeout=min(case.config.connection_timeout, case.within),
         subscription_timeout=min(case.config.subscription_timeout, case.within),
-        close_timeout=min(case.config.close_timeout, case.within),
+        close_timeout=min(case.config.close_timeout, _CLOSE_WITHIN),
     )
     # Loading the AWS SDK takes longer than all the rest, and belongs to no endpoint.
     await case.in_thread(
