@@ -136,6 +136,17 @@ async def test_what_the_terminal_has_no_character_for_is_ascii(recording, encodi
     assert f"[0:00.00 {dash} 0:0" in output.decode(encoding)
 
 
+async def test_a_mistake_is_ascii_too_where_the_terminal_has_no_more():
+    process = await asyncio.create_subprocess_exec(
+        *(*LOCAL, "--fault", "r\N{LATIN SMALL LETTER E WITH ACUTE}set"),
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "'r?set' is no action" in errors.decode("ascii")
+
+
 @pytest.mark.parametrize(
     ("terminal", "variables", "draws", "colours"),
     [

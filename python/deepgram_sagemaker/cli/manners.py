@@ -62,9 +62,14 @@ class Console(rich.console.Console):
 class PoliteGroup(TyperGroup):
     """The commands. None of them prints a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's, which some typers contain
-        """Run the command that was typed."""
+    def main(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - click's, which some typers contain
+        """Read what was typed, and run it."""
+        # First, because help and mistakes are printed before any command runs.
         _write_what_there_is()
+        return super().main(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
+        """Run the command that was typed."""
         try:
             return super().invoke(ctx)
         except Exception as error:
