@@ -372,9 +372,17 @@ def test_a_mistake_in_what_was_typed_is_exit_code_2(arguments, said):
 @pytest.mark.parametrize(
     ("given", "used", "source"),
     [
-        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1", "AWS_REGION"),
-        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2", "AWS_DEFAULT_REGION"),
-        ({}, "eu-west-3", "the profile"),
+        (
+            {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"},
+            "eu-west-2",
+            "AWS_DEFAULT_REGION",
+        ),
+        ({"AWS_REGION": "eu-west-1"}, "eu-west-3", "the profile"),
+        (
+            {"AWS_REGION": "eu-west-1", "AWS_CONFIG_FILE": "/nonexistent"},
+            "eu-west-1",
+            "AWS_REGION",
+        ),
         ({"AWS_CONFIG_FILE": "/nonexistent"}, "us-west-2", "the package's default"),
     ],
 )

@@ -75,9 +75,10 @@ def case_of(wanted: Wanted) -> Case:
         (value, source)
         for value, source in (
             (wanted.region, "--region"),
-            (os.environ.get("AWS_REGION"), "AWS_REGION"),
             (os.environ.get("AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION"),
             (of_profile, "the profile"),
+            # Last, because boto3 does not read it.
+            (os.environ.get("AWS_REGION"), "AWS_REGION"),
             (_DEFAULT_REGION, "the package's default"),
         )
         if value
