@@ -55,7 +55,9 @@ PARTS = {
     "transport": {"driver", "aws", "credentials", "_native", *BASE, *TOOLS},
     "factory": {"transport", *BASE, *TOOLS},
     "local": {"_native", *BASE, *TOOLS},
-    "cli": {"", "factory", "local", *BASE},
+    "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
+    "cli": {"", "factory", "local", "doctor", *BASE},
+    "__main__": {"cli"},
     "": {"factory", "transport", "_native", *BASE},
 }
 

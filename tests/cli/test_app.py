@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import json
 import os
-import signal
 import sys
 import wave
 
@@ -13,6 +12,7 @@ import pytest
 from deepgram_sagemaker import SageMakerTransport, __version__
 from deepgram_sagemaker.cli import main, serving
 from deepgram_sagemaker.cli.app import app
+from deepgram_sagemaker.cli.manners import Console
 from deepgram_sagemaker.cli.served import Reachable, endpoint_process
 from deepgram_sagemaker.errors import ModelError
 from deepgram_sagemaker.local import Credentials, LocalEndpoint
@@ -71,18 +71,19 @@ def test_transcribe_finds_the_region_as_boto3_does(recording, variable):
         assert [leg.status for leg in endpoint.legs] == [200], result.output
 
 
-def test_the_version_is_the_package_s():
-    result = invoke("--version")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_the_package_s(option):
+    result = invoke(option)
     assert (result.exit_code, result.output) == (0, f"deepgram-sagemaker {__version__}\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
 def test_help_names_the_commands(arguments):
     result = invoke(*arguments)
-    assert all(command in result.output for command in ("local", "demo", "transcribe"))
+    assert all(command in result.output for command in ("local", "demo", "transcribe", "doctor"))
 
 
-@pytest.mark.parametrize("command", ["local", "demo", "transcribe"])
+@pytest.mark.parametrize("command", ["local", "demo", "transcribe", "doctor"])
 def test_each_command_has_help_and_no_option_without(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
@@ -103,6 +104,83 @@ def test_a_mistyped_fault_is_explained():
     result = invoke("local", "--fault", "explode")
     assert result.exit_code == 2
     assert "'explode' is no action" in result.output
+
+
+@pytest.mark.parametrize("module", ["deepgram_sagemaker", "deepgram_sagemaker.cli"])
+async def test_the_package_runs_as_a_module(module):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, "--version"), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert (process.returncode, output.decode().split()[0]) == (0, "deepgram-sagemaker")
+
+
+def test_a_profile_that_does_not_exist_is_one_line(recording):
+    result = invoke("transcribe", recording, "-e", "local", "--profile", "nope")
+    assert result.exit_code == 1
+    assert result.output == "Failed: The config profile (nope) could not be found\n"
+
+
+def test_a_mistake_of_ours_is_one_line_too(monkeypatch):
+    def breaks(*_, **__):
+        raise LookupError("surprise")
+
+    monkeypatch.setattr(serving, "serve", breaks)
+    result = invoke("local", "--model", "watermark")
+    assert (result.exit_code, result.output) == (1, "Failed: unexpected LookupError: surprise\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+async def test_what_the_terminal_has_no_character_for_is_ascii(recording, encoding):
+    """In a process of its own, because the encoding is the whole process's."""
+    async with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "deepgram_sagemaker", "transcribe", str(recording)),
+            *("-e", "local", "--region", "us-east-1", "--speed", "20"),
+            *("--endpoint-uri", endpoint.uri, "--ca-bundle", endpoint.ca_bundle),
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ
+            | {
+                "PYTHONIOENCODING": encoding,
+                "AWS_ACCESS_KEY_ID": endpoint.credentials.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": endpoint.credentials.secret_access_key,
+            },
+        )
+        output, _ = await process.communicate()
+    assert process.returncode == 0
+    dash = "\N{EN DASH}" if encoding == "utf-8" else "-"
+    assert f"[0:00.00 {dash} 0:0" in output.decode(encoding)
+
+
+async def test_a_mistake_is_ascii_too_where_the_terminal_has_no_more():
+    process = await asyncio.create_subprocess_exec(
+        *(*LOCAL, "--fault", "r\N{LATIN SMALL LETTER E WITH ACUTE}set"),
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "'r?set' is no action" in errors.decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables", "draws", "colours"),
+    [
+        (True, {"TERM": "xterm-256color"}, True, True),
+        (True, {"TERM": "xterm-256color", "NO_COLOR": "1"}, True, False),
+        (True, {"TERM": "dumb"}, False, False),
+        (False, {"TERM": "xterm-256color", "FORCE_COLOR": "1"}, False, False),
+    ],
+)
+def test_a_console_draws_only_where_it_is_wanted(monkeypatch, terminal, variables, draws, colours):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    console = Console()
+    assert (console.is_terminal, console.color_system is not None and not console.no_color) == (
+        draws,
+        colours,
+    )
 
 
 def test_transcribe_shows_what_is_said(recording):
@@ -304,36 +382,6 @@ async def test_local_serves_every_product(model):
         flux.assert_whole(told, LINEAR16, 60)
         assert_aura(aura, script(2), OUTPUT)
         assert_flux(turns, script(2), OUTPUT)
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-async def test_local_says_what_to_set_and_ends_quietly(tmp_path, stop):
-    bundle = tmp_path / "ca.pem"
-    process = await asyncio.create_subprocess_exec(
-        *LOCAL,
-        *("--model", "watermark", "--endpoint-name", "mine", "--ca-file", str(bundle)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    lines = [(await process.stdout.readline()).decode().rstrip() for _ in range(12)]
-    assert lines[0] == "The local endpoint is up. Ctrl-C ends it."
-    assert lines[1] == "  Endpoint:   mine (us-east-1), model watermark"
-    assert f"export AWS_CA_BUNDLE={bundle}" in lines
-    assert bundle.read_text().startswith("-----BEGIN CERTIFICATE-----")
-    process.send_signal(stop)
-    rest, errors = await asyncio.wait_for(process.communicate(), 20)
-    assert (process.returncode, errors) == (0, b"")
-    assert 'SageMakerTransportFactory("mine", region="us-east-1")' in rest.decode()
-
-
-async def test_local_says_why_it_cannot_start(tmp_path):
-    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = taken.sockets[0].getsockname()[1]
-    result = await asyncio.to_thread(invoke, "local", "--model", "watermark", "--port", port)
-    taken.close()
-    assert result.exit_code == 1
-    assert result.output.startswith("Failed: ")
-    assert str(port) in result.output
 
 
 def test_the_demo_transcribes_real_speech_and_loses_nothing():

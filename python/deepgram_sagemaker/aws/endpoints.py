@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
     from .shared_files import Profile
 
-__all__ = ["resolve_ca_bundle", "resolve_endpoint_uri", "resolve_proxy", "resolve_region"]
+__all__ = [
+    "is_aws_host",
+    "resolve_ca_bundle",
+    "resolve_endpoint_uri",
+    "resolve_proxy",
+    "resolve_region",
+]
 
 # All lines about sessions have one logger, whichever module writes them.
 _logger = logging.getLogger("deepgram_sagemaker.transport")
@@ -134,6 +140,11 @@ def _said_regions(
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         if region := environ.get(name):
             yield name, region
+
+
+def is_aws_host(host: str) -> bool:
+    """Return whether a host's name is one of AWS's."""
+    return host.removesuffix(".").endswith(_AWS_SUFFIXES)
 
 
 def resolve_endpoint_uri(
@@ -275,8 +286,7 @@ def _with_port(parts: SplitResult) -> str:
     authority = parts.netloc
     if parts.port is None:
         authority = authority.removesuffix(":")
-        host = (parts.hostname or "").removesuffix(".")
-        if host.endswith(_AWS_SUFFIXES):
+        if is_aws_host(parts.hostname or ""):
             authority = f"{authority}:{SERVICE_PORT}"
     return f"https://{authority}{parts.path.rstrip('/')}"
 

@@ -1,9 +1,9 @@
-"""The command line: `deepgram-sagemaker local`, `demo` and `transcribe`.
+"""The command line: `deepgram-sagemaker local`, `demo`, `transcribe` and `doctor`.
 
 `app` has the commands and their options; each other module does one part of the work.
 
-May import `factory`, `local`, `config` and `errors`; never `transport` or what lies below it. Needs
-the `local` extra. Tests: tests/cli, and end to end tests/e2e/test_readme.py.
+May import `factory`, `local`, `doctor`, `config` and `errors`; never `transport` or what lies below
+it. Needs the `local` extra. Tests: tests/cli, and end to end tests/e2e/test_readme.py.
 """
 
 from __future__ import annotations

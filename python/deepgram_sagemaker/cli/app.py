@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.config import REGION_OF_BOTO3
 from deepgram_sagemaker.errors import SageMakerError
+
+from .manners import Console, PoliteGroup
+from .manners import fail as _fail
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -32,12 +34,22 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="deepgram-sagemaker",
+    cls=PoliteGroup,
     help="Deepgram on Amazon SageMaker: try it on this machine, or against your endpoint.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+# By the names of `doctor.PRODUCTS`, which is imported only where it is needed.
+class Product(StrEnum):
+    """The family of models behind an endpoint."""
+
+    NOVA = "nova"
+    FLUX = "flux"
+    AURA = "aura"
 
 
 class Model(StrEnum):
@@ -58,7 +70,7 @@ def _options(
     _: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the version and exit.", callback=_version, is_eager=True
+            "--version", "-V", help="Show the version and exit.", callback=_version, is_eager=True
         ),
     ] = False,
 ) -> None:
@@ -77,8 +89,8 @@ def local(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. Others can reach any address but loopback: give the "
-            "endpoint its own keys then."
+            help="Address to listen on, or localhost. Others can reach any address but loopback: "
+            "give the endpoint its own keys then."
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -113,7 +125,9 @@ def local(
     ] = None,
     max_age: Annotated[
         float,
-        typer.Option(help="Seconds after which a stream is ended, as by the service.", min=0.1),
+        typer.Option(
+            help="Seconds after which a stream is ended, as by the service; inf: never.", min=0.1
+        ),
     ] = 1800.0,
     strict_flux: Annotated[
         bool,
@@ -140,7 +154,17 @@ def local(
         ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print how to reach it as one line of JSON.")
+        bool,
+        typer.Option(
+            "--json", help="Print how to reach it as one line of JSON, and nothing else without -v."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no line a request, fault and end.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Print connections, parameters and messages too."),
     ] = False,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
 ) -> None:
@@ -164,6 +188,16 @@ def local(
             "--access-key-id and --secret-access-key go together",
             param_hint="--secret-access-key" if secret_access_key is None else "--access-key-id",
         )
+    for value, hint in (
+        (access_key_id, "--access-key-id"),
+        (secret_access_key, "--secret-access-key"),
+    ):
+        if value == "":
+            raise typer.BadParameter("must not be empty", param_hint=hint)
+    if quiet and verbose:
+        raise typer.BadParameter("--quiet and --verbose contradict each other", param_hint="-q")
+    if host.lower() == "localhost":
+        host = "127.0.0.1"
     if secret_access_key is None and not is_loopback(host):
         raise typer.BadParameter(
             f"an endpoint on {host}, which others can reach, needs keys of its own: "
@@ -179,6 +213,8 @@ def local(
             Console(),
             as_json=as_json,
             stop_with_stdin=stop_with_stdin,
+            quiet=quiet,
+            verbose=verbose,
             model=model.value,
             host=host,
             port=port,
@@ -186,7 +222,7 @@ def local(
             ca_bundle=ca_file,
             endpoint_name=endpoint_name,
             region=region,
-            max_stream_age=max_age,
+            max_stream_age=None if math.isinf(max_age) else max_age,
             faults=faults,
             strict_flux=strict_flux,
             lenient=lenient,
@@ -286,6 +322,65 @@ def transcribe(
     _check_losses(_run(_transcribe(config, recording, query, speed)))
 
 
+@app.command()
+def doctor(
+    endpoint_name: Annotated[str, typer.Argument(help="The SageMaker endpoint.")],
+    region: Annotated[
+        str | None,
+        typer.Option(help="Its region, instead of the environment's or the profile's."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The AWS profile whose credentials to use.")
+    ] = None,
+    endpoint_uri: Annotated[
+        str | None,
+        typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
+    ] = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
+    ] = None,
+    target_variant: Annotated[
+        str | None, typer.Option(help="The production variant to invoke.")
+    ] = None,
+    product: Annotated[
+        Product, typer.Option(help="The family of models that the endpoint serves.")
+    ] = Product.NOVA,
+    model: Annotated[
+        str | None, typer.Option(help="The model, instead of the family's usual one.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that one step may take.", min=0.1, max=600.0)
+    ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Find out why an endpoint cannot be used: each check, what it found, and what to do.
+
+    It opens one session and sends one second of silence. It prints no keys. The exit status is 0
+    if nothing failed.
+    """
+    from .doctoring import Wanted, case_of, diagnose
+
+    try:
+        case = case_of(
+            Wanted(
+                endpoint_name=endpoint_name,
+                region=region,
+                profile=profile,
+                endpoint_uri=endpoint_uri,
+                ca_bundle=ca_bundle,
+                target_variant=target_variant,
+                product=product.value,
+                model=model,
+                within=timeout,
+            )
+        )
+    except SageMakerError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not _run(diagnose(Console(), case, as_json=as_json)):
+        raise typer.Exit(1)
+
+
 async def _transcribe(
     config: SageMakerConfig, recording: Recording, query: dict[str, str], speed: float
 ) -> Figures:
@@ -316,22 +411,17 @@ def _place(config: SageMakerConfig) -> str:
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:
-    """Run a command's work. Errors are printed as one line; Ctrl-C prints nothing."""
+    """Run a command's work; Ctrl-C prints nothing."""
     from .conversation import ConversationError
 
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    except (SageMakerError, ConversationError, ImportError, OSError, ValueError) as error:
+    except ConversationError as error:
         _fail(str(error))
 
 
 def _check_losses(figures: Figures) -> None:
     if figures.lost or figures.repeated:
         _fail("not all of the audio was told exactly once")
-
-
-def _fail(reason: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True)
-    raise typer.Exit(1)

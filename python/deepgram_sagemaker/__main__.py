@@ -1,0 +1,5 @@
+"""`python -m deepgram_sagemaker`: the command line."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""What all commands have in common: how they print, and how they fail.
+
+Colours and cursor codes go to terminals only, and not to those that want none. What a terminal has
+no character for is written in ASCII. An error is one line on standard error, never a traceback.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from typing import Any, Final, NoReturn
+
+import rich.console
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from deepgram_sagemaker.errors import SageMakerError
+
+__all__ = ["Console", "PoliteGroup", "fail"]
+
+FAILED: Final = 1
+"""The exit status of a command that did not succeed. 2: a mistake in its options, as click has it;
+130: Ctrl-C, as shells have it."""
+
+_SUBSTITUTES: Final = {
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MICRO SIGN}": "u",
+    "\N{GREEK SMALL LETTER MU}": "u",
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+    "\N{BULLET}": "*",
+    "\N{MIDDLE DOT}": "*",
+    "\N{CHECK MARK}": "+",
+}
+_HANDLER: Final = "deepgram-sagemaker"
+_DUMB: Final = {"dumb", "unknown"}
+
+
+class Console(rich.console.Console):
+    """A console that draws on terminals only.
+
+    Args:
+        stderr: Whether it prints to standard error.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        draws = stream.isatty() and os.environ.get("TERM", "").lower() not in _DUMB
+        super().__init__(stderr=stderr, force_terminal=None if draws else False)
+
+
+class PoliteGroup(TyperGroup):
+    """The commands. None of them prints a traceback."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - click's, which some typers contain
+        """Read what was typed, and run it."""
+        # First, because help and mistakes are printed before any command runs.
+        _write_what_there_is()
+        return super().main(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Some of these are click's own, which it handles, and a pipe's end is silent.
+            if type(error).__module__.partition(".")[0] in {"click", "typer"} or isinstance(
+                error, BrokenPipeError
+            ):
+                raise
+            fail(_words(error))
+
+
+def fail(reason: str) -> NoReturn:
+    """Print why the command failed, and exit with 1."""
+    Console(stderr=True).print(
+        f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True, highlight=False, emoji=False
+    )
+    raise typer.Exit(FAILED)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.strerror}: {error.filename}"
+    known = isinstance(error, SageMakerError | OSError | ValueError | ImportError)
+    if (known or type(error).__module__.startswith("botocore.")) and str(error):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def _write_what_there_is() -> None:
+    """Have characters that a stream cannot encode replaced, instead of raising an error."""
+    codecs.register_error(_HANDLER, _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    refused = error.object[error.start : error.end]
+    return "".join(_SUBSTITUTES.get(each, "?") for each in refused), error.end
