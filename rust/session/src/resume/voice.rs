@@ -42,12 +42,6 @@ impl Voice {
         Some(Self { encoding, rate })
     }
 
-    /// Returns the samples per second.
-    #[must_use]
-    pub const fn rate(&self) -> u32 {
-        self.rate
-    }
-
     /// Returns the bytes per sample.
     #[must_use]
     pub const fn sample_bytes(&self) -> usize {
@@ -156,14 +150,11 @@ mod tests {
     #[test]
     fn the_query_says_what_comes() {
         let linear = voice("model=aura-2-thalia-en");
-        assert_eq!(
-            (linear.encoding, linear.rate()),
-            (Encoding::Linear16, 24_000)
-        );
+        assert_eq!((linear.encoding, linear.rate), (Encoding::Linear16, 24_000));
         let mulaw = voice("encoding=mulaw");
-        assert_eq!((mulaw.encoding, mulaw.rate()), (Encoding::Mulaw, 8_000));
+        assert_eq!((mulaw.encoding, mulaw.rate), (Encoding::Mulaw, 8_000));
         let alaw = voice("encoding=alaw&sample_rate=16000&container=none");
-        assert_eq!((alaw.encoding, alaw.rate()), (Encoding::Alaw, 16_000));
+        assert_eq!((alaw.encoding, alaw.rate), (Encoding::Alaw, 16_000));
         assert_eq!(Voice::from_query("encoding=mp3"), None);
         assert_eq!(Voice::from_query("encoding=linear16&container=ogg"), None);
     }
