@@ -1,11 +1,11 @@
-//! What one event loop has sent and the engine has not been told yet.
+//! The sends of one event loop that its sessions' pumps have not been notified of.
 //!
-//! Telling the engine costs a system call and, while it sleeps, a change of threads. So the first
-//! send calls the engine, and what is sent until it looks costs nothing. A session that is alone is
-//! told at once. Several, or one where there were several before the last flush, wait until the
-//! loop flushes after everything that was ready, and are written together. An iteration of the loop
-//! may be long, and an application may block it: after [`PATIENCE`] the engine goes on without the
-//! flush.
+//! Waking the engine costs a system call and, while it sleeps, a change of threads. So the first
+//! send calls the engine, and what is sent until it looks costs nothing. The pumps of a session that
+//! is alone are notified at once. Several sessions, or one where there were several before the last
+//! flush, wait until the loop flushes after everything that was ready, and are written together. An
+//! iteration of the loop may be long, and an application may block it: after [`PATIENCE`] the
+//! engine goes on without the flush.
 //!
 //! ```text
 //!           note                look: several, and the loop has not flushed
@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After this number of sends the engine is told at once: it works alongside a loop that sends
-/// without pause.
+/// After this number of sends the pumps are notified at once: the engine works alongside a loop
+/// that sends without pause.
 pub(super) const BATCH: usize = 32;
 /// The longest time that a send waits for others.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The senders noted and not told, in order, each once in a row.
+/// The senders that were noted and whose pumps were not notified, in order, each once in a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Batch<T> {
     senders: Vec<T>,
@@ -66,9 +66,9 @@ pub(super) struct Noted<T> {
 /// What a note leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AfterNote<T> {
-    /// Nothing: the engine is going to look, or the flush tells it.
+    /// Nothing: the engine is going to look, or the flush notifies.
     Nothing,
-    /// Tell these now.
+    /// Notify these now.
     Tell(Vec<T>),
     /// Call the engine.
     Call,
@@ -77,7 +77,7 @@ pub(super) enum AfterNote<T> {
 /// What has to be done after a flush.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AfterFlush<T> {
-    /// Tell these now; there may be none.
+    /// Notify these now; there may be none.
     Tell(Vec<T>),
     /// Nothing: the engine looks by itself.
     Nothing,
@@ -88,7 +88,7 @@ pub(super) enum AfterFlush<T> {
 /// What the engine does when it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Looked<T> {
-    /// Tell these, and stop looking.
+    /// Notify these, and stop looking.
     Tell(Vec<T>),
     /// Look again at this time, or after a flush.
     Wait(Instant),
@@ -110,7 +110,7 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Whether the engine is going to look.
+    /// Returns whether the engine is going to look.
     pub(super) fn is_looked_at(&self) -> bool {
         self.look != Look::None
     }
@@ -145,7 +145,7 @@ impl<T> Batch<T> {
         }
     }
 
-    /// The loop has done what was ready.
+    /// The loop has done what was ready. Returns what follows.
     pub(super) fn flush(&mut self) -> AfterFlush<T> {
         self.is_flush_due = false;
         self.are_several = std::mem::take(&mut self.noted) > 1;
@@ -157,7 +157,7 @@ impl<T> Batch<T> {
         }
     }
 
-    /// The engine looks.
+    /// The engine looks. Returns what follows.
     pub(super) fn look(&mut self, clock: impl FnOnce() -> Instant) -> Looked<T> {
         if let Some(until) = self.held_until(clock) {
             self.look = Look::Waiting;
@@ -167,13 +167,13 @@ impl<T> Batch<T> {
         }
     }
 
-    /// The engine looks no more: what was noted, to be told.
+    /// The engine stops looking. Returns what was noted.
     pub(super) fn end_look(&mut self) -> Vec<T> {
         self.look = Look::None;
         self.take()
     }
 
-    /// The time until which what was noted waits for more. `None`: it waits no longer.
+    /// Returns the time until which the noted sends wait for more; `None`: they wait no longer.
     fn held_until(&self, clock: impl FnOnce() -> Instant) -> Option<Instant> {
         let until = self.since? + PATIENCE;
         let is_held = self.are_several || self.senders.len() > 1;

@@ -25,7 +25,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits for nothing but the driver's steps.
+    /// Creates the waiter of an application that waits for nothing but the driver's steps.
     pub(crate) fn new(wake: Arc<dyn Wake>) -> Self {
         Self {
             armed: AtomicU8::new(0),

@@ -99,7 +99,7 @@ impl Mail {
         }
     }
 
-    /// What any of them may do next, one step each.
+    /// Returns what any of them may do next, one step each.
     fn steps(&self) -> Vec<Self> {
         let mut all = Vec::new();
         let mut step = |is_possible: bool, change: &dyn Fn(&mut Self)| {
@@ -153,7 +153,7 @@ impl Mail {
         let is_heard = self.is_raised || self.is_draining || self.watch.is_some();
         assert!(
             self.posted.is_empty() || is_heard,
-            "a token that nobody announces"
+            "a token without a summons"
         );
         let is_watched = self.posted.summons() == Summons::Watched;
         assert_eq!(is_watched, self.watch.is_some());
@@ -197,7 +197,7 @@ struct Sends {
     is_hurried: bool,
     is_flush_due: bool,
     sent: [u8; 2],
-    /// Sends of each session that its pumps have not been told of.
+    /// Whether each session has sends that its pumps have not been notified of.
     untold: [bool; 2],
     now: Instant,
     ticks: u32,
@@ -317,7 +317,7 @@ impl Sends {
         let is_heard = self.is_flush_due || self.watch.is_some();
         assert!(
             self.batch.is_empty() || is_heard,
-            "a send that nobody tells"
+            "a send without a look or a flush"
         );
         if let (Some(Some(until)), Some(since)) = (self.watch, since) {
             assert!(until <= since + PATIENCE, "a send that waits too long");

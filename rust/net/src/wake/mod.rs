@@ -22,9 +22,10 @@ pub mod mailbox;
 pub mod outbox;
 mod summons;
 
-/// Tells the application's thread that something it waits for may have happened.
+/// Wakes the application's thread: something that it waits for may have happened.
 pub trait Wake: Send + Sync + 'static {
-    /// Called from the engine's thread, or from the application's own; cheap, never blocks.
+    /// Wakes it. It is called from the engine's thread or the application's own, and must be cheap
+    /// and not block.
     fn wake(&self);
 }
 
