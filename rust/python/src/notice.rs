@@ -58,12 +58,12 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    /// The notice of a skipped event, with its level.
+    /// Returns the notice of a skipped event, with its level.
     pub(crate) fn unknown_event(event_type: String) -> (u8, Self) {
         (WARNING, Self::UnknownEvent { event_type })
     }
 
-    /// A session's notice, with its level.
+    /// Returns a session's notice, with its level.
     pub(crate) fn of(notice: CoreNotice) -> (u8, Self) {
         let level = match notice.level() {
             Level::Info => INFO,

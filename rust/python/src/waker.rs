@@ -1,4 +1,4 @@
-//! `Waker`: how native objects wake one event loop, and how the loop tells the engine what it sent.
+//! `Waker`: how native objects wake one event loop, and how the loop passes its sends to the engine.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

@@ -44,7 +44,7 @@ pub trait Service {
         0
     }
 
-    /// Whether it has answered everything with its last answer, and ends.
+    /// Returns whether it has answered everything with its last answer, and ends.
     fn is_done(&self) -> bool {
         false
     }
