@@ -1,4 +1,4 @@
-"""What every test starts from: an environment in which there is nothing to find."""
+"""Fixtures of all tests. Each test starts in an environment without keys and settings."""
 
 import itertools
 import os
@@ -143,7 +143,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What came of random schedules, all tests of a run together, wherever they ran."""
+    """The outcomes of random schedules, of all tests and all workers of a run."""
     reports = itertools.chain.from_iterable(terminalreporter.stats.values())
     tallies = [
         tally

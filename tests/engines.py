@@ -18,7 +18,7 @@ def engine_threads():
 
 
 def have_ended(within=20.0):
-    """Waits until no engine runs any more; whether that is so. Garbage may hold one."""
+    """Waits until no engine runs; returns whether none does. Garbage may hold one."""
     if sys.platform != "linux" or not engine_threads():
         return True
     gc.collect()

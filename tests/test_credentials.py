@@ -51,7 +51,7 @@ def looking():
 
 
 class Keys:
-    """A foreign session and credentials in one: counts, waits, fails as told."""
+    """A foreign session and credentials in one: counts, waits, fails on request."""
 
     def __init__(self, *, gate=None, error=None):
         self.gate = gate
@@ -245,7 +245,7 @@ def test_half_of_the_keys_is_none(monkeypatch):
 @pytest.mark.parametrize("name", ["config", "credentials"])
 def test_a_file_that_cannot_be_parsed_is_to_be_mended(monkeypatch, tmp_path, name):
     (tmp_path / name).write_text("[default]\n[default]\n")
-    # They are there, so it is no use to be told to set them.
+    # They are set, so advice to set them does not help.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with pytest.raises(NoCredentialsError, match=rf"ConfigParseError.*{tmp_path}/{name}") as caught:
@@ -561,7 +561,7 @@ def hanging_process(tmp_path):
 
 
 def settles():
-    """What was left hanging by a test has ended."""
+    """Work that a test left hanging has ended."""
     deadline = time.monotonic() + 10
     while looking() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What people are told: a case or more for each reason that the native side can give."""
+"""The errors that people get: at least one case for each reason of the native side."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ WEBSOCKET = "Failed to establish WebSocket connection"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What was seen, without a judgement: the arguments of `judge`."""
+    """An observed failure, without a judgement: the arguments of `judge`."""
 
     kind: str
     detail: str = ""
@@ -34,7 +34,7 @@ class Failure:
 
 
 def answer(status, code=None, message=None, /, **body):
-    """An HTTP answer as restJson1 gives it: the error's name in a header, the rest in JSON."""
+    """An HTTP answer as restJson1 has it: the error's name in a header, the rest in JSON."""
     headers = {"x-amzn-requestid": "rid-1"}
     if code:
         headers["x-amzn-errortype"] = f"{code}:http://internal.amazon.com/coral/x/"
@@ -57,7 +57,7 @@ def exception(kind, message=""):
 NOT_FOUND = "Endpoint ep of account 123456789012 not found."
 NEVER, FEW, MANY = "never", "few", "many"
 
-# What was seen, the error, how often the same may be tried again, what the message says.
+# The failure, its error, how often it may be retried, and a part of the message.
 CASES = [
     # Before there is an answer.
     (Failure(kind="dns", detail="no such name"), "ConnectError", MANY, r"region \(us-east-1\)"),

@@ -1,4 +1,4 @@
-"""What is made once, in a thread: how often, who waits for it, and for how long."""
+"""A value that is made once, in a thread: how often, for which waiters, and within which time."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ def at_work():
 
 
 class Made:
-    """Makes numbers; waits and fails as told."""
+    """Makes numbers; waits and fails on request."""
 
     def __init__(self, *, gate=None, error=None):
         self.gate = gate
@@ -104,7 +104,7 @@ async def test_it_hangs_and_the_loop_does_not(caplog):
         await waiting
     assert caught.value.retryable is True
     (record,) = caplog.records
-    # Where everything that a session has to say is heard.
+    # Where every log line of a session arrives.
     assert (record.levelname, record.name) == ("WARNING", "deepgram_sagemaker.transport")
     # Later callers wait for the same thread, and there is no other.
     for _ in range(3):

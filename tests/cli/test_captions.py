@@ -1,4 +1,4 @@
-"""What is shown: in place in a terminal, plain and complete elsewhere."""
+"""Captions: in place in a terminal, plain and complete elsewhere."""
 
 import io
 import re

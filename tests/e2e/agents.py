@@ -1,4 +1,4 @@
-"""Conversations with a counting agent through the real SDK, and what has to be true of them."""
+"""Conversations with a counting agent through the real SDK, and the checks of them."""
 
 import asyncio
 import json
@@ -138,13 +138,13 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked
 
 
 def is_done(talked, utterances):
-    """Whether the agent has said this number of utterances, and is silent."""
+    """Returns whether the agent has said this number of utterances and is silent."""
     said = talked.said_by("assistant")
     return len(said) >= utterances and len(talked.of("AgentAudioDone")) >= utterances
 
 
 def user_texts(turns, written):
-    """What the user says, as it is told."""
+    """The user's utterance, as text."""
     texts, spoken = [], 0
     for turn in range(turns):
         if turn in written:
@@ -156,7 +156,7 @@ def user_texts(turns, written):
 
 
 def assert_one_conversation(talked, turns, written):
-    """Everything the user said was told once and answered once, by an agent that knew the rest."""
+    """Each user turn was delivered once and answered once, by an agent that knew the rest."""
     assert talked.errors == []
     assert [message.type for message in talked.messages[:2]] == ["Welcome", "SettingsApplied"]
     assert len(talked.of("Welcome")) == len(talked.of("SettingsApplied")) == 1
@@ -178,7 +178,7 @@ def assert_one_conversation(talked, turns, written):
 
 
 def assert_legs_know(overheard, talked, prompts):
-    """Settings first on each leg, with the conversation so far; what changed since behind them."""
+    """Each leg begins with Settings and the conversation so far, followed by the updates since."""
     known = 0
     for texts in overheard.texts:
         kinds = [text["type"] for text in texts]

@@ -66,7 +66,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that goes wrong.
+    """One failure.
 
     Attributes:
         section: The table that it stands in.
@@ -88,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The outcome.
 
     Attributes:
         error: What the application was given; None: nothing.
@@ -112,7 +112,7 @@ class Outcome:
 
 
 async def run(row):
-    """Has it go wrong, and tells what an application heard of it."""
+    """Makes it fail; returns what an application saw of it."""
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         # The SDK takes one factory at a time.
@@ -253,7 +253,7 @@ def with_keys(session_of, *faults, **config):
 
 
 class Keys:
-    """A `boto3_session` that gives what it was told to."""
+    """A `boto3_session` that returns the given credentials, or raises the given error."""
 
     def __init__(self, answer):
         self._answer = answer
@@ -285,7 +285,7 @@ def look_up_that_hangs():
 
 
 async def _listening(scene, answer, *, tls=None):
-    """A server that is no SageMaker; gives its port."""
+    """Starts a server that is not SageMaker; returns its port."""
 
     async def served(reader, writer):
         with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -330,7 +330,7 @@ def certificate(name):
 
 
 def certified(name):
-    """A server with that certificate, which is also what is trusted."""
+    """A server with that certificate, which the client trusts."""
 
     async def setup(scene):
         async def answer(reader, _writer):
@@ -684,7 +684,7 @@ def _seen(outcome):
 
 
 def _plain(text):
-    """Without what is another each time, and fit for a cell."""
+    """Returns the text for a cell, without the parts that change from run to run."""
     # Which of a broken connection's ends is seen first is chance, and so is its name.
     text = text.partition(" Detail: ")[0]
     text = re.sub(r"\b\d+\.\d+ s\b", "… s", text)

@@ -1,4 +1,4 @@
-"""Conversations in counted turns through the real SDK, and what has to be true of them."""
+"""Conversations in counted turns through the real SDK, and the checks of them."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ TURN = 50
 
 @dataclass
 class Told:
-    """What an application was told."""
+    """The messages that an application got."""
 
     messages: list = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -63,7 +63,7 @@ async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, told
         chunks: how many.
         pace: seconds between chunks; None: hardly faster than the answers come. A reset throws
             away those on their way, so that resets faster than answers are no progress at all.
-        wait: awaited instead, after each chunk, with the chunks sent so far and what was told.
+        wait: awaited instead, after each chunk, with the chunks sent so far and the messages.
         at: by a chunk's number, what is awaited with the connection before it is sent.
         told: collects the messages, for a caller that reads them even if `send` raises; None: a
             new `Told`.
@@ -104,7 +104,7 @@ FOLLOWING = {
 
 
 def follows(state, event):
-    """Whether an event may come in a turn, and the turn's state behind it."""
+    """Returns whether an event may come in a turn, and the turn's state after it."""
     allowed = event in FOLLOWING[state]
     if event == "EndOfTurn":
         return allowed, None

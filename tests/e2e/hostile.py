@@ -145,7 +145,7 @@ class Stream:
             self._credit[stream] += self._initial
             self._requested.set()
         elif kind == DATA and payload:
-            # Whatever the client has to say: it does not wait for us.
+            # The client's output gets credit unread: the script does not depend on it.
             credit = struct.pack(">I", len(payload))
             for of in (0, stream):
                 self._writer.write(frame(WINDOW_UPDATE, credit, stream=of))
@@ -164,7 +164,7 @@ class Stream:
             raise ConnectionResetError
 
     async def write(self, *frames):
-        """Writes what is no DATA."""
+        """Writes frames other than DATA."""
         self._alive()
         self._writer.write(b"".join(frames))
         await self._drain()

@@ -1,4 +1,4 @@
-"""Schedules of faults drawn from a seed, for every product, and what has to come of each.
+"""Schedules of faults drawn from a seed, for every product, and the required outcome of each.
 
 Either everything comes once and in order, or the application is told of an error, and then what
 came before it was once and in order, too. Nothing ends in order with something missing, and
@@ -69,7 +69,7 @@ REFUSALS = (
     NeverAnswer(),
 )
 CONNECTIONS = (ResetTcp(), SlowTls(0.05), NeverTls())
-# What would be the same again.
+# Failures that a retry would repeat.
 TERMINAL = (
     Answer(403, "AccessDeniedException"),
     Answer(404, "ResourceNotFound"),
@@ -121,7 +121,7 @@ class Product(ABC):
             AfterBytes(1 + self.draw.randrange(self.messages * 160)),
             AfterReplies(1 + self.draw.randrange(self.replies)),
             AfterTime(self.draw.random() * 0.3),
-            # Where an end in order would hide what is missing.
+            # An end in order would hide missing audio here.
             *[OnMessage(self.closing)] * 3,
             OnNextOpen(),
             *map(OnMessage, self.controls),
@@ -226,7 +226,7 @@ class Flux(Product):
     def __init__(self, draw):
         super().__init__(draw)
         self.audio = draw.choice(AUDIO)
-        # Enough behind the last turn for an end that comes late: it is not told behind CloseStream.
+        # Enough audio after the last turn for a late end: after CloseStream it is not reported.
         self.chunks = flux.TURN * draw.randint(1, 4) + draw.randint(15, flux.TURN - 1)
         self.model = WatermarkFlux(
             turn=flux.TURN,
@@ -392,7 +392,7 @@ class Outcome:
 
     product: str
     error: str | None
-    """The class of the error that the application was told of, and its cause's; None: whole."""
+    """The class of the application's error and that of its cause; None: no error."""
     struck: int
     resets: int = 0
     rollovers: int = 0
@@ -400,7 +400,7 @@ class Outcome:
 
 @dataclass
 class Schedule:
-    """What goes wrong in one session."""
+    """The faults of one session."""
 
     seed: int
     name: str = field(init=False)
@@ -436,7 +436,7 @@ class Schedule:
 
     @property
     def is_borne(self):
-        """Whether no error may come of it: retries are left whatever goes wrong."""
+        """Whether it must end without an error: the faults are fewer than the retries."""
         if self.settings["max_retries"] < RETRIES[-1]:
             return False
         limited = 0
@@ -508,7 +508,7 @@ def _class(error):
 
 
 async def run_all(seeds, at_once):
-    """Runs the schedules of these seeds; gives outcomes and failures, each by its seed."""
+    """Runs the schedules of these seeds; returns outcomes and failures, each by its seed."""
     outcomes, failures = {}, {}
     turns = asyncio.Semaphore(at_once)
 
@@ -524,7 +524,7 @@ async def run_all(seeds, at_once):
 
 
 def tally(outcomes, failures):
-    """What came of schedules, as plain data."""
+    """The outcomes of schedules, as plain data."""
     whole = [outcome for outcome in outcomes.values() if outcome.error is None]
     return {
         "whole": dict(Counter(outcome.product for outcome in whole)),

@@ -1,4 +1,4 @@
-"""Watermarked sessions through the real SDK, and what has to be true of them."""
+"""Watermarked sessions through the real SDK, and the checks of them."""
 
 import asyncio
 import struct
@@ -62,7 +62,7 @@ AUDIO = [LINEAR16, MULAW, STEREO, WAV, OGG]
 
 @dataclass
 class Heard:
-    """What came back, for each channel."""
+    """The results, for each channel."""
 
     words: dict[int, list[int]] = field(default_factory=dict)
     finals: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
@@ -156,7 +156,7 @@ async def converse(
                     await wait(factory, number + 1)
             await connection.send_close_stream()
         except SageMakerError:
-            # What `send` raises is heard, too.
+            # An error of `send` counts as well.
             await listening
             raise
         finally:

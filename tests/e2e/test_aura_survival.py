@@ -78,7 +78,7 @@ async def survive(version, fault, pattern, output, way, **settings):
     if fault == "silence" and pattern == "often":
         # Each costs a stall_timeout of real time.
         turns = turns[:6]
-    # What breaks takes with it what was on its way: legs that say everything at once and break
+    # A break loses what was on its way: legs that say everything at once and break
     # get nowhere.
     pace = 4.0 if fault == "during-rollover" else 30.0
     model = WatermarkAura(block=BLOCK, flushes=1000, pace=pace, **settings)

@@ -1,4 +1,4 @@
-"""What goes in wrongly, and what an application of the real SDK is told: error, attempts, time."""
+"""Wrong input, and what an application of the real SDK gets: error, attempts, time."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 
-# The AWS SDK comes with it, half a second that is not what is measured here.
+# It imports the AWS SDK, which takes half a second and must not be part of the measurement.
 import deepgram_sagemaker.transport  # noqa: F401
 import pytest
 from deepgram_sagemaker import SageMakerConfig
@@ -40,7 +40,7 @@ AT_ONCE = 1.0
 
 
 async def failure(config, **options):
-    """Runs a session that cannot work, and gives what the application is told, and when."""
+    """Runs a session that cannot work; returns the application's error, and when it came."""
     heard = Heard()
     loop = asyncio.get_running_loop()
     client = client_of(config)

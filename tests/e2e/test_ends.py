@@ -154,7 +154,7 @@ async def test_a_frame_of_no_bytes_is_nothing(nothing):
 @pytest.mark.patience(60)
 @pytest.mark.parametrize("pieces", [(500,), (450, 1, 1, 48), (200, 200, 100), (1, 499)], ids=repr)
 async def test_a_file_is_kept_whatever_the_size_of_its_pieces(pieces):
-    """500 chunks, five times what is kept of live audio, and a stream that breaks on the way."""
+    """500 chunks, five times the limit for live audio, and a stream that breaks on the way."""
     faults = [Fault(Reset(), when=AfterNewChunks(120), times=None)]
     async with LocalEndpoint(model=Watermark(window=10), faults=faults) as endpoint:
         transport = transport_to(endpoint, max_replay_buffer_bytes=64_000, max_retries=20)
@@ -285,7 +285,7 @@ async def test_a_claim_beyond_the_audio_takes_nothing_from_the_rest(caplog, lie,
         assert (words, error) == ([str(number) for number in range(145)], None)
         assert endpoint.stats.faults == 2
         said = caplog.text.count("what it says beyond that is cut")
-        # A reset may overtake what was said before it.
+        # A reset may overtake messages that were sent before it.
         assert said == 1 or (at_once and said == 0)
         await transport.close()
 
@@ -393,7 +393,7 @@ async def test_text_without_a_flush_is_said_to_its_end(path, place):
             messages = [message async for message in transport]
             said[times] = b"".join(part for part in messages if isinstance(part, bytes))
             kinds = [json.loads(text)["type"] for text in messages if isinstance(text, str)]
-            assert "Flushed" not in kinds, "nobody asked for it"
+            assert "Flushed" not in kinds, "it was not asked for"
             await transport.close()
     assert said[3] == said[0]
     assert said[0]

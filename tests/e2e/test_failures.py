@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-# The AWS SDK comes with it, half a second that is not what is measured here.
+# It imports the AWS SDK, which takes half a second and must not be part of the measurement.
 import deepgram_sagemaker.transport  # noqa: F401
 import pytest
 from deepgram_sagemaker.errors import (
@@ -43,7 +43,7 @@ async def test_the_page_of_failures_is_what_happens(request):
 
 
 def _deserved(outcome):
-    """How many attempts the table of errors gives to what went wrong last.
+    """Returns the attempts that the table of errors gives to the last failure.
 
     In an open stream it is the native session that counts them, by a table of its own: here they
     are held against each other.
@@ -66,7 +66,7 @@ def _deserved(outcome):
     ],
 )
 async def test_what_cannot_pass_is_one_attempt_and_one_round_trip(status, error_type, error):
-    """In each of ten runs; how long a round trip is, an open that is accepted tells."""
+    """In each of ten runs. The duration of an accepted open shows the duration of a round trip."""
     row = Row("", str(status), answered(status, error_type))
     accepted = min(
         [(await run(Row("", "accepted", failure_rows.meeting()))).took for _ in range(5)]

@@ -80,7 +80,7 @@ def test_the_first_session_leaves_the_loop_its_time(served, monkeypatch, where):
     run = run_script(FIRST, served.uri, bundle, timeout=50)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
-    # Loading the AWS SDK and boto3 is most of it all; what is left to the loop is our own modules.
+    # Most of the time is the import of the AWS SDK and boto3. The loop imports our own modules.
     assert found["longest"] < found["everything"] / 4, found
     brought = {name.partition(".")[0] for name in found["imported"]}
     assert brought.isdisjoint(

@@ -112,7 +112,7 @@ NOTHING = {
     "a container that closes": answers_data(
         exception("ModelStreamError", b'{"ErrorCode":"1001","Message":"going away"}')
     ),
-    "an exception that nobody knows": answers_data(exception("Novelty", b"{}")),
+    "an unknown exception": answers_data(exception("Novelty", b"{}")),
 }
 
 # Ends in order: nothing was acknowledged, and nothing is missing.
@@ -125,7 +125,7 @@ CLEAN = {
 
 
 async def openings(script, *, greeting=True):
-    """Holds a session against a script; tells what is wrong with its end, if anything is."""
+    """Runs a session against a script; returns what is wrong with its end, if anything."""
     async with Hostile(script, greeting=greeting) as server:
         transport = transport_to(server, initial_backoff=0.05, stall_timeout=2.0, close_timeout=1.0)
 
@@ -374,7 +374,7 @@ ENDLESS = {
     "data of streams that never were": Attack(
         spams(frame(DATA, b"x" * 1000, stream=7)), fields=QUICK
     ),
-    "frames that nobody knows": Attack(spams(frame(0xEE, bytes(1000))), fields=QUICK),
+    "unknown frames": Attack(spams(frame(0xEE, bytes(1000))), fields=QUICK),
     "a frame that is too large": Attack(
         answers(headers(), frame(DATA, bytes(1 << 20))), fields=QUICK
     ),
@@ -399,7 +399,7 @@ def refuses_first(script):
 
 
 async def suffering(attack, *, seconds):
-    """What the victim of an attack tells, and the server's figures."""
+    """The report of an attack's victim, and the server's figures."""
     async with Hostile(refuses_first(attack.script)) as server:
         options = {
             "config": server.where() | {"close_timeout": 2.0} | dict(attack.fields),
@@ -500,7 +500,7 @@ async def test_words_of_megabytes_are_cut(name):
 
 
 async def test_an_exception_of_megabytes_is_bounded():
-    """What is kept of it, before it is quoted."""
+    """The part of it that is kept, before it is quoted."""
     attack = Attack(answers_data(SAYS["an exception's message"], end=True), fields=QUICK)
     told, _ = await suffering(attack, seconds=15.0)
     assert told["error"] is not None
@@ -554,7 +554,7 @@ def turn(name, index, end, transcript):
 
 
 async def heard_after(server, url, first, second):
-    """Sends a second of audio, and another when it has heard of the first; what was heard."""
+    """Sends a second of audio, and another after the first one's result; returns the results."""
     transport = transport_to(
         server, url, initial_backoff=0.05, stall_timeout=5.0, close_timeout=1.0
     )

@@ -26,7 +26,7 @@ REACH = 0.05
 
 
 async def spoken(model, version, turns, places, output=LINEAR16):
-    """What is heard of turns whose legs each end after the given number of messages."""
+    """The speech of turns whose legs each end after the given number of messages."""
     faults = [Fault(Reset(), when=AfterReplies(at), legs=leg) for leg, at in enumerate(places, 1)]
     async with LocalEndpoint(model=model, faults=faults) as endpoint:
         config = endpoint.config(initial_backoff=0.01, max_backoff=0.05, replay_speed=None)
@@ -147,7 +147,7 @@ async def test_tones_are_joined_without_a_click(version, output, places):
     await each(places, one)
 
 
-# Blocks: each word says its number all the time, so that one can tell how much of it was heard.
+# Blocks: each word repeats its number, so that its heard part can be measured.
 
 
 def blocks(audio, words):

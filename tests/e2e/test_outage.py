@@ -99,7 +99,7 @@ async def test_an_outage_longer_than_the_budget(budget):
                 await transport.recv()
         took = time.monotonic() - began
         error = caught.value
-        # What was tried, and for how long ...
+        # The attempts, and for how long ...
         assert error.attempts >= budget / 0.2
         assert budget * 0.5 <= error.elapsed <= budget + 0.5
         assert error.elapsed <= took + 0.1

@@ -268,7 +268,7 @@ async def test_a_proxy_without_its_endpoint_is_a_failure_that_passes(tmp_path):
 
 
 class ConnectProxy:
-    """A small HTTP proxy that knows CONNECT, and Basic authorisation if it is told a secret."""
+    """A small HTTP proxy that knows CONNECT, and Basic authorisation if it is given a secret."""
 
     def __init__(self, userinfo=None):
         self.wanted = None

@@ -107,7 +107,7 @@ async def heard(audio, *, resets):
 
 
 def quiet(seconds, draws):
-    # Nowhere the same: a replay is told from new audio by what it begins with.
+    # Nowhere the same: the start of a replay distinguishes it from new audio.
     return array("h", draws.choices(range(-2, 3), k=round(seconds * RATE))).tobytes()
 
 

@@ -1,4 +1,4 @@
-"""What is tried again and what is not, and what people are told, over sockets."""
+"""Which failures are retried, and the errors that people get, over sockets."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ FRESH = Credentials(access_key_id="AKIDFRESH", secret_access_key="fresh")
 
 
 async def outcome(config, chunks=50):
-    """What an application hears of a session, and what it is told in the end."""
+    """The messages that an application gets from a session, and its error at the end."""
     try:
         heard = await session(client_of(config), chunks)
     finally:

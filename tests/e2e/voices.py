@@ -1,4 +1,4 @@
-"""Counted speech through the real SDK, and what has to be true of it."""
+"""Counted speech through the real SDK, and the checks of it."""
 
 import asyncio
 from dataclasses import dataclass, field
