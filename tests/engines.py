@@ -11,7 +11,7 @@ def engine_threads():
     """How many engines run in this process."""
     engines = 0
     for thread in Path("/proc/self/task").iterdir():
-        # One may end while it is looked at.
+        # One may end during this look.
         with contextlib.suppress(OSError):
             engines += (thread / "comm").read_text().startswith("deepgram-engine")
     return engines

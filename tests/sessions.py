@@ -24,13 +24,13 @@ LISTEN_URL = "wss://api.deepgram.com/v1/listen?model=nova-3&encoding=linear16&sa
 
 
 def client_of(config):
-    """An SDK client whose connections go where the config says."""
+    """Returns an SDK client with the config's endpoint."""
     factory = SageMakerTransportFactory(config=config)
     return AsyncDeepgramClient(api_key="unused", transport_factory=factory)
 
 
 class Heard:
-    """What an application's handlers were given."""
+    """The messages that an application's handlers got."""
 
     def __init__(self):
         self.messages = []

@@ -1,4 +1,4 @@
-"""Keys, tokens and signatures appear nowhere: in no traceback, and in no log."""
+"""Keys, tokens and signatures appear in no traceback and in no log."""
 
 import asyncio
 import io
@@ -55,7 +55,7 @@ SIGNATURE = re.compile(r"Signature=|\b[0-9a-f]{64}\b|AWS4-HMAC")
 
 
 def betrayed(text):
-    """What of the secrets a text has in it."""
+    """Returns the secrets that a text contains."""
     found = [name for name, value in (("secret", SECRET), ("token", TOKEN[:40])) if value in text]
     return found + (["signature"] if SIGNATURE.search(text) else [])
 
@@ -72,7 +72,7 @@ def chain(error):
 
 
 def printed(error):
-    """An error as tools print it that print frames with their variables."""
+    """An error as printed by tools that print frames with their variables."""
     reports = [
         traceback.TracebackException.from_exception(each, capture_locals=True)
         for each in chain(error)

@@ -353,7 +353,7 @@ def test_one_dropped_while_it_waits_for_its_turn_lets_go_at_once():
 
 @linux
 def test_one_dropped_with_a_stream_that_nobody_has_taken_over_lets_go_at_once():
-    """It has opened, and the loop has not run since."""
+    """The stream has opened, and the loop has not run since."""
     with LocalEndpoint(faults=[Fault(DelayAnswer(0.2))]) as endpoint:
         factory = SageMakerTransportFactory(config=endpoint.config())
         loop, transport = beginning(endpoint, factory, lambda: endpoint.stats.opens)

@@ -1,4 +1,4 @@
-"""The release before this one, 0.4.0, beside ours: what its users wrote goes on working."""
+"""The previous release, 0.4.0, beside ours: code written for it still works."""
 
 import asyncio
 import inspect
@@ -87,7 +87,7 @@ GONE = {"classify", "compute_backoff"}
 
 @pytest.fixture(scope="module")
 def published():
-    """What a script finds of the published release."""
+    """Returns what a script finds in the published release."""
     if not PEER.exists():
         pytest.skip(".venv-peer is missing: make .venv-peer/.ready")
     # Isolated, because our package is on the path of the process that runs the tests.
@@ -99,7 +99,7 @@ def published():
 
 @pytest.fixture(scope="module")
 def ours():
-    """The same of ours, in this process."""
+    """Returns the same of this release, in this process."""
     said = []
     exec(SURFACE, {"print": said.append})
     return json.loads(said[0])

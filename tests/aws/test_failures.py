@@ -92,7 +92,7 @@ CASES = [
     (Failure(kind="no_credentials"), "NoCredentialsError", NEVER, "credentials"),
     (Failure(kind="credentials_unavailable"), "NoCredentialsError", MANY, "credentials"),
     (Failure(kind="setting"), "ValidationError", NEVER, "rule"),
-    # Throttling, in any dress.
+    # Throttling, under every name.
     (answer(429), "ThrottledError", MANY, "slow down"),
     (answer(429, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
     (answer(400, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
@@ -104,7 +104,7 @@ CASES = [
     (Failure(kind="goaway", h2_code=11), "ThrottledError", MANY, "ENHANCE_YOUR_CALM"),
     (Failure(kind="reset", h2_code=11), "ThrottledError", MANY, "ENHANCE_YOUR_CALM"),
     (answer(429, "ModelNotReadyException"), "ServiceUnavailableError", MANY, "getting ready"),
-    # Who is asking.
+    # Credentials.
     (answer(403), "AuthenticationError", NEVER, ACTION),
     (answer(403, "AccessDeniedException", "User: arn is not authorized"),
      "AuthenticationError", NEVER, f"{ACTION} on endpoint 'ep' in us-east-1.*User: arn"),
@@ -319,7 +319,7 @@ def test_an_unknown_kind_is_an_error_too():
 
 
 def test_the_canonical_request_is_not_quoted():
-    # A refused signature is answered with the request as the service saw it, token and all.
+    # The answer to a refused signature repeats the request, with its token.
     message = (
         "The request signature we calculated does not match the signature you provided.\n\n"
         "The Canonical String for this request should have been\n'POST\n/endpoints/ep\n"

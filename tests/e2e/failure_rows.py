@@ -1,4 +1,4 @@
-"""What can go wrong, each through the real SDK: the rows of docs/failures.md."""
+"""Failures, each through the real SDK: the rows of docs/failures.md."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ from sessions import CHUNK, LISTEN, Heard, until
 CHUNKS = 35
 
 QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02, "close_timeout": 5}
-"""Retries that do not take long; as many of them as by default."""
+"""Quick retries, as many as by default."""
 
 ALWAYS = (1, None)
 """Every connection."""
@@ -53,7 +53,7 @@ Setup = Callable[["Scene"], Awaitable[SageMakerConfig]]
 
 @dataclass
 class Scene:
-    """What a row needs around its session, taken down after it."""
+    """The surroundings of a row's session, which end after it."""
 
     stack: contextlib.AsyncExitStack
     endpoint: LocalEndpoint | None = None
@@ -189,7 +189,7 @@ def _query(row):
     return {name: value for name, value in query.items() if value is not None}
 
 
-# Ways to put it up.
+# Scenes.
 
 
 def reach(endpoint, **fields):
@@ -210,22 +210,22 @@ def meeting(*faults, model="watermark", **config):
 
 
 def answered(status, error_type="", message="as told", *, body=None, **config):
-    """An endpoint that answers every request so."""
+    """An endpoint that answers every request in this way."""
     return meeting(Fault(Answer(status, error_type, message, body), times=None), **config)
 
 
 def each_time(action, **config):
-    """An endpoint that does so on every stream, before the first result."""
+    """An endpoint that fails in this way on every stream, before the first result."""
     return meeting(Fault(action, when=AfterMessages(5), times=None), **config)
 
 
 def unopened(action, **config):
-    """An endpoint that does so to every request, in place of an answer."""
+    """An endpoint that fails in this way on every request, in place of an answer."""
     return meeting(Fault(action, times=None), **config)
 
 
 def once(action, when=None, **config):
-    """An endpoint that does so once, after the first result."""
+    """An endpoint that fails in this way once, after the first result."""
     return meeting(Fault(action, when=when or AfterReplies(1)), **config)
 
 
@@ -243,7 +243,7 @@ def configured(**fields):
 
 
 def with_keys(session_of, *faults, **config):
-    """An endpoint, met with other credentials than its own."""
+    """An endpoint, called with credentials that it does not know."""
 
     async def setup(scene):
         endpoint = await scene.serve(faults=faults)
@@ -309,7 +309,7 @@ async def plain_http(scene):
 
 
 def proxied(reply, *, user="", scheme="http"):
-    """A proxy that answers everything so."""
+    """A proxy that answers everything in this way."""
 
     async def setup(scene):
         async def answer(reader, writer):
@@ -685,7 +685,7 @@ def _seen(outcome):
 
 def _plain(text):
     """Returns the text for a cell, without the parts that change from run to run."""
-    # Which of a broken connection's ends is seen first is chance, and so is its name.
+    # Which end of a broken connection is noticed first, and so its name, is chance.
     text = text.partition(" Detail: ")[0]
     text = re.sub(r"\b\d+\.\d+ s\b", "… s", text)
     return text.replace("|", "\\|").replace("<", "\\<")

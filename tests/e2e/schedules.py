@@ -51,14 +51,14 @@ from e2e import agents, flux, survival, voices
 from e2e.survival import AUDIO, MICROSECOND, STEREO
 
 LIMIT = 150.0
-"""Seconds until a session counts as one that hangs."""
+"""Seconds after which a session counts as hanging."""
 BUDGET = 90.0
 """Seconds of failures in a row: not what ends a session here, unless retries have no end."""
 
 REPEATED = 8
 """How often one fault strikes at most."""
 
-# An opening refused: throttled in every dress, and what passes by itself.
+# Refused openings: throttling under every name, and transient failures.
 REFUSALS = (
     Answer(429, "ThrottlingException"),
     Answer(400, "ThrottlingException"),
@@ -100,7 +100,7 @@ ACTIONS = (
 # whatever `max_retries` says.
 BORNE = 3
 RETRIES = (0, 2, 5, 20, 100, 100, 100)
-"""The last is more than what any schedule has go wrong."""
+"""The last one is more than the faults of any schedule."""
 
 
 class Product(ABC):
@@ -115,7 +115,7 @@ class Product(ABC):
         self.draw = draw
 
     def triggers(self):
-        """What faults of a stream wait for here."""
+        """The triggers of a stream's faults."""
         return [
             AfterMessages(1 + self.draw.randrange(self.messages)),
             AfterBytes(1 + self.draw.randrange(self.messages * 160)),
@@ -130,12 +130,12 @@ class Product(ABC):
     @property
     @abstractmethod
     def messages(self) -> int:
-        """Roughly how many are sent."""
+        """Roughly the number of items sent."""
 
     @property
     @abstractmethod
     def replies(self) -> int:
-        """How many come back, at least."""
+        """The least number of items that come back."""
 
     @abstractmethod
     async def converse(self, config) -> None:
@@ -144,7 +144,7 @@ class Product(ABC):
     @property
     @abstractmethod
     def errors(self) -> Sequence[Exception]:
-        """What the application's handler was given."""
+        """The messages that the application's handler got."""
 
     @property
     @abstractmethod
@@ -153,11 +153,11 @@ class Product(ABC):
 
     @abstractmethod
     def assert_whole(self, faults) -> None:
-        """Everything came once and in order."""
+        """Checks that everything came once and in order."""
 
     @abstractmethod
     def assert_once_and_in_order(self) -> None:
-        """As far as it came: after an error."""
+        """Checks what came before an error."""
 
 
 class Nova(Product):
@@ -388,7 +388,7 @@ WEIGHTS = (10, 4, 2, 2, 2)
 
 @dataclass
 class Outcome:
-    """What a schedule came to."""
+    """The outcome of a schedule."""
 
     product: str
     error: str | None
@@ -455,7 +455,7 @@ class Schedule:
         return f"seed {self.seed}: {self.product!r}, {self.settings}, {self.faults}"
 
     async def run(self) -> Outcome:
-        """Holds the session, and sees that it came out right.
+        """Runs the session and checks its outcome.
 
         Raises:
             AssertionError: it did not; a note has the schedule.

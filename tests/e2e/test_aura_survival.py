@@ -35,7 +35,7 @@ ONE_TURN, PIECES = 21, 15
 
 
 def somewhere(leg):
-    """Behind which message a leg ends: other legs, other places."""
+    """After which message a leg ends: another place on each leg."""
     return ONE_TURN + 7 * leg % PIECES
 
 
@@ -73,7 +73,7 @@ def faults_for(name, pattern):
 
 
 async def survive(version, fault, pattern, output, way, **settings):
-    """One row of the matrix; what the application was given, and the turns it had asked for."""
+    """Runs one row of the matrix; returns the application's messages and the turns asked for."""
     turns = script(LONG if pattern == "often" and fault not in PLACES else SHORT, WORDS)
     if fault == "silence" and pattern == "often":
         # Each costs a stall_timeout of real time.

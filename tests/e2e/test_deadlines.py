@@ -93,7 +93,7 @@ async def test_connection_timeout(action, setting):
             return took
 
         await exactly(setting, measured)
-        # What timed out is gone.
+        # The stream that timed out is gone.
         await until(lambda: endpoint.stats.live_connections == 0)
         assert endpoint.stats.opens == 0
 
@@ -181,7 +181,7 @@ async def deaf(stream):
 @pytest.mark.patience(120)
 @pytest.mark.parametrize("setting", SETTINGS)
 async def test_close_timeout(setting, caplog):
-    """From the end of the `async with`: the service never says its last word."""
+    """From the end of the `async with`: the service never ends its side."""
     caplog.set_level(logging.ERROR)
     async with LocalEndpoint(model=deaf) as endpoint:
         client = client_of(endpoint.config(close_timeout=setting))
@@ -233,7 +233,7 @@ async def test_stall_timeout(setting):
 
 @pytest.mark.full
 async def test_silence_ends_a_session_alike_with_a_leg_and_without():
-    """Ten seconds without a word: the service says so, or would have."""
+    """Ten seconds without input: the service ends the stream, or would have."""
     loop = asyncio.get_running_loop()
 
     async def ending(faults):

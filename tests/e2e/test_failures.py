@@ -1,4 +1,4 @@
-"""Every failure through the real SDK: the right error, after as many attempts as it deserves."""
+"""Every failure through the real SDK: the right error, after the right number of attempts."""
 
 from pathlib import Path
 

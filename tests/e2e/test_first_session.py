@@ -1,4 +1,4 @@
-"""A process's first session: what it loads does not stand in the loop's way."""
+"""A process's first session: its imports do not block the loop."""
 
 import json
 
@@ -29,8 +29,8 @@ async def main():
     longest = 0.0
     last = time.thread_time()
 
-    # Every turn of the loop is measured, in its thread's own time: a busy machine, and threads that
-    # hold the GIL for a moment, do not count.
+    # Every iteration of the loop is measured, in its thread's own time: a busy machine, and threads
+    # that hold the GIL for a moment, do not count.
     select = loop._selector.select
 
     def measured(timeout):
@@ -74,7 +74,7 @@ def served(monkeypatch):
 def test_the_first_session_leaves_the_loop_its_time(served, monkeypatch, where):
     bundle = served.ca_bundle
     if where == "in the environment":
-        # botocore looks for it, in files too.
+        # botocore also looks for it in files.
         monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
         bundle = ""
     run = run_script(FIRST, served.uri, bundle, timeout=50)
@@ -96,7 +96,7 @@ def test_the_first_session_leaves_the_loop_its_time(served, monkeypatch, where):
             "urllib3",
         }
     ), brought
-    # The hook sees what is imported: ours is.
+    # The hook sees imports: those of our modules.
     assert "deepgram_sagemaker" in brought
 
 

@@ -50,7 +50,7 @@ def transport_to(server, url=URL, **fields):
     return SageMakerTransportFactory(config=server.config(**fields))(url, {})
 
 
-# A leg that brings nothing.
+# A leg without results.
 
 
 def answers(*frames):
@@ -135,7 +135,7 @@ async def openings(script, *, greeting=True):
                 pass
 
         listening = asyncio.create_task(listen())
-        # A session has its first try and its retries.
+        # A session has one attempt and its retries.
         with contextlib.suppress(TimeoutError):
             await until(lambda: listening.done() or server.connections > 6, within=30)
         stats = transport.stats
@@ -261,7 +261,7 @@ def drips(payload, *, pause=0.02, again=True):
 
 
 def blown_up(count, size):
-    """Headers in as many frames as it takes."""
+    """Headers in many frames."""
     block = OK + b"".join(field(f"x-{number}", "a" * size) for number in range(count))
     frames = [block[at : at + 16384] for at in range(0, len(block), 16384)]
     return (
@@ -465,7 +465,7 @@ async def test_an_endless_flood_has_an_end(name):
     assert told["longest_text"] < 1000, told
 
 
-# Words of megabytes.
+# Texts of megabytes.
 
 LONG = "\x1b[31mAKIAIOSFODNN7EXAMPLE\r\n" * 80_000
 
@@ -612,7 +612,7 @@ async def test_a_turn_beyond_the_audio_does_not_hide_the_next(beyond):
     assert heard
 
 
-# A storm of one's own making.
+# A storm of our own handshakes.
 
 
 async def test_a_hundred_factories_shake_hands_as_one():
@@ -625,7 +625,7 @@ async def test_a_hundred_factories_shake_hands_as_one():
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0.1)
-        # Before the client can be done with it.
+        # Before the client can have finished with it.
         under_way -= 1
         writer.close()
         with contextlib.suppress(OSError):

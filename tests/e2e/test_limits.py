@@ -1,4 +1,4 @@
-"""Limits: what cannot be kept is lost, and said to the chunk; no retries are no retries."""
+"""Limits: audio that cannot be kept is lost and reported exactly; 0 retries means none."""
 
 import asyncio
 import logging

@@ -71,7 +71,7 @@ def pitch(word):
 
 
 def samples_of(audio, output):
-    """On the scale of 16 bits."""
+    """Returns the samples on the scale of 16 bits."""
     encoding = Encoding.MULAW if output is MULAW else Encoding.LINEAR16
     return RawDecoder(AudioFormat(encoding, output.rate, 1)).decode(audio)[:, 0] * 32768
 
@@ -104,7 +104,7 @@ def click(samples, rate):
     # Its neighbours are part of it.
     largest = np.lib.stride_tricks.sliding_window_view(padded, reach - 1).max(axis=1)
     before, behind = largest[: len(steps)], largest[reach + 2 : reach + 2 + len(steps)]
-    # Softer ones are not heard, whatever is around them.
+    # Softer steps are inaudible.
     loud = steps >= 600
     around = np.maximum(np.maximum(before, behind), 1.0)
     return (steps / around)[loud].max(initial=0.0)

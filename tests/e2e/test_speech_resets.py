@@ -1,4 +1,4 @@
-"""Real speech, its stream reset again and again: the captions hardly know."""
+"""Real speech whose stream is reset many times: the captions hardly differ."""
 
 import asyncio
 import random
@@ -113,7 +113,7 @@ async def with_and_without(recording, **query):
 
 
 def assert_same_clock(heard, plain):
-    """What both have understood, both have heard at the same time."""
+    """Words that both runs understood have the same times in both."""
     ours, theirs = words(heard), words(plain)
     alike = SequenceMatcher(None, [w.word for w in ours], [w.word for w in theirs], autojunk=False)
     for a, b, size in alike.get_matching_blocks():

@@ -53,7 +53,7 @@ KINDS = [audio.name for audio in AUDIO]
 
 
 def takes_its_time(fault, pattern, kind, lateness):
-    """Two thousand chunks that are not sent as fast as it goes."""
+    """Two thousand chunks at a limited pace."""
     return pattern == "often" and fault in PACES
 
 

@@ -42,7 +42,7 @@ EXPIRED = (
 
 
 class Provider:
-    """A `boto3_session` whose keys are others each time they are looked up anew."""
+    """A `boto3_session` that has other keys at each look-up."""
 
     def __init__(self, *identities):
         self.identities = list(identities)
@@ -74,7 +74,7 @@ async def test_keys_that_expire_in_mid_stream_are_looked_up_again(name):
     fault = Fault(InBandException(name, "expired"), when=AfterReplies(2))
     async with LocalEndpoint(credentials=[OLD, FRESH], faults=[fault]) as endpoint:
         provider = Provider(OLD, FRESH)
-        # It is no failure of the service's: the settings for those do not count.
+        # It is not a failure of the service, so the settings for those do not apply.
         config = endpoint.config(boto3_session=provider, max_retries=0)
         numbers, errors = await outcome(config)
         assert (numbers, errors) == (list(range(50)), [])
@@ -162,7 +162,7 @@ async def test_early_ends_are_told_in_words():
 
 
 async def failed(transport):
-    """How a session ends that cannot work."""
+    """Returns how a session that cannot work ends."""
     try:
         for number in range(50):
             await transport.send(chunk(number, CHUNK))
@@ -303,7 +303,7 @@ async def test_a_proxy_that_refuses_is_asked_once(status):
             assert "guessed-word" not in str(error)
 
 
-# What a server says.
+# The server's texts.
 
 EVIL = (
     "\x1b[2J\r\nWARNING forged \u202e AKIAIOSFODNN7EXAMPLE Signature="

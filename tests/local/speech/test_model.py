@@ -233,7 +233,7 @@ async def test_a_real_recording_is_recognised():
 
 @pytest.mark.patience(180)
 async def test_a_real_recording_is_recognised_over_the_telephone():
-    """8 kHz mu-law, by the crudest way there: every sixth sample, and the nearest code."""
+    """Converts crudely to 8 kHz mu-law: every sixth sample, and the nearest code."""
     from deepgram_sagemaker.local.audio import AudioFormat, Encoding, RawDecoder, Resampler
 
     file = two_cities().read_bytes()
