@@ -69,7 +69,7 @@ pub(super) enum AfterNote<T> {
     /// Nothing: the engine is going to look, or the flush notifies.
     Nothing,
     /// Notify these now.
-    Tell(Vec<T>),
+    Notify(Vec<T>),
     /// Call the engine.
     Call,
 }
@@ -78,7 +78,7 @@ pub(super) enum AfterNote<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AfterFlush<T> {
     /// Notify these now; there may be none.
-    Tell(Vec<T>),
+    Notify(Vec<T>),
     /// Nothing: the engine looks by itself.
     Nothing,
     /// Have the waiting engine look.
@@ -89,7 +89,7 @@ pub(super) enum AfterFlush<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Looked<T> {
     /// Notify these, and stop looking.
-    Tell(Vec<T>),
+    Notify(Vec<T>),
     /// Look again at this time, or after a flush.
     Wait(Instant),
 }
@@ -132,7 +132,7 @@ impl<T> Batch<T> {
         self.since.get_or_insert_with(clock);
         let asks_for_flush = !std::mem::replace(&mut self.is_flush_due, true);
         let next = if self.sends == BATCH {
-            AfterNote::Tell(self.take())
+            AfterNote::Notify(self.take())
         } else if self.look == Look::None && has_engine {
             self.look = Look::Called;
             AfterNote::Call
@@ -151,7 +151,7 @@ impl<T> Batch<T> {
         self.are_several = std::mem::take(&mut self.noted) > 1;
         self.is_flushed = !self.senders.is_empty();
         match self.look {
-            Look::None => AfterFlush::Tell(self.take()),
+            Look::None => AfterFlush::Notify(self.take()),
             Look::Called => AfterFlush::Nothing,
             Look::Waiting => AfterFlush::Hurry,
         }
@@ -163,7 +163,7 @@ impl<T> Batch<T> {
             self.look = Look::Waiting;
             Looked::Wait(until)
         } else {
-            Looked::Tell(self.end_look())
+            Looked::Notify(self.end_look())
         }
     }
 
@@ -236,17 +236,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_that_is_alone_is_told_as_the_engine_looks() {
+    fn one_that_is_alone_is_notified_as_the_engine_looks() {
         let now = Instant::now();
         let mut batch = Batch::default();
         note(&mut batch, 1, now);
         note(&mut batch, 1, now);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]));
         assert!(!batch.is_looked_at());
         // The flush is due still, and has nothing to tell.
         assert_eq!(note(&mut batch, 1, now), called(false));
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]));
-        assert_eq!(batch.flush(), AfterFlush::Tell(vec![]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]));
+        assert_eq!(batch.flush(), AfterFlush::Notify(vec![]));
         assert_eq!(note(&mut batch, 1, now), called(true));
     }
 
@@ -259,7 +259,7 @@ pub(super) mod tests {
         let until = now + PATIENCE;
         assert_eq!(batch.look(|| now), Looked::Wait(until));
         assert_eq!(batch.flush(), AfterFlush::Hurry);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1, 2]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1, 2]));
     }
 
     #[test]
@@ -269,7 +269,7 @@ pub(super) mod tests {
         note(&mut batch, 1, now);
         note(&mut batch, 2, now);
         assert_eq!(batch.flush(), AfterFlush::Nothing);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1, 2]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1, 2]));
     }
 
     #[test]
@@ -280,7 +280,7 @@ pub(super) mod tests {
         note(&mut batch, 2, now + PATIENCE / 2);
         let until = now + PATIENCE;
         assert_eq!(batch.look(|| now), Looked::Wait(until));
-        assert_eq!(batch.look(|| until), Looked::Tell(vec![1, 2]));
+        assert_eq!(batch.look(|| until), Looked::Notify(vec![1, 2]));
     }
 
     #[test]
@@ -296,11 +296,11 @@ pub(super) mod tests {
         batch.flush();
         batch.look(unread);
         note(&mut batch, 1, now);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]), "alone again");
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]), "alone again");
     }
 
     #[test]
-    fn many_sends_are_told_at_once_and_begin_anew() {
+    fn many_sends_notify_at_once_and_begin_anew() {
         let now = Instant::now();
         let mut batch = Batch::default();
         note(&mut batch, 1, now);
@@ -308,23 +308,23 @@ pub(super) mod tests {
             assert_eq!(note(&mut batch, 1, now), nothing(false));
         }
         let full = note(&mut batch, 1, now);
-        assert_eq!(full.next, AfterNote::Tell(vec![1]));
+        assert_eq!(full.next, AfterNote::Notify(vec![1]));
         assert_eq!(
             note(&mut batch, 1, now),
             nothing(false),
             "the engine looks still"
         );
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]));
-        assert_eq!(batch.look(unread), Looked::Tell(vec![]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![]));
     }
 
     #[test]
-    fn without_an_engine_the_flush_tells() {
+    fn without_an_engine_the_flush_notifies() {
         let now = Instant::now();
         let mut batch = Batch::default();
         let noted = batch.note(|_| false, || 1, false, || now);
         assert_eq!(noted, nothing(true));
-        assert_eq!(batch.flush(), AfterFlush::Tell(vec![1]));
+        assert_eq!(batch.flush(), AfterFlush::Notify(vec![1]));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! `outbox`).
 //!
 //! ```text
-//! session ─ Waiter::tell (interest) ─▶ Wake ─▶ one token of one session
+//! session ─ Waiter::notify (interest) ─▶ Wake ─▶ one token of one session
 //! engine's threads ─ post(token) ─▶ mailbox ─ Signal::raise ─▶ event loop ─ drain, flush
 //! engine's threads ◀─ Pumped::notify_pumps ── outbox ◀─ note(session), flush ─ event loop
 //! ```

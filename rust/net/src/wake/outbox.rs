@@ -62,10 +62,10 @@ impl<T: Pumped> Outbox<T> {
             Instant::now,
         );
         match noted.next {
-            AfterNote::Tell(sessions) => {
+            AfterNote::Notify(sessions) => {
                 let engine = state.engine.upgrade();
                 drop(state);
-                tell(sessions, engine);
+                notify_from_loop(sessions, engine);
             }
             AfterNote::Call => {
                 // An engine that is ending drops what it is given at once, and that takes the lock.
@@ -83,10 +83,10 @@ impl<T: Pumped> Outbox<T> {
     pub fn flush(&self) {
         let mut state = self.lock();
         match state.batch.flush() {
-            AfterFlush::Tell(sessions) => {
+            AfterFlush::Notify(sessions) => {
                 let engine = state.engine.upgrade();
                 drop(state);
-                tell(sessions, engine);
+                notify_from_loop(sessions, engine);
             }
             AfterFlush::Nothing => {}
             AfterFlush::Hurry => {
@@ -104,7 +104,7 @@ impl<T> Outbox<T> {
 }
 
 /// Notifies from the event loop's thread.
-fn tell<T: Pumped>(sessions: Vec<Arc<T>>, engine: Option<Arc<Engine>>) {
+fn notify_from_loop<T: Pumped>(sessions: Vec<Arc<T>>, engine: Option<Arc<Engine>>) {
     match engine {
         // On the engine's own thread waking a pump costs no system call.
         Some(engine) if sessions.len() > 1 => {
@@ -138,7 +138,7 @@ impl<T: Pumped> Watch<T> {
         loop {
             let looked = self.outbox.lock().batch.look(Instant::now);
             match looked {
-                Looked::Tell(sessions) => {
+                Looked::Notify(sessions) => {
                     self.is_over = true;
                     return notify(&sessions);
                 }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     impl Counted {
-        fn told(&self) -> usize {
+        fn notified(&self) -> usize {
             self.0.load(Ordering::SeqCst)
         }
     }
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn without_an_engine_the_flush_tells() {
+    fn without_an_engine_the_flush_notifies() {
         let outbox = Arc::new(Outbox::default());
         let session = Arc::new(Counted::default());
         assert!(outbox.note(&session));
         assert!(!outbox.note(&session));
-        assert_eq!(session.told(), 0);
+        assert_eq!(session.notified(), 0);
         outbox.flush();
-        assert_eq!(session.told(), 1);
+        assert_eq!(session.notified(), 1);
         assert!(outbox.note(&session));
     }
 
@@ -214,7 +214,7 @@ mod tests {
         for session in &sessions {
             outbox.note(session);
         }
-        eventually(|| sessions.iter().all(|session| session.told() > 0));
+        eventually(|| sessions.iter().all(|session| session.notified() > 0));
     }
 
     #[test]
@@ -225,6 +225,6 @@ mod tests {
         outbox.note(&session);
         outbox.flush();
         // By the engine's look, by its end, or by the flush.
-        eventually(|| session.told() > 0);
+        eventually(|| session.notified() > 0);
     }
 }
