@@ -719,7 +719,7 @@ def without_times(page):
 INTRODUCTION = f"""\
 # Failures
 
-What goes wrong, and what an application of the Deepgram SDK is told. Every row was run:
+Failures, and the errors that an application of the Deepgram SDK gets. Every row was run:
 `AsyncDeepgramClient` against the local endpoint, {CHUNKS} counted chunks of 20 ms as fast as `send`
 takes them, then CloseStream. `pytest tests/e2e/test_failures.py --write-failures` makes this page;
 without the option the same test checks that it still agrees in everything but the times.

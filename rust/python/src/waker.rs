@@ -58,8 +58,8 @@ impl Waker {
         self.mailbox.drain()
     }
 
-    /// Tells the engine of everything that was sent on this loop and held back, and takes every
-    /// token, oldest first: a loop that flushes every few milliseconds is not woken for them.
+    /// Passes the sends of this loop that were held back to the engine, and takes every token,
+    /// oldest first: a loop that flushes every few milliseconds is not woken for them.
     fn flush(&self) -> Vec<u64> {
         self.outbox.flush();
         self.mailbox.flush()
