@@ -1,4 +1,4 @@
-//! The core's hot paths, each beside the AWS crates' way of doing the same.
+//! The hot paths of the crates `wire` and `session`, each beside the AWS crates' way.
 
 use std::hint::black_box;
 use std::time::{Duration, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! The core's work for live audio and nothing else: what the guards count.
+//! The work of `wire` and `session` for live audio and nothing else: the guards count it.
 //!
 //! `hot_path CHUNKS` carries this number of chunks through a session, from the application's frame to
 //! the signed bytes and from a final result to the acknowledged journal. Counts are taken from

@@ -135,7 +135,7 @@ fn messages(criterion: &mut Criterion) {
                 .push(now, Frame::Binary(black_box(&payload).clone()))
                 .unwrap();
             black_box(session.poll_send(now, leg));
-            // A result every two seconds keeps the journal as it is in life.
+            // A result every two seconds keeps the journal at a realistic size.
             if now.subsec_millis() == 0 && now.as_secs().is_multiple_of(2) {
                 session.receive(now, leg, results(end));
                 end += 2.0;

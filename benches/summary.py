@@ -1,12 +1,11 @@
-"""One table from all that was measured: the core in Rust, its alternatives, and live streams."""
+"""One table of all measurements: the Rust crates, their alternatives, and live streams."""
 
 import argparse
 import json
 from pathlib import Path
 
 CORE = {
-    # Criterion's group, and in it what the others are held against; pytest-benchmark's test of the
-    # same work.
+    # Criterion's group and its baseline; pytest-benchmark's test of the same work.
     "encode and sign 640 B": ("ours", "test_aws_sdk_encode_and_sign"),
     "decode 1 KB": ("ours, to the frame", "test_aws_sdk_decode"),
     "journal": ("push, take and ack a chunk", "test_python_ring_push_and_ack"),
@@ -31,7 +30,7 @@ def python(path: Path) -> dict[str, float]:
 
 
 def table(groups: dict[str, dict[str, float]], tests: dict[str, float]) -> str:
-    """Markdown: every benchmark of the core beside its alternatives."""
+    """Markdown: every benchmark of the Rust crates beside its alternatives."""
     lines = ["## The core", "", "| | time, ns | times ours |", "| --- | ---: | ---: |"]
     for group, functions in groups.items():
         reference, test = CORE.get(group, ("ours", ""))

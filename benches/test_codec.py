@@ -1,4 +1,4 @@
-"""What the core's figures stand beside: the AWS SDK's own codec, and a ring in plain Python.
+"""The alternatives to our figures: the AWS SDK's own codec, and a ring in plain Python.
 
 `core.rs` measures the same work in Rust; `summary.py` puts the two together.
 """
@@ -52,7 +52,7 @@ class Sink:
 
 
 class Keys:
-    """The identity, at hand."""
+    """A resolver with the identity at hand."""
 
     async def get_identity(self, *, properties: object) -> AWSCredentialsIdentity:
         return AWSCredentialsIdentity(access_key_id="AKIDEXAMPLE", secret_access_key="secret")
@@ -106,7 +106,7 @@ def test_aws_sdk_decode(benchmark: BenchmarkFixture) -> None:
 
 
 def test_python_ring_push_and_ack(benchmark: BenchmarkFixture) -> None:
-    """What the journal does for a chunk, in Python: kept, counted, dropped when acked."""
+    """The journal's work for a chunk, in Python: kept, counted, dropped when acked."""
     ring: deque[tuple[int, bytes]] = deque()
     end = 0
 

@@ -1,4 +1,4 @@
-"""What every test starts from: an environment in which there is nothing to find."""
+"""Fixtures of all tests. Each test starts in an environment without keys and settings."""
 
 import itertools
 import os
@@ -10,7 +10,7 @@ from engines import have_ended
 from hypothesis import HealthCheck, settings
 
 PATIENCE = 60
-"""Seconds for one test: nothing hangs, tests that show it included."""
+"""Seconds for one test, so that no test hangs."""
 
 # Variables with which AWS tools, OpenSSL and HTTP clients find what belongs to this machine's user.
 FOREIGN = (
@@ -68,7 +68,7 @@ def own_environment(monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True)
 def unpatched_sdk():
-    """The SDK takes one transport factory at a time: each test may bring its own."""
+    """The SDK has one transport factory at a time; each test may set its own."""
     yield
     transport = sys.modules.get("deepgram.transport")
     if transport is not None:
@@ -87,7 +87,7 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture(autouse=True)
 def nothing_left(request):
-    """No test begins with the engine of the one before: it would count that one's sessions."""
+    """No test begins with the engine of an earlier one, whose sessions it would count."""
     yield
     if not request.node.stash.get(FAILED, False) and not have_ended():
         pytest.fail("left a session that goes on")
@@ -95,7 +95,7 @@ def nothing_left(request):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """One that failed has said why: no other fails for what its frames hold on to."""
+    """Drops what a failed test's frames hold, so that no other test fails for it."""
     result = yield
     if item.stash.get(FAILED, False):
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
@@ -111,7 +111,7 @@ def pytest_runtest_call(item):
     seconds = marker.args[0] if marker else PATIENCE
 
     def ring(_signal, _frame):
-        # Not an Exception: what the code under test suppresses is not to end here.
+        # Not an Exception: the code under test must not suppress it.
         pytest.fail(f"took more than {seconds} s")
 
     if not hasattr(signal, "SIGALRM"):
@@ -134,7 +134,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what only a full run has; said by pytest as deselected."""
+    """Deselects the tests that only a full run has."""
     for marker in ("full", "witness"):
         left_out = [item for item in items if item.get_closest_marker(marker)]
         if left_out and not config.getoption(f"--{marker}"):
@@ -143,7 +143,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What came of random schedules, all tests of a run together, wherever they ran."""
+    """The outcomes of random schedules, of all tests and all workers of a run."""
     reports = itertools.chain.from_iterable(terminalreporter.stats.values())
     tallies = [
         tally

@@ -11,14 +11,14 @@ def engine_threads():
     """How many engines run in this process."""
     engines = 0
     for thread in Path("/proc/self/task").iterdir():
-        # One may end while it is looked at.
+        # One may end during this look.
         with contextlib.suppress(OSError):
             engines += (thread / "comm").read_text().startswith("deepgram-engine")
     return engines
 
 
 def have_ended(within=20.0):
-    """Waits until no engine runs any more; whether that is so. Garbage may hold one."""
+    """Waits until no engine runs; returns whether none does. Garbage may hold one."""
     if sys.platform != "linux" or not engine_threads():
         return True
     gc.collect()

@@ -1,4 +1,4 @@
-"""Time on a machine that others use, too: what they took is not the program's."""
+"""Time on a shared machine, without the time that other processes took."""
 
 import time
 from pathlib import Path
@@ -34,7 +34,7 @@ def slowness(seconds=0.2):
 
 
 def in_time(took, limit):
-    """Whether something took no longer than it may; another process, say, which has no watch here.
+    """Returns whether something, such as another process, took no longer than it may.
 
     Where the machine is busy it may take as much longer as everything does.
     """

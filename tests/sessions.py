@@ -24,13 +24,13 @@ LISTEN_URL = "wss://api.deepgram.com/v1/listen?model=nova-3&encoding=linear16&sa
 
 
 def client_of(config):
-    """An SDK client whose connections go where the config says."""
+    """Returns an SDK client with the config's endpoint."""
     factory = SageMakerTransportFactory(config=config)
     return AsyncDeepgramClient(api_key="unused", transport_factory=factory)
 
 
 class Heard:
-    """What an application's handlers were given."""
+    """The messages that an application's handlers got."""
 
     def __init__(self):
         self.messages = []
@@ -67,7 +67,7 @@ class Heard:
 
 
 class Counted(Heard):
-    """Keeps only the numbers: six thousand messages' models would cost more than they tell."""
+    """Keeps only the numbers: models of six thousand messages would be expensive."""
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ def counted_chunk(number):
 
 
 async def session(client, chunks=50, *, pace=None, heard=None, gate=None, **options):
-    """Streams counted chunks through one connection, closes it in order, and tells what came.
+    """Streams counted chunks through one connection, closes it in order, and returns what came.
 
     Args:
         client: The SDK's client.
@@ -117,14 +117,14 @@ async def session(client, chunks=50, *, pace=None, heard=None, gate=None, **opti
 
 
 async def until(condition, *, within=20.0):
-    """Waits for something that no event tells: another thread's or process's doing."""
+    """Waits for something without an event: the work of another thread or process."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
 
 
 def is_refused(port):
-    """Whether nothing listens on a port of this machine."""
+    """Returns whether nothing listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 

@@ -57,7 +57,7 @@ NAMES = ("endpoint_name", "target_variant")
 
 
 def by_type(value):
-    """A test's name, where the value's own would be thousands of digits."""
+    """A test's name for a value that has thousands of digits."""
     return f"{type(value).__name__} {str(value)[:9] if not isinstance(value, int) else ''}"
 
 
@@ -114,7 +114,7 @@ def test_whole_seconds_become_floats():
     assert isinstance(config.stall_timeout, float)
 
 
-# Fractions and Decimals too large for a float, and what is larger than any clock.
+# Fractions and Decimals too large for a float, and values larger than any clock.
 TOO_MUCH = (10**400, 1e300, 1e10, Decimal("1e400"), Fraction(10**400))
 NO_NUMBERS = (math.nan, -math.inf, True, "1", b"1", 1j, Decimal("NaN"), Decimal("sNaN"), "9" * 400)
 

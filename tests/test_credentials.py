@@ -51,7 +51,7 @@ def looking():
 
 
 class Keys:
-    """A foreign session and credentials in one: counts, waits, fails as told."""
+    """A foreign session and credentials in one: counts, waits, fails on request."""
 
     def __init__(self, *, gate=None, error=None):
         self.gate = gate
@@ -245,7 +245,7 @@ def test_half_of_the_keys_is_none(monkeypatch):
 @pytest.mark.parametrize("name", ["config", "credentials"])
 def test_a_file_that_cannot_be_parsed_is_to_be_mended(monkeypatch, tmp_path, name):
     (tmp_path / name).write_text("[default]\n[default]\n")
-    # They are there, so it is no use to be told to set them.
+    # They are set, so advice to set them does not help.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with pytest.raises(NoCredentialsError, match=rf"ConfigParseError.*{tmp_path}/{name}") as caught:
@@ -424,7 +424,7 @@ async def test_cancelling_does_not_wait_for_the_look_up():
     assert watch.seconds < 1
     assert not second.done()
     keys.gate.set()
-    # Who was not cancelled is served by the same look-up.
+    # Callers that were not cancelled share the same look-up.
     assert (await second).access_key_id == "key1"
     assert keys.asked == 1
 
@@ -561,7 +561,7 @@ def hanging_process(tmp_path):
 
 
 def settles():
-    """What was left hanging by a test has ended."""
+    """Work that a test left hanging has ended."""
     deadline = time.monotonic() + 10
     while looking() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -579,7 +579,7 @@ def test_a_process_that_hangs_is_an_error_in_time(impatient, hanging_process, ca
     assert isinstance(caught.value, NoCredentialsError)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.retryable is True
-    # Said while it lasted, once, where a session's log is heard.
+    # Logged once while it lasted, by the sessions' logger.
     (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert record.name == "deepgram_sagemaker.transport"
     assert "looking up AWS credentials" in record.getMessage()
@@ -587,7 +587,7 @@ def test_a_process_that_hangs_is_an_error_in_time(impatient, hanging_process, ca
     for _ in range(3):
         with pytest.raises(CredentialsTimeoutError):
             look_up(credentials)
-    # However often it is tried: one thread, one process.
+    # Many attempts start one thread and one process.
     assert len(looking()) == 1
     (pid,) = hanging_process.read_text().split()
     os.kill(int(pid), signal.SIGKILL)
@@ -605,7 +605,7 @@ def test_sts_that_never_answers_is_an_error_in_time(monkeypatch, tmp_path):
         with pytest.raises(CredentialsTimeoutError):
             look_up(source(connection_timeout=1.0))
         assert time.monotonic() - started < 5
-        # It did get that far.
+        # It got that far.
         sts.settimeout(5)
         connection, _ = sts.accept()
         connection.close()

@@ -1,4 +1,4 @@
-"""Keys, tokens and signatures appear nowhere: in no traceback, and in no log."""
+"""Keys, tokens and signatures appear in no traceback and in no log."""
 
 import asyncio
 import io
@@ -55,7 +55,7 @@ SIGNATURE = re.compile(r"Signature=|\b[0-9a-f]{64}\b|AWS4-HMAC")
 
 
 def betrayed(text):
-    """What of the secrets a text has in it."""
+    """Returns the secrets that a text contains."""
     found = [name for name, value in (("secret", SECRET), ("token", TOKEN[:40])) if value in text]
     return found + (["signature"] if SIGNATURE.search(text) else [])
 
@@ -72,7 +72,7 @@ def chain(error):
 
 
 def printed(error):
-    """An error as tools print it that print frames with their variables."""
+    """An error as printed by tools that print frames with their variables."""
     reports = [
         traceback.TracebackException.from_exception(each, capture_locals=True)
         for each in chain(error)
@@ -134,7 +134,7 @@ OPENING = {
     "no such endpoint": ((), {"endpoint_name": "nowhere"}, EndpointNotFoundError),
     "no room": ((answered(503, "ServiceUnavailableError"),), {}, ServiceUnavailableError),
     "no container": ((answered(424, "ModelError"),), {}, ModelError),
-    "nobody listens": ((), {"endpoint_uri": "https://127.0.0.1:1"}, ConnectError),
+    "nothing listens": ((), {"endpoint_uri": "https://127.0.0.1:1"}, ConnectError),
     "no such host": ((), {"endpoint_uri": "https://nowhere.invalid"}, ConnectError),
     "no answer": (
         (Fault(NeverAnswer(), times=None),),
@@ -179,7 +179,7 @@ async def test_no_failure_shows_a_key(kind):
         error = await failing(config)
     assert isinstance(error, expected | RetriesExhaustedError), repr(error)
     told = printed(error)
-    # Frames there are, and their variables: otherwise nothing would be shown.
+    # There are frames with variables: without them the test would show nothing.
     assert "_raise_error" in told
     assert betrayed(told) == []
 
@@ -194,7 +194,7 @@ async def test_rich_shows_no_key_of_an_opening_that_failed():
 
 
 async def test_an_sdk_that_fails_shows_no_key(monkeypatch):
-    """Whatever goes wrong while the request is signed, its frames have the key in their hands."""
+    """A failure while the request is signed has frames that hold the key."""
 
     async def sign(self, *, request, identity, properties):
         secret_key = identity.secret_access_key
@@ -439,7 +439,7 @@ async def test_no_line_of_a_whole_session_has_a_secret(
         heard = await session(client_of(config), 30)
     assert heard.numbers == list(range(30))
     assert heard.errors == []
-    # Something was logged at that level, so that the others would be.
+    # Something was logged at that level, so other lines would be as well.
     assert any("botocore.credentials" in line for line in everything.lines)
     assert [line for line in everything.lines if betrayed(line)] == []
 
@@ -486,7 +486,7 @@ def test_frames_are_taken_off_all_that_led_to_it():
     assert betrayed(printed(group)) == []
 
 
-# What is given as a session.
+# Objects given as a session.
 
 
 async def given(session_given, **settings):

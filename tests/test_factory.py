@@ -1,4 +1,4 @@
-"""The factory: the ways to make one, what the SDK gets from it, and who may not use it."""
+"""The factory: how it is made, what the SDK gets from it, and the uses that are refused."""
 
 import asyncio
 import copy
@@ -313,7 +313,7 @@ async def test_a_used_factory_is_copied_as_an_unused_one(monkeypatch, copied, ha
 
 
 async def test_a_transport_is_not_copied():
-    """It is one conversation: two that believed to own it would end each other's."""
+    """It is one conversation: two owners would end each other's."""
     transport = SageMakerTransportFactory("ep")(LISTEN_URL, {})
     for copied in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="one conversation"):

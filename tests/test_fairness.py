@@ -249,7 +249,7 @@ async def test_messages_keep_their_order_where_the_sender_waits_for_the_loop():
 
 
 async def test_the_first_message_waits_for_the_opening_and_no_longer():
-    """It is less than half a second where the request is sent sooner, and never more."""
+    """It is at most half a second, and less if the request is sent sooner."""
     async with LocalEndpoint() as endpoint:
         transports = [
             SageMakerTransportFactory(config=endpoint.config(max_concurrency=1))(LISTEN_URL, {})

@@ -113,7 +113,7 @@ async def test_open_gives_up_as_a_message_would():
 
 
 async def test_open_does_not_wait_where_it_has_been_open():
-    """Between two streams, too: it says that the session could connect."""
+    """It returns between two streams as well: the session could connect."""
     faults = [
         Fault(Reset(), when=AfterReplies(1)),
         Fault(NeverAnswer(), legs=(2, None), times=None),
@@ -194,7 +194,7 @@ async def test_an_unreachable_endpoint_is_told_by_open(monkeypatch):
 
 
 class Hanging:
-    """A session for credentials that answers when it is told to."""
+    """A session for credentials that answers on request."""
 
     def __init__(self, endpoint):
         self.gate = threading.Event()
@@ -353,7 +353,7 @@ def test_one_dropped_while_it_waits_for_its_turn_lets_go_at_once():
 
 @linux
 def test_one_dropped_with_a_stream_that_nobody_has_taken_over_lets_go_at_once():
-    """It has opened, and the loop has not run since."""
+    """The stream has opened, and the loop has not run since."""
     with LocalEndpoint(faults=[Fault(DelayAnswer(0.2))]) as endpoint:
         factory = SageMakerTransportFactory(config=endpoint.config())
         loop, transport = beginning(endpoint, factory, lambda: endpoint.stats.opens)

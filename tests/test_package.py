@@ -172,7 +172,7 @@ print(sorted(askers - {"botocore", "smithy_aws_core"}))
 def test_a_session_needs_no_awscrt():
     run = run_script(SESSION_WITHOUT_CRT)
     assert run.returncode == 0, run.stderr
-    # botocore and the AWS SDK look whether it is there, for their user agent.
+    # botocore and the AWS SDK check for it, for their user agent.
     assert run.stdout.strip() == "[]"
 
 

@@ -1,4 +1,4 @@
-"""The release before this one, 0.4.0, beside ours: what its users wrote goes on working."""
+"""The previous release, 0.4.0, beside ours: code written for it still works."""
 
 import asyncio
 import inspect
@@ -87,7 +87,7 @@ GONE = {"classify", "compute_backoff"}
 
 @pytest.fixture(scope="module")
 def published():
-    """What a script finds of the published release."""
+    """Returns what a script finds in the published release."""
     if not PEER.exists():
         pytest.skip(".venv-peer is missing: make .venv-peer/.ready")
     # Isolated, because our package is on the path of the process that runs the tests.
@@ -99,7 +99,7 @@ def published():
 
 @pytest.fixture(scope="module")
 def ours():
-    """The same of ours, in this process."""
+    """Returns the same of this release, in this process."""
     said = []
     exec(SURFACE, {"print": said.append})
     return json.loads(said[0])
@@ -111,7 +111,7 @@ def test_every_name_is_where_it_was(published, ours):
         assert inspect.ismodule(getattr(deepgram_sagemaker, module))
     for module, names in published["names"].items():
         there = vars(transport_module if module == "transport" else config)
-        # What is gone is missing: another thing of the same name would fail later, and oddly.
+        # A removed name is missing: another object under it would fail later and less clearly.
         assert {name for name in names if name not in there} == GONE & set(names)
     assert published["logger"] == ours["logger"] == "deepgram_sagemaker.transport"
     assert len(published["defaults"]) == 10
@@ -121,7 +121,7 @@ def test_every_name_is_where_it_was(published, ours):
 def test_every_argument_is_what_it_was(published, ours):
     for name, before in published["signatures"].items():
         assert ours["signatures"][name][: len(before)] == before
-        # What is new has to be named.
+        # New names have to be listed.
         assert {kind for _, kind, _ in ours["signatures"][name][len(before) :]} <= {"KEYWORD_ONLY"}
     for name, before in published["calls"].items():
         now = ours["calls"][name]
@@ -159,7 +159,7 @@ async def test_a_time_may_be_infinite():
     faults = [Fault(Reset(), when=AfterReplies(1))]
     async with LocalEndpoint(faults=faults) as endpoint:
         settings = dict.fromkeys(ENDLESS, math.inf) | {"backoff_multiplier": math.inf}
-        # A retry within an endless backoff would be one too: the first is within the initial one.
+        # A retry in an endless backoff would count as well: the first is within the initial one.
         heard = await session(client_of(endpoint.config(**settings)), 50)
         assert heard.numbers == list(range(50))
         assert heard.errors == []

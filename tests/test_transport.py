@@ -1,4 +1,4 @@
-"""One transport: sending, receiving, ending; and what is left when it is not ended in order."""
+"""One transport: sending, receiving, ending; and what remains after an end out of order."""
 
 import array
 import asyncio
@@ -82,7 +82,7 @@ def other_tasks():
 
 
 async def heard_of(endpoint, leg=1):
-    """Waits until the service has heard something on that leg: the client has it, too, by then.
+    """Waits until the service has received something on that leg; by then the client has the leg.
 
     A stream that lives need not be the one that is meant: the last one may not have ended yet.
     """
@@ -204,7 +204,7 @@ async def test_messages_keep_the_order_of_send(echoing):
 
 
 class Held:
-    """A model that reads nothing until it is told to, and then notes how messages begin."""
+    """A model that reads nothing until it is released, and then notes how messages begin."""
 
     def __init__(self):
         self.gate = asyncio.Event()
@@ -223,7 +223,7 @@ async def test_what_was_sent_goes_out_while_the_loop_is_busy(echoing, occasion):
         await transport.send(message)
     assert await transport.recv() == b"read now"
     await until(lambda: echoing.legs[0].messages_out == 2)
-    # The loop does not go on from here: nothing that is awaited has to wait.
+    # The loop stands still from here: nothing awaited may have to wait.
     await transport.send(b"one of many")
     hold_up(lambda: False, seconds=0.01)
     if occasion == "a message is read":
@@ -365,7 +365,7 @@ async def test_close_is_idempotent_and_concurrent(endpoint):
     await transport.close()
     assert other_tasks() == set()
     (leg,) = endpoint.legs
-    # In order: the service was told, and its end was waited for.
+    # In order: the service got the closing message, and the session waited for its end.
     assert leg.chunks == 10
     await until(lambda: endpoint.stats.live_connections == 0)
     assert (endpoint.legs[0].end, endpoint.legs[0].input_end) == ("model", "signed")
@@ -586,7 +586,7 @@ async def test_an_open_that_fails_while_closing_is_observed(caplog):
     assert "never retrieved" not in caplog.text
 
 
-# What is left without a close.
+# What remains without a close.
 
 
 @linux

@@ -17,7 +17,7 @@ from sessions import run_script
 
 
 class Poster:
-    """Posts a token from the engine's side: a pool that admits everybody."""
+    """Posts a token from the engine's side: a pool that admits every opening."""
 
     def __init__(self, hub):
         self.hub = hub

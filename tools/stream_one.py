@@ -1,4 +1,4 @@
-"""Streams one session from an installed wheel, and says what came back."""
+"""Streams one session from an installed wheel, and prints what came back."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""An application with many live streams: the same code, whichever package carries it.
+"""An application with many live streams: the same code for every package.
 
 Runs in the environment of the package that it measures and needs nothing else. Writes what it
 measured as JSON to the file it is told.
@@ -26,13 +26,13 @@ CHUNK = 640
 PERIOD = 0.02
 """Seconds of audio in a chunk, and from one chunk to the next."""
 OPENING = 10
-"""Chunks that a stream sends before it counts as open: what brings the first final."""
+"""Chunks that a stream sends before it counts as open: enough for the first final."""
 BEATS = {"spread": 20, "in-step": 1}
-"""Places in a period at which chunks are due, at most: asyncio wakes no more often than each ms."""
+"""The most places in a period at which chunks are due: asyncio wakes at most once a millisecond."""
 
 
 class Usage:
-    """What the process has used up to now."""
+    """The resources that the process has used up to now."""
 
     def __init__(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -58,7 +58,7 @@ def resident() -> int:
 
 
 class Beat:
-    """A place in the period. It comes round once a chunk, for all streams that are due there."""
+    """A place in the period: once a chunk, for all streams that are due there."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -70,14 +70,13 @@ class Beat:
         now.set_result(None)
 
     async def reach(self, count: int) -> None:
-        """Waits until it has come round so often; not at all, if that is past."""
+        """Waits for a number of rounds; returns at once if they are past."""
         while self.count < count:
             await self._next
 
 
 async def keep_time(beats: list[Beat]) -> None:
-    """One clock for all streams, as where sound comes from: a timer for each would cost more than
-    everything that is measured here."""
+    """One clock for all streams: a timer for each would cost more than everything measured here."""
     clock = asyncio.get_running_loop().time
     start = clock()
     struck = 0
@@ -125,7 +124,7 @@ class Stream:
         await self._connection.send_media(chunk)
 
     async def answered(self) -> None:
-        """Waits until all that was sent has come back."""
+        """Waits until everything that was sent has come back."""
         self._awaited = len(self.sent)
         self._look()
         await self._reached.wait()
@@ -146,7 +145,7 @@ class Stream:
             self._look()
 
     def fail(self, error: Any) -> None:
-        """Takes no part in what comes next, and says why: the first reason counts."""
+        """Leaves the stream out of later phases, for a reason; the first reason counts."""
         self.failure = self.failure or repr(error)
         self._reached.set()
 
@@ -156,7 +155,7 @@ class Stream:
 
 
 async def within(patience: float, streams: list[Stream], phase: Coroutine[Any, Any, None]) -> None:
-    """Runs a phase of these streams. If it fails, they take no part in the next."""
+    """Runs a phase of these streams. If it fails, they are left out of the next."""
     try:
         async with asyncio.timeout(patience):
             await phase
@@ -229,13 +228,13 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     client = AsyncDeepgramClient(api_key="unused", transport_factory=transports)
     beats = [Beat() for _ in range(min(BEATS[options.pace], options.streams))]
     time_keeper = asyncio.create_task(keep_time(beats))
-    # What is loaded once a process belongs to no stream.
+    # Modules are loaded once a process, so they belong to no stream.
     first = Usage()
     warm = Stream(client, chunks, f"{options.tag}-warm", beats[0], 0)
     await every([warm], Stream.open, options.patience)
     await every([warm], Stream.close, options.patience)
     loaded = Usage()
-    # Made before the first look at the memory: what belongs to a stream is made when it opens.
+    # Made before memory is first measured: the parts of a stream are made when it opens.
     # Results come at intervals of chunks: not for all streams in one period.
     streams = [
         Stream(
@@ -254,7 +253,7 @@ async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
     opened = Usage()
     full = resident()
 
-    # What the clock is behind is the opening's: it would be made up for by sending in heaps.
+    # The clock may be behind after the opening. Catching up would send chunks in heaps.
     time_keeper.cancel()
     time_keeper = asyncio.create_task(keep_time(beats))
     ready = Usage()

@@ -37,7 +37,7 @@ def main() -> None:
         fault = Fault(Reset(), when=AfterChunks(options.reset_after), scope="conversation")
         faults.append(fault)
     # Streams wait in silence while the last of a burst still opens. A fifth of a second of speech
-    # has one word; but a result that is clipped after a reset is made of all it lists.
+    # has one word, but a result that is clipped after a reset is made of all listed words.
     listed = 1 if options.reset_after is None else None
     model = Watermark(silence_timeout=None, listed_words=listed)
     with LocalEndpoint(model=model, faults=faults, record_arrivals=True) as endpoint:

@@ -31,21 +31,21 @@ The latter cannot keep up from some forty streams on, and takes as long as its C
 """
 QUICK = {1: (100, 100), 20: (100, 50)}
 SHARED = 25
-"""Streams on a connection, where they share one."""
+"""Streams on a shared connection."""
 SHARED_FROM = 100
-"""Streams from which on that is measured as well."""
+"""The number of streams from which shared connections are measured as well."""
 IN_STEP = (100, 300)
 """Streams that are also measured with all chunks due at the same moment."""
 RESETS = (50, 100)
 """Streams and chunks of the run in which every stream is reset once."""
 RESET_AFTER = 55
-"""Chunks after which it is: in the middle of what one final covers."""
+"""Chunks after which the reset comes: in the middle of a final's audio."""
 LONG = (500, 1500)
 """Streams and chunks of the long run of ours alone: thirty seconds."""
 
 
 class Endpoint:
-    """The endpoint's process, and what it says."""
+    """The endpoint's process and its output."""
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -98,7 +98,7 @@ class Runner:
         self.replies = scratch / "replies.json"
 
     def record(self, where: dict[str, str], chunks: int) -> None:
-        """Keeps what the endpoint answers to `chunks` chunks, for the floor."""
+        """Records the endpoint's answers to `chunks` chunks, for the floor."""
         audio = self.audio.read_bytes()[: chunks * CHUNK]
         self.replies.write_text(json.dumps(replies(where, audio)))
 

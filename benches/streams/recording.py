@@ -1,4 +1,4 @@
-"""What the endpoint answers, kept for the floor."""
+"""Records the endpoint's answers for the floor."""
 
 import asyncio
 import os

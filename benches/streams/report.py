@@ -30,7 +30,7 @@ def processor() -> str:
 
 
 def spread(values: Iterable[int]) -> dict[str, int] | None:
-    """Quantiles and the worst of some times; None of none."""
+    """Quantiles and the maximum of some times; None without times."""
     ordered = sorted(values)
     if not ordered:
         return None

@@ -1,4 +1,4 @@
-"""What the measured clients trust: the system's authorities and the endpoint's own, as one file.
+"""The authorities that the measured clients trust: the system's and the endpoint's, in one file.
 
 A client in production has the system's whole store to load. With the endpoint's certificate alone
 that cost would not show.

@@ -42,7 +42,7 @@ class SendResult:
     """What `Session.send` answers."""
 
     TAKEN: Final[int]
-    """Taken; the loop is going to flush its waker already. 0."""
+    """Taken; the loop is already going to flush its waker. 0."""
     HELD: Final[int]
     """Taken; the loop flushes its waker when it has done what else is ready."""
     FULL: Final[int]
@@ -75,7 +75,7 @@ class Waker:
         """Return every token not yet taken, oldest first; the descriptor is readable."""
 
     def flush(self) -> list[int]:
-        """Tell the engine of everything that was sent on this loop and held back.
+        """Pass the sends of this loop that were held back to the engine.
 
         Returns:
             Every token not yet taken, oldest first: a loop that flushes every few milliseconds
@@ -194,7 +194,7 @@ class OpenFailure:
 
     @property
     def detail(self) -> str:
-        """What the transport has to say of it, for people."""
+        """The transport's description, for people."""
 
     @property
     def status(self) -> int | None:
@@ -206,7 +206,7 @@ class OpenFailure:
 
     @property
     def body(self) -> bytes:
-        """The answer's body, as far as it was kept."""
+        """The part of the answer's body that was kept."""
 
 @final
 class SessionFailure:
@@ -218,7 +218,7 @@ class SessionFailure:
 
     @property
     def resumable(self) -> bool:
-        """False: what another leg would need is gone, or was never kept."""
+        """Whether everything that another leg needs is still there."""
 
     @property
     def attempts(self) -> int: ...
@@ -230,7 +230,7 @@ class SessionFailure:
     def unacknowledged_bytes(self) -> int: ...
     @property
     def unacknowledged_seconds(self) -> float:
-        """0 where the audio's rate is not known."""
+        """0 where the audio's rate is unknown."""
 
 @disjoint_base
 class Step:
@@ -289,11 +289,11 @@ class Notice:
         def leg(self) -> int: ...
         @property
         def end(self) -> str:
-            """How, by the name that `Stats.resets` counts it by."""
+            """How it ended, by the name that `Stats.resets` counts."""
 
         @property
         def said(self) -> str:
-            """How, in words."""
+            """How it ended, as text."""
 
         @property
         def attempts(self) -> int:
@@ -305,7 +305,7 @@ class Notice:
 
     @final
     class Resumed(Notice):
-        """The session goes on over a new leg for the first time: what starts again there."""
+        """The session goes on over a new leg for the first time. Request ids start again."""
 
         __match_args__ = ("leg",)
         def __new__(cls, leg: int) -> Notice.Resumed: ...
@@ -337,7 +337,7 @@ class Notice:
 
     @final
     class Joined(Notice):
-        """The speech of a new leg is not what the one before said: they were joined."""
+        """A new leg synthesised other speech than the one before. The two were joined."""
 
         __match_args__ = ("at_seconds", "moved_seconds")
         def __new__(cls, at_seconds: float, moved_seconds: float) -> Notice.Joined: ...
@@ -351,17 +351,17 @@ class Notice:
 
     @final
     class NotResumable(Notice):
-        """Audio of unknown rate outgrew the journal: a reset is an error from now on."""
+        """Audio of unknown rate outgrew the journal. The next reset is an error."""
 
         __match_args__ = ("limit",)
         def __new__(cls, limit: int) -> Notice.NotResumable: ...
         @property
         def limit(self) -> int:
-            """What the journal may hold, in bytes."""
+            """The journal's limit, in bytes."""
 
     @final
     class Complaint(Notice):
-        """The service sent an error and the leg lived on: the application has the message."""
+        """The service sent an `Error` message and the leg went on. The message is delivered."""
 
         __match_args__ = ("leg",)
         def __new__(cls, leg: int) -> Notice.Complaint: ...
@@ -370,7 +370,7 @@ class Notice:
 
     @final
     class LeftOut(Notice):
-        """The service did not take a message, which is not sent again."""
+        """The service did not take a message. It is not sent again."""
 
         __match_args__ = ("leg", "kind")
         def __new__(cls, leg: int, kind: str | None) -> Notice.LeftOut: ...
@@ -378,11 +378,11 @@ class Notice:
         def leg(self) -> int: ...
         @property
         def kind(self) -> str | None:
-            """The message's type; None where it is not known."""
+            """The message's type; None if the product does not know it."""
 
     @final
     class CalledAgain(Notice):
-        """A function was called that an earlier leg had called and got no answer to."""
+        """The service asked for a function call that it had asked for over an earlier leg."""
 
         __match_args__ = ("leg",)
         def __new__(cls, leg: int) -> Notice.CalledAgain: ...
@@ -391,13 +391,13 @@ class Notice:
 
     @final
     class Unread(Notice):
-        """The application does not read: the service has to wait."""
+        """The application does not read, and the service has to wait."""
 
         __match_args__ = ("size",)
         def __new__(cls, size: int) -> Notice.Unread: ...
         @property
         def size(self) -> int:
-            """What the messages take that wait for the application, in bytes."""
+            """The size of the unread messages, in bytes."""
 
     @final
     class Beyond(Notice):
@@ -498,7 +498,7 @@ class LocalServer:
         """The certificate of its authority, PEM."""
 
     def news(self) -> tuple[list[LocalStream], list[int], list[tuple[int, str]]]:
-        """Return streams accepted, legs changed, and legs that the container refused, and why.
+        """Return accepted streams, changed legs, and refused legs with the container's reasons.
 
         All since the last call.
         """
@@ -558,7 +558,7 @@ class LocalStream:
 
 @final
 class Diagnosis:
-    """A failure, judged, and with the words of the other side fit to be quoted.
+    """A failure, judged, with the peer's text in quotable form.
 
     Each text is one printable line of at most 300 characters, without secrets.
     """
@@ -569,11 +569,11 @@ class Diagnosis:
 
     @property
     def said(self) -> str:
-        """What the other side, or the transport, says of it; empty where there is nothing."""
+        """The text of the peer or of the transport; empty if there is none."""
 
     @property
     def is_quote(self) -> bool:
-        """Whether `said` has the other side's words, not the transport's."""
+        """Whether `said` is the peer's text, not the transport's."""
 
     @property
     def status(self) -> int | None:
@@ -597,7 +597,7 @@ class Diagnosis:
     def log_stream(self) -> str | None: ...
 
 def quote(said: str) -> str:
-    """Quote another side's words: one printable line of at most 300 characters, without secrets."""
+    """Return a peer's text as one printable line of at most 300 characters, without secrets."""
 
 def judge(
     kind: str,
@@ -612,7 +612,7 @@ def judge(
     silent: bool = False,
     closing: bool = False,
 ) -> Diagnosis:
-    """Judge a failure by what was seen of it.
+    """Judge a failure by its observed facts.
 
     What the native side has seen has its diagnosis already. This is for what Python finds out, and
     for tests of the words that each diagnosis gets.
@@ -623,7 +623,7 @@ def judge(
         detail: What the transport has to say of it, for people; no payload.
         status: The HTTP status, where there was an answer.
         headers: The answer's headers, by lower-case name.
-        body: The answer's body, as far as it was kept.
+        body: The part of the answer's body that was kept.
         code: The code of an in-band error: a container's close code or an exception's name.
         message: The message of an in-band error.
         h2_code: The HTTP/2 error code of a RST_STREAM or GOAWAY.

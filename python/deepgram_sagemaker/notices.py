@@ -1,7 +1,7 @@
 """The log's line for each thing that happens in a session.
 
-The native side says what happened and at which level; here are the words. `docs/sessions.md` lists
-the lines. Imports `_native` alone. Tests: `tests/test_notices.py`.
+The native side reports what happened and at which level; this module has the texts.
+`docs/sessions.md` lists the lines. Imports `_native` alone. Tests: `tests/test_notices.py`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ LINES: Final[dict[type[Notice], Callable[[Any], str]]] = {
     ).format,
     Notice.UnknownEvent: 'skipped an event of the unknown type "{0.event_type}"'.format,
 }
-"""How each kind of notice is said."""
+"""The line of each kind of notice."""
 
 
 def line(notice: Notice) -> str:

@@ -86,7 +86,7 @@ class Hub:
                 loop.remove_reader(self.waker.fileno())
 
     def flush_soon(self) -> None:
-        """Have the loop tell the engine what was sent, after its other ready callbacks.
+        """Have the loop pass its sends to the engine, after its other ready callbacks.
 
         With many sessions that is one system call for all of them.
         """
@@ -94,7 +94,7 @@ class Hub:
         asyncio.get_running_loop().call_soon(self.flush, context=contextvars.Context())
 
     def flush(self) -> None:
-        """Tell the engine what was sent, and hand out what arrived; that then wakes no loop."""
+        """Pass the sends to the engine, and hand out the posted tokens without a wake-up."""
         self.iteration += 1
         self._hand_out(self.waker.flush())
 

@@ -125,7 +125,7 @@ def test_suffixes_are_those_of_botocore_for_every_region_it_knows():
 
 
 def suffixes_of_botocore():
-    """Regions, known and to come, with both suffixes of their partition."""
+    """Known and future regions, with both suffixes of their partition."""
     from botocore.loaders import Loader
 
     loader = Loader()
@@ -136,7 +136,7 @@ def suffixes_of_botocore():
         for region in partition["regions"]:
             if region.endswith("-global"):
                 continue
-            # One that opens after this was written.
+            # A region that opens later.
             later = re.sub(r"[a-z]+-[0-9]+$", "nowhere-97", region)
             assert re.match(partition["regionRegex"], later)
             known |= {region: suffixes, later: suffixes}

@@ -1,4 +1,4 @@
-"""What people are told: a case or more for each reason that the native side can give."""
+"""The errors that people get: at least one case for each reason of the native side."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ WEBSOCKET = "Failed to establish WebSocket connection"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What was seen, without a judgement: the arguments of `judge`."""
+    """An observed failure, without a judgement: the arguments of `judge`."""
 
     kind: str
     detail: str = ""
@@ -34,7 +34,7 @@ class Failure:
 
 
 def answer(status, code=None, message=None, /, **body):
-    """An HTTP answer as restJson1 gives it: the error's name in a header, the rest in JSON."""
+    """An HTTP answer as restJson1 has it: the error's name in a header, the rest in JSON."""
     headers = {"x-amzn-requestid": "rid-1"}
     if code:
         headers["x-amzn-errortype"] = f"{code}:http://internal.amazon.com/coral/x/"
@@ -57,7 +57,7 @@ def exception(kind, message=""):
 NOT_FOUND = "Endpoint ep of account 123456789012 not found."
 NEVER, FEW, MANY = "never", "few", "many"
 
-# What was seen, the error, how often the same may be tried again, what the message says.
+# The failure, its error, how often it may be retried, and a part of the message.
 CASES = [
     # Before there is an answer.
     (Failure(kind="dns", detail="no such name"), "ConnectError", MANY, r"region \(us-east-1\)"),
@@ -92,7 +92,7 @@ CASES = [
     (Failure(kind="no_credentials"), "NoCredentialsError", NEVER, "credentials"),
     (Failure(kind="credentials_unavailable"), "NoCredentialsError", MANY, "credentials"),
     (Failure(kind="setting"), "ValidationError", NEVER, "rule"),
-    # Throttling, in any dress.
+    # Throttling, under every name.
     (answer(429), "ThrottledError", MANY, "slow down"),
     (answer(429, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
     (answer(400, "ThrottlingException", "Rate exceeded"), "ThrottledError", MANY, "Rate exceeded"),
@@ -104,7 +104,7 @@ CASES = [
     (Failure(kind="goaway", h2_code=11), "ThrottledError", MANY, "ENHANCE_YOUR_CALM"),
     (Failure(kind="reset", h2_code=11), "ThrottledError", MANY, "ENHANCE_YOUR_CALM"),
     (answer(429, "ModelNotReadyException"), "ServiceUnavailableError", MANY, "getting ready"),
-    # Who is asking.
+    # Credentials.
     (answer(403), "AuthenticationError", NEVER, ACTION),
     (answer(403, "AccessDeniedException", "User: arn is not authorized"),
      "AuthenticationError", NEVER, f"{ACTION} on endpoint 'ep' in us-east-1.*User: arn"),
@@ -319,7 +319,7 @@ def test_an_unknown_kind_is_an_error_too():
 
 
 def test_the_canonical_request_is_not_quoted():
-    # A refused signature is answered with the request as the service saw it, token and all.
+    # The answer to a refused signature repeats the request, with its token.
     message = (
         "The request signature we calculated does not match the signature you provided.\n\n"
         "The Canonical String for this request should have been\n'POST\n/endpoints/ep\n"

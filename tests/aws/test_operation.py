@@ -1,4 +1,4 @@
-"""The AWS SDK's part in an opening: the request that it makes, whatever its version."""
+"""The AWS SDK's part in an opening: the same request from every version."""
 
 import asyncio
 import importlib
@@ -85,7 +85,7 @@ async def test_where_it_goes(uri, authority, prefix):
 @pytest.mark.parametrize("identity", [IDENTITY, Identity("AKIDEXAMPLE", "swordfish")])
 @pytest.mark.parametrize("uri", [URI, "https://[::1]:1/a", "https://proxy.example.com:443"])
 async def test_botocore_signs_it_the_same(identity, uri):
-    """An independent signer comes to the same signature."""
+    """An independent signer computes the same signature."""
     request = await made(identity=identity, uri=uri)
     headers = dict(request.headers)
     witness = botocore.awsrequest.AWSRequest(
@@ -122,7 +122,7 @@ class Capture:
 
 
 async def own_client(transport):
-    """The SDK's own client, whatever version is installed."""
+    """The SDK's own client, of the installed version."""
 
     class Keys:
         async def get_identity(self, *, properties):
@@ -148,7 +148,7 @@ async def own_client(transport):
 
 
 async def invoke(client):
-    """Has the SDK's own client make its request, and ends what it began."""
+    """Makes a request with the SDK's own client, and ends what the client began."""
     models = importlib.import_module(f"{PACKAGE}.models")
     before = asyncio.all_tasks()
     await client.invoke_endpoint_with_bidirectional_stream(
@@ -165,7 +165,7 @@ async def invoke(client):
 
 
 async def test_the_sdks_own_client_would_send_the_same():
-    """Not a header more, and none less."""
+    """The headers are exactly the SDK's own."""
     transport = Capture()
     await invoke(await own_client(transport))
     theirs = transport.requests[0]
@@ -182,7 +182,7 @@ async def test_the_sdks_own_client_would_send_the_same():
 
 
 async def test_it_costs_less_than_the_sdks_own_way():
-    """In the thread's own time, which a busy machine does not lengthen much."""
+    """Measured in the thread's own time, which a busy machine hardly lengthens."""
     client = await own_client(Capture())
 
     async def cost(one):
@@ -264,7 +264,7 @@ def test_a_version_that_is_too_old_is_named(monkeypatch, version):
     ],
 )
 def test_a_name_that_a_version_lacks_is_an_error_that_says_so(monkeypatch, module, name):
-    """All that is used of the SDK: a version without one of them fails here."""
+    """Every part of the SDK that is used: a version without one of them fails here."""
     found = importlib.import_module(module)
     monkeypatch.delattr(found, name)
     with pytest.raises(SageMakerError, match=rf"{DISTRIBUTION} .*{name}"):

@@ -1,4 +1,4 @@
-"""What is made once, in a thread: how often, who waits for it, and for how long."""
+"""A value that is made once, in a thread: how often, for which waiters, and within which time."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ def at_work():
 
 
 class Made:
-    """Makes numbers; waits and fails as told."""
+    """Makes numbers; waits and fails on request."""
 
     def __init__(self, *, gate=None, error=None):
         self.gate = gate
@@ -104,9 +104,9 @@ async def test_it_hangs_and_the_loop_does_not(caplog):
         await waiting
     assert caught.value.retryable is True
     (record,) = caplog.records
-    # Where everything that a session has to say is heard.
+    # Where every log line of a session arrives.
     assert (record.levelname, record.name) == ("WARNING", "deepgram_sagemaker.transport")
-    # Later callers wait for the same thread, and there is no other.
+    # Later callers wait for the same thread; no other is started.
     for _ in range(3):
         with pytest.raises(ConnectTimeoutError):
             await slow.value()
@@ -221,7 +221,7 @@ async def test_a_file_that_never_answers_is_an_error_in_time(tmp_path, monkeypat
     else:
         monkeypatch.setenv(which, str(pipe))
     client = LegClient(SageMakerConfig("ep", **settings))
-    # The first look-up imports botocore, which takes what it takes.
+    # The first look-up imports botocore, which takes some time.
     import botocore.session  # noqa: F401
 
     turns = 0
@@ -235,7 +235,7 @@ async def test_a_file_that_never_answers_is_an_error_in_time(tmp_path, monkeypat
         await opening
     assert turns > 10
     assert len(at_work()) == 1
-    # Let go of, so that no thread is left behind.
+    # Released, so that no thread is left behind.
     os.close(os.open(pipe, os.O_WRONLY))
     for thread in at_work():
         thread.join(10)

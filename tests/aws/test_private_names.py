@@ -1,4 +1,4 @@
-"""Private names of other packages that are read here: each of them is still there.
+"""Private names of other packages that our modules read: each of them still exists.
 
 They may go with any release, and what reads them would then fall back in silence.
 """
@@ -19,7 +19,7 @@ READ = {
     "_active_async_factory": "deepgram.transport",
     "_active_sync_factory": "deepgram.transport",
 }
-"""Whose each name is."""
+"""The owner of each name."""
 
 
 def is_private(name):
@@ -27,7 +27,7 @@ def is_private(name):
 
 
 def private_names(tree):
-    """Names that a module reads off other objects, and those that it gives to its own."""
+    """Returns the names that a module reads from other objects, and those of its own objects."""
     read, own = set(), set()
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""The shared AWS files: what boto3 and the CLI accept is accepted, and counts as it does there."""
+"""The shared AWS files: accepted and read as boto3 and the CLI do."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ REGIONAL = "https://runtime.sagemaker.us-west-2.amazonaws.com:8443"
 FIPS = "https://runtime-fips.sagemaker.us-west-2.amazonaws.com:8443"
 DUAL = "https://runtime.sagemaker.us-west-2.api.aws:8443"
 
-# Each with what a stricter parser stumbles over. The profile's name, then the file.
+# Files that a stricter parser refuses: the profile's name, then the file.
 ACCEPTED = {
     "an indented comment": ("default", "[default]\n  # of ours\nuse_fips_endpoint = true\n"),
     "an indented comment behind a nested one": (
@@ -75,14 +75,14 @@ def test_what_botocore_accepts_is_accepted_and_counts(config_file, monkeypatch, 
     config_file(text)
     if name != "default":
         monkeypatch.setenv("AWS_PROFILE", name)
-    # The witness: if botocore did not take it, the case would show nothing.
+    # The witness: if botocore refused it, the case would show nothing.
     assert botocore.session.Session().get_config_variable("use_fips_endpoint") is True
     assert uri() == FIPS
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
 async def test_a_session_opens_whatever_the_file_looks_like(config_file, monkeypatch, case):
-    """Keys in the environment, everything else in code: the file does not even matter."""
+    """With keys in the environment and everything else in code the file does not matter."""
     name, text = ACCEPTED[case]
     config_file(text)
     if name != "default":
@@ -213,7 +213,7 @@ def test_a_services_section_that_is_not_there(config_file):
     config_file("[default]\nservices = nowhere\nendpoint_url = https://all\n")
     with pytest.raises(ValidationError, match=r"no section \[services nowhere\]"):
         uri()
-    # As botocore: who is not asked is not missed.
+    # As in botocore: a file that is not needed is not missed.
     assert uri({"AWS_ENDPOINT_URL": "https://everything"}) == "https://everything"
     config_file(f"[default]\nservices = flat\n[services flat]\n{SERVICE_ID} = https://flat\n")
     assert uri() == REGIONAL
@@ -250,7 +250,7 @@ async def test_an_application_may_name_itself(config_file, monkeypatch, where):
         assert [part for part in agent.split() if part.startswith("app/")] == said
 
 
-# Whose profile.
+# The profile in use.
 
 
 def test_the_profile_of_the_session_that_is_given_counts(config_file, monkeypatch):

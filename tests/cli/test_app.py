@@ -318,7 +318,7 @@ async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():
         assert keys.access_key == reachable.access_key_id
         port = int(reachable.endpoint_uri.rpartition(":")[2])
         assert not is_refused(port)
-    # Another process may have been given the port meanwhile; that ends, too.
+    # Another process may have the port by now. That is an end as well.
     await until(lambda: is_refused(port))
 
 

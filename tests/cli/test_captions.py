@@ -1,4 +1,4 @@
-"""What is shown: in place in a terminal, plain and complete elsewhere."""
+"""Captions: in place in a terminal, plain and complete elsewhere."""
 
 import io
 import re
@@ -50,7 +50,7 @@ def test_in_a_terminal_the_interim_is_shown_in_place_and_gone_at_the_end():
     assert erased
     assert "It was the best " in rest
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    # Wrapped in its column; put together again it is all there, and the interim is not.
+    # Wrapped in its column. Joined again it has the whole final, and not the interim.
     words = " ".join(seen.split())
     assert "0:04.70 It was the best of times," in words
     assert words.endswith("all the room there is")

@@ -1,4 +1,4 @@
-"""Faults as they are typed, and what a mistyped one is told."""
+"""Faults as people type them, and the errors of mistyped ones."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""The figures of a conversation, above all what was lost."""
+"""The figures of a conversation, above all the losses."""
 
 import pytest
 from deepgram_sagemaker.cli.figures import Figures, Final
@@ -30,7 +30,7 @@ def test_finals_that_tile_the_audio_lose_nothing():
         ([final(0, 6), final(4, 10)], 0, 2),
         ([final(0, 10), final(0, 10)], 0, 10),
         ([final(0, 5), final(0, 5), final(6, 10)], 1, 5),
-        # The order they came in does not matter for what they tell of.
+        # The order of arrival does not matter.
         ([final(4, 10), final(0, 4)], 0, 0),
     ],
 )

@@ -1,4 +1,4 @@
-"""A WAV file as the commands stream it: as it is, in chunks that know their time."""
+"""A WAV file as the commands stream it: unchanged, in chunks with their times."""
 
 import wave
 

@@ -1,4 +1,4 @@
-"""Conversations with a counting agent through the real SDK, and what has to be true of them."""
+"""Conversations with a counting agent through the real SDK, and the checks of them."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from deepgram_sagemaker.local.watermark_agent import WatermarkAgent
 from e2e.survival import client_of
 
 TURN = 25
-"""Chunks a turn of the user's."""
+"""Chunks in a turn of the user."""
 RATE = 16_000
 SIZE = 640
 """Bytes of 20 ms."""
 WORD = 0.2
-"""Seconds of audio a word of the agent's."""
+"""Seconds of audio in a word of the agent."""
 GREETING = "7000 7001"
 WRITTEN = "written"
 
@@ -33,12 +33,12 @@ AGENT = {
 
 
 def count(history):
-    """What the agent answers: how many turns of the user's it knows of, by a number of its own."""
+    """The agent's answer: the number of user turns that it knows of."""
     return str(8000 + sum(utterance.role == "user" for utterance in history))
 
 
 class Overheard:
-    """A counting agent that keeps what text it was sent, one list for each stream."""
+    """A counting agent that keeps the text messages that it was sent, one list a stream."""
 
     def __init__(self):
         self.texts = []
@@ -69,7 +69,7 @@ class _Tapped:
 
 @dataclass
 class Talked:
-    """What an application was given."""
+    """The messages that an application got."""
 
     messages: list = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Talked:
 
     @property
     def texts(self):
-        """Who said what."""
+        """The utterances, each with its speaker."""
         return [(text.role, text.content) for text in self.of("ConversationText")]
 
     def said_by(self, role):
@@ -130,7 +130,7 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked
                 spoken += 1
             answer = 2 + turn
             await silence_until(lambda answer=answer: is_done(talked, answer))
-        # The SDK's socket has nothing else to say goodbye with.
+        # The SDK's socket has no other way to end.
         await connection._websocket.close()
         await listening
     talked.stats = factory.stats
@@ -138,13 +138,13 @@ async def converse(config, turns, *, pace=0.002, written=(), prompted=(), talked
 
 
 def is_done(talked, utterances):
-    """Whether the agent has said this number of utterances, and is silent."""
+    """Returns whether the agent has said this number of utterances and is silent."""
     said = talked.said_by("assistant")
     return len(said) >= utterances and len(talked.of("AgentAudioDone")) >= utterances
 
 
 def user_texts(turns, written):
-    """What the user says, as it is told."""
+    """The user's utterance, as text."""
     texts, spoken = [], 0
     for turn in range(turns):
         if turn in written:
@@ -156,7 +156,7 @@ def user_texts(turns, written):
 
 
 def assert_one_conversation(talked, turns, written):
-    """Everything the user said was told once and answered once, by an agent that knew the rest."""
+    """Each user turn was delivered once and answered once, by an agent that knew the rest."""
     assert talked.errors == []
     assert [message.type for message in talked.messages[:2]] == ["Welcome", "SettingsApplied"]
     assert len(talked.of("Welcome")) == len(talked.of("SettingsApplied")) == 1
@@ -166,7 +166,7 @@ def assert_one_conversation(talked, turns, written):
     speaks = False
     for message in talked.messages:
         kind = "audio" if isinstance(message, bytes) else message.type
-        # What it says has a beginning and an end, and nothing is heard outside.
+        # Its speech has a beginning and an end, with no audio outside.
         if kind in ("audio", "AgentStartedSpeaking", "AgentAudioDone"):
             assert speaks, kind
             speaks = kind != "AgentAudioDone"
@@ -178,7 +178,7 @@ def assert_one_conversation(talked, turns, written):
 
 
 def assert_legs_know(overheard, talked, prompts):
-    """Settings first on each leg, with the conversation so far; what changed since behind them."""
+    """Each leg begins with Settings and the conversation so far, followed by the updates since."""
     known = 0
     for texts in overheard.texts:
         kinds = [text["type"] for text in texts]
@@ -190,7 +190,7 @@ def assert_legs_know(overheard, talked, prompts):
         assert settings["audio"] == AUDIO
         messages = settings["agent"].get("context", {}).get("messages", [])
         said = [(message["role"], message["content"]) for message in messages]
-        # What the user said without an answer is said again, to this leg itself.
+        # An unanswered user turn is replayed to this leg as audio.
         assert said == talked.texts[: len(said)]
         assert not said or said[-1][0] == "assistant"
         assert len(said) >= known

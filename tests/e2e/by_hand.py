@@ -60,7 +60,7 @@ def payload_part(data):
 
 
 def signed_stream(messages, headers, *, secret_access_key, region):
-    """All of a request's body: every message's event in its signed envelope, and the empty end."""
+    """A whole request body: each message's event in its signed envelope, and the empty end."""
     moment = datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     day = moment.strftime("%Y%m%d")
     date = _header(b":date", TIMESTAMP, struct.pack(">q", int(moment.timestamp() * 1000)))

@@ -1,4 +1,4 @@
-"""What can go wrong, each through the real SDK: the rows of docs/failures.md."""
+"""Failures, each through the real SDK: the rows of docs/failures.md."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ from sessions import CHUNK, LISTEN, Heard, until
 CHUNKS = 35
 
 QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02, "close_timeout": 5}
-"""Retries that do not take long; as many of them as by default."""
+"""Quick retries, as many as by default."""
 
 ALWAYS = (1, None)
 """Every connection."""
@@ -53,7 +53,7 @@ Setup = Callable[["Scene"], Awaitable[SageMakerConfig]]
 
 @dataclass
 class Scene:
-    """What a row needs around its session, taken down after it."""
+    """The surroundings of a row's session, which end after it."""
 
     stack: contextlib.AsyncExitStack
     endpoint: LocalEndpoint | None = None
@@ -66,7 +66,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that goes wrong.
+    """One failure.
 
     Attributes:
         section: The table that it stands in.
@@ -88,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The outcome.
 
     Attributes:
         error: What the application was given; None: nothing.
@@ -112,7 +112,7 @@ class Outcome:
 
 
 async def run(row):
-    """Has it go wrong, and tells what an application heard of it."""
+    """Makes it fail; returns what an application saw of it."""
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         # The SDK takes one factory at a time.
@@ -189,7 +189,7 @@ def _query(row):
     return {name: value for name, value in query.items() if value is not None}
 
 
-# Ways to put it up.
+# Scenes.
 
 
 def reach(endpoint, **fields):
@@ -210,22 +210,22 @@ def meeting(*faults, model="watermark", **config):
 
 
 def answered(status, error_type="", message="as told", *, body=None, **config):
-    """An endpoint that answers every request so."""
+    """An endpoint that answers every request in this way."""
     return meeting(Fault(Answer(status, error_type, message, body), times=None), **config)
 
 
 def each_time(action, **config):
-    """An endpoint that does so on every stream, before the first result."""
+    """An endpoint that fails in this way on every stream, before the first result."""
     return meeting(Fault(action, when=AfterMessages(5), times=None), **config)
 
 
 def unopened(action, **config):
-    """An endpoint that does so to every request, in place of an answer."""
+    """An endpoint that fails in this way on every request, in place of an answer."""
     return meeting(Fault(action, times=None), **config)
 
 
 def once(action, when=None, **config):
-    """An endpoint that does so once, after the first result."""
+    """An endpoint that fails in this way once, after the first result."""
     return meeting(Fault(action, when=when or AfterReplies(1)), **config)
 
 
@@ -243,7 +243,7 @@ def configured(**fields):
 
 
 def with_keys(session_of, *faults, **config):
-    """An endpoint, met with other credentials than its own."""
+    """An endpoint, called with credentials that it does not know."""
 
     async def setup(scene):
         endpoint = await scene.serve(faults=faults)
@@ -253,7 +253,7 @@ def with_keys(session_of, *faults, **config):
 
 
 class Keys:
-    """A `boto3_session` that gives what it was told to."""
+    """A `boto3_session` that returns the given credentials, or raises the given error."""
 
     def __init__(self, answer):
         self._answer = answer
@@ -285,7 +285,7 @@ def look_up_that_hangs():
 
 
 async def _listening(scene, answer, *, tls=None):
-    """A server that is no SageMaker; gives its port."""
+    """Starts a server that is not SageMaker; returns its port."""
 
     async def served(reader, writer):
         with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -309,7 +309,7 @@ async def plain_http(scene):
 
 
 def proxied(reply, *, user="", scheme="http"):
-    """A proxy that answers everything so."""
+    """A proxy that answers everything in this way."""
 
     async def setup(scene):
         async def answer(reader, writer):
@@ -330,7 +330,7 @@ def certificate(name):
 
 
 def certified(name):
-    """A server with that certificate, which is also what is trusted."""
+    """A server with that certificate, which the client trusts."""
 
     async def setup(scene):
         async def answer(reader, _writer):
@@ -684,8 +684,8 @@ def _seen(outcome):
 
 
 def _plain(text):
-    """Without what is another each time, and fit for a cell."""
-    # Which of a broken connection's ends is seen first is chance, and so is its name.
+    """Returns the text for a cell, without the parts that change from run to run."""
+    # Which end of a broken connection is noticed first, and so its name, is chance.
     text = text.partition(" Detail: ")[0]
     text = re.sub(r"\b\d+\.\d+ s\b", "… s", text)
     return text.replace("|", "\\|").replace("<", "\\<")
@@ -719,7 +719,7 @@ def without_times(page):
 INTRODUCTION = f"""\
 # Failures
 
-What goes wrong, and what an application of the Deepgram SDK is told. Every row was run:
+Failures, and the errors that an application of the Deepgram SDK gets. Every row was run:
 `AsyncDeepgramClient` against the local endpoint, {CHUNKS} counted chunks of 20 ms as fast as `send`
 takes them, then CloseStream. `pytest tests/e2e/test_failures.py --write-failures` makes this page;
 without the option the same test checks that it still agrees in everything but the times.

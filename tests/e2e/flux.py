@@ -1,4 +1,4 @@
-"""Conversations in counted turns through the real SDK, and what has to be true of them."""
+"""Conversations in counted turns through the real SDK, and the checks of them."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ TURN = 50
 
 @dataclass
 class Told:
-    """What an application was told."""
+    """The messages that an application got."""
 
     messages: list = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Told:
         return [info.event for info in self.turns]
 
     async def reaches(self, chunks, audio):
-        """Waits a moment for windows up to there; one turn of the loop in any case."""
+        """Waits a moment for windows up to there, and for one iteration of the loop in any case."""
         await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MOMENT):
@@ -63,7 +63,7 @@ async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, told
         chunks: how many.
         pace: seconds between chunks; None: hardly faster than the answers come. A reset throws
             away those on their way, so that resets faster than answers are no progress at all.
-        wait: awaited instead, after each chunk, with the chunks sent so far and what was told.
+        wait: awaited instead, after each chunk, with the chunks sent so far and the messages.
         at: by a chunk's number, what is awaited with the connection before it is sent.
         told: collects the messages, for a caller that reads them even if `send` raises; None: a
             new `Told`.
@@ -71,7 +71,7 @@ async def converse(config, audio, chunks, *, pace=None, wait=None, at=None, told
     """
     told = Told() if told is None else told
     client, factory = client_of(config)
-    # The SDK knows no number of channels.
+    # The SDK has no parameter for the number of channels.
     further = {"additional_query_parameters": audio.query | query}
     async with client.listen.v2.connect(
         model="flux-general-en", request_options=further
@@ -104,7 +104,7 @@ FOLLOWING = {
 
 
 def follows(state, event):
-    """Whether an event may come in a turn, and the turn's state behind it."""
+    """Returns whether an event may come in a turn, and the turn's state after it."""
     allowed = event in FOLLOWING[state]
     if event == "EndOfTurn":
         return allowed, None
@@ -125,7 +125,7 @@ WINDOW = 13
 
 
 def assert_whole(told, audio, chunks, *, turn=TURN, word_times=True, cut_off=0):
-    """Every chunk in exactly one turn, turns that tile the audio, messages numbered without a gap.
+    """Checks that every chunk is in one turn, turns tile the audio, and numbers have no gap.
 
     Args:
         told: what the application was told.
@@ -169,7 +169,7 @@ def assert_whole(told, audio, chunks, *, turn=TURN, word_times=True, cut_off=0):
 
 
 def assert_words(info, audio, word_times):
-    """Words are where their chunks are."""
+    """Checks that words are at the times of their chunks."""
     for word in info.words:
         # The SDK's model of a word has no times; what the service sends beyond is kept.
         times = [getattr(word, name, None) for name in ("start", "end")]

@@ -1,4 +1,4 @@
-"""A server that means no good: TLS and HTTP/2 by hand, frame by frame.
+"""A hostile server: TLS and HTTP/2 by hand, frame by frame.
 
 It keeps the protocol only where a script wants it to. What it always keeps is flow control: without
 credit nothing of a DATA frame is sent, so that whatever a client holds is held with its consent.
@@ -54,7 +54,7 @@ def _string(text):
 
 
 def field(name, value):
-    """One header, that no table remembers."""
+    """One header that enters no table."""
     return b"\x00" + _string(name.encode()) + _string(value.encode())
 
 
@@ -108,7 +108,7 @@ class Stream:
     def __init__(self, reader, writer):
         self._reader = reader
         self._writer = writer
-        # What HTTP/2 says before a client does.
+        # HTTP/2's initial values.
         self._initial = 65535
         self._credit = {0: 65535}
         self._changed = asyncio.Event()
@@ -118,7 +118,7 @@ class Stream:
         """Bytes of DATA, padding included."""
 
     async def read(self):
-        """Reads what the client says until it goes away."""
+        """Reads the client's frames until it goes away."""
         try:
             await self._reader.readexactly(len(PREFACE))
             while True:
@@ -145,7 +145,7 @@ class Stream:
             self._credit[stream] += self._initial
             self._requested.set()
         elif kind == DATA and payload:
-            # Whatever the client has to say: it does not wait for us.
+            # The client's output gets credit unread: the script does not depend on it.
             credit = struct.pack(">I", len(payload))
             for of in (0, stream):
                 self._writer.write(frame(WINDOW_UPDATE, credit, stream=of))
@@ -164,14 +164,14 @@ class Stream:
             raise ConnectionResetError
 
     async def write(self, *frames):
-        """Writes what is no DATA."""
+        """Writes frames other than DATA."""
         self._alive()
         self._writer.write(b"".join(frames))
         await self._drain()
 
     async def _drain(self):
         await self._writer.drain()
-        # That need not let the loop run, and others have to hear that the client is gone.
+        # The write may not let the loop run, and the reader has to notice a client that is gone.
         await asyncio.sleep(0)
         self._alive()
 
@@ -261,7 +261,7 @@ class Hostile:
             writer.close()
 
     def where(self):
-        """How a client reaches it: plain, for another process."""
+        """The settings of a client, as plain data for another process."""
         return {
             "endpoint_name": "hostile",
             "region": "us-east-1",

@@ -1,4 +1,4 @@
-"""What breaks streams and what refuses the next one: the columns that the matrices share."""
+"""Ends of streams and refusals of the next one: the columns that the matrices share."""
 
 import itertools
 
@@ -17,7 +17,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
 )
 
-# What ends a stream in its middle.
+# Ends in the middle of a stream.
 BREAKS = {
     "reset": Reset(),
     "dropped": Drop(),
@@ -29,7 +29,7 @@ BREAKS = {
     "service-failure": InternalStreamFailure(),
     "silence": GoSilent(),
 }
-# What the next open is answered with, after a reset.
+# Answers to the next open, after a reset.
 REFUSALS = {
     "throttled-reopen": Answer(429, "ThrottlingException"),
     "throttled-400-reopen": Answer(400, "ThrottlingException"),
@@ -37,7 +37,7 @@ REFUSALS = {
     "model-refuses-reopen": Answer(424, "ModelError"),
 }
 PATTERNS = ("once", "often", "thrice")
-"""How often a fault strikes: thrice is three legs in a row that get nowhere."""
+"""How often a fault strikes. Three times means three legs in a row without progress."""
 
 
 def faults_on_audio(name, pattern, *, every, most, places):
@@ -72,7 +72,7 @@ def faults_on_audio(name, pattern, *, every, most, places):
 
 
 def impatient(endpoint, *, rolls_over=False, **more):
-    """Settings with which everything that takes time takes little of it."""
+    """Settings with short times."""
     settings = {
         "initial_backoff": 0.01,
         "max_backoff": 0.05,
@@ -84,7 +84,7 @@ def impatient(endpoint, *, rolls_over=False, **more):
 
 
 def pairwise(rows):
-    """Few rows in which every pair of values of any two columns still stands together.
+    """Selects few rows that contain every pair of values of any two columns.
 
     Those with values that no other has come first, then those with the most pairs.
     """

@@ -1,4 +1,4 @@
-"""Local endpoints in processes of their own: they share no loop, thread or engine with a test."""
+"""Local endpoints in processes of their own: no loop, thread or engine is shared with a test."""
 
 import asyncio
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Schedules of faults drawn from a seed, for every product, and what has to come of each.
+"""Schedules of faults drawn from a seed, for every product, and the required outcome of each.
 
 Either everything comes once and in order, or the application is told of an error, and then what
 came before it was once and in order, too. Nothing ends in order with something missing, and
@@ -51,14 +51,14 @@ from e2e import agents, flux, survival, voices
 from e2e.survival import AUDIO, MICROSECOND, STEREO
 
 LIMIT = 150.0
-"""Seconds until a session counts as one that hangs."""
+"""Seconds after which a session counts as hanging."""
 BUDGET = 90.0
 """Seconds of failures in a row: not what ends a session here, unless retries have no end."""
 
 REPEATED = 8
 """How often one fault strikes at most."""
 
-# An opening refused: throttled in every dress, and what passes by itself.
+# Refused openings: throttling under every name, and transient failures.
 REFUSALS = (
     Answer(429, "ThrottlingException"),
     Answer(400, "ThrottlingException"),
@@ -69,7 +69,7 @@ REFUSALS = (
     NeverAnswer(),
 )
 CONNECTIONS = (ResetTcp(), SlowTls(0.05), NeverTls())
-# What would be the same again.
+# Failures that a retry would repeat.
 TERMINAL = (
     Answer(403, "AccessDeniedException"),
     Answer(404, "ResourceNotFound"),
@@ -100,7 +100,7 @@ ACTIONS = (
 # whatever `max_retries` says.
 BORNE = 3
 RETRIES = (0, 2, 5, 20, 100, 100, 100)
-"""The last is more than what any schedule has go wrong."""
+"""The last one is more than the faults of any schedule."""
 
 
 class Product(ABC):
@@ -115,13 +115,13 @@ class Product(ABC):
         self.draw = draw
 
     def triggers(self):
-        """What faults of a stream wait for here."""
+        """The triggers of a stream's faults."""
         return [
             AfterMessages(1 + self.draw.randrange(self.messages)),
             AfterBytes(1 + self.draw.randrange(self.messages * 160)),
             AfterReplies(1 + self.draw.randrange(self.replies)),
             AfterTime(self.draw.random() * 0.3),
-            # Where an end in order would hide what is missing.
+            # An end in order would hide missing audio here.
             *[OnMessage(self.closing)] * 3,
             OnNextOpen(),
             *map(OnMessage, self.controls),
@@ -130,12 +130,12 @@ class Product(ABC):
     @property
     @abstractmethod
     def messages(self) -> int:
-        """Roughly how many are sent."""
+        """Roughly the number of items sent."""
 
     @property
     @abstractmethod
     def replies(self) -> int:
-        """How many come back, at least."""
+        """The least number of items that come back."""
 
     @abstractmethod
     async def converse(self, config) -> None:
@@ -144,7 +144,7 @@ class Product(ABC):
     @property
     @abstractmethod
     def errors(self) -> Sequence[Exception]:
-        """What the application's handler was given."""
+        """The messages that the application's handler got."""
 
     @property
     @abstractmethod
@@ -153,11 +153,11 @@ class Product(ABC):
 
     @abstractmethod
     def assert_whole(self, faults) -> None:
-        """Everything came once and in order."""
+        """Checks that everything came once and in order."""
 
     @abstractmethod
     def assert_once_and_in_order(self) -> None:
-        """As far as it came: after an error."""
+        """Checks what came before an error."""
 
 
 class Nova(Product):
@@ -226,7 +226,7 @@ class Flux(Product):
     def __init__(self, draw):
         super().__init__(draw)
         self.audio = draw.choice(AUDIO)
-        # Enough behind the last turn for an end that comes late: it is not told behind CloseStream.
+        # Enough audio after the last turn for a late end: after CloseStream it is not reported.
         self.chunks = flux.TURN * draw.randint(1, 4) + draw.randint(15, flux.TURN - 1)
         self.model = WatermarkFlux(
             turn=flux.TURN,
@@ -388,11 +388,11 @@ WEIGHTS = (10, 4, 2, 2, 2)
 
 @dataclass
 class Outcome:
-    """What a schedule came to."""
+    """The outcome of a schedule."""
 
     product: str
     error: str | None
-    """The class of the error that the application was told of, and its cause's; None: whole."""
+    """The class of the application's error and that of its cause; None: no error."""
     struck: int
     resets: int = 0
     rollovers: int = 0
@@ -400,7 +400,7 @@ class Outcome:
 
 @dataclass
 class Schedule:
-    """What goes wrong in one session."""
+    """The faults of one session."""
 
     seed: int
     name: str = field(init=False)
@@ -436,7 +436,7 @@ class Schedule:
 
     @property
     def is_borne(self):
-        """Whether no error may come of it: retries are left whatever goes wrong."""
+        """Whether it must end without an error: the faults are fewer than the retries."""
         if self.settings["max_retries"] < RETRIES[-1]:
             return False
         limited = 0
@@ -455,7 +455,7 @@ class Schedule:
         return f"seed {self.seed}: {self.product!r}, {self.settings}, {self.faults}"
 
     async def run(self) -> Outcome:
-        """Holds the session, and sees that it came out right.
+        """Runs the session and checks its outcome.
 
         Raises:
             AssertionError: it did not; a note has the schedule.
@@ -508,7 +508,7 @@ def _class(error):
 
 
 async def run_all(seeds, at_once):
-    """Runs the schedules of these seeds; gives outcomes and failures, each by its seed."""
+    """Runs the schedules of these seeds; returns outcomes and failures, each by its seed."""
     outcomes, failures = {}, {}
     turns = asyncio.Semaphore(at_once)
 
@@ -524,7 +524,7 @@ async def run_all(seeds, at_once):
 
 
 def tally(outcomes, failures):
-    """What came of schedules, as plain data."""
+    """The outcomes of schedules, as plain data."""
     whole = [outcome for outcome in outcomes.values() if outcome.error is None]
     return {
         "whole": dict(Counter(outcome.product for outcome in whole)),

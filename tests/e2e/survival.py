@@ -1,4 +1,4 @@
-"""Watermarked sessions through the real SDK, and what has to be true of them."""
+"""Watermarked sessions through the real SDK, and the checks of them."""
 
 import asyncio
 import struct
@@ -35,7 +35,7 @@ class Audio:
 
 
 def wav_header(rate: int, channels: int) -> bytes:
-    """As a recorder writes it that does not know how long it will record."""
+    """A WAV header as a recorder writes it that does not know the length yet."""
     width = 2
     data = struct.pack(
         "<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * channels * width, channels * width, 16
@@ -62,7 +62,7 @@ AUDIO = [LINEAR16, MULAW, STEREO, WAV, OGG]
 
 @dataclass
 class Heard:
-    """What came back, for each channel."""
+    """The results, for each channel."""
 
     words: dict[int, list[int]] = field(default_factory=dict)
     finals: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
@@ -156,7 +156,7 @@ async def converse(
                     await wait(factory, number + 1)
             await connection.send_close_stream()
         except SageMakerError:
-            # What `send` raises is heard, too.
+            # An error of `send` counts as well.
             await listening
             raise
         finally:
@@ -167,7 +167,7 @@ async def converse(
 
 
 def assert_complete(heard, audio, chunks):
-    """Every chunk once and in order, and finals that tile; returns where they end."""
+    """Checks that every chunk came once and in order and finals tile; returns the last end."""
     assert heard.errors == []
     assert sorted(heard.words) == list(range(audio.channels))
     for channel in range(audio.channels):
@@ -184,7 +184,7 @@ def assert_complete(heard, audio, chunks):
 
 
 def assert_whole(heard, audio, chunks):
-    """As `assert_complete`, and one Metadata with all the audio."""
+    """Checks as `assert_complete`, and that one Metadata has all the audio."""
     reached = assert_complete(heard, audio, chunks)
     (metadata,) = heard.metadata
     assert abs(metadata.duration - reached) <= MICROSECOND

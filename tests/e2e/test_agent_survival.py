@@ -59,10 +59,10 @@ def faults_for(name, pattern, place):
     if pattern == "once" or refusals:
         return [Fault(action, when=when, times=1), *refusals]
     if pattern == "often" and isinstance(when, MORE_THAN_ONCE):
-        # After its third strike a leg lives: an agent that always breaks in an answer has none.
+        # A leg lives after the third strike: an agent that always breaks in an answer gives none.
         return [Fault(action, when=when, times=4)]
     if isinstance(when, AfterNewChunks):
-        # Three legs that get nowhere: the turn is begun on each.
+        # Three legs without progress: the turn begins on each.
         return [Fault(action, when=AfterChunks(TURN - 5), legs=(1, 3), times=3)]
     return [Fault(action, when=when, times=3)]
 

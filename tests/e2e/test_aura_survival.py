@@ -35,7 +35,7 @@ ONE_TURN, PIECES = 21, 15
 
 
 def somewhere(leg):
-    """Behind which message a leg ends: other legs, other places."""
+    """After which message a leg ends: another place on each leg."""
     return ONE_TURN + 7 * leg % PIECES
 
 
@@ -73,12 +73,12 @@ def faults_for(name, pattern):
 
 
 async def survive(version, fault, pattern, output, way, **settings):
-    """One row of the matrix; what the application was given, and the turns it had asked for."""
+    """Runs one row of the matrix; returns the application's messages and the turns asked for."""
     turns = script(LONG if pattern == "often" and fault not in PLACES else SHORT, WORDS)
     if fault == "silence" and pattern == "often":
         # Each costs a stall_timeout of real time.
         turns = turns[:6]
-    # What breaks takes with it what was on its way: legs that say everything at once and break
+    # A break loses what was on its way: legs that say everything at once and break
     # get nowhere.
     pace = 4.0 if fault == "during-rollover" else 30.0
     model = WatermarkAura(block=BLOCK, flushes=1000, pace=pace, **settings)

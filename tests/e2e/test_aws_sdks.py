@@ -1,4 +1,4 @@
-"""The AWS SDKs as clients of the local endpoint: what it answers is what they understand."""
+"""The AWS SDKs as clients of the local endpoint: they understand its answers."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ MODELLED = (
 
 
 class Wire:
-    """The SDK's transport, over HTTP/2 and nothing else: it passes answers on as they are."""
+    """A transport for the SDK, over HTTP/2 alone, which passes answers on unchanged."""
 
     TIMEOUT_EXCEPTIONS = ()
     SUPPORTS_DUPLEX_STREAMING = True

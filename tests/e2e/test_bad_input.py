@@ -1,4 +1,4 @@
-"""What goes in wrongly, and what an application of the real SDK is told: error, attempts, time."""
+"""Wrong input, and what an application of the real SDK gets: error, attempts, time."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 
-# The AWS SDK comes with it, half a second that is not what is measured here.
+# It imports the AWS SDK, which takes half a second and must not be part of the measurement.
 import deepgram_sagemaker.transport  # noqa: F401
 import pytest
 from deepgram_sagemaker import SageMakerConfig
@@ -33,14 +33,14 @@ from deepgram_sagemaker.local.watermark import chunk
 from sessions import CHUNK, LISTEN, Heard, client_of, session, until
 
 QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02}
-"""Retries that do not take long."""
+"""Quick retries."""
 
 AT_ONCE = 1.0
 """Seconds that an error of the first attempt may take: a busy machine's idea of a round trip."""
 
 
 async def failure(config, **options):
-    """Runs a session that cannot work, and gives what the application is told, and when."""
+    """Runs a session that cannot work; returns the application's error, and when it came."""
     heard = Heard()
     loop = asyncio.get_running_loop()
     client = client_of(config)
@@ -55,7 +55,7 @@ async def failure(config, **options):
     took = loop.time() - began
     (error,) = heard.errors
     assert heard.closed == 1
-    # The caller of `send` hears the same.
+    # The caller of `send` gets the same error.
     with pytest.raises(SessionClosedError):
         await connection.send_media(b"late")
     return error, took
@@ -87,7 +87,7 @@ async def test_a_region_that_does_not_resolve():
         connection_timeout=5,
     )
     error, _ = await failure(config)
-    # Without a network, a resolver may keep quiet rather than say no.
+    # Without a network, a resolver may not answer at all.
     assert type(error) in (ConnectError, ConnectTimeoutError)
     assert error.attempts == 1
     if type(error) is ConnectError:
@@ -144,8 +144,8 @@ async def test_a_certificate_for_another_name():
 
 
 async def test_a_server_that_wants_a_certificate_of_the_client():
-    # TLS 1.3 lets it say so only when the client counts the handshake as done. Blocking sockets:
-    # asyncio's server closes without the alert.
+    # In TLS 1.3 the refusal comes only after the client counts the handshake as done. The sockets
+    # block, because asyncio's server closes without the alert.
     bundle = str(Path(__file__).parent / "hostile.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -262,7 +262,7 @@ async def test_what_never_makes_sense_is_a_protocol_error(how):
         assert type(error) is RetriesExhaustedError
         assert type(error.__cause__) is ProtocolError
         assert "what came from the service makes no sense" in str(error)
-        # What makes no sense is probably not going to pass: fewer than `max_retries`.
+        # A protocol error is probably permanent: fewer retries than `max_retries`.
         assert (error.attempts, endpoint.stats.accepted) == (4, 4)
         assert error.seconds_unacknowledged > 0
         assert took < 2 * AT_ONCE

@@ -24,7 +24,7 @@ FAULTS = [
 
 @pytest.mark.patience(120)
 async def test_five_hundred_opens_all_deliver_everything():
-    """The applications see nothing of 300 throttled requests and 50 handshakes of two seconds."""
+    """The applications do not notice 300 throttled requests and 50 handshakes of two seconds."""
     with endpoint_elsewhere(model=Watermark(window=CHUNKS), faults=FAULTS) as endpoint:
         config = endpoint.config(max_concurrency=SESSIONS)
         client = client_of(config)

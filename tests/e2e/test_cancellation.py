@@ -115,7 +115,7 @@ async def test_a_thousand_cancellations_leave_nothing(caplog):
             close_timeout=0.3,
         )
         client = client_of(config)
-        # What stays for the next session is there before anything is counted.
+        # What later sessions share exists before anything is counted.
         with contextlib.suppress(SageMakerError):
             await session(client, 10)
         await until(lambda: endpoint.stats.live_connections == 0)
@@ -157,7 +157,7 @@ async def test_a_thousand_cancellations_leave_nothing(caplog):
         assert stats.faults >= 100
         assert (stats.signature_failures, stats.crc_failures, stats.malformed_events) == (0, 0, 0)
 
-        # And everything still works, on the same factory: faults strike it, and are survived.
+        # Everything still works on the same factory, with faults.
         heard = await asyncio.gather(*(session(client, 50) for _ in range(5)))
         assert [each.errors for each in heard] == [[]] * 5
         assert [each.numbers for each in heard] == [list(range(50))] * 5

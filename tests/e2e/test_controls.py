@@ -30,7 +30,7 @@ async def test_control_in_bytes_is_control(as_bytes):
         await transport.send(chunk(0, 640))
         await transport.send(chunk(1, 640))
         await transport.send(as_bytes(b'{"type":"Finalize"}'))
-        # The beginning of a message is none, and one of another product is none either.
+        # The beginning of a message is not a message, and neither is one of another product.
         await transport.send(as_bytes(b'{"type":"Close'))
         await transport.send(as_bytes(CLOSE))
         messages = [json.loads(message) async for message in transport]
@@ -101,7 +101,7 @@ async def test_a_mistyped_message_on_v1_listen_costs_nothing_else(caplog):
 
 
 async def told_by(model):
-    """What an application is told by a model of its own on `v1/listen`."""
+    """The messages that an application gets from a model of its own on `v1/listen`."""
     async with LocalEndpoint(model=model) as endpoint:
         transport = SageMakerTransportFactory(config=endpoint.config())(LISTEN, {})
         await transport.send(chunk(0, 640))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 
-# The AWS SDK comes with it, half a second that is not what is measured here.
+# It imports the AWS SDK, which takes half a second and must not be part of the measurement.
 import deepgram_sagemaker.transport  # noqa: F401
 import pytest
 from deepgram_sagemaker import SageMakerTransport
@@ -36,7 +36,7 @@ SETTINGS = [0.2, 0.7]
 """Seconds that the deadlines are set to."""
 
 TRIES = 5
-"""A busy machine may wake anything late: the best of this number of tries has to be exact."""
+"""The number of tries, of which the best has to be exact: a busy machine wakes processes late."""
 
 
 def slack(setting):
@@ -45,7 +45,7 @@ def slack(setting):
 
 
 async def exactly(setting, measured):
-    """Measures until a deadline fired in time; that it never fires early has to hold each time.
+    """Measures until a deadline fires in time. It must never fire early.
 
     Args:
         setting: What it is set to, in seconds.
@@ -63,7 +63,7 @@ async def exactly(setting, measured):
 
 
 async def told(client):
-    """Seconds until the application is told, and what."""
+    """Returns the seconds until the application has its error, and the error."""
     heard = Heard()
     loop = asyncio.get_running_loop()
     async with client.listen.v1.connect(**LISTEN) as connection:
@@ -93,7 +93,7 @@ async def test_connection_timeout(action, setting):
             return took
 
         await exactly(setting, measured)
-        # What timed out is gone.
+        # The stream that timed out is gone.
         await until(lambda: endpoint.stats.live_connections == 0)
         assert endpoint.stats.opens == 0
 
@@ -181,7 +181,7 @@ async def deaf(stream):
 @pytest.mark.patience(120)
 @pytest.mark.parametrize("setting", SETTINGS)
 async def test_close_timeout(setting, caplog):
-    """From the end of the `async with`: the service never says its last word."""
+    """From the end of the `async with`: the service never ends its side."""
     caplog.set_level(logging.ERROR)
     async with LocalEndpoint(model=deaf) as endpoint:
         client = client_of(endpoint.config(close_timeout=setting))
@@ -233,7 +233,7 @@ async def test_stall_timeout(setting):
 
 @pytest.mark.full
 async def test_silence_ends_a_session_alike_with_a_leg_and_without():
-    """Ten seconds without a word: the service says so, or would have."""
+    """Ten seconds without input: the service ends the stream, or would have."""
     loop = asyncio.get_running_loop()
 
     async def ending(faults):

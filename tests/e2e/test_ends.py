@@ -30,7 +30,7 @@ KEEPALIVE = '{"type": "KeepAlive"}'
 
 
 def speak_url(path):
-    """With a model that the path serves: another one is refused at the opening."""
+    """Asks for a model that the path serves; others are refused at the opening."""
     voice = "flux-haley-en" if path == "v2/speak" else "aura-2-thalia-en"
     return f"wss://api.deepgram.com/{path}?model={voice}&encoding=linear16&sample_rate=16000"
 
@@ -40,7 +40,7 @@ def transport_to(endpoint, url=LISTEN_URL, **settings):
 
 
 async def outcome_of(transport):
-    """The words that came, and why no more did."""
+    """The words that came, and the error, if any."""
     words = []
     try:
         async for message in transport:
@@ -79,7 +79,7 @@ async def wait(_transport):
 )
 @pytest.mark.parametrize("place", [AfterTime(0), AfterMessages(1)], ids=["at once", "a message on"])
 async def test_a_stream_that_brings_nothing_is_opened_so_often_and_no_more(end, habit, place):
-    """A wrong `endpoint_uri`, a proxy that drains: in order or not, no stream gets anywhere."""
+    """A wrong `endpoint_uri`, a proxy that drains: in order or not, no stream makes progress."""
     if habit is wait and place != AfterTime(0):
         pytest.skip("nothing is sent")
     async with LocalEndpoint(faults=[Fault(end, when=place, times=None)]) as endpoint:
@@ -102,7 +102,7 @@ async def test_a_stream_that_brings_nothing_is_opened_so_often_and_no_more(end, 
 @pytest.mark.parametrize("times", [2, 8, None])
 async def test_an_early_end_after_the_close_is_a_failure_like_any_other(end, times):
     fault = Fault(end, when=OnMessage("CloseStream"), times=times)
-    # Nothing is final before the end.
+    # There is no final before the end.
     async with LocalEndpoint(model=Watermark(window=1000), faults=[fault]) as endpoint:
         transport = transport_to(endpoint, max_retries=9)
         for number in range(139):
@@ -154,7 +154,7 @@ async def test_a_frame_of_no_bytes_is_nothing(nothing):
 @pytest.mark.patience(60)
 @pytest.mark.parametrize("pieces", [(500,), (450, 1, 1, 48), (200, 200, 100), (1, 499)], ids=repr)
 async def test_a_file_is_kept_whatever_the_size_of_its_pieces(pieces):
-    """500 chunks, five times what is kept of live audio, and a stream that breaks on the way."""
+    """500 chunks, five times the limit for live audio, and a stream that breaks on the way."""
     faults = [Fault(Reset(), when=AfterNewChunks(120), times=None)]
     async with LocalEndpoint(model=Watermark(window=10), faults=faults) as endpoint:
         transport = transport_to(endpoint, max_replay_buffer_bytes=64_000, max_retries=20)
@@ -285,7 +285,7 @@ async def test_a_claim_beyond_the_audio_takes_nothing_from_the_rest(caplog, lie,
         assert (words, error) == ([str(number) for number in range(145)], None)
         assert endpoint.stats.faults == 2
         said = caplog.text.count("what it says beyond that is cut")
-        # A reset may overtake what was said before it.
+        # A reset may overtake messages that were sent before it.
         assert said == 1 or (at_once and said == 0)
         await transport.close()
 
@@ -338,7 +338,7 @@ async def test_who_still_reads_is_told_that_close_came_too_soon(caplog):
             await transport.send(chunk(number, CHUNK))
         await transport.send(CLOSE)
         receiving = asyncio.create_task(transport.recv())
-        await asyncio.sleep(0)  # it waits, now
+        await asyncio.sleep(0)  # now it waits
         await until(lambda: endpoint.stats.live_streams == 1)
         with caplog.at_level(logging.WARNING, "deepgram_sagemaker"):
             await transport.close()
@@ -359,7 +359,7 @@ async def test_results_of_a_whole_conversation_outlive_the_last_word():
 
 @pytest.mark.parametrize("chunks", [20, 139])
 async def test_a_container_that_flux_says_nothing_of_is_an_error(chunks):
-    """Each stream ends in order on CloseStream, and none has said a word of the audio."""
+    """Each stream ends in order on CloseStream, without any result."""
 
     async def mute(stream):
         async for message in stream:
@@ -393,7 +393,7 @@ async def test_text_without_a_flush_is_said_to_its_end(path, place):
             messages = [message async for message in transport]
             said[times] = b"".join(part for part in messages if isinstance(part, bytes))
             kinds = [json.loads(text)["type"] for text in messages if isinstance(text, str)]
-            assert "Flushed" not in kinds, "nobody asked for it"
+            assert "Flushed" not in kinds, "it was not asked for"
             await transport.close()
     assert said[3] == said[0]
     assert said[0]

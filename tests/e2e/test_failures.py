@@ -1,9 +1,9 @@
-"""Every failure through the real SDK: the right error, after as many attempts as it deserves."""
+"""Every failure through the real SDK: the right error, after the right number of attempts."""
 
 import statistics
 from pathlib import Path
 
-# The AWS SDK comes with it, half a second that is not what is measured here.
+# It imports the AWS SDK, which takes half a second and must not be part of the measurement.
 import deepgram_sagemaker.transport  # noqa: F401
 import pytest
 from deepgram_sagemaker.errors import (
@@ -44,7 +44,7 @@ async def test_the_page_of_failures_is_what_happens(request):
 
 
 def _deserved(outcome):
-    """How many attempts the table of errors gives to what went wrong last.
+    """Returns the attempts that the table of errors gives to the last failure.
 
     In an open stream it is the native session that counts them, by a table of its own: here they
     are held against each other.

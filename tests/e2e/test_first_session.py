@@ -1,4 +1,4 @@
-"""A process's first session: what it loads does not stand in the loop's way."""
+"""A process's first session: its imports do not block the loop."""
 
 import json
 
@@ -29,8 +29,8 @@ async def main():
     longest = 0.0
     last = time.thread_time()
 
-    # Every turn of the loop is measured, in its thread's own time: a busy machine, and threads that
-    # hold the GIL for a moment, do not count.
+    # Every iteration of the loop is measured, in its thread's own time: a busy machine, and threads
+    # that hold the GIL for a moment, do not count.
     select = loop._selector.select
 
     def measured(timeout):
@@ -74,13 +74,13 @@ def served(monkeypatch):
 def test_the_first_session_leaves_the_loop_its_time(served, monkeypatch, where):
     bundle = served.ca_bundle
     if where == "in the environment":
-        # botocore looks for it, in files too.
+        # botocore also looks for it in files.
         monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
         bundle = ""
     run = run_script(FIRST, served.uri, bundle, timeout=50)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
-    # Loading the AWS SDK and boto3 is most of it all; what is left to the loop is our own modules.
+    # Most of the time is the import of the AWS SDK and boto3. The loop imports our own modules.
     assert found["longest"] < found["everything"] / 4, found
     brought = {name.partition(".")[0] for name in found["imported"]}
     assert brought.isdisjoint(
@@ -96,7 +96,7 @@ def test_the_first_session_leaves_the_loop_its_time(served, monkeypatch, where):
             "urllib3",
         }
     ), brought
-    # The hook sees what is imported: ours is.
+    # The hook sees imports: those of our modules.
     assert "deepgram_sagemaker" in brought
 
 

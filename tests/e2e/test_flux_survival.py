@@ -12,7 +12,7 @@ from e2e.flux import TURN, WINDOW, assert_whole, converse
 from e2e.matrix import BREAKS, PATTERNS, REFUSALS, faults_on_audio, impatient, parameters
 from e2e.survival import AUDIO
 
-# A reset throws away what was told of an open turn: often, but not so often that none ends.
+# A reset discards the reports on an open turn. Resets are frequent, but most turns still end.
 EVERY = 70
 # Something is left behind the last turn: an end that comes late needs it.
 LONG = 1420

@@ -50,7 +50,7 @@ def transport_to(server, url=URL, **fields):
     return SageMakerTransportFactory(config=server.config(**fields))(url, {})
 
 
-# A leg that brings nothing.
+# A leg without results.
 
 
 def answers(*frames):
@@ -112,7 +112,7 @@ NOTHING = {
     "a container that closes": answers_data(
         exception("ModelStreamError", b'{"ErrorCode":"1001","Message":"going away"}')
     ),
-    "an exception that nobody knows": answers_data(exception("Novelty", b"{}")),
+    "an unknown exception": answers_data(exception("Novelty", b"{}")),
 }
 
 # Ends in order: nothing was acknowledged, and nothing is missing.
@@ -125,7 +125,7 @@ CLEAN = {
 
 
 async def openings(script, *, greeting=True):
-    """Holds a session against a script; tells what is wrong with its end, if anything is."""
+    """Runs a session against a script; returns what is wrong with its end, if anything."""
     async with Hostile(script, greeting=greeting) as server:
         transport = transport_to(server, initial_backoff=0.05, stall_timeout=2.0, close_timeout=1.0)
 
@@ -135,7 +135,7 @@ async def openings(script, *, greeting=True):
                 pass
 
         listening = asyncio.create_task(listen())
-        # A session has its first try and its retries.
+        # A session has one attempt and its retries.
         with contextlib.suppress(TimeoutError):
             await until(lambda: listening.done() or server.connections > 6, within=30)
         stats = transport.stats
@@ -261,7 +261,7 @@ def drips(payload, *, pause=0.02, again=True):
 
 
 def blown_up(count, size):
-    """Headers in as many frames as it takes."""
+    """Headers in many frames."""
     block = OK + b"".join(field(f"x-{number}", "a" * size) for number in range(count))
     frames = [block[at : at + 16384] for at in range(0, len(block), 16384)]
     return (
@@ -374,7 +374,7 @@ ENDLESS = {
     "data of streams that never were": Attack(
         spams(frame(DATA, b"x" * 1000, stream=7)), fields=QUICK
     ),
-    "frames that nobody knows": Attack(spams(frame(0xEE, bytes(1000))), fields=QUICK),
+    "unknown frames": Attack(spams(frame(0xEE, bytes(1000))), fields=QUICK),
     "a frame that is too large": Attack(
         answers(headers(), frame(DATA, bytes(1 << 20))), fields=QUICK
     ),
@@ -399,7 +399,7 @@ def refuses_first(script):
 
 
 async def suffering(attack, *, seconds):
-    """What the victim of an attack tells, and the server's figures."""
+    """The report of an attack's victim, and the server's figures."""
     async with Hostile(refuses_first(attack.script)) as server:
         options = {
             "config": server.where() | {"close_timeout": 2.0} | dict(attack.fields),
@@ -465,7 +465,7 @@ async def test_an_endless_flood_has_an_end(name):
     assert told["longest_text"] < 1000, told
 
 
-# Words of megabytes.
+# Texts of megabytes.
 
 LONG = "\x1b[31mAKIAIOSFODNN7EXAMPLE\r\n" * 80_000
 
@@ -500,7 +500,7 @@ async def test_words_of_megabytes_are_cut(name):
 
 
 async def test_an_exception_of_megabytes_is_bounded():
-    """What is kept of it, before it is quoted."""
+    """The part of it that is kept, before it is quoted."""
     attack = Attack(answers_data(SAYS["an exception's message"], end=True), fields=QUICK)
     told, _ = await suffering(attack, seconds=15.0)
     assert told["error"] is not None
@@ -554,7 +554,7 @@ def turn(name, index, end, transcript):
 
 
 async def heard_after(server, url, first, second):
-    """Sends a second of audio, and another when it has heard of the first; what was heard."""
+    """Sends a second of audio, and another after the first one's result; returns the results."""
     transport = transport_to(
         server, url, initial_backoff=0.05, stall_timeout=5.0, close_timeout=1.0
     )
@@ -612,7 +612,7 @@ async def test_a_turn_beyond_the_audio_does_not_hide_the_next(beyond):
     assert heard
 
 
-# A storm of one's own making.
+# A storm of our own handshakes.
 
 
 async def test_a_hundred_factories_shake_hands_as_one():
@@ -625,7 +625,7 @@ async def test_a_hundred_factories_shake_hands_as_one():
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0.1)
-        # Before the client can be done with it.
+        # Before the client can have finished with it.
         under_way -= 1
         writer.close()
         with contextlib.suppress(OSError):

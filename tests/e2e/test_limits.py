@@ -1,4 +1,4 @@
-"""Limits: what cannot be kept is lost, and said to the chunk; no retries are no retries."""
+"""Limits: audio that cannot be kept is lost and reported exactly; 0 retries means none."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ def gaps_in(caplog):
 
 
 def assert_gaps_are_as_reported(heard, audio, chunks, caplog):
-    """What is missing is what was said to be, and whatever came is at its place in time."""
+    """The missing chunks are the reported ones, and every other chunk is at its place in time."""
     assert heard.errors == []
     (said,) = heard.words.values()
     assert said == sorted(set(said))
@@ -87,7 +87,7 @@ async def test_a_reset_loses_what_was_not_kept_and_says_so(limit, late, audio, c
     unanswered = 75 - (75 - late) // 10 * 10
     fits = limit // audio.size
     if unanswered > fits:
-        # The first reset alone costs what was heard and not answered, short of what fits.
+        # The first reset alone loses the unanswered audio, except for what fits into the buffer.
         assert len(missing) >= unanswered - fits
         assert heard.stats.bytes_evicted >= heard.stats.bytes_lost
     else:

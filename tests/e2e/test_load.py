@@ -17,7 +17,7 @@ REAL_TIME = CHUNKS * PACE
 LIMIT = 1.2 * REAL_TIME
 
 TRIES = 5
-"""For the time only: another process that takes the processor away is not what is measured."""
+"""For the measured time only: another process that uses the processor must not count."""
 
 
 @pytest.mark.patience(180)
@@ -32,7 +32,7 @@ async def test_three_hundred_sessions_at_real_time():
 
 
 async def _all_at_once():
-    """Runs all sessions, checks everything about them but the time, and gives that."""
+    """Runs all sessions and checks them; returns the time that they took."""
     # However long all of them take to open, the first ones wait.
     model = Watermark(window=10, silence_timeout=None)
     with endpoint_elsewhere(model=model) as endpoint:

@@ -26,7 +26,7 @@ REACH = 0.05
 
 
 async def spoken(model, version, turns, places, output=LINEAR16):
-    """What is heard of turns whose legs each end after the given number of messages."""
+    """The speech of turns whose legs each end after the given number of messages."""
     faults = [Fault(Reset(), when=AfterReplies(at), legs=leg) for leg, at in enumerate(places, 1)]
     async with LocalEndpoint(model=model, faults=faults) as endpoint:
         config = endpoint.config(initial_backoff=0.01, max_backoff=0.05, replay_speed=None)
@@ -71,7 +71,7 @@ def pitch(word):
 
 
 def samples_of(audio, output):
-    """On the scale of 16 bits."""
+    """Returns the samples on the scale of 16 bits."""
     encoding = Encoding.MULAW if output is MULAW else Encoding.LINEAR16
     return RawDecoder(AudioFormat(encoding, output.rate, 1)).decode(audio)[:, 0] * 32768
 
@@ -104,7 +104,7 @@ def click(samples, rate):
     # Its neighbours are part of it.
     largest = np.lib.stride_tricks.sliding_window_view(padded, reach - 1).max(axis=1)
     before, behind = largest[: len(steps)], largest[reach + 2 : reach + 2 + len(steps)]
-    # Softer ones are not heard, whatever is around them.
+    # Softer steps are inaudible.
     loud = steps >= 600
     around = np.maximum(np.maximum(before, behind), 1.0)
     return (steps / around)[loud].max(initial=0.0)
@@ -147,7 +147,7 @@ async def test_tones_are_joined_without_a_click(version, output, places):
     await each(places, one)
 
 
-# Blocks: each word says its number all the time, so that one can tell how much of it was heard.
+# Blocks: each word repeats its number, so that its heard part can be measured.
 
 
 def blocks(audio, words):

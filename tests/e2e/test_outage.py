@@ -1,4 +1,4 @@
-"""Long outages: sending goes on while there is room; in the end all is there, or an error."""
+"""Long outages: sending goes on while there is room, and ends complete or with an error."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from sessions import LISTEN_URL, until
 PACE = LINEAR16.seconds_a_chunk
 SPEED = 4.0
 UNSENT = 256 * 1024
-"""What may wait to be sent, however little may be kept."""
+"""How much unsent audio may wait, also with a smaller replay limit."""
 
 
 @pytest.mark.patience(120)
@@ -78,7 +78,7 @@ async def test_sending_waits_only_when_the_journal_is_full():
         assert_whole(heard, LINEAR16, chunks)
         during = heard.sent[chunks // 2 :]
         waited = next(i for i, (before, after) in enumerate(during) if after - before > 0.5)
-        # What may wait, to the chunk.
+        # The limit of unsent audio, to the chunk.
         assert waited == -(-UNSENT // LINEAR16.size)
 
 
@@ -99,7 +99,7 @@ async def test_an_outage_longer_than_the_budget(budget):
                 await transport.recv()
         took = time.monotonic() - began
         error = caught.value
-        # What was tried, and for how long ...
+        # The attempts, and for how long ...
         assert error.attempts >= budget / 0.2
         assert budget * 0.5 <= error.elapsed <= budget + 0.5
         assert error.elapsed <= took + 0.1

@@ -1,4 +1,4 @@
-"""Others against the local endpoint, and ours through others: a witness, not a mirror."""
+"""Other clients against the local endpoint, and our client through other proxies."""
 
 import asyncio
 import base64
@@ -75,7 +75,7 @@ def test_h2spec_finds_what_it_found_before():
 
 @needs_peer
 def test_the_published_release_completes_a_session():
-    """Version 0.4.0, changed in nothing but where it connects and whom it trusts."""
+    """Version 0.4.0, unchanged except for its address and its trusted authorities."""
     count = 100
     with endpoint_elsewhere(model=Watermark(window=10)) as endpoint:
         ours = Path(__file__).parent / "published_session.py"
@@ -152,7 +152,7 @@ async def test_nghttp_completes_a_session(tmp_path):
 @needs_nghttp
 @pytest.mark.parametrize("spoilt", ["request", "event"])
 async def test_nghttp_with_a_wrong_signature_is_refused(tmp_path, spoilt):
-    """That the session above succeeds says something only if this one does not."""
+    """The success of the session above means something only if this one fails."""
     async with LocalEndpoint() as endpoint:
         keys = endpoint.credentials
         url = f"{endpoint.uri}/endpoints/local/invocations-bidirectional-stream"
@@ -253,7 +253,7 @@ async def test_ours_completes_a_session_through_nghttpx(tmp_path):
 
 @needs_nghttpx
 async def test_a_proxy_without_its_endpoint_is_a_failure_that_passes(tmp_path):
-    """nghttpx answers 503 for an endpoint that is away: tried again, and gone on with."""
+    """nghttpx answers 503 for an endpoint that is away: retried until it is back."""
     async with LocalEndpoint() as endpoint, nghttpx(tmp_path, endpoint) as (port, certificate):
         config = endpoint.config(
             endpoint_uri=f"https://127.0.0.1:{port}",
@@ -268,7 +268,7 @@ async def test_a_proxy_without_its_endpoint_is_a_failure_that_passes(tmp_path):
 
 
 class ConnectProxy:
-    """A small HTTP proxy that knows CONNECT, and Basic authorisation if it is told a secret."""
+    """A small HTTP proxy that knows CONNECT, and Basic authorisation if it is given a secret."""
 
     def __init__(self, userinfo=None):
         self.wanted = None

@@ -1,4 +1,4 @@
-"""Random faults over real sockets: whatever goes wrong, and wherever, nothing lost or repeated."""
+"""Random faults over real sockets: nothing is lost or repeated."""
 
 import asyncio
 import contextlib
@@ -150,7 +150,7 @@ async def one(seed):
 
 
 def assert_broken_off(heard, audio, chunks):
-    """One error, about what is missing; what came before it is in order, once."""
+    """There is one error, about the missing audio; everything before it came once and in order."""
     (error,) = heard.errors
     assert isinstance(error, RetriesExhaustedError)
     assert error.seconds_unacknowledged > 0 or audio is OGG
@@ -199,7 +199,7 @@ FEW, MANY, BATCH = 100, 10_000, 250
 
 
 def pytest_generate_tests(metafunc):
-    """So many seeds as were asked for, in batches."""
+    """Runs a test with the number of seeds that the options ask for, in batches."""
     if "seeds" not in metafunc.fixturenames:
         return
     config = metafunc.config

@@ -54,7 +54,7 @@ def recording(path):
 
 @asynccontextmanager
 async def local_endpoint():
-    """Runs the README's command on a free port; gives the variables that it says to export."""
+    """Runs the README's command on a free port; yields the variables that it asks to export."""
     assert LOCAL in README.read_text(encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "deepgram_sagemaker.cli", *LOCAL.split()[1:], "--port", "0"),

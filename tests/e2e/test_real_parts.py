@@ -1,4 +1,4 @@
-"""Real speech through everything: said, heard, and heard in turns, with resets on the way."""
+"""Real speech through all parts: Aura, Nova and Flux, with resets on the way."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from e2e import flux, survival
 from e2e.voices import Output, speak
 from sessions import until
 
-# Tones are no words.
+# Tones are not words.
 pytestmark = pytest.mark.skipif(espeak() is None, reason="needs espeak-ng")
 
 RATE, WIDTH = 16_000, 2
@@ -87,7 +87,7 @@ async def said(*, resets, varies):
 
 
 async def heard(audio, *, resets):
-    """What Nova hears."""
+    """Nova's transcript."""
     faults = [Fault(Reset(), when=AfterNewAudio(4.0), times=None)] if resets else []
     speech = Speech(audio + quiet(0.5, random.Random(0)))
     async with LocalEndpoint(model="speech", faults=faults) as endpoint:
@@ -107,7 +107,7 @@ async def heard(audio, *, resets):
 
 
 def quiet(seconds, draws):
-    # Nowhere the same: a replay is told from new audio by what it begins with.
+    # Nowhere the same: the start of a replay distinguishes it from new audio.
     return array("h", draws.choices(range(-2, 3), k=round(seconds * RATE))).tobytes()
 
 

@@ -1,4 +1,4 @@
-"""Rollover under live audio: it cannot be heard, and nothing waits for it."""
+"""Rollover under live audio: it loses nothing and delays nothing."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -29,7 +29,7 @@ FAULTS = {
 @pytest.mark.parametrize("audio", [LINEAR16, LARGE], ids=lambda audio: audio.name)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_sessions_that_share_connections(fault, audio):
-    """Whatever befalls a connection, or one stream on it: every session is whole."""
+    """Every session is complete after any fault of a connection or of one stream on it."""
     async with LocalEndpoint(model=Watermark(), faults=FAULTS[fault]) as endpoint:
         config = endpoint.config(max_streams_per_connection=A_CONNECTION)
         factory = SageMakerTransportFactory(config=config)

@@ -1,4 +1,4 @@
-"""Real speech, its stream reset again and again: the captions hardly know."""
+"""Real speech whose stream is reset many times: the captions hardly differ."""
 
 import asyncio
 import random
@@ -47,7 +47,7 @@ class Recording:
     def audio(self):
         with wave.open(str(two_cities())) as file:
             assert file.getparams()[:3] == (1, WIDTH, RATE)
-            # Not all zeros: a replay is told from new audio by what it begins with.
+            # Not all zeros: the start of a replay distinguishes it from new audio.
             samples = random.Random(0).choices(range(-2, 3), k=round(self.silence * RATE))
             return array("h", samples).tobytes() + file.readframes(file.getnframes())
 
@@ -64,7 +64,7 @@ class Recording:
 
 
 async def captions(recording, *, resets, interim=False, **query):
-    """What an application hears of the recording; finals tile it and words are within it."""
+    """Returns the recording's results. Finals tile it, and words lie within it."""
     faults = [Fault(Reset(), when=AfterNewAudio(EVERY), times=None)] if resets else []
     async with LocalEndpoint(model="speech", faults=faults) as endpoint:
         config = endpoint.config(
@@ -113,7 +113,7 @@ async def with_and_without(recording, **query):
 
 
 def assert_same_clock(heard, plain):
-    """What both have understood, both have heard at the same time."""
+    """Words that both runs understood have the same times in both."""
     ours, theirs = words(heard), words(plain)
     alike = SequenceMatcher(None, [w.word for w in ours], [w.word for w in theirs], autojunk=False)
     for a, b, size in alike.get_matching_blocks():

@@ -53,7 +53,7 @@ KINDS = [audio.name for audio in AUDIO]
 
 
 def takes_its_time(fault, pattern, kind, lateness):
-    """Two thousand chunks that are not sent as fast as it goes."""
+    """Two thousand chunks at a limited pace."""
     return pattern == "often" and fault in PACES
 
 
@@ -95,14 +95,14 @@ async def test_a_session_survives(fault, pattern, kind, lateness):
 
 
 async def test_what_is_sent_after_an_end_without_loss_opens_a_stream_at_once():
-    """The service may end a stream when nothing is open; the session stays for what comes next."""
+    """The service may end a stream when nothing is open. The session stays for further audio."""
     ended = Fault(EndEarly(), when=AfterReplies(1), legs=1)
     async with LocalEndpoint(faults=[ended]) as endpoint:
 
         async def wait(factory, sent):
             if sent == 10:
                 await until(lambda: endpoint.legs[0].closed is not None)
-                # The session has seen it, too, and waits.
+                # The session has seen it as well, and waits.
                 await asyncio.sleep(0.2)
             await asyncio.sleep(0.01)
 

@@ -1,4 +1,4 @@
-"""What is tried again and what is not, and what people are told, over sockets."""
+"""Which failures are retried, and the errors that people get, over sockets."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ EXPIRED = (
 
 
 class Provider:
-    """A `boto3_session` whose keys are others each time they are looked up anew."""
+    """A `boto3_session` that has other keys at each look-up."""
 
     def __init__(self, *identities):
         self.identities = list(identities)
@@ -59,7 +59,7 @@ FRESH = Credentials(access_key_id="AKIDFRESH", secret_access_key="fresh")
 
 
 async def outcome(config, chunks=50):
-    """What an application hears of a session, and what it is told in the end."""
+    """The messages that an application gets from a session, and its error at the end."""
     try:
         heard = await session(client_of(config), chunks)
     finally:
@@ -74,7 +74,7 @@ async def test_keys_that_expire_in_mid_stream_are_looked_up_again(name):
     fault = Fault(InBandException(name, "expired"), when=AfterReplies(2))
     async with LocalEndpoint(credentials=[OLD, FRESH], faults=[fault]) as endpoint:
         provider = Provider(OLD, FRESH)
-        # It is no failure of the service's: the settings for those do not count.
+        # It is not a failure of the service, so the settings for those do not apply.
         config = endpoint.config(boto3_session=provider, max_retries=0)
         numbers, errors = await outcome(config)
         assert (numbers, errors) == (list(range(50)), [])
@@ -162,7 +162,7 @@ async def test_early_ends_are_told_in_words():
 
 
 async def failed(transport):
-    """How a session ends that cannot work."""
+    """Returns how a session that cannot work ends."""
     try:
         for number in range(50):
             await transport.send(chunk(number, CHUNK))
@@ -303,7 +303,7 @@ async def test_a_proxy_that_refuses_is_asked_once(status):
             assert "guessed-word" not in str(error)
 
 
-# What a server says.
+# The server's texts.
 
 EVIL = (
     "\x1b[2J\r\nWARNING forged \u202e AKIAIOSFODNN7EXAMPLE Signature="

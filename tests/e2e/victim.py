@@ -1,4 +1,4 @@
-"""A client in a process of its own, which tells what a hostile server did to it.
+"""A client in a process of its own, which reports what a hostile server did to it.
 
 Run as `python -m e2e.victim OPTIONS`, in JSON.
 It warms up first: the first request of a process loads the AWS SDK. That request is refused.

@@ -1,4 +1,4 @@
-"""Counted speech through the real SDK, and what has to be true of it."""
+"""Counted speech through the real SDK, and the checks of it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ BLOCK = 0.1
 
 @dataclass(frozen=True)
 class Output:
-    """What audio is asked for."""
+    """The audio that a query asks for."""
 
     name: str
     query: dict[str, str]
@@ -43,7 +43,7 @@ def script(turns, words=5):
 
 @dataclass
 class Said:
-    """What an application was given."""
+    """The messages that an application got."""
 
     messages: list = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -75,7 +75,7 @@ def kind(message):
 async def speak(
     config, version, turns, *, output=LINEAR16, in_turn=False, act=None, said=None, **query
 ):
-    """Has turns spoken, each in several texts, to the end of the session.
+    """Has turns spoken, each from several texts, to the end of the session.
 
     Args:
         config: where.

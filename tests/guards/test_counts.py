@@ -33,7 +33,7 @@ together."""
 WRITES = 1.15
 """To sockets, for a chunk: one, and now and then HTTP/2's own."""
 SHARED_WRITES = 0.25
-"""Where ten streams share a connection and send in step: a tenth, and what comes in pieces."""
+"""For ten streams that share a connection and send in step: a tenth, and some for pieces."""
 RINGS = 1.3
 """Of the engine or the event loop by the other, for a chunk."""
 

@@ -90,7 +90,7 @@ async def test_speech_through_the_sdk():
         first = await aura(client, TEXT, encoding="linear16", sample_rate="16000")
         second = await flux(client, TEXT, encoding="linear16", sample_rate="16000")
     assert len(told(first, "Flushed")) == 1
-    # Nineteen words take three to twelve seconds, whoever speaks.
+    # Nineteen words take three to twelve seconds, with any voice.
     assert 3 * 32_000 < len(audio_of(first)) < 12 * 32_000
     assert audio_of(first) == audio_of(second)
     (metadata,) = told(second, "SpeechMetadata")

@@ -1,4 +1,4 @@
-"""Whatever a model is doing when the endpoint stops: nothing of it stays."""
+"""When the endpoint stops, nothing of a model stays behind."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The local endpoint for people: contexts, models in Python, what it tells about its streams."""
+"""The local endpoint for people: contexts, models in Python, the records of its streams."""
 
 import asyncio
 import json

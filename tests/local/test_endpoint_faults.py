@@ -1,4 +1,4 @@
-"""The rules that Python writes: which make sense, and that the server knows every one of them."""
+"""The rules that Python writes: the valid ones, and that the server knows all of them."""
 
 import dataclasses
 import json

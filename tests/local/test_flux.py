@@ -77,7 +77,7 @@ async def test_turns_of_speech_through_the_sdk():
 async def test_a_real_recording_comes_in_turns():
     decoder = WavDecoder()
     samples = decoder.decode(two_cities().read_bytes())[:, 0]
-    # The last turn, too, ends before the stream does.
+    # The last turn also ends before the stream does.
     pause = np.zeros(decoder.format.sample_rate * 3 // 2, np.float32)
     whole = np.concatenate((samples, pause))
     query = {"model": "flux-general-en", "encoding": "linear16", "sample_rate": "48000"}

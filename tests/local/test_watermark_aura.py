@@ -302,7 +302,7 @@ async def test_an_interrupt_tells_what_was_heard():
     assert interrupted["text_spoken"] == "0 1"
     assert interrupted["text_remaining"] == "2 3 4"
     assert interrupted["metadata"]["audio_duration_ms"] == 500
-    # What was not played does not count: 250 ms, and the next turn's 100.
+    # Audio that was not played does not count: 250 ms, and the next turn's 100.
     assert stream.of("SessionMetadata")[0]["total_audio_duration_ms"] == 350
 
 

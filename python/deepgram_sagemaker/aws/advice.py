@@ -1,4 +1,4 @@
-"""What people are told about each reason: the error's class, and words that lead to the mend.
+"""What people read about each reason: the error's class, what happened, and what to do.
 
 One row for each reason of the native table (`rust/leg/src/reason.rs`). Imports `errors` alone.
 Tests: `tests/aws/test_failures.py`.
@@ -40,7 +40,7 @@ IAM_ACTION: Final = "sagemaker:InvokeEndpointWithBidirectionalStream"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What people are told about one reason.
+    """What people read about one reason.
 
     Attributes:
         error: What it becomes.

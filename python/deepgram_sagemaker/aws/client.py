@@ -119,7 +119,7 @@ class LegClient:
             invocation: What to invoke.
             identity: The keys that sign the request and all events of the leg.
             standby: Whether this is a rollover's second leg, which needs no permit.
-            progress: Is told how far the opening has come.
+            progress: Learns how far the opening has come.
 
         Returns:
             The leg, accepted by the service and with its signature chain begun.

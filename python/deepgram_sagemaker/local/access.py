@@ -45,7 +45,7 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_exposure(host: str, credentials: Iterable[Credentials]) -> None:
-    """Refuse the default secret, which everybody knows, where others reach the endpoint.
+    """Refuse the default secret, which is public, where others reach the endpoint.
 
     Raises:
         ValueError: an identity has the default secret, and `host` is not loopback.

@@ -185,7 +185,7 @@ impl Bridge {
         }
     }
 
-    /// Whether the leg has ended.
+    /// Returns whether the leg has ended.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.queues().phase == Phase::Gone
@@ -207,7 +207,7 @@ impl Bridge {
         }
     }
 
-    /// Whether the model is behind, so that the client should wait.
+    /// Returns whether the model is behind, so that the client should wait.
     pub(crate) fn is_behind(&self) -> bool {
         self.queues().inbound_cost >= LIMIT
     }

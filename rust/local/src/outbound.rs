@@ -137,7 +137,7 @@ impl Outbound {
         (!self.late.is_zero()).then(|| Instant::now() + self.late)
     }
 
-    /// Whether the client reads too slowly for more replies.
+    /// Returns whether the client reads too slowly for more replies.
     pub(crate) fn is_full(&self) -> bool {
         self.queued >= LIMIT
     }

@@ -38,7 +38,7 @@ impl Query {
         self.get(key)?.parse().ok()
     }
 
-    /// Whether `key` is `true`.
+    /// Returns whether `key` is `true`.
     #[must_use]
     pub fn flag(&self, key: &str) -> bool {
         self.get(key) == Some("true")

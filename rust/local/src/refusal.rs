@@ -45,7 +45,7 @@ impl Refusal {
         }
     }
 
-    /// An answer of the endpoint. If the container is to blame it names the container's log.
+    /// Creates an answer of the endpoint. If the container is to blame it names the container's log.
     pub(crate) fn of_endpoint(
         status: u16,
         error_type: &str,
@@ -60,7 +60,7 @@ impl Refusal {
         Self { body, ..refusal }
     }
 
-    /// The container did not take the stream; its own words are not passed on.
+    /// Creates the answer for a container that did not take the stream. Its own text is left out.
     pub(crate) fn not_taken(log_stream: &str) -> Self {
         let body = json!({
             "Message": NOT_TAKEN,
@@ -74,7 +74,7 @@ impl Refusal {
         }
     }
 
-    /// A member breaks a constraint of the service's model.
+    /// Creates the answer for a member that breaks a constraint of the service's model.
     pub(crate) fn constraint(member: &str, value: &str, rule: &str) -> Self {
         let message = format!(
             "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must {rule}"

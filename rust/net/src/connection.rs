@@ -117,7 +117,7 @@ impl Line {
         }
     }
 
-    /// Tells whether no further stream can be opened here.
+    /// Returns whether no further stream can be opened here.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.farewell.get().is_some()

@@ -154,11 +154,7 @@ mod tests {
         }
         drop(gate);
         assert_eq!(gates.gate(1, &host, 5).available_permits(), 5);
-        assert_eq!(
-            gates.of.len(),
-            1,
-            "gates of hosts that nobody uses are forgotten"
-        );
+        assert_eq!(gates.of.len(), 1, "gates of unused hosts are forgotten");
     }
 
     #[test]

@@ -193,13 +193,13 @@ impl SharedSession {
         let result = change(&mut session, now);
         let news = news(&session, now);
         drop(session);
-        self.waiter.tell(news);
+        self.waiter.notify(news);
         result
     }
 
     /// Has the driver ask the session again, whether or not there is something to do at once.
     pub fn call_driver(&self) {
-        self.waiter.tell(interest::DRIVER);
+        self.waiter.notify(interest::DRIVER);
     }
 
     /// Returns at the next `notify_pumps`, also at one between this call and its await.

@@ -141,7 +141,7 @@ fn certificate(error: &CertificateError) -> Reason {
     }
 }
 
-/// Tells whether the other side would send the same alert again.
+/// Returns whether the other side would send the same alert again.
 const fn is_final(alert: AlertDescription) -> bool {
     matches!(
         alert,

@@ -43,7 +43,7 @@ async fn the_thread_comes_and_goes_with_its_users() {
         drop(engine);
         eventually("the thread's end", || threads().is_empty()).await;
     }
-    // A host name is looked up in a thread of its own, which ends, too.
+    // A host name is looked up in a thread of its own, which also ends.
     let mut target = peer::silent().await.target();
     target.host = "no-such-host.invalid".into();
     let pool = dgsm_net::pool::Pool::new(target, peer::limits());

@@ -9,14 +9,14 @@ use dgsm_session::{EndContext, diagnose};
 use dgsm_wire::refusals;
 use pyo3::prelude::*;
 
-/// A failure, judged, and with the words of the other side fit to be quoted.
+/// A failure, judged, with the peer's text in quotable form.
 #[pyclass(module = "deepgram_sagemaker._native", frozen, get_all)]
 pub(crate) struct Diagnosis {
     /// The reason's name.
     reason: &'static str,
-    /// What the other side, or the transport, says of it; empty where there is nothing.
+    /// The text of the peer or of the transport; empty if there is none.
     said: String,
-    /// `said` has the other side's words, not the transport's.
+    /// `said` is the peer's text, not the transport's.
     is_quote: bool,
     /// The status of an HTTP answer.
     status: Option<u16>,
@@ -61,17 +61,17 @@ impl From<CoreDiagnosis> for Diagnosis {
     }
 }
 
-/// Quotes another side's words as one printable line of at most 300 characters, without secrets.
+/// Returns a peer's text as one printable line of at most 300 characters, without secrets.
 #[pyfunction]
 pub(crate) fn quote(said: &str) -> String {
     dgsm_leg::quote::text(said)
 }
 
-/// Judges a failure by what was seen of it: `kind` is `http_status`, a leg end's name or a
+/// Judges a failure by its observed facts: `kind` is `http_status`, a leg end's name or a
 /// reason's.
 ///
-/// What the native side has seen has its diagnosis already. This is for what Python finds out, and
-/// for tests of the words that each diagnosis gets.
+/// Failures on the native side have their diagnosis already. This is for failures in Python, and
+/// for tests of each diagnosis's text.
 #[pyfunction]
 #[pyo3(signature = (
     kind, *, detail = "", status = None, headers = None, body = None, code = None,

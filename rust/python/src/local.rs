@@ -262,7 +262,7 @@ impl LocalStream {
         self.send(Frame::Binary(message.to_vec().into()))
     }
 
-    /// Whether the leg has ended.
+    /// Returns whether the leg has ended.
     #[getter]
     fn is_gone(&self) -> bool {
         self.bridge.is_gone()

@@ -13,16 +13,16 @@ pub(crate) enum Notice {
     /// A leg ended and another follows.
     LegEnded {
         leg: u64,
-        /// How, by the name that the statistics count it by.
+        /// How it ended, by the name that the statistics count.
         end: String,
-        /// How, in words.
+        /// How it ended, as text.
         said: String,
         /// Failures in a row without progress; 0: only the keys ran out.
         attempts: u32,
         /// Audio that has to be sent again.
         unacknowledged_seconds: f64,
     },
-    /// The session goes on over a new leg for the first time: what starts again there.
+    /// The session goes on over a new leg for the first time. Request ids start again.
     Resumed { leg: u64 },
     /// A leg took over from one that had grown old.
     RolledOver { leg: u64 },
@@ -33,18 +33,17 @@ pub(crate) enum Notice {
         /// In bytes.
         size: u64,
     },
-    /// The speech of a new leg is not what the one before said: they were joined.
+    /// A new leg synthesised other speech than the one before. The two were joined.
     Joined { at_seconds: f64, moved_seconds: f64 },
-    /// Audio of unknown rate outgrew the journal: a reset is an error from now on.
+    /// Audio of unknown rate outgrew the journal. The next reset is an error.
     NotResumable { limit: usize },
-    /// The service sent an error and the leg lived on: the application has the message.
+    /// The service sent an `Error` message and the leg went on. The message is delivered.
     Complaint { leg: u64 },
-    /// The service did not take a message, which is not sent again.
+    /// The service did not take a message. It is not sent again.
     LeftOut { leg: u64, kind: Option<String> },
-    /// A function was called that an earlier leg had called and got no answer to.
+    /// The service asked for a function call that it had asked for over an earlier leg.
     CalledAgain { leg: u64 },
-    /// The application does not read, and messages of this many bytes wait: the service has to
-    /// wait.
+    /// The application does not read, and the service has to wait. `size`: the unread bytes.
     Unread { size: usize },
     /// The service reports on audio that was never sent.
     Beyond {
@@ -58,12 +57,12 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    /// The notice of a skipped event, with its level.
+    /// Returns the notice of a skipped event, with its level.
     pub(crate) fn unknown_event(event_type: String) -> (u8, Self) {
         (WARNING, Self::UnknownEvent { event_type })
     }
 
-    /// A session's notice, with its level.
+    /// Returns a session's notice, with its level.
     pub(crate) fn of(notice: CoreNotice) -> (u8, Self) {
         let level = match notice.level() {
             Level::Info => INFO,

@@ -243,7 +243,7 @@ impl OpenFailure {
         self.failure.diagnosis().into()
     }
 
-    /// Returns what the transport says of it, for people.
+    /// Returns the transport's description, for people.
     #[getter]
     fn detail(&self) -> &str {
         &self.failure.detail
@@ -264,7 +264,7 @@ impl OpenFailure {
             .map_or_else(Vec::new, |answer| answer.headers.clone())
     }
 
-    /// Returns the answer's body, as far as it was kept.
+    /// Returns the part of the answer's body that was kept.
     #[getter]
     fn body(&self) -> &[u8] {
         self.failure

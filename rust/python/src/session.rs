@@ -25,7 +25,7 @@ pub(crate) struct SendResult;
 
 #[pymethods]
 impl SendResult {
-    /// Taken; the loop is going to flush its waker already.
+    /// Taken; the loop is already going to flush its waker.
     #[classattr]
     const TAKEN: u8 = 0;
     /// Taken; the loop flushes its waker when it has done what else is ready.
@@ -77,7 +77,7 @@ pub(crate) enum Step {
 pub(crate) struct SessionFailure {
     /// The failure, judged; `None` where no leg could be opened: the driver has that error.
     diagnosis: Option<Py<Diagnosis>>,
-    /// What another leg would need is there.
+    /// Whether everything that another leg needs is still there.
     resumable: bool,
     attempts: u32,
     elapsed: f64,

@@ -1,4 +1,4 @@
-//! `Waker`: how native objects wake one event loop, and how the loop tells the engine what it sent.
+//! `Waker`: how native objects wake one event loop, and how the loop passes its sends to the engine.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -58,8 +58,8 @@ impl Waker {
         self.mailbox.drain()
     }
 
-    /// Tells the engine of everything that was sent on this loop and held back, and takes every
-    /// token, oldest first: a loop that flushes every few milliseconds is not woken for them.
+    /// Passes the sends of this loop that were held back to the engine, and takes every token,
+    /// oldest first: a loop that flushes every few milliseconds is not woken for them.
     fn flush(&self) -> Vec<u64> {
         self.outbox.flush();
         self.mailbox.flush()

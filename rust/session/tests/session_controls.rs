@@ -584,7 +584,7 @@ fn an_agent_goes_on_without_an_update_but_not_without_its_settings() {
 }
 
 /// What the user, the agent or a function said is the conversation. Where the service does not take
-/// it, the application is told.
+/// it, the application gets the error.
 #[test]
 fn an_agent_does_not_go_on_without_what_was_said() {
     for said in [

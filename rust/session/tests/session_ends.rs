@@ -779,7 +779,7 @@ fn every_end() -> Vec<LegEnd> {
     ]
 }
 
-/// What the application does meanwhile.
+/// The application's acts meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Habit {
     /// Nothing.
@@ -925,7 +925,7 @@ fn connections_that_go_away_at_once_are_not_followed_at_once() {
     stage.session.leg_going_away(stage.now, leg);
     stage.minute_with_standbys(
         |_| {},
-        // It takes over, and its connection is going to be closed, too.
+        // It takes over, and its connection is going to be closed as well.
         |stage, leg| stage.session.leg_going_away(stage.now, leg),
     );
     let legs = stage.session.stats().legs;
@@ -1222,7 +1222,7 @@ fn reported_in_part(more: usize) -> (Stage, dgsm_session::LegId) {
     (stage, leg)
 }
 
-/// The container's clock is its own, but four seconds of it were so many bytes.
+/// The container's clock is its own, but four seconds of it had a known size.
 #[test]
 fn an_end_in_order_is_not_believed_with_seconds_of_a_container_unreported() {
     for end in [

@@ -546,3 +546,75 @@ fn a_standby_s_greeting_is_not_delivered_twice() {
         assert_eq!(read[0]["request_id"], "first", "{path}");
     }
 }
+
+const CONFIGURE: &str = r#"{"type":"Configure","x":1}"#;
+const ACCEPTED: &str = r#"{"type":"ConfigureSuccess"}"#;
+
+/// The head of a standby that was lost does not count for the one that takes over.
+#[test]
+fn a_lost_standby_leaves_no_open_replies_behind() {
+    let (mut stage, old) = old_ogg(&settings());
+    stage.text(CONFIGURE);
+    assert_eq!(stage.sent(old), [CONFIGURE]);
+    stage.say(old, ACCEPTED);
+    stage.step();
+    let lost = stage.session.leg_opened(stage.now);
+    assert_eq!(stage.sent(lost)[1], CONFIGURE);
+    stage.end(lost, RESET);
+    assert!(matches!(stage.step(), Step::Open { standby: true, .. }));
+    let new = stage.session.leg_opened(stage.now);
+    assert_eq!(stage.sent(new)[1], CONFIGURE);
+    stage.read();
+    stage.results(new, 0.0, 2.2, &[]);
+    assert_eq!(stage.sent(old), [CLOSE], "another leg has taken over");
+    assert_eq!(stage.sent(new), [CONFIGURE]);
+    stage.say(new, ACCEPTED);
+    stage.say(new, ACCEPTED);
+    assert_eq!(stage.read_results().len(), 1, "both were the session's own");
+    stage.text(r#"{"type":"Configure","y":2}"#);
+    stage.sent(new);
+    stage.say(new, ACCEPTED);
+    assert_eq!(stage.read_texts(), [ACCEPTED], "the application's");
+}
+
+/// The driver may report a standby after the session has ended, or after the leg beside it has.
+#[test]
+fn a_late_standby_changes_no_end() {
+    for opens in [true, false] {
+        let (mut stage, old) = old();
+        stage.step();
+        stage.text(CLOSE);
+        stage.sent(old);
+        stage.say(old, r#"{"type":"Metadata","duration":2.0}"#);
+        stage.end(old, LegEnd::Clean);
+        assert_eq!(stage.session.outcome(), Outcome::Clean);
+        if opens {
+            let late = stage.session.leg_opened(stage.now);
+            assert_eq!(stage.sent(late), ["stop"]);
+        } else {
+            let after = stage.session.open_failed(stage.now, Reason::Connect);
+            assert!(matches!(after, AfterOpenFailure::GiveUp { .. }));
+        }
+        stage.end(old, RESET);
+        stage.session.leg_going_away(stage.now, old);
+        stage.results(old, 0.0, 2.0, &[]);
+        stage.session.tick(stage.now + seconds(60.0));
+        assert_eq!(stage.session.outcome(), Outcome::Clean);
+        assert_eq!(stage.step(), Step::Finished);
+    }
+}
+
+/// A standby on its way becomes the next leg, and its failure counts as that leg's.
+#[test]
+fn a_standby_that_is_needed_counts_its_failure() {
+    let (mut stage, leg) = old();
+    stage.step();
+    stage.end(leg, RESET);
+    assert_eq!(stage.step(), Step::Wait { until: None }, "it is on its way");
+    let after = stage.session.open_failed(stage.now, Reason::AccessDenied);
+    let AfterOpenFailure::GiveUp { attempts, .. } = after else {
+        panic!("{after:?}");
+    };
+    assert_eq!(attempts, 2, "the reset and the opening");
+    assert!(matches!(stage.session.outcome(), Outcome::Failed(_)));
+}

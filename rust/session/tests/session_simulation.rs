@@ -1,5 +1,5 @@
 //! Generated sessions with Nova whose legs fail. In every case the application sees one
-//! conversation, or is told exactly what is missing.
+//! conversation, or gets an exact report of what is missing.
 
 // Simulated audio is a few minutes long: every count is exact as a double, and not negative.
 #[allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]

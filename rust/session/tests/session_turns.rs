@@ -1,4 +1,4 @@
-//! Flux and the voice agent, played by hand: what a later leg is told, and what the application
+//! Flux and the voice agent, played by hand: what a later leg is sent, and what the application
 //! does not read.
 
 #[allow(dead_code, reason = "each test file uses its part of the stage")]
@@ -347,7 +347,7 @@ fn that_the_agent_starts_to_speak_is_no_answer() {
     say(&mut stage, first, &[APPLIED, user, starts]);
     let second = reset(&mut stage, first);
     assert_eq!(stage.sent(second)[1..], ["1000"]);
-    // The leg sends nothing before it ends, too.
+    // This leg also sends nothing before it ends.
     let third = reset(&mut stage, second);
     assert_eq!(stage.sent(third)[1..], ["1000"]);
     say(&mut stage, third, &[APPLIED, user, starts, agent_says]);

@@ -168,7 +168,7 @@ proptest! {
                 verifier.verify(&decode(&encoded(&envelope))),
                 Ok(Envelope::Event(event.into()))
             );
-            // What we write is read by the AWS crate, too.
+            // The AWS crate also reads what we write.
             let read = read_message_from(out.freeze()).unwrap();
             prop_assert_eq!(read.payload(), envelope.payload());
             previous = signature;

@@ -136,7 +136,7 @@ def test_finalize_makes_everything_received_final():
     assert [message["from_finalize"] for message in answer] == [True]
     assert answer[0]["start"] + answer[0]["duration"] == 1.51
     assert transcript(answer[0]) == "word0 word1"
-    # It answers even when there is nothing left to tell.
+    # It answers even when nothing is left to report.
     again = list(subject.finalize())
     assert (again[0]["start"], again[0]["duration"], transcript(again[0])) == (1.51, 0.0, "")
 

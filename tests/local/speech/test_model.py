@@ -71,7 +71,7 @@ async def test_control_messages_keep_their_place_in_the_audio():
     stream = await serve([*audio, '{"type":"Finalize"}', configure, *audio, CLOSE])
     kinds = [message["type"] for message in stream.answers]
     assert kinds == ["Results", "ConfigureSuccess", "Results", "Results", "Metadata"]
-    # What was said is final at once; that speech has ended is only known from the silence after.
+    # The words are final at once. The end of speech is known only after some silence.
     finalized, _, paused, last, _ = stream.answers
     assert (finalized["from_finalize"], finalized["speech_final"]) == (True, False)
     assert (paused["from_finalize"], paused["speech_final"]) == (False, True)
@@ -233,7 +233,7 @@ async def test_a_real_recording_is_recognised():
 
 @pytest.mark.patience(180)
 async def test_a_real_recording_is_recognised_over_the_telephone():
-    """8 kHz mu-law, by the crudest way there: every sixth sample, and the nearest code."""
+    """Converts crudely to 8 kHz mu-law: every sixth sample, and the nearest code."""
     from deepgram_sagemaker.local.audio import AudioFormat, Encoding, RawDecoder, Resampler
 
     file = two_cities().read_bytes()

@@ -1,4 +1,4 @@
-"""The real recogniser: what several threads do to it, and what is missing without the extra."""
+"""The real recogniser: with several threads, and without the extra."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What a query asks for, and what is refused before any audio."""
+"""The settings in a query, and queries that are refused before any audio."""
 
 import pytest
 from deepgram_sagemaker.local.audio import AudioFormat, Encoding

@@ -1,4 +1,4 @@
-"""Where a channel is cut. The audio is synthetic, and so are no expectations: seconds are."""
+"""Where a channel is cut, in seconds of synthetic audio."""
 
 from itertools import pairwise
 

@@ -25,7 +25,7 @@ enum State {
 }
 
 impl Clock {
-    /// The clock of a leg with this query.
+    /// Creates the clock of a leg with this query.
     #[must_use]
     pub fn new(query: &Query) -> Self {
         let state = match (Format::declared(query), query.get("encoding")) {

@@ -189,7 +189,7 @@ fn is_nova(model: &str) -> bool {
     MODELS.iter().any(of_family) || BARE_MODELS.contains(&model) || is_uuid(model)
 }
 
-/// Whether the name is the id of a custom model.
+/// Returns whether the name is the id of a custom model.
 fn is_uuid(model: &str) -> bool {
     let lengths = model.split('-').map(str::len);
     let hex = |byte: u8| byte == b'-' || byte.is_ascii_hexdigit();

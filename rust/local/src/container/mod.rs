@@ -29,7 +29,7 @@ const AGENT: Product = Product {
     together: |_| Ok(()),
 };
 
-/// Whether `path` is one of Deepgram's.
+/// Returns whether `path` is one of Deepgram's.
 pub(crate) fn is_known(path: &str) -> bool {
     PRODUCTS.iter().any(|product| product.path == path)
 }

@@ -60,7 +60,7 @@ impl Parameter {
     }
 }
 
-/// Whether `value` is `true` or `false`, in upper or lower case: Python writes `True`.
+/// Returns whether `value` is `true` or `false`, in upper or lower case: Python writes `True`.
 pub(super) fn is_flag(value: &str) -> bool {
     value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
 }

@@ -42,7 +42,7 @@ struct History {
 }
 
 impl Conversation {
-    /// A conversation without legs.
+    /// Creates a conversation without legs.
     pub(crate) fn new() -> Self {
         Self {
             opens: watch::Sender::new(0),
@@ -61,8 +61,8 @@ impl Conversation {
         locator.hear(audio, &mut self.history().audio);
     }
 
-    /// Whether the chunks heard reach the next threshold of `rule`, a multiple of `step`. Moves the
-    /// threshold on.
+    /// Returns whether the chunks heard reach the next threshold of `rule`, a multiple of `step`.
+    /// Moves the threshold on.
     pub(super) fn passes_chunks(&self, rule: usize, step: u64) -> bool {
         let mut history = self.history();
         let total = history.chunks.len() as u64;

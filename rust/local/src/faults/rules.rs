@@ -69,7 +69,7 @@ impl Rules {
         }
     }
 
-    /// Whether any rule counts watermarked chunks.
+    /// Returns whether any rule counts watermarked chunks.
     pub(crate) fn counts_chunks(&self) -> bool {
         let counts = |fault: &Fault| {
             matches!(
@@ -134,7 +134,7 @@ impl Rules {
         None
     }
 
-    /// When the next rule on time strikes, counted from the answer.
+    /// Returns when the next rule on time strikes, counted from the answer.
     pub(crate) fn deadline(&self, armed: &Armed) -> Option<Duration> {
         let waiting = armed.rules.iter().filter(|(_, done)| !done);
         let times = waiting.filter_map(|(index, _)| match self.faults[*index].when {
@@ -144,7 +144,7 @@ impl Rules {
         times.min()
     }
 
-    /// Whether any rule waits for the conversation's next leg.
+    /// Returns whether any rule waits for the conversation's next leg.
     pub(crate) fn awaits_next_open(&self, armed: &Armed) -> bool {
         let waits = |(index, done): &(usize, bool)| {
             !done && matches!(self.faults[*index].when, Trigger::NextOpen)

@@ -237,7 +237,7 @@ impl Fault {
 }
 
 impl Action {
-    /// Whether it happens to the answer of the request.
+    /// Returns whether it happens to the answer of the request.
     pub(crate) fn is_answer(&self) -> bool {
         matches!(
             self,
@@ -245,7 +245,7 @@ impl Action {
         )
     }
 
-    /// Its name in records.
+    /// Returns its name in records.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Reset { .. } => "reset",
@@ -271,7 +271,7 @@ impl Action {
 pub struct Ordinals(pub(super) u64, pub(super) Option<u64>, pub(super) u64);
 
 impl Ordinals {
-    /// Whether `number` is one of them.
+    /// Returns whether `number` is one of them.
     pub(crate) fn include(self, number: u64) -> bool {
         let Self(first, last, step) = self;
         first <= number
@@ -280,7 +280,7 @@ impl Ordinals {
     }
 }
 
-/// Whether `number` is among `ordinals`; `None` has every number.
+/// Returns whether `number` is among `ordinals`; `None` has every number.
 pub(crate) fn covers(ordinals: Option<Ordinals>, number: u64) -> bool {
     ordinals.is_none_or(|ordinals| ordinals.include(number))
 }

@@ -60,7 +60,7 @@ impl Container {
         self.bridge().and_then(Bridge::take)
     }
 
-    /// Whether the model is behind: further input would only fill memory.
+    /// Returns whether the model is behind: further input would only fill memory.
     pub(super) fn is_behind(&self) -> bool {
         self.bridge().is_some_and(Bridge::is_behind)
     }

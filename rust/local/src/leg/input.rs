@@ -66,7 +66,7 @@ impl InputError {
 }
 
 impl Input {
-    /// An input whose events `verifier` checks.
+    /// Creates an input whose events `verifier` checks.
     pub(super) fn new(verifier: EventVerifier) -> Self {
         Self {
             decoder: Decoder::new(Limits::PROTOCOL),

@@ -227,7 +227,7 @@ impl Leg {
         }
     }
 
-    /// Whether further input would only fill memory.
+    /// Returns whether further input would only fill memory.
     fn is_behind(&self) -> bool {
         self.outbound.is_full() || self.container.is_behind()
     }

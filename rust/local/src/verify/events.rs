@@ -88,7 +88,7 @@ impl EventVerifier {
         Ok(Envelope::Event(envelope.payload.clone()))
     }
 
-    /// Whether the end has been seen.
+    /// Returns whether the end has been seen.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.ended

@@ -146,7 +146,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader at the start of a leg's audio.
+    /// Creates a reader at the start of a leg's audio.
     #[must_use]
     pub fn new(format: Format) -> Self {
         let channels = (0..format.channels).map(|_| Channel::default()).collect();

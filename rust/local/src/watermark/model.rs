@@ -93,7 +93,7 @@ impl std::fmt::Debug for WatermarkModel {
 }
 
 impl WatermarkModel {
-    /// A conversation at its beginning.
+    /// Creates a conversation at its beginning.
     #[must_use]
     pub fn new(
         settings: WatermarkSettings,

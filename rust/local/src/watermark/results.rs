@@ -88,7 +88,7 @@ impl Results<'_> {
     }
 }
 
-/// The closing `Metadata`.
+/// Returns the closing `Metadata`.
 pub(super) fn metadata(
     request_id: &str,
     created: &str,

@@ -152,7 +152,7 @@ fn amz_date(ms: i64) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// What a request says; each field can be made wrong.
+/// A request's content. Each field can be made wrong.
 #[derive(Clone)]
 pub struct Call {
     pub method: &'static str,

@@ -1,11 +1,11 @@
-//! What one event loop has sent and the engine has not been told yet.
+//! The sends of one event loop that its sessions' pumps have not been notified of.
 //!
-//! Telling the engine costs a system call and, while it sleeps, a change of threads. So the first
-//! send calls the engine, and what is sent until it looks costs nothing. A session that is alone is
-//! told at once. Several, or one where there were several before the last flush, wait until the
-//! loop flushes after everything that was ready, and are written together. An iteration of the loop
-//! may be long, and an application may block it: after [`PATIENCE`] the engine goes on without the
-//! flush.
+//! Waking the engine costs a system call and, while it sleeps, a change of threads. So the first
+//! send calls the engine, and what is sent until it looks costs nothing. The pumps of a session that
+//! is alone are notified at once. Several sessions, or one where there were several before the last
+//! flush, wait until the loop flushes after everything that was ready, and are written together. An
+//! iteration of the loop may be long, and an application may block it: after [`PATIENCE`] the
+//! engine goes on without the flush.
 //!
 //! ```text
 //!           note                look: several, and the loop has not flushed
@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After this number of sends the engine is told at once: it works alongside a loop that sends
-/// without pause.
+/// After this number of sends the pumps are notified at once: the engine works alongside a loop
+/// that sends without pause.
 pub(super) const BATCH: usize = 32;
 /// The longest time that a send waits for others.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The senders noted and not told, in order, each once in a row.
+/// The senders that were noted and whose pumps were not notified, in order, each once in a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Batch<T> {
     senders: Vec<T>,
@@ -66,10 +66,10 @@ pub(super) struct Noted<T> {
 /// What a note leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AfterNote<T> {
-    /// Nothing: the engine is going to look, or the flush tells it.
+    /// Nothing: the engine is going to look, or the flush notifies.
     Nothing,
-    /// Tell these now.
-    Tell(Vec<T>),
+    /// Notify these now.
+    Notify(Vec<T>),
     /// Call the engine.
     Call,
 }
@@ -77,8 +77,8 @@ pub(super) enum AfterNote<T> {
 /// What has to be done after a flush.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AfterFlush<T> {
-    /// Tell these now; there may be none.
-    Tell(Vec<T>),
+    /// Notify these now; there may be none.
+    Notify(Vec<T>),
     /// Nothing: the engine looks by itself.
     Nothing,
     /// Have the waiting engine look.
@@ -88,8 +88,8 @@ pub(super) enum AfterFlush<T> {
 /// What the engine does when it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Looked<T> {
-    /// Tell these, and stop looking.
-    Tell(Vec<T>),
+    /// Notify these, and stop looking.
+    Notify(Vec<T>),
     /// Look again at this time, or after a flush.
     Wait(Instant),
 }
@@ -110,7 +110,7 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Whether the engine is going to look.
+    /// Returns whether the engine is going to look.
     pub(super) fn is_looked_at(&self) -> bool {
         self.look != Look::None
     }
@@ -132,7 +132,7 @@ impl<T> Batch<T> {
         self.since.get_or_insert_with(clock);
         let asks_for_flush = !std::mem::replace(&mut self.is_flush_due, true);
         let next = if self.sends == BATCH {
-            AfterNote::Tell(self.take())
+            AfterNote::Notify(self.take())
         } else if self.look == Look::None && has_engine {
             self.look = Look::Called;
             AfterNote::Call
@@ -145,35 +145,35 @@ impl<T> Batch<T> {
         }
     }
 
-    /// The loop has done what was ready.
+    /// The loop has done what was ready. Returns what follows.
     pub(super) fn flush(&mut self) -> AfterFlush<T> {
         self.is_flush_due = false;
         self.are_several = std::mem::take(&mut self.noted) > 1;
         self.is_flushed = !self.senders.is_empty();
         match self.look {
-            Look::None => AfterFlush::Tell(self.take()),
+            Look::None => AfterFlush::Notify(self.take()),
             Look::Called => AfterFlush::Nothing,
             Look::Waiting => AfterFlush::Hurry,
         }
     }
 
-    /// The engine looks.
+    /// The engine looks. Returns what follows.
     pub(super) fn look(&mut self, clock: impl FnOnce() -> Instant) -> Looked<T> {
         if let Some(until) = self.held_until(clock) {
             self.look = Look::Waiting;
             Looked::Wait(until)
         } else {
-            Looked::Tell(self.end_look())
+            Looked::Notify(self.end_look())
         }
     }
 
-    /// The engine looks no more: what was noted, to be told.
+    /// The engine stops looking. Returns what was noted.
     pub(super) fn end_look(&mut self) -> Vec<T> {
         self.look = Look::None;
         self.take()
     }
 
-    /// The time until which what was noted waits for more. `None`: it waits no longer.
+    /// Returns the time until which the noted sends wait for more; `None`: they wait no longer.
     fn held_until(&self, clock: impl FnOnce() -> Instant) -> Option<Instant> {
         let until = self.since? + PATIENCE;
         let is_held = self.are_several || self.senders.len() > 1;
@@ -236,17 +236,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_that_is_alone_is_told_as_the_engine_looks() {
+    fn one_that_is_alone_is_notified_as_the_engine_looks() {
         let now = Instant::now();
         let mut batch = Batch::default();
         note(&mut batch, 1, now);
         note(&mut batch, 1, now);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]));
         assert!(!batch.is_looked_at());
         // The flush is due still, and has nothing to tell.
         assert_eq!(note(&mut batch, 1, now), called(false));
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]));
-        assert_eq!(batch.flush(), AfterFlush::Tell(vec![]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]));
+        assert_eq!(batch.flush(), AfterFlush::Notify(vec![]));
         assert_eq!(note(&mut batch, 1, now), called(true));
     }
 
@@ -259,7 +259,7 @@ pub(super) mod tests {
         let until = now + PATIENCE;
         assert_eq!(batch.look(|| now), Looked::Wait(until));
         assert_eq!(batch.flush(), AfterFlush::Hurry);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1, 2]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1, 2]));
     }
 
     #[test]
@@ -269,7 +269,7 @@ pub(super) mod tests {
         note(&mut batch, 1, now);
         note(&mut batch, 2, now);
         assert_eq!(batch.flush(), AfterFlush::Nothing);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1, 2]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1, 2]));
     }
 
     #[test]
@@ -280,7 +280,7 @@ pub(super) mod tests {
         note(&mut batch, 2, now + PATIENCE / 2);
         let until = now + PATIENCE;
         assert_eq!(batch.look(|| now), Looked::Wait(until));
-        assert_eq!(batch.look(|| until), Looked::Tell(vec![1, 2]));
+        assert_eq!(batch.look(|| until), Looked::Notify(vec![1, 2]));
     }
 
     #[test]
@@ -296,11 +296,11 @@ pub(super) mod tests {
         batch.flush();
         batch.look(unread);
         note(&mut batch, 1, now);
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]), "alone again");
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]), "alone again");
     }
 
     #[test]
-    fn many_sends_are_told_at_once_and_begin_anew() {
+    fn many_sends_notify_at_once_and_begin_anew() {
         let now = Instant::now();
         let mut batch = Batch::default();
         note(&mut batch, 1, now);
@@ -308,23 +308,23 @@ pub(super) mod tests {
             assert_eq!(note(&mut batch, 1, now), nothing(false));
         }
         let full = note(&mut batch, 1, now);
-        assert_eq!(full.next, AfterNote::Tell(vec![1]));
+        assert_eq!(full.next, AfterNote::Notify(vec![1]));
         assert_eq!(
             note(&mut batch, 1, now),
             nothing(false),
             "the engine looks still"
         );
-        assert_eq!(batch.look(unread), Looked::Tell(vec![1]));
-        assert_eq!(batch.look(unread), Looked::Tell(vec![]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![1]));
+        assert_eq!(batch.look(unread), Looked::Notify(vec![]));
     }
 
     #[test]
-    fn without_an_engine_the_flush_tells() {
+    fn without_an_engine_the_flush_notifies() {
         let now = Instant::now();
         let mut batch = Batch::default();
         let noted = batch.note(|_| false, || 1, false, || now);
         assert_eq!(noted, nothing(true));
-        assert_eq!(batch.flush(), AfterFlush::Tell(vec![1]));
+        assert_eq!(batch.flush(), AfterFlush::Notify(vec![1]));
     }
 
     #[test]

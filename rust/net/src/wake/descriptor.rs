@@ -14,7 +14,7 @@ pub struct Descriptor(std::fs::File);
 
 #[cfg(target_os = "linux")]
 impl Descriptor {
-    /// A descriptor that is not readable yet.
+    /// Creates a descriptor that is not readable yet.
     ///
     /// # Errors
     /// When the process has no descriptor left.
@@ -24,7 +24,7 @@ impl Descriptor {
         Ok(Self(std::fs::File::from(fd)))
     }
 
-    /// The number to watch for reading.
+    /// Returns the number to watch for reading.
     #[must_use]
     pub fn fileno(&self) -> RawFd {
         self.fd().as_raw_fd()
@@ -45,7 +45,7 @@ impl Signal for Descriptor {
 
     fn clear(&self) {
         use std::io::Read as _;
-        // It fails where nothing was raised, and that is fine too.
+        // It fails where nothing was raised, which does no harm.
         let _ = (&self.0).read(&mut [0; 8]);
     }
 }
@@ -60,7 +60,7 @@ pub struct Descriptor {
 
 #[cfg(not(target_os = "linux"))]
 impl Descriptor {
-    /// A descriptor that is not readable yet.
+    /// Creates a descriptor that is not readable yet.
     ///
     /// # Errors
     /// When the process has no descriptor left.
@@ -71,7 +71,7 @@ impl Descriptor {
         Ok(Self { raised, watched })
     }
 
-    /// The number to watch for reading.
+    /// Returns the number to watch for reading.
     #[must_use]
     pub fn fileno(&self) -> RawFd {
         self.fd().as_raw_fd()
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether a loop that watches would be woken. Takes what it finds.
+    /// Returns whether a loop that watches would be woken. Takes what it finds.
     fn is_readable(descriptor: &Descriptor) -> bool {
         let mut watched = File::from(descriptor.fd().try_clone_to_owned().unwrap());
         match watched.read(&mut [0; 8]) {

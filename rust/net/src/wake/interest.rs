@@ -15,7 +15,7 @@ pub const DRIVER: u8 = 4;
 /// The application's side of a session: woken only for what it waits for, and once until it asks.
 ///
 /// No wake-up is lost because `arm` is called under the lock under which the state changes, after a
-/// look that found nothing, and `tell` after the change.
+/// look that found nothing, and `notify` after the change.
 pub(crate) struct Waiter {
     /// What the application waits for.
     armed: AtomicU8,
@@ -25,7 +25,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits for nothing but the driver's steps.
+    /// Creates the waiter of an application that waits for nothing but the driver's steps.
     pub(crate) fn new(wake: Arc<dyn Wake>) -> Self {
         Self {
             armed: AtomicU8::new(0),
@@ -40,7 +40,7 @@ impl Waiter {
     }
 
     /// Wakes the application if it waits for any of this, and has not been woken since it asked.
-    pub(crate) fn tell(&self, news: u8) {
+    pub(crate) fn notify(&self, news: u8) {
         // The driver always waits. A reader or writer says so each time.
         let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | DRIVER;
         let news = news & wanted;
@@ -84,12 +84,12 @@ mod tests {
     #[test]
     fn what_is_not_waited_for_wakes_nothing() {
         let (waiter, counted) = waiter();
-        waiter.tell(READABLE | WRITABLE);
+        waiter.notify(READABLE | WRITABLE);
         assert_eq!((woken(&counted), waiter.take_happened()), (0, 0));
         waiter.arm(WRITABLE);
-        waiter.tell(READABLE);
+        waiter.notify(READABLE);
         assert_eq!((woken(&counted), waiter.take_happened()), (0, 0));
-        waiter.tell(0);
+        waiter.notify(0);
         assert_eq!(woken(&counted), 0);
     }
 
@@ -97,7 +97,7 @@ mod tests {
     fn the_driver_always_waits() {
         let (waiter, counted) = waiter();
         for times in 1..=3 {
-            waiter.tell(DRIVER);
+            waiter.notify(DRIVER);
             assert_eq!((woken(&counted), waiter.take_happened()), (times, DRIVER));
         }
     }
@@ -106,9 +106,9 @@ mod tests {
     fn a_burst_wakes_once_until_the_application_asks() {
         let (waiter, counted) = waiter();
         waiter.arm(READABLE | WRITABLE);
-        waiter.tell(READABLE);
-        waiter.tell(WRITABLE);
-        waiter.tell(DRIVER);
+        waiter.notify(READABLE);
+        waiter.notify(WRITABLE);
+        waiter.notify(DRIVER);
         assert_eq!(woken(&counted), 1);
         assert_eq!(waiter.take_happened(), READABLE | WRITABLE | DRIVER);
         assert_eq!(waiter.take_happened(), 0);
@@ -118,11 +118,11 @@ mod tests {
     fn what_has_happened_is_waited_for_no_more() {
         let (waiter, counted) = waiter();
         waiter.arm(READABLE | WRITABLE);
-        waiter.tell(READABLE);
+        waiter.notify(READABLE);
         waiter.take_happened();
-        waiter.tell(READABLE);
+        waiter.notify(READABLE);
         assert_eq!(woken(&counted), 1);
-        waiter.tell(WRITABLE);
+        waiter.notify(WRITABLE);
         assert_eq!((woken(&counted), waiter.take_happened()), (2, WRITABLE));
     }
 
@@ -134,7 +134,7 @@ mod tests {
             scope.spawn(|| {
                 for number in 0..10_000 {
                     messages.lock().unwrap().push_back(number);
-                    waiter.tell(READABLE);
+                    waiter.notify(READABLE);
                 }
             });
             let mut seen = 0;

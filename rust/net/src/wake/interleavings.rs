@@ -99,7 +99,7 @@ impl Mail {
         }
     }
 
-    /// What any of them may do next, one step each.
+    /// Returns what any of them may do next, one step each.
     fn steps(&self) -> Vec<Self> {
         let mut all = Vec::new();
         let mut step = |is_possible: bool, change: &dyn Fn(&mut Self)| {
@@ -153,7 +153,7 @@ impl Mail {
         let is_heard = self.is_raised || self.is_draining || self.watch.is_some();
         assert!(
             self.posted.is_empty() || is_heard,
-            "a token that nobody announces"
+            "a token without a summons"
         );
         let is_watched = self.posted.summons() == Summons::Watched;
         assert_eq!(is_watched, self.watch.is_some());
@@ -197,8 +197,8 @@ struct Sends {
     is_hurried: bool,
     is_flush_due: bool,
     sent: [u8; 2],
-    /// Sends of each session that its pumps have not been told of.
-    untold: [bool; 2],
+    /// Whether each session has sends that its pumps have not been notified of.
+    waiting: [bool; 2],
     now: Instant,
     ticks: u32,
 }
@@ -218,22 +218,22 @@ impl Sends {
             is_hurried: false,
             is_flush_due: false,
             sent: [0; 2],
-            untold: [false; 2],
+            waiting: [false; 2],
             now: Instant::now(),
             ticks: 0,
         }
     }
 
-    fn tell(&mut self, sessions: Vec<u8>) {
+    fn notify(&mut self, sessions: Vec<u8>) {
         for session in sessions {
-            self.untold[usize::from(session)] = false;
+            self.waiting[usize::from(session)] = false;
         }
     }
 
     fn send(&mut self, session: u8) {
         let place = usize::from(session);
         self.sent[place] += 1;
-        self.untold[place] = true;
+        self.waiting[place] = true;
         let noted = note(&mut self.batch, session, self.now);
         if noted.asks_for_flush {
             assert!(!self.is_flush_due, "asked twice");
@@ -241,7 +241,7 @@ impl Sends {
         }
         match noted.next {
             AfterNote::Nothing => {}
-            AfterNote::Tell(sessions) => self.tell(sessions),
+            AfterNote::Notify(sessions) => self.notify(sessions),
             AfterNote::Call => {
                 assert!(self.watch.is_none(), "two watches");
                 self.watch = Some(None);
@@ -252,7 +252,7 @@ impl Sends {
     fn flush(&mut self) {
         self.is_flush_due = false;
         match self.batch.flush() {
-            AfterFlush::Tell(sessions) => self.tell(sessions),
+            AfterFlush::Notify(sessions) => self.notify(sessions),
             AfterFlush::Nothing => {}
             AfterFlush::Hurry => self.is_hurried = true,
         }
@@ -261,9 +261,9 @@ impl Sends {
     fn look(&mut self) {
         let now = self.now;
         match self.batch.look(|| now) {
-            Looked::Tell(sessions) => {
+            Looked::Notify(sessions) => {
                 self.watch = None;
-                self.tell(sessions);
+                self.notify(sessions);
             }
             Looked::Wait(until) => self.watch = Some(Some(until)),
         }
@@ -294,7 +294,7 @@ impl Sends {
             step(true, &|next| {
                 next.watch = None;
                 let sessions = next.batch.end_look();
-                next.tell(sessions);
+                next.notify(sessions);
             });
         }
         step(self.ticks < STEPS, &|next| {
@@ -313,11 +313,11 @@ impl Sends {
             Some(Some(_)) => Look::Waiting,
         };
         assert_eq!(look, expected);
-        assert_eq!(self.batch.is_empty(), self.untold == [false; 2]);
+        assert_eq!(self.batch.is_empty(), self.waiting == [false; 2]);
         let is_heard = self.is_flush_due || self.watch.is_some();
         assert!(
             self.batch.is_empty() || is_heard,
-            "a send that nobody tells"
+            "a send without a look or a flush"
         );
         if let (Some(Some(until)), Some(since)) = (self.watch, since) {
             assert!(until <= since + PATIENCE, "a send that waits too long");

@@ -19,7 +19,7 @@ pub struct Mailbox<S> {
 }
 
 impl<S: Signal> Mailbox<S> {
-    /// An empty mailbox of a loop that `signal` wakes.
+    /// Creates the empty mailbox of a loop that `signal` wakes.
     #[must_use]
     pub fn new(signal: S) -> Arc<Self> {
         Arc::new(Self {
@@ -28,7 +28,7 @@ impl<S: Signal> Mailbox<S> {
         })
     }
 
-    /// What wakes the loop.
+    /// Returns what wakes the loop.
     #[must_use]
     pub fn signal(&self) -> &S {
         &self.signal
@@ -102,7 +102,7 @@ pub struct TokenWake<S> {
 }
 
 impl<S: Signal> TokenWake<S> {
-    /// Posts `token` to `mailbox` each time.
+    /// Creates a wake that posts `token` to `mailbox` each time.
     #[must_use]
     pub fn new(mailbox: Arc<Mailbox<S>>, token: u64) -> Arc<Self> {
         Arc::new(Self { mailbox, token })

@@ -5,7 +5,7 @@
 //! `outbox`).
 //!
 //! ```text
-//! session ─ Waiter::tell (interest) ─▶ Wake ─▶ one token of one session
+//! session ─ Waiter::notify (interest) ─▶ Wake ─▶ one token of one session
 //! engine's threads ─ post(token) ─▶ mailbox ─ Signal::raise ─▶ event loop ─ drain, flush
 //! engine's threads ◀─ Pumped::notify_pumps ── outbox ◀─ note(session), flush ─ event loop
 //! ```
@@ -22,9 +22,10 @@ pub mod mailbox;
 pub mod outbox;
 mod summons;
 
-/// Tells the application's thread that something it waits for may have happened.
+/// Wakes the application's thread: something that it waits for may have happened.
 pub trait Wake: Send + Sync + 'static {
-    /// Called from the engine's thread, or from the application's own; cheap, never blocks.
+    /// Wakes it. It is called from the engine's thread or the application's own, and must be cheap
+    /// and not block.
     fn wake(&self);
 }
 

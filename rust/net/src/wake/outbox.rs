@@ -1,4 +1,4 @@
-//! The sends of one event loop, told to the engine together.
+//! The outbox of one event loop: its sends, passed to the engine together.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -14,7 +14,7 @@ pub trait Pumped: Send + Sync + 'static {
     fn notify_pumps(&self);
 }
 
-/// What has been sent on one event loop and not been told yet.
+/// The sends of one event loop that its sessions' pumps have not been notified of.
 #[derive(Debug)]
 pub struct Outbox<T> {
     state: Mutex<State<T>>,
@@ -41,12 +41,13 @@ impl<T> Default for Outbox<T> {
 }
 
 impl<T: Pumped> Outbox<T> {
-    /// Where the sessions' legs are pumped.
+    /// Sets the engine that pumps the sessions' legs.
     pub fn set_engine(&self, engine: &Arc<Engine>) {
         self.lock().engine = Arc::downgrade(engine);
     }
 
-    /// Notes that `session` has something to send. True: the caller has the loop call `flush`.
+    /// Notes that `session` has something to send. Returns whether the caller has to make the loop
+    /// call `flush`.
     pub fn note(self: &Arc<Self>, session: &Arc<T>) -> bool {
         let mut state = self.lock();
         let engine = if state.batch.is_looked_at() {
@@ -61,10 +62,10 @@ impl<T: Pumped> Outbox<T> {
             Instant::now,
         );
         match noted.next {
-            AfterNote::Tell(sessions) => {
+            AfterNote::Notify(sessions) => {
                 let engine = state.engine.upgrade();
                 drop(state);
-                tell(sessions, engine);
+                notify_from_loop(sessions, engine);
             }
             AfterNote::Call => {
                 // An engine that is ending drops what it is given at once, and that takes the lock.
@@ -78,14 +79,14 @@ impl<T: Pumped> Outbox<T> {
         noted.asks_for_flush
     }
 
-    /// The loop has done what was ready: everything noted is told.
+    /// The loop has done what was ready: notifies the pumps of every noted session.
     pub fn flush(&self) {
         let mut state = self.lock();
         match state.batch.flush() {
-            AfterFlush::Tell(sessions) => {
+            AfterFlush::Notify(sessions) => {
                 let engine = state.engine.upgrade();
                 drop(state);
-                tell(sessions, engine);
+                notify_from_loop(sessions, engine);
             }
             AfterFlush::Nothing => {}
             AfterFlush::Hurry => {
@@ -102,8 +103,8 @@ impl<T> Outbox<T> {
     }
 }
 
-/// Tells from the event loop's thread.
-fn tell<T: Pumped>(sessions: Vec<Arc<T>>, engine: Option<Arc<Engine>>) {
+/// Notifies from the event loop's thread.
+fn notify_from_loop<T: Pumped>(sessions: Vec<Arc<T>>, engine: Option<Arc<Engine>>) {
     match engine {
         // On the engine's own thread waking a pump costs no system call.
         Some(engine) if sessions.len() > 1 => {
@@ -119,7 +120,7 @@ fn notify<T: Pumped>(sessions: &[Arc<T>]) {
     }
 }
 
-/// The engine's look at what was noted. However it ends, all of it is told.
+/// The engine's look at what was noted. However it ends, every noted session's pumps are notified.
 struct Watch<T: Pumped> {
     outbox: Arc<Outbox<T>>,
     is_over: bool,
@@ -137,12 +138,12 @@ impl<T: Pumped> Watch<T> {
         loop {
             let looked = self.outbox.lock().batch.look(Instant::now);
             match looked {
-                Looked::Tell(sessions) => {
+                Looked::Notify(sessions) => {
                     self.is_over = true;
                     return notify(&sessions);
                 }
                 Looked::Wait(until) => {
-                    // Flushed or late: it looks.
+                    // Whether it was flushed or is late, it looks.
                     let _ = timeout_at(until, self.outbox.flushed.notified()).await;
                 }
             }
@@ -166,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often it was told.
+    /// Counts how often its pumps were notified.
     #[derive(Debug, Default)]
     struct Counted(AtomicUsize);
 
@@ -177,7 +178,7 @@ mod tests {
     }
 
     impl Counted {
-        fn told(&self) -> usize {
+        fn notified(&self) -> usize {
             self.0.load(Ordering::SeqCst)
         }
     }
@@ -193,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn without_an_engine_the_flush_tells() {
+    fn without_an_engine_the_flush_notifies() {
         let outbox = Arc::new(Outbox::default());
         let session = Arc::new(Counted::default());
         assert!(outbox.note(&session));
         assert!(!outbox.note(&session));
-        assert_eq!(session.told(), 0);
+        assert_eq!(session.notified(), 0);
         outbox.flush();
-        assert_eq!(session.told(), 1);
+        assert_eq!(session.notified(), 1);
         assert!(outbox.note(&session));
     }
 
@@ -213,7 +214,7 @@ mod tests {
         for session in &sessions {
             outbox.note(session);
         }
-        eventually(|| sessions.iter().all(|session| session.told() > 0));
+        eventually(|| sessions.iter().all(|session| session.notified() > 0));
     }
 
     #[test]
@@ -224,6 +225,6 @@ mod tests {
         outbox.note(&session);
         outbox.flush();
         // By the engine's look, by its end, or by the flush.
-        eventually(|| session.told() > 0);
+        eventually(|| session.notified() > 0);
     }
 }

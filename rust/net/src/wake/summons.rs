@@ -59,7 +59,7 @@ pub(super) enum AfterPost {
 }
 
 impl Posted {
-    /// Adds a token. The clock is read only where it matters.
+    /// Adds a token. Returns what follows. The clock is read only where it matters.
     pub(super) fn post(&mut self, token: u64, clock: impl FnOnce() -> Instant) -> AfterPost {
         self.tokens.push(token);
         match self.summons {
@@ -91,7 +91,7 @@ impl Posted {
         std::mem::take(&mut self.tokens)
     }
 
-    /// When the watch, which was due, looks again. `None`: it ends.
+    /// Returns when the watch, which was due, looks again; `None`: it ends.
     pub(super) fn watch_again(&self, now: Instant) -> Option<Instant> {
         if self.tokens.is_empty() {
             return None;
@@ -99,7 +99,7 @@ impl Posted {
         self.expected_by(|| now)
     }
 
-    /// Ends the watch. True: the signal has to be raised, under the lock.
+    /// Ends the watch. Returns whether the signal has to be raised, under the lock.
     pub(super) fn end_watch(&mut self) -> bool {
         let is_left = !self.tokens.is_empty();
         self.summons = if is_left {
@@ -110,7 +110,7 @@ impl Posted {
         is_left
     }
 
-    /// The time by which the loop is expected to flush. `None`: no flush is expected.
+    /// Returns the time by which the loop is expected to flush; `None`: no flush is expected.
     fn expected_by(&self, clock: impl FnOnce() -> Instant) -> Option<Instant> {
         if !self.flushes_often {
             return None;

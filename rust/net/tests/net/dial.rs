@@ -96,7 +96,7 @@ async fn a_certificate_of_another_authority() {
     let (refused, _) = failure(&peer.pool()).await;
     assert_eq!(refused.kind, FailureKind::TlsVerify, "{refused}");
     assert_eq!(refused.reason(), Reason::TlsIssuer, "{refused}");
-    // A client that trusts a file is told which file.
+    // The error names the file that a client trusts.
     let mut target = peer.target();
     target.bundle = Some("/etc/ours.pem".into());
     let (refused, _) = failure(&Pool::new(target, limits())).await;

@@ -35,7 +35,7 @@ async fn says(pieces: Vec<Bytes>) -> Peer {
     .await
 }
 
-/// What a session reads of a peer that says this, and how it ends.
+/// Returns what a session reads from a peer that sends this, and how it ends.
 async fn heard(pieces: Vec<Bytes>) -> (Vec<Frame>, LegEnd) {
     let peer = says(pieces).await;
     let conversation = Conversation::over(&peer.pool()).await;
@@ -273,7 +273,7 @@ async fn failures_in_band() {
     }
 }
 
-/// A peer whose window is tiny, and that reads only when told to.
+/// A peer whose window is tiny, and that reads only on request.
 async fn tight(go: Arc<Notify>, told: mpsc::UnboundedSender<Event>) -> Peer {
     let mut builder = Builder::new();
     builder.initial_window_size(1000);
@@ -563,7 +563,7 @@ async fn a_leg_whose_connection_goes_away_is_followed() {
     eventually("the connection's end", || peer.live() == 0).await;
 }
 
-/// Sends the same without end, as credit allows; tells how much was sent.
+/// Sends the same without end, as credit allows; reports how much was sent.
 async fn floods(message: Bytes, told: mpsc::UnboundedSender<usize>) -> Peer {
     Peer::h2(Builder::new(), move |_request, mut respond| {
         let (told, message) = (told.clone(), message.clone());

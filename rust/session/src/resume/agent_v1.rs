@@ -325,7 +325,7 @@ impl Product for AgentV1 {
         self.leg.applied
     }
 
-    /// The first of the updates that headed the leg.
+    /// Returns the first of the updates that headed the leg.
     fn unanswered_head(&self, _leg: &LegView) -> Option<Frame> {
         let update = self.leg.updates_to_drop.first()?;
         let mut updates = self.conversation.updates();

@@ -412,11 +412,7 @@ mod tests {
             })
         );
         assert_eq!(audio("encoding=opus&sample_rate=48000"), Audio::Other);
-        assert_eq!(
-            audio("encoding=linear16"),
-            Audio::Other,
-            "a rate nobody knows"
-        );
+        assert_eq!(audio("encoding=linear16"), Audio::Other, "an unknown rate");
         assert_eq!(audio("encoding=linear16&sample_rate=0"), Audio::Other);
         assert_eq!(
             audio("encoding=alaw&sample_rate=8000&channels=0"),

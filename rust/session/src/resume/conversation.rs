@@ -320,7 +320,7 @@ mod tests {
         conversation.called(&[call("3", "")]);
         conversation.said_before_calls("Two.");
         conversation.responded("2", "yes");
-        conversation.responded("4", "nobody's");
+        conversation.responded("4", "unknown");
         conversation.cancelled("3");
         let history =
             json!({"type": "History", "function_calls": [call("1", "no"), call("5", "5")]});

@@ -21,33 +21,33 @@
 //!
 //! A new product has a module that implements [`Product`], and a row in the table below.
 
-pub mod agent_v1;
+pub(crate) mod agent_v1;
 pub mod audio;
-pub mod calls;
-pub mod controls;
-pub mod conversation;
+pub(crate) mod calls;
+pub(crate) mod controls;
+pub(crate) mod conversation;
 pub mod inbox;
-pub mod incoming;
-pub mod join;
-pub mod leg;
-pub mod listen_v1;
-pub mod listen_v2;
-pub mod passthrough;
-pub mod product;
+pub(crate) mod incoming;
+pub(crate) mod join;
+pub(crate) mod leg;
+pub(crate) mod listen_v1;
+pub(crate) mod listen_v2;
+pub(crate) mod passthrough;
+pub(crate) mod product;
 pub mod query;
-pub mod recognise;
-pub mod results;
-pub mod rewrite;
+pub(crate) mod recognise;
+pub(crate) mod results;
+pub(crate) mod rewrite;
 pub mod scan;
-pub mod segments;
-pub mod speak;
-pub mod speak_v1;
-pub mod speak_v2;
-pub mod speech;
-pub mod turn_info;
-pub mod turns;
-pub mod utterance;
-pub mod voice;
+pub(crate) mod segments;
+pub(crate) mod speak;
+pub(crate) mod speak_v1;
+pub(crate) mod speak_v2;
+pub(crate) mod speech;
+pub(crate) mod turn_info;
+pub(crate) mod turns;
+pub(crate) mod utterance;
+pub(crate) mod voice;
 
 pub use incoming::Incoming;
 pub use leg::LegView;

@@ -42,15 +42,9 @@ impl Voice {
         Some(Self { encoding, rate })
     }
 
-    /// Returns the samples per second.
-    #[must_use]
-    pub const fn rate(&self) -> u32 {
-        self.rate
-    }
-
     /// Returns the bytes per sample.
     #[must_use]
-    pub const fn sample_bytes(&self) -> usize {
+    pub const fn sample_bytes(self) -> usize {
         match self.encoding {
             Encoding::Linear16 => 2,
             Encoding::Mulaw | Encoding::Alaw => 1,
@@ -59,13 +53,13 @@ impl Voice {
 
     /// Returns the samples in some milliseconds, at least one.
     #[must_use]
-    pub fn samples(&self, millis: u32) -> usize {
+    pub fn samples(self, millis: u32) -> usize {
         (u64::from(self.rate) * u64::from(millis) / 1000).max(1) as usize
     }
 
     /// Returns the duration of some bytes in microseconds, rounded.
     #[must_use]
-    pub fn micros(&self, bytes: u64) -> i64 {
+    pub fn micros(self, bytes: u64) -> i64 {
         let a_second = u128::from(self.rate) * self.sample_bytes() as u128;
         let micros = (u128::from(bytes) * 1_000_000 + a_second / 2) / a_second;
         i64::try_from(micros).unwrap_or(i64::MAX)
@@ -73,7 +67,7 @@ impl Voice {
 
     /// Returns the bytes of a duration in microseconds, rounded down to a whole sample.
     #[must_use]
-    pub fn bytes(&self, micros: i64) -> u64 {
+    pub fn bytes(self, micros: i64) -> u64 {
         let micros = u128::try_from(micros).unwrap_or(0);
         let samples = micros * u128::from(self.rate) / 1_000_000;
         u64::try_from(samples * self.sample_bytes() as u128).unwrap_or(u64::MAX)
@@ -81,7 +75,7 @@ impl Voice {
 
     /// Returns a sample's value on the scale of 16 bits. `bytes` are one sample.
     #[must_use]
-    pub fn decode(&self, bytes: &[u8]) -> i32 {
+    pub fn decode(self, bytes: &[u8]) -> i32 {
         match (self.encoding, bytes) {
             (Encoding::Linear16, [low, high]) => i32::from(i16::from_le_bytes([*low, *high])),
             (Encoding::Mulaw, [byte]) => decode_mulaw(*byte),
@@ -91,7 +85,7 @@ impl Voice {
     }
 
     /// Writes the sample nearest to a value over `bytes`, which are one sample.
-    pub fn encode(&self, value: i32, bytes: &mut [u8]) {
+    pub fn encode(self, value: i32, bytes: &mut [u8]) {
         let value = value.clamp(i32::from(i16::MIN), i32::from(i16::MAX));
         match (self.encoding, bytes) {
             (Encoding::Linear16, [low, high]) => [*low, *high] = (value as i16).to_le_bytes(),
@@ -156,14 +150,11 @@ mod tests {
     #[test]
     fn the_query_says_what_comes() {
         let linear = voice("model=aura-2-thalia-en");
-        assert_eq!(
-            (linear.encoding, linear.rate()),
-            (Encoding::Linear16, 24_000)
-        );
+        assert_eq!((linear.encoding, linear.rate), (Encoding::Linear16, 24_000));
         let mulaw = voice("encoding=mulaw");
-        assert_eq!((mulaw.encoding, mulaw.rate()), (Encoding::Mulaw, 8_000));
+        assert_eq!((mulaw.encoding, mulaw.rate), (Encoding::Mulaw, 8_000));
         let alaw = voice("encoding=alaw&sample_rate=16000&container=none");
-        assert_eq!((alaw.encoding, alaw.rate()), (Encoding::Alaw, 16_000));
+        assert_eq!((alaw.encoding, alaw.rate), (Encoding::Alaw, 16_000));
         assert_eq!(Voice::from_query("encoding=mp3"), None);
         assert_eq!(Voice::from_query("encoding=linear16&container=ogg"), None);
     }

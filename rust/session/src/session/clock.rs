@@ -185,7 +185,7 @@ impl Session {
             || self.last_audio.saturating_add(timeout / 2) >= at
     }
 
-    /// The application only keeps the leg open.
+    /// Returns whether the application only keeps the leg open.
     fn keeps_alive(&self) -> bool {
         self.keeping_alive || self.settings.keepalive_interval.is_some()
     }

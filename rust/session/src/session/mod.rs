@@ -371,17 +371,17 @@ impl Session {
             .position(|leg| matches!(leg.role(), Role::Standby { .. }))
     }
 
-    /// Everything that was sent is finalised.
+    /// Returns whether everything that was sent is finalised.
     fn nothing_unacked(&self) -> bool {
         self.product.all_acked(self.journal.sent())
     }
 
-    /// Nothing was sent that the service could answer.
+    /// Returns whether nothing was sent that the service could answer.
     fn asks_nothing(&self) -> bool {
         self.product.asks_nothing(&self.journal)
     }
 
-    /// Everything that was sent is answered.
+    /// Returns whether everything that was sent is answered.
     fn misses_nothing(&self) -> bool {
         self.product.misses_nothing(&self.journal)
     }

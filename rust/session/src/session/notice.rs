@@ -12,7 +12,7 @@ pub enum Level {
     Warning,
 }
 
-/// What happened, for whoever makes log lines, traces or metrics of it.
+/// What happened, as the source of log lines, traces and metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// A leg ended and another follows.

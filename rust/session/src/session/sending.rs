@@ -224,8 +224,8 @@ impl Session {
         self.journal.unsent() >= limit as u64
     }
 
-    /// More is kept than the limit allows: until the time returned, that is because the audio runs
-    /// ahead of the wall clock.
+    /// Returns until when the audio runs ahead of the wall clock, where more is kept than the limit
+    /// allows.
     pub(super) fn limit_waits_until(&self) -> Option<Duration> {
         let limit = self.settings.max_replay_buffer_bytes as u64;
         let audio = self.product.audio()?;

@@ -148,7 +148,7 @@ impl Role {
         }
     }
 
-    /// The table: the role that follows.
+    /// The table. Returns the role that follows.
     pub(super) const fn after(self, event: RoleEvent) -> Result<Self, IllegalMove> {
         let name = match event {
             RoleEvent::Replays => match self {
@@ -241,7 +241,7 @@ impl Phase {
         }
     }
 
-    /// The table: the phase that follows; `None` where the move is illegal.
+    /// The table. Returns the phase that follows; `None` where the move is illegal.
     fn after(&self, event: &Event) -> Option<Self> {
         match event {
             Event::Asked => match *self {
@@ -332,7 +332,7 @@ impl Phase {
         }
     }
 
-    /// The phase after the current leg's end: the standby's, or `otherwise`.
+    /// Returns the phase after the current leg's end: the standby's, or `otherwise`.
     fn without_leg(&self, otherwise: Self) -> Option<Self> {
         match self {
             Self::Live(Standby::Ready { .. }) => Some(Self::Live(Standby::None)),
@@ -375,12 +375,12 @@ impl State {
         }
     }
 
-    /// Where the session stands.
+    /// Returns where the session stands.
     pub(super) const fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// The standby; none where no leg is live.
+    /// Returns the standby; none where no leg is live.
     pub(super) const fn standby(&self) -> Standby {
         match self.phase {
             Phase::Live(standby) => standby,
@@ -393,17 +393,17 @@ impl State {
         }
     }
 
-    /// Whether the standby is up.
+    /// Returns whether the standby is up.
     pub(super) const fn has_standby(&self) -> bool {
         matches!(self.standby(), Standby::Ready { .. })
     }
 
-    /// Whether the session has ended, either way.
+    /// Returns whether the session has ended, either way.
     pub(super) const fn is_over(&self) -> bool {
         self.phase.is_over()
     }
 
-    /// Moves the session; where it stands then.
+    /// Moves the session. Returns where it stands then.
     ///
     /// # Errors
     /// [`IllegalMove`] where the tables have no such move. The session stands where it stood.
@@ -420,7 +420,7 @@ impl State {
         }
     }
 
-    /// Whether the application may send no more.
+    /// Returns whether the application may send no more.
     pub(super) const fn is_closing(&self) -> bool {
         match self.intake {
             Intake::Open => false,
@@ -428,7 +428,7 @@ impl State {
         }
     }
 
-    /// When a session that the application has closed stops waiting for the service.
+    /// Returns when a session that the application has closed stops waiting for the service.
     pub(super) const fn finish_by(&self) -> Option<Duration> {
         match self.intake {
             Intake::Finishing { by } => Some(by),

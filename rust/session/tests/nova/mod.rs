@@ -40,7 +40,7 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What came of a plan.
+/// The outcome of a plan.
 #[derive(Debug)]
 pub struct Run {
     pub messages: Vec<Value>,

@@ -44,7 +44,7 @@ pub trait Service {
         0
     }
 
-    /// Whether it has answered everything with its last answer, and ends.
+    /// Returns whether it has answered everything with its last answer, and ends.
     fn is_done(&self) -> bool {
         false
     }
@@ -85,7 +85,7 @@ pub enum FaultKind {
     Normal,
     ModelError,
     ServiceFailure,
-    /// The leg stays, and says nothing any more.
+    /// The leg stays and is silent.
     Mute,
     /// The connection is going to be closed, and the stream still works.
     Draining,
@@ -113,7 +113,7 @@ impl FaultKind {
     }
 }
 
-/// A fault of whichever leg hears on.
+/// A fault of the leg that hears the audio at that point.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub kind: FaultKind,
@@ -141,7 +141,7 @@ pub struct CloseFault {
     pub said: usize,
 }
 
-/// What the application does, and what happens to it.
+/// The application's acts, and the faults.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub path: &'static str,
@@ -237,7 +237,7 @@ pub struct Delivery {
     pub legs: usize,
 }
 
-/// What came of a plan. The session has ended in order.
+/// The outcome of a plan. The session has ended in order.
 #[derive(Debug)]
 pub struct Run<S> {
     /// What the application read.

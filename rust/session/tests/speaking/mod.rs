@@ -14,7 +14,7 @@ use server::{Model, Synthesis, Voices};
 
 use crate::simulator::{self, Application, LegFault, play_with};
 
-/// What the application does, one act after the other.
+/// The application's acts, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
     Send(Value),
@@ -52,7 +52,7 @@ pub enum Heard {
     Said(Value),
 }
 
-/// What came of a plan.
+/// The outcome of a plan.
 #[derive(Debug)]
 pub struct Run {
     pub heard: Vec<Heard>,

@@ -100,7 +100,7 @@ impl Headers {
         self.encoded().filter_map(|header| header.read().ok())
     }
 
-    /// The header called `name`.
+    /// Returns the header called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<HeaderValue<'_>> {
         let found = self
@@ -152,7 +152,7 @@ impl<'a> Names<'a> {
 }
 
 impl Message {
-    /// The header called `name`.
+    /// Returns the header called `name`.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<HeaderValue<'_>> {
         self.headers.get(name)

@@ -11,7 +11,7 @@
 //! message CRC   u32   CRC-32 of everything before
 //! ```
 //!
-//! [`Decoder`] takes the input in pieces of any size; [`encode`] writes a message in one pass.
+//! [`Decoder`] takes the input in pieces of any size; [`encode()`] writes a message in one pass.
 //! Payloads and headers of a decoded [`Message`] are slices of the input.
 
 mod decode;

@@ -33,7 +33,7 @@ pub fn format(second: i64) -> Option<[u8; TIME_LEN]> {
     Some(out)
 }
 
-/// Reads what [`format`] writes; `None` for anything else.
+/// Reads what [`format()`] writes; `None` for anything else.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     let raw: &[u8; TIME_LEN] = text.as_bytes().try_into().ok()?;

@@ -183,7 +183,7 @@ fn settings_head_a_leg_when_nothing_before_them_is_said_again() {
     let head = session.leg(2);
     assert_eq!(head.len(), 1);
     assert!(head[0].contains(r#""speed":0.8"#) && head[0].contains("Configure"));
-    assert!(session.say(accepted).is_empty(), "nobody asked");
+    assert!(session.say(accepted).is_empty(), "it was not asked for");
     session.ask(&[r#"{"type":"Configure","speed":9}"#]);
     assert_eq!(session.leg(3).len(), 2);
     assert!(session.say(accepted).is_empty());
