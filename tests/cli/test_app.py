@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import wave
 
 import boto3
 import pytest
@@ -15,13 +14,11 @@ from deepgram_sagemaker.cli import main, serving
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.served import Reachable, endpoint_process
 from deepgram_sagemaker.errors import ModelError
-from deepgram_sagemaker.local import Credentials, LocalEndpoint
-from deepgram_sagemaker.local.speech import SpeechModel
+from deepgram_sagemaker.local import Credentials
 from e2e import agents, flux, survival
 from e2e.survival import LINEAR16
 from e2e.voices import LINEAR16 as OUTPUT
 from e2e.voices import assert_aura, assert_flux, script, speak
-from local.speech.sounds import count_halves, linear16, scene
 from sessions import is_refused, until
 from typer.testing import CliRunner
 
@@ -30,29 +27,6 @@ LOCAL = (sys.executable, "-m", "deepgram_sagemaker.cli", "local", "--port", "0")
 
 def invoke(*arguments, **environment):
     return CliRunner(env={"COLUMNS": "200"} | environment).invoke(app, list(map(str, arguments)))
-
-
-@pytest.fixture
-def recording(tmp_path):
-    path = tmp_path / "words.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(linear16(scene(-0.5, 1.0, -0.5, 0.5, -0.5)))
-    return path
-
-
-def transcribe(endpoint, recording, *more):
-    return invoke(
-        "transcribe",
-        recording,
-        *("--endpoint-name", "local", "--region", "us-east-1", "--speed", "20"),
-        *("--endpoint-uri", endpoint.uri, "--ca-bundle", endpoint.ca_bundle),
-        *more,
-        AWS_ACCESS_KEY_ID=endpoint.credentials.access_key_id,
-        AWS_SECRET_ACCESS_KEY=endpoint.credentials.secret_access_key,
-    )
 
 
 def test_the_version_is_the_package_s():
@@ -79,7 +53,7 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch, missing):
         if name.startswith(("deepgram_sagemaker.cli.", f"{missing}.")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(SystemExit, match=rf"needs {missing}.*\n.*deepgram-sagemaker\[local\]"):
+    with pytest.raises(SystemExit, match=rf"needs {missing}.*\n.*deepgram-sagemaker\[cli\]"):
         main()
 
 
@@ -87,56 +61,6 @@ def test_a_mistyped_fault_is_explained():
     result = invoke("local", "--fault", "explode")
     assert result.exit_code == 2
     assert "'explode' is no action" in result.output
-
-
-def test_transcribe_shows_what_is_said(recording):
-    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        result = transcribe(endpoint, recording)
-    assert result.exit_code == 0, result.output
-    captions = [line for line in result.output.splitlines() if line.startswith("[")]
-    assert [line.split("]  ")[1] for line in captions] == ["Word0, Word1,", "Word0,"]
-    assert "\nAudio:       3.00 s in " in result.output
-    assert "\nLost:        nothing" in result.output
-    assert "\x1b" not in result.output
-
-
-def test_transcribe_passes_parameters_on(recording):
-    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        result = transcribe(endpoint, recording, "-p", "smart_format=false", "-p", "keyterm=a b")
-        assert "keyterm=a%20b" in endpoint.legs[0].query
-    assert "]  word0 word1\n" in result.output
-
-
-def test_transcribe_fails_when_audio_is_lost(recording):
-    async def forgetful(stream):
-        async for message in stream:
-            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
-                final = {
-                    "type": "Results",
-                    "channel_index": [0, 1],
-                    "start": 1.0,
-                    "duration": 2.0,
-                    "is_final": True,
-                    "channel": {"alternatives": [{"transcript": "", "confidence": 0, "words": []}]},
-                    "metadata": {},
-                }
-                await stream.send(json.dumps(final))
-                await stream.send(json.dumps({"type": "Metadata", "duration": 3.0}))
-                return
-
-    with LocalEndpoint(model=forgetful) as endpoint:
-        result = transcribe(endpoint, recording)
-    assert result.exit_code == 1
-    assert "Lost:        1.000 s of audio without a final result" in result.output
-    assert "Failed: not all of the audio was told exactly once" in result.output
-
-
-def test_transcribe_says_why_the_service_refused(recording):
-    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        result = transcribe(endpoint, recording, "-p", "endpointing=maybe")
-    assert result.exit_code == 1
-    assert "Failed to establish WebSocket connection" in result.output
-    assert "endpointing" in result.output
 
 
 @pytest.mark.parametrize(("port", "rule"), [("99999", "65535"), ("-1", "0"), ("x", "integer")])
@@ -173,34 +97,6 @@ async def test_local_says_what_the_container_has_against_a_query(lenient):
     _, errors = await asyncio.wait_for(process.communicate(b""), 20)
     told = "the container refused leg 1: INVALID_QUERY_PARAMETER: langauge: v1/listen has no such"
     assert (told in errors.decode()) is not lenient
-
-
-def test_transcribe_refuses_what_it_cannot_stream(tmp_path):
-    path = tmp_path / "no.wav"
-    path.write_bytes(b"ID3 and so on")
-    result = invoke("transcribe", path, "-e", "local")
-    assert result.exit_code == 1
-    assert "Failed: this is not a WAV file" in result.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["-e", "local", "-p", "language"], "language: must be NAME=VALUE"),
-        (["-e", "local", "-p", "=de"], "=de: must be NAME=VALUE"),
-        ([], "--endpoint-name"),
-    ],
-)
-def test_transcribe_refuses_malformed_options(recording, arguments, reason):
-    result = invoke("transcribe", recording, *arguments)
-    assert result.exit_code == 2
-    assert reason in result.output
-
-
-def test_transcribe_refuses_a_setting_that_breaks_its_rule(recording):
-    result = invoke("transcribe", recording, "-e", "not_a_name")
-    assert result.exit_code == 1
-    assert "endpoint_name" in result.output
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -1,9 +1,11 @@
 """The command line: `deepgram-sagemaker local`, `demo` and `transcribe`.
 
-`app` has the commands and their options; each other module does one part of the work.
+`app` has the commands and their options, except those of `transcribe`, which has its own module;
+each other module does one part of the work.
 
 May import `factory`, `local`, `config` and `errors`; never `transport` or what lies below it. Needs
-the `local` extra. Tests: tests/cli, and end to end tests/e2e/test_readme.py.
+the `cli` extra; the demo and the model that hears speech need `local`. Tests: tests/cli, and end to
+end tests/e2e/test_readme.py.
 """
 
 from __future__ import annotations
@@ -23,6 +25,6 @@ def main() -> None:
             raise
         sys.exit(
             f"deepgram-sagemaker: the command line needs {error.name}, which comes with\n"
-            "    pip install 'deepgram-sagemaker[local]'"
+            "    pip install 'deepgram-sagemaker[cli]'"
         )
     app()

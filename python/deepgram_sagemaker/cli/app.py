@@ -14,13 +14,12 @@ from rich.markup import escape
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
+from .transcribe import transcribe
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from deepgram_sagemaker.config import SageMakerConfig
-
     from .figures import Figures
-    from .recording import Recording
 
 __all__ = ["app"]
 
@@ -218,93 +217,7 @@ def demo(
     _check_losses(figures)
 
 
-@app.command()
-def transcribe(
-    file: Annotated[
-        Path, typer.Argument(help="A WAV file.", exists=True, dir_okay=False, readable=True)
-    ],
-    endpoint_name: Annotated[
-        str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")
-    ],
-    region: Annotated[
-        str, typer.Option(help="Its region.", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"])
-    ] = "us-west-2",
-    endpoint_uri: Annotated[
-        str | None,
-        typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
-    ] = None,
-    ca_bundle: Annotated[
-        Path | None,
-        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="The AWS profile whose credentials to use.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Deepgram's model.")] = "nova-3",
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            "-p",
-            help="A parameter of v1/listen, such as `language=de`; several may be given.",
-            metavar="NAME=VALUE",
-        ),
-    ] = None,
-    speed: Annotated[
-        float, typer.Option(help="Speed of the stream, in times real time.", min=0.1, max=100.0)
-    ] = 1.0,
-) -> None:
-    """Stream a WAV file to a SageMaker endpoint and show the transcript.
-
-    Credentials come from boto3's default chain. Fails if the stream fails or audio is lost.
-    """
-    import boto3
-
-    from deepgram_sagemaker.config import SageMakerConfig
-    from deepgram_sagemaker.local.audio import AudioError
-
-    from .recording import Recording
-
-    query = {"model": model, "smart_format": "true", "interim_results": "true"}
-    for entry in param or []:
-        name, equals, value = entry.partition("=")
-        if not (name and equals and value):
-            raise typer.BadParameter(f"{entry}: must be NAME=VALUE", param_hint="--param")
-        query[name] = value
-    try:
-        recording = Recording.open(file)
-        config = SageMakerConfig(
-            endpoint_name,
-            region,
-            endpoint_uri=endpoint_uri,
-            ca_bundle=ca_bundle,
-            boto3_session=boto3.Session(profile_name=profile) if profile else None,
-        )
-    except (AudioError, SageMakerError) as error:
-        _fail(str(error))
-    _check_losses(_run(_transcribe(config, recording, query, speed)))
-
-
-async def _transcribe(
-    config: SageMakerConfig, recording: Recording, query: dict[str, str], speed: float
-) -> Figures:
-    from .captions import Captions, heading, summary
-    from .conversation import converse
-
-    console = Console()
-    heading(
-        console,
-        "Transcribing",
-        [
-            ("Recording", recording.description),
-            ("Endpoint", f"{config.endpoint_name} in {config.region}"),
-            ("Model", query["model"]),
-        ],
-    )
-    with Captions(console, channels=query.get("multichannel") == "true") as captions:
-        figures = await converse(config, recording, query, captions, speed=speed)
-    summary(console, figures, errors=None, good=not (figures.lost or figures.repeated))
-    return figures
+app.command()(transcribe)
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:
