@@ -38,7 +38,7 @@ async def run(*arguments, environment=None, cwd=None, stdin=b"", stop=None):
         sys.executable,
         "-m",
         "deepgram_sagemaker.cli",
-        *map(str, arguments),
+        *(each if isinstance(each, bytes) else str(each) for each in arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

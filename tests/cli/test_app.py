@@ -37,10 +37,10 @@ def test_the_version_is_the_package_s():
 @pytest.mark.parametrize("arguments", [["--help"], []])
 def test_help_names_the_commands(arguments):
     result = invoke(*arguments)
-    assert all(command in result.output for command in ("local", "demo", "transcribe"))
+    assert all(command in result.output for command in ("local", "demo", "transcribe", "speak"))
 
 
-@pytest.mark.parametrize("command", ["local", "demo", "transcribe"])
+@pytest.mark.parametrize("command", ["local", "demo", "transcribe", "speak"])
 def test_each_command_has_help_and_no_option_without(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0

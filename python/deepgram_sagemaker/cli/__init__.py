@@ -1,7 +1,7 @@
-"""The command line: `deepgram-sagemaker local`, `demo` and `transcribe`.
+"""The command line: `deepgram-sagemaker local`, `demo`, `transcribe` and `speak`.
 
-`app` has the commands and their options, except those of `transcribe`, which has its own module;
-each other module does one part of the work.
+`app` has the commands and their options; `transcribe` and `speak` have modules of their own. Each
+other module does one part of the work.
 
 May import `factory`, `local`, `config` and `errors`; never `transport` or what lies below it. Needs
 the `cli` extra; the demo and the model that hears speech need `local`. Tests: tests/cli, and end to

@@ -14,6 +14,7 @@ from rich.markup import escape
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
+from .speak import speak
 from .transcribe import transcribe
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def demo(
 
 
 app.command()(transcribe)
+app.command()(speak)
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:
