@@ -83,7 +83,8 @@ def _file(path: Path, inputs: Sequence[str], forms: Sequence[Format]) -> Mapping
 
 
 def _is_same(path: Path, name: str) -> bool:
-    return path.exists() and name != STANDARD_INPUT and path.samefile(name)
+    # The microphone has a name, too, and no file.
+    return path.exists() and Path(name).exists() and path.samefile(name)
 
 
 def save(path: Path, content: str | bytes) -> None:
