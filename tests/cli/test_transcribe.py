@@ -35,6 +35,29 @@ def transcribe(endpoint, *arguments, speed=10, **options):
     return against(endpoint, "transcribe", *arguments, "--speed", speed, **options)
 
 
+def saying(transcript, *, start=0.0, seconds=3.0):
+    """A model with one final result for all that it hears."""
+
+    async def model(stream):
+        async for message in stream:
+            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
+                said = {"transcript": transcript, "confidence": 1, "words": []}
+                final = {
+                    "type": "Results",
+                    "channel_index": [0, 1],
+                    "start": start,
+                    "duration": seconds,
+                    "is_final": True,
+                    "channel": {"alternatives": [said]},
+                    "metadata": {},
+                }
+                await stream.send(json.dumps(final))
+                await stream.send(json.dumps({"type": "Metadata", "duration": 3.0}))
+                return
+
+    return model
+
+
 def numbers(text):
     return [int(number) for number in text.split()]
 
@@ -232,23 +255,7 @@ async def test_what_came_before_a_failure_is_kept(tmp_path, recording):
 
 
 async def test_audio_without_a_result_is_a_failure(recording):
-    async def forgetful(stream):
-        async for message in stream:
-            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
-                final = {
-                    "type": "Results",
-                    "channel_index": [0, 1],
-                    "start": 1.0,
-                    "duration": 2.0,
-                    "is_final": True,
-                    "channel": {"alternatives": [{"transcript": "", "confidence": 0, "words": []}]},
-                    "metadata": {},
-                }
-                await stream.send(json.dumps(final))
-                await stream.send(json.dumps({"type": "Metadata", "duration": 3.0}))
-                return
-
-    with endpoint(model=forgetful) as there:
+    with endpoint(model=saying("", start=1.0, seconds=2.0)) as there:
         ran = await transcribe(there, recording)
     assert ran.status == 1
     assert "Lost:        1.000 s of audio without a final result" in ran.err
@@ -274,6 +281,37 @@ async def test_standard_input_is_a_recording(recording, raw):
     assert ran.status == 0, ran.err
     assert numbers(" ".join(texts(ran.lines))) == NUMBERS
     assert "Recording: standard input\n" in ran.err
+
+
+async def test_a_terminal_is_no_recording(recording):
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deepgram_sagemaker.cli", "transcribe", "-", "-e", "local"),
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 2
+    assert b"nothing is piped into standard input" in err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+async def test_an_ascii_terminal_is_no_reason_to_fail(recording, form):
+    with endpoint(model=saying("grüß")) as there:
+        options, environment = reaching(there)
+        environment |= {"PYTHONIOENCODING": "ascii"}
+        ran = await run(
+            "transcribe", recording, *options, "--speed", "10", *form, environment=environment
+        )
+    assert ran.status == 0, ran.err
+    if form:
+        # Programs read UTF-8.
+        assert json.loads(ran.lines[0])["transcript"] == "grüß"
+    else:
+        assert ran.out == "[0:00.00 ? 0:03.00]  gr??\n"
 
 
 async def test_a_reader_that_has_enough_is_no_error(recording):
@@ -357,15 +395,20 @@ async def test_a_mistake_has_status_2(recording):
     assert "profile (nope)" in ran.said
 
 
+async def test_no_credentials_are_one_line(recording):
+    ran = await run("transcribe", recording, "-e", "local")
+    assert ran.status == 1
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("Failed: ")]
+    assert "no AWS credentials" in line
+
+
 async def test_no_endpoint_is_one_line(recording):
     environment = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret"}
-    ran = await run("transcribe", recording, "-e", "local", environment={})
-    assert ran.status == 1
-    assert "no AWS credentials" in ran.err
     uri = ("--endpoint-uri", "https://127.0.0.1:1")
     ran = await run("transcribe", recording, "-e", "local", *uri, environment=environment)
     assert ran.status == 1
-    assert "no TCP connection came up" in ran.err
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("Failed: ")]
+    assert "no TCP connection came up" in line
 
 
 NEEDS_NO_MODEL = """

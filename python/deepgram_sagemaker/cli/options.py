@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ __all__ = [
     "Query",
     "Region",
     "configure",
+    "need_standard_input",
     "parse_parameters",
 ]
 
@@ -58,6 +60,16 @@ Parameters = Annotated[
         metavar="NAME=VALUE",
     ),
 ]
+
+
+def need_standard_input() -> None:
+    """Check that something is piped into standard input.
+
+    Raises:
+        typer.BadParameter: It is closed, or a terminal.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise typer.BadParameter("nothing is piped into standard input", param_hint="-")
 
 
 def parse_parameters(entries: Iterable[str]) -> dict[str, str | list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
@@ -27,6 +28,10 @@ def finish(work: Coroutine[None, None, bool]) -> NoReturn:
 
     The exit status is 0 if it was, and otherwise 1. Every error is a line on standard error.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal does not have is no reason to fail.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         done = asyncio.run(work)
     except KeyboardInterrupt:

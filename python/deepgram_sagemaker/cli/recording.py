@@ -317,7 +317,6 @@ async def _waiting(file: FileIO) -> AsyncIterator[Read]:
     reader = asyncio.StreamReader()
     # The transport closes what it is given; that is not to be standard input itself.
     own = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
-    file.close()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), own
     )
@@ -325,6 +324,9 @@ async def _waiting(file: FileIO) -> AsyncIterator[Read]:
         yield reader.read
     finally:
         transport.close()
+        with file:
+            # Other processes may share it, and expect that reading waits.
+            os.set_blocking(file.fileno(), True)
 
 
 def _again(head: bytes, read: Read) -> Read:

@@ -17,6 +17,7 @@ from .options import (
     Profile,
     Region,
     configure,
+    need_standard_input,
     parse_parameters,
 )
 from .outcome import finish
@@ -65,6 +66,8 @@ def speak(
     path = None if output == _STANDARD else Path(output)
     if path is not None and not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"{path.parent} is no folder", param_hint="--output")
+    if text == _STANDARD:
+        need_standard_input()
     try:
         # Bytes that are no text would otherwise pass as surrogates, here and as an argument.
         data = sys.stdin.buffer.read() if text == _STANDARD else os.fsencode(text)

@@ -16,6 +16,7 @@ from .options import (
     Profile,
     Region,
     configure,
+    need_standard_input,
     parse_parameters,
 )
 from .outcome import finish
@@ -92,6 +93,8 @@ def transcribe(
     names = [MICROPHONE] if mic else files or []
     if names.count(STANDARD_INPUT) > 1:
         raise typer.BadParameter("standard input can be read once", param_hint="FILE")
+    if STANDARD_INPUT in names:
+        need_standard_input()
     for each in [] if mic else names:
         if each != STANDARD_INPUT and not Path(each).exists():
             raise typer.BadParameter(f"{each} does not exist", param_hint="FILE")

@@ -193,13 +193,14 @@ class _Work:
             if path is not None or (form is Format.TEXT and shown):
                 continue
             if form is Format.JSON:
-                _print(
+                last = (
                     conclusion(job.name, job.figures)
                     if job.error is None
                     else failure(job.name, job.error)
                 )
+                _print(f"{last}\n")
             elif job.figures.finals:
-                _print(written(form, job.name, job.figures), end="")
+                _print(written(form, job.name, job.figures))
         job.over = True
         if job.error is not None:
             kept = [str(path) for path in job.targets.values() if path is not None]
@@ -230,7 +231,7 @@ class _Lines:
         self._watcher.interim(start, end, transcript)
 
     def final(self, final: Final) -> None:
-        _print(record(self._name, final))
+        _print(f"{record(self._name, final)}\n")
         self._watcher.final(final)
 
 
@@ -239,9 +240,11 @@ def _watcher(job: Job, watcher: Watcher) -> Watcher:
     return _Lines(job.name, watcher) if to_stdout else watcher
 
 
-def _print(text: str, end: str = "\n") -> None:
-    sys.stdout.write(text + end)
+def _print(text: str) -> None:
+    """Write to standard output in UTF-8, whatever the terminal takes: programs read it."""
     sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
 
 
 def _in_a_line(figures: Figures) -> str:
@@ -257,5 +260,6 @@ def _show_texts(jobs_to_do: Sequence[Job]) -> None:
         if not job.printed and Format.TEXT in job.targets and job.targets[Format.TEXT] is None:
             text = written(Format.TEXT, job.name, job.figures)
             if text:
-                _print(f"{job.shown}:\n{text}")
+                sys.stdout.write(f"{job.shown}:\n{text}\n")
+                sys.stdout.flush()
             job.printed = True
