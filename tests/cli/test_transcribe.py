@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 
 import pytest
 from cli.commands import CHUNKS, against, counted_wav, reaching, run
@@ -216,6 +217,48 @@ async def test_several_files_are_told_apart_and_keep_their_order(tmp_path):
         assert told == NUMBERS[: CHUNKS - 50 * n]
     assert ran.err.splitlines()[-1] == "3 recordings: 3 done, 0 failed"
     assert ran.err.count("1 reset (1 reset)") == 1
+
+
+def read_terminal(descriptor):
+    """Everything that is written to a terminal until it is closed."""
+    shown = b""
+    with suppress(OSError):
+        while data := os.read(descriptor, 65_536):
+            shown += data
+    os.close(descriptor)
+    return shown.decode()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+async def test_bars_on_a_terminal_leave_standard_output_alone(tmp_path, form):
+    files = [counted_wav(tmp_path / f"{n}.wav", chunks=50) for n in range(2)]
+    ours, theirs = os.openpty()
+    with endpoint() as there:
+        options, environment = reaching(there)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "deepgram_sagemaker.cli", "transcribe", *files, *form),
+            *(*options, "--speed", "3"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=theirs,
+            env=os.environ | environment | {"TERM": "xterm", "COLUMNS": "100"},
+        )
+        os.close(theirs)
+        shown, (out, _) = await asyncio.gather(
+            asyncio.to_thread(read_terminal, ours), process.communicate()
+        )
+    assert process.returncode == 0
+    if form:
+        told = [json.loads(line) for line in out.decode().splitlines()]
+        assert len([each for each in told if each["type"] == "done"]) == 2
+    else:
+        blocks = out.decode().strip().split("\n\n")
+        assert [block.splitlines()[0] for block in blocks] == [f"{path}:" for path in files]
+        assert all(
+            numbers(" ".join(texts(block.splitlines()[1:]))) == NUMBERS[:50] for block in blocks
+        )
+    assert "\x1b[?25l" in shown
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in shown
 
 
 async def test_no_more_than_jobs_files_are_streamed_at_once(tmp_path):

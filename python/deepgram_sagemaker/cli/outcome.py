@@ -56,8 +56,8 @@ def reason_of(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {text}"
 
 
-def say_failed(reason: str) -> None:
-    """Say on standard error why something failed."""
-    Console(stderr=True).print(
+def say_failed(reason: str, console: Console | None = None) -> None:
+    """Say why something failed: on a console, or else on standard error."""
+    (console or Console(stderr=True)).print(
         f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True, highlight=False, emoji=False
     )

@@ -20,9 +20,14 @@ __all__ = ["Bar", "Bars"]
 
 
 class Bars:
-    """Shows bars while it is entered; shows nothing if the console is no terminal."""
+    """Shows bars while it is entered; shows nothing if the console is no terminal.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: Where to show them. Nothing else may write to that terminal meanwhile.
+        wanted: Whether to show them at all.
+    """
+
+    def __init__(self, console: Console, *, wanted: bool = True) -> None:
         self._progress = (
             Progress(
                 TextColumn("{task.description}", markup=False),
@@ -31,10 +36,18 @@ class Bars:
                 TimeElapsedColumn(),
                 console=console,
                 transient=True,
+                # Standard output is for transcripts, and may be a file.
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
-            if console.is_terminal
+            if wanted and console.is_terminal
             else None
         )
+
+    @property
+    def are_shown(self) -> bool:
+        """Whether there are bars on a terminal."""
+        return self._progress is not None
 
     def __enter__(self) -> Self:
         if self._progress is not None:

@@ -116,7 +116,7 @@ class _Work:
             with Captions(Console(), channels=channels) as watcher:
                 await self._stream(job, recording, watcher)
         else:
-            with Bars(self._console) as bars:
+            with Bars(self._console, wanted=not _fills_terminal([job])) as bars:
                 bar = bars.bar(job.shown, recording.seconds)
                 await self._stream(job, recording, _watcher(job, bar))
         if job.figures.chunks_sent:
@@ -127,7 +127,7 @@ class _Work:
         """Transcribe recordings at the same time. Texts appear in the order of the recordings."""
         waiting = asyncio.Semaphore(jobs)
 
-        with Bars(self._console) as bars:
+        with Bars(self._console, wanted=not _fills_terminal(jobs_to_do)) as bars:
 
             async def work(job: Job) -> None:
                 async with waiting:
@@ -139,7 +139,8 @@ class _Work:
                 self._conclude(job, shown=True)
                 if job.error is None:
                     self._say(f"{job.shown}: {_in_a_line(job.figures)}")
-                _show_texts(jobs_to_do)
+                if not bars.are_shown:
+                    _show_texts(jobs_to_do)
 
             tasks = [asyncio.create_task(work(job)) for job in jobs_to_do]
             try:
@@ -148,6 +149,7 @@ class _Work:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+        _show_texts(jobs_to_do)
         failed = sum(job.error is not None for job in jobs_to_do)
         self._say(f"{len(jobs_to_do)} recordings: {len(jobs_to_do) - failed} done, {failed} failed")
 
@@ -205,7 +207,7 @@ class _Work:
         if job.error is not None:
             kept = [str(path) for path in job.targets.values() if path is not None]
             until = f"; {', '.join(kept)} has what came until then" if job.figures.finals else ""
-            say_failed(f"{job.shown}: {job.error}{until if kept else ''}")
+            say_failed(f"{job.shown}: {job.error}{until if kept else ''}", self._console)
 
     def _save(self, job: Job) -> None:
         for form, path in job.targets.items():
@@ -238,6 +240,12 @@ class _Lines:
 def _watcher(job: Job, watcher: Watcher) -> Watcher:
     to_stdout = Format.JSON in job.targets and job.targets[Format.JSON] is None
     return _Lines(job.name, watcher) if to_stdout else watcher
+
+
+def _fills_terminal(jobs_to_do: Sequence[Job]) -> bool:
+    """Return whether lines appear on a terminal while recordings are streamed."""
+    streamed = any(job.targets.get(Format.JSON, job) is None for job in jobs_to_do)
+    return streamed and sys.stdout.isatty()
 
 
 def _print(text: str) -> None:
