@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import sys
-import wave
 
 import boto3
 import pytest
@@ -15,13 +14,11 @@ from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.manners import Console
 from deepgram_sagemaker.cli.served import Reachable, endpoint_process
 from deepgram_sagemaker.errors import ModelError
-from deepgram_sagemaker.local import Credentials, LocalEndpoint
-from deepgram_sagemaker.local.speech import SpeechModel
+from deepgram_sagemaker.local import Credentials
 from e2e import agents, flux, survival
 from e2e.survival import LINEAR16
 from e2e.voices import LINEAR16 as OUTPUT
 from e2e.voices import assert_aura, assert_flux, script, speak
-from local.speech.sounds import count_halves, linear16, scene
 from sessions import is_refused, until
 from typer.testing import CliRunner
 
@@ -30,45 +27,6 @@ LOCAL = (sys.executable, "-m", "deepgram_sagemaker.cli", "local", "--port", "0")
 
 def invoke(*arguments, **environment):
     return CliRunner(env={"COLUMNS": "200"} | environment).invoke(app, list(map(str, arguments)))
-
-
-@pytest.fixture
-def recording(tmp_path):
-    path = tmp_path / "words.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(linear16(scene(-0.5, 1.0, -0.5, 0.5, -0.5)))
-    return path
-
-
-def transcribe(endpoint, recording, *more, **environment):
-    return invoke(
-        "transcribe",
-        recording,
-        *("--endpoint-name", "local", "--region", "us-east-1", "--speed", "20"),
-        *("--endpoint-uri", endpoint.uri, "--ca-bundle", endpoint.ca_bundle),
-        *more,
-        AWS_ACCESS_KEY_ID=endpoint.credentials.access_key_id,
-        AWS_SECRET_ACCESS_KEY=endpoint.credentials.secret_access_key,
-        **environment,
-    )
-
-
-@pytest.mark.parametrize("variable", ["AWS_DEFAULT_REGION", "AWS_REGION"])
-def test_transcribe_finds_the_region_as_boto3_does(recording, variable):
-    with LocalEndpoint(region="eu-central-1") as endpoint:
-        result = transcribe(
-            endpoint,
-            recording,
-            "--region",
-            "auto",
-            "--model",
-            "nova-3",
-            **{variable: "eu-central-1"},
-        )
-        assert [leg.status for leg in endpoint.legs] == [200], result.output
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
@@ -80,10 +38,11 @@ def test_the_version_is_the_package_s(option):
 @pytest.mark.parametrize("arguments", [["--help"], []])
 def test_help_names_the_commands(arguments):
     result = invoke(*arguments)
-    assert all(command in result.output for command in ("local", "demo", "transcribe", "doctor"))
+    commands = ("local", "demo", "transcribe", "speak", "doctor")
+    assert all(command in result.output for command in commands)
 
 
-@pytest.mark.parametrize("command", ["local", "demo", "transcribe", "doctor"])
+@pytest.mark.parametrize("command", ["local", "demo", "transcribe", "speak", "doctor"])
 def test_each_command_has_help_and_no_option_without(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
@@ -96,7 +55,7 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch, missing):
         if name.startswith(("deepgram_sagemaker.cli.", f"{missing}.")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(SystemExit, match=rf"needs {missing}.*\n.*deepgram-sagemaker\[local\]"):
+    with pytest.raises(SystemExit, match=rf"needs {missing}.*\n.*deepgram-sagemaker\[cli\]"):
         main()
 
 
@@ -115,12 +74,6 @@ async def test_the_package_runs_as_a_module(module):
     assert (process.returncode, output.decode().split()[0]) == (0, "deepgram-sagemaker")
 
 
-def test_a_profile_that_does_not_exist_is_one_line(recording):
-    result = invoke("transcribe", recording, "-e", "local", "--profile", "nope")
-    assert result.exit_code == 1
-    assert result.output == "Failed: The config profile (nope) could not be found\n"
-
-
 def test_a_mistake_of_ours_is_one_line_too(monkeypatch):
     def breaks(*_, **__):
         raise LookupError("surprise")
@@ -128,28 +81,6 @@ def test_a_mistake_of_ours_is_one_line_too(monkeypatch):
     monkeypatch.setattr(serving, "serve", breaks)
     result = invoke("local", "--model", "watermark")
     assert (result.exit_code, result.output) == (1, "Failed: unexpected LookupError: surprise\n")
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-async def test_what_the_terminal_has_no_character_for_is_ascii(recording, encoding):
-    """In a process of its own, because the encoding is the whole process's."""
-    async with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deepgram_sagemaker", "transcribe", str(recording)),
-            *("-e", "local", "--region", "us-east-1", "--speed", "20"),
-            *("--endpoint-uri", endpoint.uri, "--ca-bundle", endpoint.ca_bundle),
-            stdout=asyncio.subprocess.PIPE,
-            env=os.environ
-            | {
-                "PYTHONIOENCODING": encoding,
-                "AWS_ACCESS_KEY_ID": endpoint.credentials.access_key_id,
-                "AWS_SECRET_ACCESS_KEY": endpoint.credentials.secret_access_key,
-            },
-        )
-        output, _ = await process.communicate()
-    assert process.returncode == 0
-    dash = "\N{EN DASH}" if encoding == "utf-8" else "-"
-    assert f"[0:00.00 {dash} 0:0" in output.decode(encoding)
 
 
 async def test_a_mistake_is_ascii_too_where_the_terminal_has_no_more():
@@ -181,56 +112,6 @@ def test_a_console_draws_only_where_it_is_wanted(monkeypatch, terminal, variable
         draws,
         colours,
     )
-
-
-def test_transcribe_shows_what_is_said(recording):
-    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        result = transcribe(endpoint, recording)
-    assert result.exit_code == 0, result.output
-    captions = [line for line in result.output.splitlines() if line.startswith("[")]
-    assert [line.split("]  ")[1] for line in captions] == ["Word0, Word1,", "Word0,"]
-    assert "\nAudio:       3.00 s in " in result.output
-    assert "\nLost:        nothing" in result.output
-    assert "\x1b" not in result.output
-
-
-def test_transcribe_passes_parameters_on(recording):
-    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        result = transcribe(endpoint, recording, "-p", "smart_format=false", "-p", "keyterm=a b")
-        assert "keyterm=a%20b" in endpoint.legs[0].query
-    assert "]  word0 word1\n" in result.output
-
-
-def test_transcribe_fails_when_audio_is_lost(recording):
-    async def forgetful(stream):
-        async for message in stream:
-            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
-                final = {
-                    "type": "Results",
-                    "channel_index": [0, 1],
-                    "start": 1.0,
-                    "duration": 2.0,
-                    "is_final": True,
-                    "channel": {"alternatives": [{"transcript": "", "confidence": 0, "words": []}]},
-                    "metadata": {},
-                }
-                await stream.send(json.dumps(final))
-                await stream.send(json.dumps({"type": "Metadata", "duration": 3.0}))
-                return
-
-    with LocalEndpoint(model=forgetful) as endpoint:
-        result = transcribe(endpoint, recording)
-    assert result.exit_code == 1
-    assert "Lost:        1.000 s of audio without a final result" in result.output
-    assert "Failed: not all of the audio was told exactly once" in result.output
-
-
-def test_transcribe_says_why_the_service_refused(recording):
-    with LocalEndpoint(model=SpeechModel(count_halves)) as endpoint:
-        result = transcribe(endpoint, recording, "-p", "endpointing=maybe")
-    assert result.exit_code == 1
-    assert "Failed to establish WebSocket connection" in result.output
-    assert "endpointing" in result.output
 
 
 @pytest.mark.parametrize(("port", "rule"), [("99999", "65535"), ("-1", "0"), ("x", "integer")])
@@ -267,34 +148,6 @@ async def test_local_says_what_the_container_has_against_a_query(lenient):
     _, errors = await asyncio.wait_for(process.communicate(b""), 20)
     told = "the container refused leg 1: INVALID_QUERY_PARAMETER: langauge: v1/listen has no such"
     assert (told in errors.decode()) is not lenient
-
-
-def test_transcribe_refuses_what_it_cannot_stream(tmp_path):
-    path = tmp_path / "no.wav"
-    path.write_bytes(b"ID3 and so on")
-    result = invoke("transcribe", path, "-e", "local")
-    assert result.exit_code == 1
-    assert "Failed: this is not a WAV file" in result.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["-e", "local", "-p", "language"], "language: must be NAME=VALUE"),
-        (["-e", "local", "-p", "=de"], "=de: must be NAME=VALUE"),
-        ([], "--endpoint-name"),
-    ],
-)
-def test_transcribe_refuses_malformed_options(recording, arguments, reason):
-    result = invoke("transcribe", recording, *arguments)
-    assert result.exit_code == 2
-    assert reason in result.output
-
-
-def test_transcribe_refuses_a_setting_that_breaks_its_rule(recording):
-    result = invoke("transcribe", recording, "-e", "not_a_name")
-    assert result.exit_code == 1
-    assert "endpoint_name" in result.output
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from deepgram_sagemaker.cli.captions import Captions, heading, summary, summary_rows
-from deepgram_sagemaker.cli.figures import Figures, Final
+from deepgram_sagemaker.cli.figures import Figures, Final, Streams, Word
 from rich.console import Console
 
 LONG = "a line that is much longer than forty characters, which is all the room there is"
@@ -93,6 +93,36 @@ def test_the_summary_says_what_it_came_to():
         ("Received", "90 messages: 2 final and 70 interim results"),
         ("CPU", "500 µs a chunk under way, SDK included"),
         ("Lost", "nothing: the final results tile the audio"),
+    ]
+
+
+def test_the_summary_says_what_the_connection_went_through():
+    streams = Streams(5, {"reset": 2, "dropped": 1}, retries=1, rollovers=1, replayed=2.345)
+    rows = dict(summary_rows(figures(streams=streams), None))
+    assert rows["Streams"] == (
+        "5: 3 resets (1 dropped, 2 reset), 1 retry, 1 rollover, 2.35 s of audio sent again"
+    )
+
+
+def test_turns_have_no_tiles():
+    rows = dict(summary_rows(figures(windows_until=44.2), None))
+    assert rows["Received"] == "90 messages: 2 turns and 70 reports within turns"
+    assert rows["Lost"].startswith("nothing: the turns do not overlap")
+    rows = dict(summary_rows(figures(windows_until=43.0), None))
+    assert rows["Lost"] == "1.374 s of audio without a final result, 0.000 s twice"
+
+
+def test_speakers_and_turns_have_labels():
+    out, console = shown(terminal=False)
+    words = [Word(text, n, n + 0.5, speaker=n // 2) for n, text in enumerate(["a", "b", "c", "d"])]
+    with Captions(console) as captions:
+        captions.final(Final(0, 0.0, 4.0, "a b c d", 4, tuple(words)))
+        captions.final(Final(0, 4.0, 1.0, "e", 1, turn=3))
+    dash = "\N{EN DASH}"
+    assert out.getvalue().splitlines() == [
+        f"[0:00.00 {dash} 0:01.50]  speaker 0  a b",
+        f"[0:02.00 {dash} 0:03.50]  speaker 1  c d",
+        f"[0:04.00 {dash} 0:05.00]  turn 3  e",
     ]
 
 

@@ -1,9 +1,11 @@
-"""The command line: `deepgram-sagemaker local`, `demo`, `transcribe` and `doctor`.
+"""The command line: `deepgram-sagemaker local`, `demo`, `transcribe`, `speak` and `doctor`.
 
-`app` has the commands and their options; each other module does one part of the work.
+`app` has the commands and their options; `transcribe` and `speak` have modules of their own. Each
+other module does one part of the work.
 
 May import `factory`, `local`, `doctor`, `config` and `errors`; never `transport` or what lies below
-it. Needs the `local` extra. Tests: tests/cli, and end to end tests/e2e/test_readme.py.
+it. Needs the `cli` extra; the demo and the model that hears speech need `local`. Tests: tests/cli,
+and end to end tests/e2e/test_readme.py.
 """
 
 from __future__ import annotations
@@ -23,6 +25,6 @@ def main() -> None:
             raise
         sys.exit(
             f"deepgram-sagemaker: the command line needs {error.name}, which comes with\n"
-            "    pip install 'deepgram-sagemaker[local]'"
+            "    pip install 'deepgram-sagemaker[cli]'"
         )
     app()

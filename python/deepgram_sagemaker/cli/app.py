@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepgram_sagemaker import __version__
-from deepgram_sagemaker.config import REGION_OF_BOTO3
 from deepgram_sagemaker.errors import SageMakerError
 
 from .manners import Console, PoliteGroup
 from .manners import fail as _fail
+from .speak import speak
+from .transcribe import transcribe
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from deepgram_sagemaker.config import SageMakerConfig
-
     from .figures import Figures
-    from .recording import Recording
 
 __all__ = ["app"]
 
@@ -256,73 +254,6 @@ def demo(
 
 
 @app.command()
-def transcribe(
-    file: Annotated[
-        Path, typer.Argument(help="A WAV file.", exists=True, dir_okay=False, readable=True)
-    ],
-    endpoint_name: Annotated[
-        str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")
-    ],
-    region: Annotated[
-        str, typer.Option(help="Its region; `auto`: the one that boto3 finds.")
-    ] = "auto",
-    endpoint_uri: Annotated[
-        str | None,
-        typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
-    ] = None,
-    ca_bundle: Annotated[
-        Path | None,
-        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="The AWS profile whose credentials to use.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Deepgram's model.")] = "nova-3",
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            "-p",
-            help="A parameter of v1/listen, such as `language=de`; several may be given.",
-            metavar="NAME=VALUE",
-        ),
-    ] = None,
-    speed: Annotated[
-        float, typer.Option(help="Speed of the stream, in times real time.", min=0.1, max=100.0)
-    ] = 1.0,
-) -> None:
-    """Stream a WAV file to a SageMaker endpoint and show the transcript.
-
-    Credentials come from boto3's default chain. Fails if the stream fails or audio is lost.
-    """
-    import boto3
-
-    from deepgram_sagemaker.config import SageMakerConfig
-    from deepgram_sagemaker.local.audio import AudioError
-
-    from .recording import Recording
-
-    query = {"model": model, "smart_format": "true", "interim_results": "true"}
-    for entry in param or []:
-        name, equals, value = entry.partition("=")
-        if not (name and equals and value):
-            raise typer.BadParameter(f"{entry}: must be NAME=VALUE", param_hint="--param")
-        query[name] = value
-    try:
-        recording = Recording.open(file)
-        config = SageMakerConfig(
-            endpoint_name,
-            region,
-            endpoint_uri=endpoint_uri,
-            ca_bundle=ca_bundle,
-            boto3_session=boto3.Session(profile_name=profile) if profile else None,
-        )
-    except (AudioError, SageMakerError) as error:
-        _fail(str(error))
-    _check_losses(_run(_transcribe(config, recording, query, speed)))
-
-
-@app.command()
 def doctor(
     endpoint_name: Annotated[str, typer.Argument(help="The SageMaker endpoint.")],
     region: Annotated[
@@ -381,33 +312,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _transcribe(
-    config: SageMakerConfig, recording: Recording, query: dict[str, str], speed: float
-) -> Figures:
-    from .captions import Captions, heading, summary
-    from .conversation import converse
-
-    console = Console()
-    heading(
-        console,
-        "Transcribing",
-        [
-            ("Recording", recording.description),
-            ("Endpoint", _place(config)),
-            ("Model", query["model"]),
-        ],
-    )
-    with Captions(console, channels=query.get("multichannel") == "true") as captions:
-        figures = await converse(config, recording, query, captions, speed=speed)
-    summary(console, figures, errors=None, good=not (figures.lost or figures.repeated))
-    return figures
-
-
-def _place(config: SageMakerConfig) -> str:
-    """Return the endpoint's name, and its region where that is known by now."""
-    if config.region == REGION_OF_BOTO3:
-        return config.endpoint_name
-    return f"{config.endpoint_name} in {config.region}"
+app.command()(transcribe)
+app.command()(speak)
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:

@@ -12,22 +12,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from .transcripts import line_of, passages, span_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from .figures import Figures, Final
+    from .figures import Figures, Final, Streams
 
-__all__ = ["Captions", "heading", "summary", "summary_rows"]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes):d}:{rest:05.2f}"
-
-
-def _span(start: float, end: float) -> str:
-    return f"{_clock(start)} \N{EN DASH} {_clock(end)}"
+__all__ = ["Captions", "heading", "loss", "outcome", "stream_counts", "summary", "summary_rows"]
 
 
 class Captions:
@@ -73,27 +66,24 @@ class Captions:
         """Show a final result, unless it is empty."""
         if self._live is not None:
             self._live.update("", refresh=True)
-        if not final.transcript:
-            return
-        end = final.start + final.duration
-        if self._live is None:
-            channel = f"channel {final.channel}  " if self._channels else ""
-            _plain(self._console, f"[{_span(final.start, end)}]  {channel}{final.transcript}")
-        else:
-            self._console.print(self._line(final.start, end, final.transcript, final.channel))
+        for passage in passages(final, channels=self._channels):
+            if self._live is None:
+                _plain(self._console, line_of(passage))
+            else:
+                self._console.print(
+                    self._line(passage.start, passage.end, passage.text, passage.label)
+                )
 
     def _line(
-        self, start: float, end: float, text: str, channel: int | None = None, style: str = ""
+        self, start: float, end: float, text: str, label: str = "", style: str = ""
     ) -> RenderableType:
         grid = Table.grid(padding=(0, 2), expand=True)
         grid.add_column(no_wrap=True, style="cyan")
-        if self._channels:
+        if label:
             grid.add_column(no_wrap=True, style="magenta")
         grid.add_column(ratio=1)
-        cells = [Text(_span(start, end))]
-        if self._channels:
-            cells.append(Text("" if channel is None else f"channel {channel}"))
-        grid.add_row(*cells, Text(text, style=style))
+        cells = [span_of(start, end), *([label] if label else [])]
+        grid.add_row(*map(Text, cells), Text(text, style=style))
         return Padding(grid, (0, 0, 0, 1))
 
 
@@ -142,25 +132,58 @@ def summary_rows(figures: Figures, errors: float | None) -> list[tuple[str, str]
                 f"{figures.cpu_per_chunk * 1e6:.0f} µs a chunk under way, SDK included",
             )
         )
-    rows.append(("Lost", _loss(figures)))
+    if figures.streams is not None:
+        rows.append(("Streams", stream_counts(figures.streams)))
+    rows.append(("Lost", loss(figures)))
     return rows
 
 
+def stream_counts(streams: Streams, *, audio: bool = True) -> str:
+    """Return what the connection went through, in a few words.
+
+    Args:
+        streams: The counts.
+        audio: Whether audio was sent, and not text.
+    """
+    resets = sum(streams.resets.values())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(streams.resets.items()))
+    parts = [
+        _counted(resets, "reset") + (f" ({kinds})" if kinds else ""),
+        _counted(streams.retries, "retry", "retries"),
+        _counted(streams.rollovers, "rollover"),
+        *([f"{streams.replayed:.2f} s of audio sent again"] if audio else []),
+    ]
+    return f"{streams.legs}: {', '.join(parts)}"
+
+
+def _counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def _results(figures: Figures) -> str:
+    if figures.windows_until is not None:
+        return f"{len(figures.finals)} turns and {figures.interims} reports within turns"
     return f"{len(figures.finals)} final and {figures.interims} interim results"
 
 
-def _loss(figures: Figures) -> str:
+def loss(figures: Figures) -> str:
+    """Return in a few words what was lost."""
     if figures.lost or figures.repeated:
         return (
             f"{figures.lost:.3f} s of audio without a final result, {figures.repeated:.3f} s twice"
         )
+    if figures.windows_until is not None:
+        return "nothing: the turns do not overlap, and the reports reach the end of the audio"
     return "nothing: the final results tile the audio"
 
 
 def summary(console: Console, figures: Figures, *, errors: float | None, good: bool) -> None:
     """Print the summary."""
-    rows = summary_rows(figures, errors)
+    outcome(console, "Summary", summary_rows(figures, errors), good=good)
+
+
+def outcome(console: Console, title: str, rows: Sequence[tuple[str, str]], *, good: bool) -> None:
+    """Print what came of a command, as pairs of a name and a value."""
     if not console.is_terminal:
         _plain(console, "")
         for name, value in rows:
@@ -171,7 +194,7 @@ def summary(console: Console, figures: Figures, *, errors: float | None, good: b
             "",
             Panel(
                 _grid(rows),
-                title="[bold]Summary",
+                title=f"[bold]{title}",
                 title_align="left",
                 border_style="green" if good else "red",
             ),

@@ -1,0 +1,68 @@
+"""The microphone as a recording, which Ctrl-C ends. Needs the `mic` extra."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from .recording import AudioError, Recording, Sound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .recording import Read
+
+__all__ = ["MICROPHONE", "MICROPHONE_QUERY", "microphone"]
+
+MICROPHONE: Final = "microphone"
+_RATE: Final = 16_000
+# What is recorded at a time: 20 ms.
+_FRAMES: Final = 320
+
+MICROPHONE_QUERY: Final = {"encoding": "linear16", "sample_rate": str(_RATE)}
+"""Deepgram's parameters for what the microphone gives."""
+
+
+def microphone() -> Recording:
+    """Return the system's default microphone: mono, 16 kHz."""
+    sound = Sound("linear16", _RATE, 1, 2)
+    return Recording(MICROPHONE, f"{MICROPHONE}; Ctrl-C ends it", None, _heard, sound)
+
+
+@asynccontextmanager
+async def _heard() -> AsyncIterator[Read]:
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise AudioError(
+            f"the microphone needs {error.name}: pip install 'deepgram-sagemaker[mic]'"
+        ) from None
+    except OSError as error:
+        raise AudioError(f"the microphone cannot be used: {error}") from None
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+
+    def take(data: object, _frames: int, _time: object, _status: object) -> None:
+        # Called in a thread of its own, with a buffer that is used again.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(reader.feed_data, bytes(data))  # type: ignore[call-overload]
+
+    def stop() -> None:
+        # The next Ctrl-C interrupts: the last results may be long in coming.
+        loop.remove_signal_handler(signal.SIGINT)
+        reader.feed_eof()
+
+    try:
+        stream = sounddevice.RawInputStream(
+            samplerate=_RATE, channels=1, dtype="int16", blocksize=_FRAMES, callback=take
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise AudioError(f"the microphone cannot be used: {error}") from None
+    loop.add_signal_handler(signal.SIGINT, stop)
+    try:
+        with stream:
+            yield reader.read
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
