@@ -386,7 +386,9 @@ async def another_region(scene):
 async def outage(scene):
     endpoint = await scene.serve()
     endpoint.refuse_connections(0.3)
-    return reach(endpoint, **QUICK | {"initial_backoff": 0.2, "max_backoff": 0.2})
+    # Five random delays may be over before the outage is.
+    retries = {"initial_backoff": 0.2, "max_backoff": 0.2, "max_retries": 20}
+    return reach(endpoint, **QUICK | retries)
 
 
 async def all_permits_taken(scene):

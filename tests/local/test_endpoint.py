@@ -406,7 +406,10 @@ async def test_a_function_of_one_s_own_is_another_container_unless_it_is_said(le
 
     async with LocalEndpoint(model=echo, lenient=lenient) as endpoint:
         for url in ("v1/other?x=1", "v1/listen?x=1"):
-            session = transport(endpoint, f"wss://localhost/{url}", max_retries=0)
+            # An echo has no word for the end.
+            session = transport(
+                endpoint, f"wss://localhost/{url}", max_retries=0, close_timeout=0.5
+            )
             await session.send("hello")
             if lenient is None:
                 assert await asyncio.wait_for(session.recv(), PATIENCE) == "hello"
@@ -425,7 +428,8 @@ async def test_a_model_reads_control_from_a_binary_frame(path):
         heard.extend([message async for message in stream])
 
     async with LocalEndpoint(model=listens) as endpoint:
-        session = transport(endpoint, f"wss://localhost/{path}")
+        # This model ends nothing by itself.
+        session = transport(endpoint, f"wss://localhost/{path}", close_timeout=0.5)
         for message in (b'{"type":"Novelty"}', b"{audio"):
             await session.send(message)
         await until(lambda: endpoint.legs and endpoint.legs[0].messages_in == 2)
