@@ -74,8 +74,9 @@ test-rust: setup
 	$(RUST_TESTS)
 	$(call done,tests)
 
-# Most tests wait, so one runs on every processor, and at most four at a time.
-PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+# Most tests wait: one more at a time than there are processors, and four at most.
+WORKERS = $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 test-python: build $(PEER)/.ready
 	$(PYTEST)
