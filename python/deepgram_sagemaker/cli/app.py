@@ -13,7 +13,7 @@ import typer
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
-from .manners import Console, PoliteGroup
+from .manners import INTERRUPTED, Console, PoliteGroup
 from .manners import fail as _fail
 from .speak import speak
 from .transcribe import transcribe
@@ -27,8 +27,6 @@ __all__ = ["app"]
 
 # The demo fails above this rate, which the recogniser's own tests allow.
 _WORST_WORD_ERRORS = 0.15
-# The exit status that a shell expects after Ctrl-C.
-_INTERRUPTED = 130
 
 app = typer.Typer(
     name="deepgram-sagemaker",
@@ -323,7 +321,7 @@ def _run[T](work: Coroutine[None, None, T]) -> T:
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     except ConversationError as error:
         _fail(str(error))
 

@@ -19,11 +19,13 @@ from typer.core import TyperGroup
 
 from deepgram_sagemaker.errors import SageMakerError
 
-__all__ = ["Console", "PoliteGroup", "fail"]
+__all__ = ["FAILED", "INTERRUPTED", "Console", "PoliteGroup", "fail", "say_failed"]
 
 FAILED: Final = 1
-"""The exit status of a command that did not succeed. 2: a mistake in its options, as click has it;
-130: Ctrl-C, as shells have it."""
+"""The exit status of a command that did not succeed. 2, a mistake in its options, is click's."""
+
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C, as shells have it."""
 
 _SUBSTITUTES: Final = {
     "\N{EN DASH}": "-",
@@ -83,10 +85,15 @@ class PoliteGroup(TyperGroup):
 
 def fail(reason: str) -> NoReturn:
     """Print why the command failed, and exit with 1."""
-    Console(stderr=True).print(
+    say_failed(reason)
+    raise typer.Exit(FAILED)
+
+
+def say_failed(reason: str, console: Console | None = None) -> None:
+    """Say why something failed: on a console, or else on standard error."""
+    (console or Console(stderr=True)).print(
         f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True, highlight=False, emoji=False
     )
-    raise typer.Exit(FAILED)
 
 
 def _words(error: Exception) -> str:

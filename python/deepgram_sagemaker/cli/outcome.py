@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
-from rich.markup import escape
 
 from deepgram_sagemaker.errors import SageMakerError
 
-from .manners import Console
+from .manners import FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["finish", "reason_of", "say_failed"]
-
-# The exit status that a shell expects after Ctrl-C.
-_INTERRUPTED: Final = 130
+__all__ = ["finish", "reason_of"]
 
 
 def finish(work: Coroutine[None, None, bool]) -> NoReturn:
@@ -31,15 +27,14 @@ def finish(work: Coroutine[None, None, bool]) -> NoReturn:
     try:
         done = asyncio.run(work)
     except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         # Whoever read standard output has enough. Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED) from None
     except Exception as error:  # noqa: BLE001 - a person wants a line, not a traceback
-        say_failed(reason_of(error))
-        raise typer.Exit(1) from None
-    raise typer.Exit(0 if done else 1)
+        fail(reason_of(error))
+    raise typer.Exit(0 if done else FAILED)
 
 
 def reason_of(error: Exception) -> str:
@@ -50,10 +45,3 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, (SageMakerError, ConversationError, OSError, ValueError, ImportError)):
         return text or type(error).__name__
     return f"unexpected {type(error).__name__}: {text}"
-
-
-def say_failed(reason: str, console: Console | None = None) -> None:
-    """Say why something failed: on a console, or else on standard error."""
-    (console or Console(stderr=True)).print(
-        f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True, highlight=False, emoji=False
-    )

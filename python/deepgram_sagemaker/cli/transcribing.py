@@ -11,8 +11,8 @@ from .captions import Captions, heading, loss, stream_counts, summary
 from .conversation import Caller
 from .destinations import STANDARD_INPUT, save
 from .figures import Figures
-from .manners import Console
-from .outcome import reason_of, say_failed
+from .manners import Console, say_failed
+from .outcome import reason_of
 from .progress import Bars
 from .transcripts import Format, conclusion, failure, record, written
 
