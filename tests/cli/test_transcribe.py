@@ -285,8 +285,9 @@ async def test_one_file_that_fails_does_not_stop_the_others(tmp_path, recording)
 
 async def test_what_came_before_a_failure_is_kept(tmp_path, recording):
     refused = "answer status=403 error-type=AccessDeniedException legs=2-9"
-    with endpoint("reset after-audio=1.5", refused) as there:
-        ran = await transcribe(there, recording, "-o", tmp_path / "a.json", speed=5)
+    with endpoint("reset after-audio=2.5", refused) as there:
+        # Slowly: a reset overtakes the finals that have not left yet.
+        ran = await transcribe(there, recording, "-o", tmp_path / "a.json", speed=2)
     assert ran.status == 1
     assert "a.json has what came until then" in ran.err
     *finals, failed = map(json.loads, (tmp_path / "a.json").read_text().splitlines())
@@ -374,6 +375,9 @@ def amid_the_second(endpoint):
 
     async def interrupt(process):
         await until(lambda: len(endpoint.legs) == 2 and endpoint.legs[1].messages_out >= 8)
+        # What the process sends afterwards shows that it has come round to reading.
+        later = endpoint.legs[1].audio_seconds + 0.5
+        await until(lambda: endpoint.legs[1].audio_seconds >= later)
         process.send_signal(signal.SIGINT)
 
     return interrupt
