@@ -9,6 +9,7 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,3 +89,14 @@ def test_relative_links_lead_somewhere(page):
             address, _, anchor = link.partition("#")
             assert (ROOT / address).exists(), link
             assert not anchor or anchor in anchors(ROOT / address), link
+
+
+@pytest.mark.parametrize("name", ["bug", "feature"])
+def test_the_forms_for_issues_are_forms(name):
+    form = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{name}.yml").read_text("utf-8"))
+    assert {"name", "description", "body"} <= set(form)
+    fields = [part for part in form["body"] if part["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields) > 1
+    for field in fields:
+        assert field["type"] in ("textarea", "input", "dropdown")
+        assert field["attributes"]["label"]

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -23,6 +24,8 @@ PUBLIC = (
 )
 """Modules of whose public names each has its description."""
 
+SEARCH = "search/search_index.json"
+
 ELSEWHERE = {"__version__", "errors"}
 """Names that are described in the text of a page."""
 
@@ -42,11 +45,8 @@ def site(tmp_path_factory):
     )
     assert finished.returncode == 0, finished.stderr
     assert "WARNING" not in finished.stderr, finished.stderr
-    return {
-        str(page.relative_to(folder)): page.read_text(encoding="utf-8")
-        for page in [*folder.rglob("*.html"), *folder.rglob("*.css"), folder / "search.json"]
-        if page.exists()
-    }
+    wanted = [*folder.rglob("*.html"), *folder.rglob("*.css"), folder / SEARCH]
+    return {str(page.relative_to(folder)): page.read_text(encoding="utf-8") for page in wanted}
 
 
 class Loaded(HTMLParser):
@@ -68,6 +68,8 @@ class Loaded(HTMLParser):
 
 def test_nothing_is_loaded_from_elsewhere(site):
     for name, text in site.items():
+        if name == SEARCH:
+            continue
         if name.endswith(".css"):
             addresses = re.findall(r"url\(([^)]*)\)", text) + re.findall(r"@import[^;]*", text)
         else:
@@ -89,6 +91,20 @@ def test_every_public_name_is_described(site):
             thing = getattr(there, name)
             home = getattr(thing, "__module__", module)
             assert {f"{module}.{name}", f"{home}.{name}"} & anchors, f"{module}.{name}"
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "no TCP connection came up",
+        "A different async transport factory is already installed",
+        "access denied",
+        "no AWS credentials were found",
+    ],
+)
+def test_the_search_finds_an_error_by_its_text(site, pasted):
+    found = [entry for entry in json.loads(site[SEARCH])["docs"] if entry["title"] == pasted]
+    assert [entry["location"].partition("#")[0] for entry in found] == ["errors.html"]
 
 
 def test_the_drawn_states_are_those_of_the_tables():
