@@ -1,10 +1,11 @@
 """The fixtures, in a test run of their own."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
+
+from docs.blocks import blocks_of
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -132,10 +133,9 @@ def test_a_fixture_undoes_what_its_test_installed_in_the_sdk(tmp_path):
 
 def test_the_readmes_test_passes_as_it_stands(tmp_path):
     """In two files: one process, two factories. Plugins are found as a reader's pytest does."""
-    section = README.read_text(encoding="utf-8").split("\n### In tests\n")[1]
-    snippet = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    (snippet,) = (block for block in blocks_of(README) if block.title == "test_captions.py")
     for name in ("test_captions.py", "test_more_captions.py"):
-        tmp_path.joinpath(name).write_text(snippet, encoding="utf-8")
+        tmp_path.joinpath(name).write_text(snippet.code, encoding="utf-8")
     # Without what this run's pytest and pytest-xdist have set for themselves.
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
