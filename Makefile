@@ -21,7 +21,7 @@ first = $(if $(wildcard $(TARGET)/.made-$(1)),$(3),$(2))
 done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench lint format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench lint docs format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -129,7 +129,7 @@ bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives be
 	$(BENCH)/bin/python benches/streams/harness.py --peer $(PEER)/bin/python --out build/bench
 	$(BENCH)/bin/python benches/summary.py --criterion $${CARGO_TARGET_DIR:-target}/criterion --out build/bench
 
-lint: build ## Check form and types; warnings are errors.
+lint: build docs ## Check form, types and documentation; warnings are errors.
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --package dgsm-python --no-default-features -- --deny warnings
@@ -137,6 +137,11 @@ lint: build ## Check form and types; warnings are errors.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest deepgram_sagemaker._native
+	$(BIN)/uv lock --check --quiet
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: setup ## Build the documentation's site into build/site.
+	$(BIN)/python -m mkdocs build --quiet
 
 format: setup ## Put Rust and Python code in form.
 	cargo fmt --all
