@@ -21,7 +21,7 @@ first = $(if $(wildcard $(TARGET)/.made-$(1)),$(3),$(2))
 done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench lint format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench pictures lint format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -128,6 +128,9 @@ bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives be
 	$(BENCH)/bin/python -m pytest -q benches --benchmark-only --benchmark-json=build/bench/python.json
 	$(BENCH)/bin/python benches/streams/harness.py --peer $(PEER)/bin/python --out build/bench
 	$(BENCH)/bin/python benches/summary.py --criterion $${CARGO_TARGET_DIR:-target}/criterion --out build/bench
+
+pictures: build ## Make the pictures of the command line in docs/pictures.
+	$(BIN)/python tools/pictures.py docs/pictures
 
 lint: build ## Check form and types; warnings are errors.
 	cargo fmt --all --check
