@@ -129,6 +129,7 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run whole matrices, not a selection")
     parser.addoption("--witness", action="store_true", help="also build and run other SDKs")
     parser.addoption("--write-failures", action="store_true", help="make docs/failures.md anew")
+    parser.addoption("--page", action="append", help="run the blocks of pages with this name only")
     parser.addoption("--schedules", type=int, help="how many random schedules of faults are run")
     parser.addoption("--first", type=int, default=200, help="the seed of the first of them")
 

@@ -1,7 +1,7 @@
 """The log's line for each thing that happens in a session.
 
 The native side reports what happened and at which level; this module has the texts.
-`docs/sessions.md` lists the lines. Imports `_native` alone. Tests: `tests/test_notices.py`.
+`docs/guarantees.md` lists the lines. Imports `_native` alone. Tests: `tests/test_notices.py`.
 """
 
 from __future__ import annotations

@@ -736,4 +736,5 @@ The transport's own details, which vary from run to run, are left out of the mes
 5 s. `max_retries` is 5 as by default, except where a deadline is the point. What is thought not to
 pass by itself is tried three times more at most: four attempts. What cannot pass is tried once.
 Where retries ran out, the message is the last failure's, the error's `__cause__`.
+[Errors by their text](errors.md) has every message in full.
 """

@@ -1,4 +1,7 @@
-"""The README's usage block, pasted into a file and run against the README's local endpoint."""
+"""The README's program: with every recording, every failure, and Ctrl-C.
+
+That each block of the README runs as it stands is a test of all pages: `tests/docs`.
+"""
 
 import array
 import asyncio
@@ -17,7 +20,7 @@ import pytest
 from deepgram_sagemaker.local import Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import AfterAudio, Answer, ModelStreamError
 from deepgram_sagemaker.local.watermark import chunk
-from sessions import run_script
+from docs.blocks import blocks_of
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -28,9 +31,9 @@ SECONDS = 3
 
 
 def usage():
-    """The first Python block under "Use"."""
-    section = README.read_text(encoding="utf-8").split("\n## Use\n")[1]
-    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    """The program `captions.py`."""
+    (program,) = (block for block in blocks_of(README) if block.title == "captions.py")
+    return program.code
 
 
 def recording(path):
@@ -78,19 +81,6 @@ async def local_endpoint():
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-def snippets():
-    """The Python blocks that are not whole files, by the heading above each."""
-    heading = ""
-    for found in re.finditer(
-        r"^#+ ([^\n]*)$|^```python\n(.*?)^```",
-        README.read_text(encoding="utf-8"),
-        re.DOTALL | re.MULTILINE,
-    ):
-        heading = found[1] or heading
-        if found[2] and heading not in ("Use", "In tests"):
-            yield pytest.param(found[2], id=heading)
 
 
 @pytest.fixture
@@ -177,6 +167,25 @@ async def test_it_has_the_files_own_rate_and_pace(tmp_path, captions, rate):
     assert heard == list(numbers)
 
 
+async def test_ctrl_c_ends_it_without_a_traceback(tmp_path):
+    (tmp_path / "audio.wav").write_bytes(wav(bytes(32000 * 30)))
+    (tmp_path / "captions.py").write_text(usage(), encoding="utf-8")
+    async with LocalEndpoint("my-deepgram-endpoint") as endpoint:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "captions.py", "audio.wav"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | variables_of(endpoint),
+            cwd=tmp_path,
+        )
+        async with asyncio.timeout(20):
+            while not (endpoint.legs and endpoint.legs[0].messages_in > 3):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+
+
 @pytest.mark.parametrize("arguments", [[], ["a.wav", "b.wav"]])
 async def test_without_a_file_it_says_how_it_is_used(captions, arguments):
     code, out, err = await captions(*arguments)
@@ -229,9 +238,3 @@ async def test_a_session_that_fails_is_one_line(tmp_path, captions, fault, said)
     assert err.startswith("failed: ")
     assert said in err
     assert err.count("\n") == 1, err
-
-
-@pytest.mark.parametrize("snippet", list(snippets()))
-def test_each_other_block_runs_as_it_stands(snippet):
-    finished = run_script(snippet, strict=False)
-    assert (finished.returncode, finished.stderr) == (0, "")

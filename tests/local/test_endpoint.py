@@ -235,6 +235,20 @@ async def test_another_identity():
     assert (keys.access_key, keys.secret_key, keys.token) == ("AKIDNEW", "new", None)
 
 
+async def test_an_endpoint_in_several_regions():
+    regions = ["eu-west-1", "us-west-2"]
+    async with LocalEndpoint(region=regions) as endpoint:
+        assert endpoint.region == endpoint.config().region == "eu-west-1"
+        for region in regions:
+            session = transport(endpoint, region=region)
+            await session.open()
+            await session.close()
+        elsewhere = transport(endpoint, region="us-east-1", max_retries=0)
+        with pytest.raises(errors.AuthenticationError, match="us-east-1"):
+            await elsewhere.open()
+        await elsewhere.close()
+
+
 async def test_nothing_is_kept_of_what_nobody_known_has_signed():
     async with LocalEndpoint() as endpoint:
         stranger = endpoint.config(

@@ -15,6 +15,7 @@ from .faults import Action, Fault, Reset
 from .faults.values import is_whole
 from .records import EndpointStats
 from .running import Running
+from .sdk import let_go
 from .stream import DEEPGRAM_PATHS
 from .threads import LoopThread
 from .watermark import Watermark
@@ -53,6 +54,9 @@ class LocalEndpoint:
     Python run on the event loop on which the context was entered; if it was entered without
     `async`, they run on a loop in a thread of their own.
 
+    The Deepgram SDK accepts one transport factory a process. When an endpoint has stopped, the SDK
+    accepts another in place of a factory that led to it.
+
     Args:
         endpoint_name: the name of the endpoint that exists, or several names.
         model: what answers: `"watermark"`, or a `Watermark` with settings (the other products count
@@ -62,7 +66,7 @@ class LocalEndpoint:
         port: the port to listen on; 0: any free one.
         host: the address to listen on. Others can reach any but a loopback address: it needs
             `credentials` other than the default ones.
-        region: the region that requests must be signed for.
+        region: the region that requests must be signed for, or several; `config()` uses the first.
         credentials: the identities that may call; `config()` uses the first. None: `Credentials()`.
         ca_bundle: where to write the authority's certificate (PEM). None: a temporary file.
         names: further host names for the server's certificate.
@@ -92,7 +96,7 @@ class LocalEndpoint:
         faults: Iterable[Fault] = (),
         port: int = 0,
         host: str = "127.0.0.1",
-        region: str = "us-east-1",
+        region: str | Sequence[str] = "us-east-1",
         credentials: Credentials | Sequence[Credentials] | None = None,
         ca_bundle: str | PathLike[str] | None = None,
         names: Iterable[str] = (),
@@ -118,7 +122,7 @@ class LocalEndpoint:
             is_whole(max_concurrent_streams, 1, _MOST_STREAMS),
             f"from 1 to {_MOST_STREAMS}",
         )
-        self.region = region
+        self._regions = [region] if isinstance(region, str) else list(region)
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
         if credentials is None:
             credentials = Credentials()
@@ -133,8 +137,8 @@ class LocalEndpoint:
         self._settings = {
             "host": host,
             "port": port,
-            "certificate_names": _certificate_names(host, region, names),
-            "region": region,
+            "certificate_names": _certificate_names(host, self._regions, names),
+            "regions": self._regions,
             "endpoint_names": self._names,
             "variants": list(variants),
             "credentials": [dataclasses.asdict(identity) for identity in self._credentials],
@@ -199,7 +203,9 @@ class LocalEndpoint:
     async def _stop(self) -> None:
         running, self._running = self._running, None
         if running is not None:
+            port = running.native.port
             await running.stop()
+            let_go(port)
 
     def _server(self) -> Running:
         if self._running is None:
@@ -210,6 +216,11 @@ class LocalEndpoint:
     def endpoint_name(self) -> str:
         """The endpoint's name; the first if there are several."""
         return self._names[0]
+
+    @property
+    def region(self) -> str:
+        """The region; the first if there are several."""
+        return self._regions[0]
 
     @property
     def port(self) -> int:
@@ -321,8 +332,12 @@ def _container(model: Watermark | Model, lenient: bool | None) -> dict[str, Any]
     return {"paths": list(served), "refuses_after": _REFUSES_AFTER}
 
 
-def _certificate_names(host: str, region: str, names: Iterable[str]) -> list[str]:
-    suffix = f"{region}.amazonaws.com"
+def _certificate_names(host: str, regions: Sequence[str], names: Iterable[str]) -> list[str]:
     known = ["localhost", "127.0.0.1", "::1", host]
-    service = [f"runtime.sagemaker.{suffix}", f"runtime-fips.sagemaker.{suffix}"]
-    return list(dict.fromkeys([*known, *service, f"runtime.sagemaker.{region}.api.aws", *names]))
+    for region in regions:
+        known += [
+            f"runtime.sagemaker.{region}.amazonaws.com",
+            f"runtime-fips.sagemaker.{region}.amazonaws.com",
+            f"runtime.sagemaker.{region}.api.aws",
+        ]
+    return list(dict.fromkeys([*known, *names]))

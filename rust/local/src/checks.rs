@@ -184,8 +184,9 @@ fn authenticate(
         known(access_key).map(|known| known.secret_access_key.as_str())
     })
     .map_err(|error| refuse(&error))?;
-    if signature.region != settings.region || signature.service != SERVICE {
-        let message = if signature.region == settings.region {
+    let in_region = settings.regions.contains(&signature.region);
+    if !in_region || signature.service != SERVICE {
+        let message = if in_region {
             format!("Credential should be scoped to correct service: '{SERVICE}'.")
         } else {
             format!(

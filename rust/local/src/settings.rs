@@ -22,8 +22,8 @@ pub struct Settings {
     pub port: u16,
     /// The host names and addresses in the certificate.
     pub certificate_names: Vec<String>,
-    /// The region that requests must be signed for.
-    pub region: String,
+    /// The regions that requests may be signed for.
+    pub regions: Vec<String>,
     /// The names of the endpoints that exist.
     pub endpoint_names: Vec<String>,
     /// Their production variants; the first serves requests without a variant.

@@ -171,7 +171,7 @@ mod tests {
             "host": "127.0.0.1",
             "port": 0,
             "certificate_names": ["localhost"],
-            "region": "eu-west-1",
+            "regions": ["eu-west-1"],
             "endpoint_names": ["local"],
             "variants": [],
             "credentials": [{"access_key_id": "first", "secret_access_key": "secret"}],

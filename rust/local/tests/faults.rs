@@ -418,7 +418,7 @@ async fn connections_that_never_get_so_far() {
 fn rules_that_make_no_sense_are_refused() {
     let refused = |changes: Value| {
         let mut settings = json!({
-            "host": "127.0.0.1", "port": 0, "certificate_names": [], "region": "r", "endpoint_names": [],
+            "host": "127.0.0.1", "port": 0, "certificate_names": [], "regions": ["r"], "endpoint_names": [],
             "variants": [], "credentials": [], "model": {"kind": "external"}, "max_stream_age": null,
             "at_max_age": {"kind": "end_early"}, "unknown_endpoint_status": 400,
             "max_concurrent_streams": 1, "faults": [], "connection_faults": [], "record_arrivals": false,

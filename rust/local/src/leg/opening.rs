@@ -92,7 +92,7 @@ impl Opening {
                     message,
                     body,
                 } => {
-                    let log = self.log_stream(shared);
+                    let log = self.log_stream();
                     let mut refusal = Refusal::of_endpoint(status, &error_type, &message, &log);
                     refusal.body = body.unwrap_or(refusal.body);
                     record.facts().status = status;
@@ -191,17 +191,17 @@ impl Opening {
             () = sleep(after) => {}
             left = client_left(respond) => return left,
         }
-        let refusal = Refusal::not_taken(&self.log_stream(shared));
+        let refusal = Refusal::not_taken(&self.log_stream());
         record.facts().status = refusal.status;
         refuse(shared, respond, refusal, request_id);
         LegEnd::Refused
     }
 
     /// Returns the name of the log that would have the container's words.
-    fn log_stream(&self, shared: &Shared) -> String {
+    fn log_stream(&self) -> String {
         format!(
             "arn:aws:logs:{}:000000000000:log-group:/aws/sagemaker/Endpoints/{}:log-stream:{}/local",
-            shared.settings.region, self.invocation.endpoint, self.invocation.variant
+            self.invocation.signature.region, self.invocation.endpoint, self.invocation.variant
         )
     }
 }

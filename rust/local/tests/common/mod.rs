@@ -45,7 +45,7 @@ pub fn settings(changes: Value) -> Settings {
         "host": "127.0.0.1",
         "port": 0,
         "certificate_names": ["localhost", "127.0.0.1"],
-        "region": REGION,
+        "regions": [REGION],
         "endpoint_names": ["local"],
         "variants": ["blue", "green"],
         "credentials": [{"access_key_id": KEY, "secret_access_key": SECRET}],

@@ -612,6 +612,64 @@ mod tests {
         }
     }
 
+    /// The documentation's diagram is drawn from this file, by `tools/draw_states.py`.
+    #[test]
+    fn the_drawn_moves_are_the_table() {
+        let mut moves = Vec::new();
+        let events = [
+            Event::Asked,
+            Event::Opened,
+            Event::OpenFailed { again: AT },
+            Event::Lost { again: AT },
+            Event::Completed { since: AT },
+            Event::Woken { at: AT },
+            Event::StandbyEnded {
+                again: AT,
+                failures: 0,
+            },
+            Event::Dismissed,
+            Event::TookOver,
+            Event::Finished,
+            Event::Failed(Box::new(failed(7))),
+        ];
+        for phase in phases() {
+            for event in &events {
+                if let Some(next) = phase.after(event) {
+                    let (from, event, to) = (phase.name(), event.name(), next.name());
+                    moves.push(format!("phase: {from} -- {event} -> {to}\n"));
+                }
+            }
+        }
+        let roles = [
+            Role::Standby { replays: false },
+            Role::Standby { replays: true },
+            Role::Current,
+            Role::Retiring { by: AT },
+            Role::Ended(LastStep::End),
+        ];
+        let events = [
+            ("Replays", RoleEvent::Replays),
+            ("Began", RoleEvent::Began),
+            ("Retired", RoleEvent::Retired { by: AT }),
+            ("Ended", RoleEvent::Ended(LastStep::End)),
+            ("Stopped", RoleEvent::Stopped),
+        ];
+        for role in roles {
+            for (event, moved) in events {
+                if let Ok(next) = role.after(moved) {
+                    let (from, to) = (role.name(), next.name());
+                    moves.push(format!("role: {from} -- {event} -> {to}\n"));
+                }
+            }
+        }
+        let moves = moves.concat();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/states.txt");
+        if std::env::var_os("WRITE_STATES").is_some() {
+            std::fs::write(file, &moves).unwrap();
+        }
+        assert_eq!(moves, std::fs::read_to_string(file).unwrap());
+    }
+
     #[test]
     fn what_is_asked_of_every_phase() {
         for phase in phases() {

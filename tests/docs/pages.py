@@ -1,0 +1,294 @@
+"""Runs the blocks of a page, as a reader would: in one directory, one shell, one Python session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from .blocks import Block, blocks_of
+from .policies import wrong_actions
+
+COMMANDS = Path(__file__).parent / "commands"
+SESSION = Path(__file__).parent / "python_session.py"
+
+PATIENCE = 40.0
+"""Seconds that one block may take."""
+
+_WRAPPERS = {
+    "aws": f'"{COMMANDS}/aws.py" "$@"',
+    "pip": f'"{COMMANDS}/pip.py" "$@"',
+    "uv": f'"{COMMANDS}/pip.py" "$@"',
+    "python": '"$@"',
+    "pytest": '-m pytest -p no:cacheprovider "$@"',
+    "deepgram-sagemaker": '-m deepgram_sagemaker.cli "$@"',
+}
+
+_OWN = """case "$1" in
+    local) shift; exec "{python}" "{commands}/local.py" "$@" ;;
+    demo) set -- "$@" --help ;;
+esac
+"""
+"""`local` has to end. `demo` takes half a minute: its options are checked; tests/cli runs it."""
+
+
+class FailedError(AssertionError):
+    """A block did not do what the page says."""
+
+
+@dataclass
+class Reader:
+    """What a page's blocks run in.
+
+    Attributes:
+        directory: Where they run.
+        environment: With which variables.
+    """
+
+    directory: Path
+    environment: dict[str, str]
+    blocks: list[Block]
+    _shell: Shell | None = None
+    _session: Session | None = None
+
+    async def run(self) -> list[str]:
+        """Run all blocks in order; return what failed, until there is no going on."""
+        failures = []
+        try:
+            for block in self.blocks:
+                if block.title:
+                    (self.directory / block.title).write_text(block.code, encoding="utf-8")
+                if block.not_run or not all(map(shutil.which, block.needs)):
+                    continue
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await self._run(block)
+                except FailedError as error:
+                    failures.append(f"{block.page}:{block.line}\n{error}")
+                    break
+                except TimeoutError:
+                    failures.append(f"{block.page}:{block.line}\ntook more than {PATIENCE:g} s")
+                    break
+        finally:
+            for process in (self._shell, self._session):
+                if process is not None:
+                    await process.close()
+        return failures
+
+    async def _run(self, block: Block) -> None:
+        match block.language:
+            case "python" if block.title:
+                await self._program(block)
+            case "python":
+                if self._session is None:
+                    self._session = await Session.start(self)
+                await self._session.run(block)
+            case "sh":
+                await (await self._terminal()).run(block.code)
+            case "console":
+                await self._console(block)
+            case "json" | "toml" | "yaml":
+                _parse(block)
+
+    async def _terminal(self) -> Shell:
+        if self._shell is None:
+            self._shell = await Shell.start(self)
+        return self._shell
+
+    async def _program(self, block: Block) -> None:
+        others = (each for each in self.blocks if each.language in ("sh", "console"))
+        name = block.title
+        if name == "conftest.py" or any(name in each.code.split() for each in others):
+            compile(block.code, name, "exec")
+            return
+        how = "pytest -q" if Path(name).name.startswith("test_") else "python"
+        await (await self._terminal()).run(f"{how} {shlex.quote(name)}\n")
+
+    async def _console(self, block: Block) -> None:
+        shell = await self._terminal()
+        for command, expected in commands_of(block.code):
+            # What a failing command prints is worth showing, too.
+            printed = await shell.run(command, must_succeed=not expected)
+            if expected and not matches(expected, printed):
+                raise FailedError(f"$ {command}printed\n{printed}\nand not\n{expected}")
+
+
+def commands_of(code: str) -> list[tuple[str, str]]:
+    """Return the commands of a `console` block, each with what it has to print."""
+    found: list[tuple[str, str]] = []
+    goes_on = False
+    for line in code.splitlines(keepends=True):
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        elif not found:
+            raise FailedError("a block of the console begins with `$ `")
+        elif goes_on:
+            found[-1] = (found[-1][0] + line.removeprefix("> "), "")
+        else:
+            found[-1] = (found[-1][0], found[-1][1] + line)
+            continue
+        goes_on = line.rstrip("\n").endswith("\\")
+    return [(command, printed.strip("\n")) for command, printed in found]
+
+
+_SPEECH = re.compile(r"[,.!?](?=[\s\"']|$)", re.MULTILINE)
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Return whether a text is as expected, where `...` stands for anything.
+
+    Capitals and punctuation do not count, because a recogniser hears them now so, now otherwise. A
+    line of the page that begins with one blank continues the line before it.
+    """
+    expected = re.sub(r"\n (?=\S)", " ", expected)
+    expected = expected.replace("...", "…").lower()
+    expected, printed = _SPEECH.sub("", expected), _SPEECH.sub("", printed.lower())
+    lines = []
+    for line in expected.splitlines():
+        if line.strip() == "…":
+            lines.append(r"(?:[^\n]*\n)*?")
+        else:
+            parts = line.rstrip().split("…")
+            lines.append(".*".join(map(re.escape, parts)) + r"[ ]*\n")
+    text = printed.strip("\n").replace("\r", "") + "\n"
+    return re.fullmatch("".join(lines), text) is not None
+
+
+def _parse(block: Block) -> None:
+    try:
+        match block.language:
+            case "json":
+                parsed = json.loads(block.code)
+            case "toml":
+                parsed = tomllib.loads(block.code)
+            case _:
+                parsed = yaml.safe_load(block.code)
+    except (ValueError, yaml.YAMLError) as error:
+        raise FailedError(str(error)) from None
+    if block.language == "json" and isinstance(parsed, dict) and "Statement" in parsed:
+        wrong = wrong_actions(parsed)
+        if wrong:
+            raise FailedError(f"no such actions: {', '.join(wrong)}")
+
+
+class _Process:
+    """A process that takes blocks on standard input and answers each with a line."""
+
+    def __init__(self, reader: Reader, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._output = reader.directory.parent / f"output-{process.pid}"
+
+    @classmethod
+    async def _start(cls, reader: Reader, *command: str):
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=reader.directory,
+            env=reader.environment,
+            start_new_session=True,
+        )
+        return cls(reader, process)
+
+    async def _ask(self, line: str) -> str:
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(line.encode())
+            await self._process.stdin.drain()
+        return (await self._process.stdout.readline()).decode()
+
+    def _printed(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return self._output.read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    async def close(self) -> None:
+        """End the process, and those that it has started."""
+        self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+
+class Shell(_Process):
+    """One bash for all blocks of a page."""
+
+    @classmethod
+    async def start(cls, reader: Reader) -> Shell:
+        """Start it."""
+        return await cls._start(reader, "bash", "--norc", "--noprofile")
+
+    async def run(self, code: str, *, must_succeed: bool = True) -> str:
+        """Run lines; return what they print.
+
+        Raises:
+            FailedError: A line fails, or something in it prints a traceback.
+        """
+        script = self._output.with_suffix(".sh")
+        script.write_text(code, encoding="utf-8")
+        files = f"{shlex.quote(str(script))} >{shlex.quote(str(self._output))} 2>&1 </dev/null"
+        on, off = ("set -eo pipefail; ", "; set +e") if must_succeed else ("", "")
+        answer = await self._ask(f"{on}source {files}{off}; echo done\n")
+        printed = self._printed()
+        if answer != "done\n" or "Traceback (most recent call last)" in printed:
+            raise FailedError(f"{code}\n{printed}")
+        return printed
+
+
+class Session(_Process):
+    """One Python session for all blocks of a page."""
+
+    @classmethod
+    async def start(cls, reader: Reader) -> Session:
+        """Start it."""
+        return await cls._start(reader, sys.executable, str(SESSION))
+
+    async def run(self, block: Block) -> None:
+        """Go on with a block.
+
+        Raises:
+            FailedError: It raises something, or the session ends.
+        """
+        told = {
+            "code": block.code,
+            "page": str(block.page),
+            "line": block.line,
+            "output": str(self._output),
+        }
+        answer = await self._ask(json.dumps(told) + "\n")
+        if answer != "\n":
+            failure = json.loads(answer) if answer else "the session has ended"
+            raise FailedError(f"{self._printed()}\n{failure}")
+
+
+def commands(directory: Path) -> Path:
+    """Write the commands that pages use into a directory; return it."""
+    directory.mkdir()
+    for name, arguments in _WRAPPERS.items():
+        own = ""
+        if name == "deepgram-sagemaker":
+            own = _OWN.format(python=sys.executable, commands=COMMANDS)
+        file = directory / name
+        file.write_text(f'#!/bin/bash\n{own}exec "{sys.executable}" {arguments}\n')
+        file.chmod(0o755)
+    for name in ("python3", "pip3"):
+        (directory / name).symlink_to(name.removesuffix("3"))
+    return directory
+
+
+def read(page: Path, directory: Path, environment: dict[str, str]) -> Reader:
+    """Return a reader of a page, in a directory of that page's own."""
+    return Reader(directory, environment, blocks_of(page))
