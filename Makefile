@@ -19,9 +19,10 @@ export PIP_QUIET := 1
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 first = $(if $(wildcard $(TARGET)/.made-$(1)),$(3),$(2))
 done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
+release = @echo "Compiling release code: some minutes the first time."
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench lint docs format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench pictures lint docs format wheel wheel-check clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -117,22 +118,34 @@ schedules: build ## Run N=10000 random schedules of faults, the first with the s
 		--schedules $(or $(N),10000) --first $(or $(FIRST),200)
 
 test-witness: build ## Build and run clients of other SDKs against the local endpoint.
+	$(call first,witness,@echo "Compiling clients of other SDKs without showing it: some minutes the first time.")
 	$(BIN)/python -m pytest -q --witness -m witness
+	$(call done,witness)
 
 bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives beside in the same run.
 	rm -rf build/bench && mkdir -p build/bench
-	$(BIN)/maturin build --quiet --release --out build/bench/wheel
+	$(call first,release,$(release))
+	$(BIN)/maturin build $(call first,release,,--quiet) --release --out build/bench/wheel
+	$(call done,release)
 	$(BENCH)/bin/python -m pip uninstall --quiet --yes deepgram-sagemaker
 	$(BENCH)/bin/python -m pip install --quiet build/bench/wheel/*.whl
+	$(call first,bench,@echo "Compiling the benchmarks: some minutes the first time.")
+	cargo bench $(call first,bench,,--quiet) --no-run --package dgsm-benches
+	$(call done,bench)
 	cargo bench --quiet --package dgsm-benches
 	$(BENCH)/bin/python -m pytest -q benches --benchmark-only --benchmark-json=build/bench/python.json
 	$(BENCH)/bin/python benches/streams/harness.py --peer $(PEER)/bin/python --out build/bench
 	$(BENCH)/bin/python benches/summary.py --criterion $${CARGO_TARGET_DIR:-target}/criterion --out build/bench
 
+pictures: build ## Make the pictures of the command line in docs/pictures.
+	$(BIN)/python tools/pictures.py docs/pictures
+
 lint: build docs ## Check form, types and documentation; warnings are errors.
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets -- --deny warnings
-	cargo clippy --quiet --package dgsm-python --no-default-features -- --deny warnings
+	$(call first,lint,@echo "Checking the code in Rust: some minutes the first time.")
+	cargo clippy $(call first,lint,,--quiet) --workspace --all-targets -- --deny warnings
+	cargo clippy $(call first,lint,,--quiet) --package dgsm-python --no-default-features -- --deny warnings
+	$(call done,lint)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -149,7 +162,9 @@ format: setup ## Put Rust and Python code in form.
 	$(BIN)/ruff format
 
 wheel: setup ## Build the abi3 wheel into dist/.
+	$(call first,release,$(release))
 	$(BIN)/maturin build --release --out dist
+	$(call done,release)
 
 wheel-check: wheel ## Install the wheel in clean environments and stream a session from each.
 	tools/check-wheel dist/*.whl

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 import socket
@@ -9,11 +10,21 @@ import sys
 import threading
 
 import pytest
+import rich.console
 from cli.control_plane import ARN, control_plane
 from deepgram_sagemaker.cli import doctoring
 from deepgram_sagemaker.cli.app import Product, app
-from deepgram_sagemaker.doctor import CHECKS, PRODUCTS, Case, Check, State, examine
-from deepgram_sagemaker.doctor.findings import Told
+from deepgram_sagemaker.doctor import (
+    CHECKS,
+    NAME_A_REGION,
+    NO_REGION,
+    PRODUCTS,
+    Case,
+    Check,
+    State,
+    examine,
+)
+from deepgram_sagemaker.doctor.findings import FailedError, Told
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import AfterMessages, Answer, EndEarly, GoSilent
 from typer.testing import CliRunner
@@ -62,7 +73,9 @@ class Report:
         result = runner.invoke(app, [*command, "--json"])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
         self.code = result.exit_code
-        self.checks = {each["name"]: each for each in json.loads(result.stdout)["checks"]}
+        told = json.loads(result.stdout)
+        self.region = told["region"]
+        self.checks = {each["name"]: each for each in told["checks"]}
         assert list(self.checks) == NAMES
         assert not [secret for secret in SECRETS if secret in result.output]
 
@@ -383,7 +396,6 @@ def test_a_mistake_in_what_was_typed_is_exit_code_2(arguments, said):
             "eu-west-1",
             "AWS_REGION",
         ),
-        ({"AWS_CONFIG_FILE": "/nonexistent"}, "us-west-2", "the package's default"),
     ],
 )
 def test_where_the_region_comes_from(monkeypatch, tmp_path, given, used, source):
@@ -404,6 +416,44 @@ def test_where_the_region_comes_from(monkeypatch, tmp_path, given, used, source)
         )
     )
     assert (case.config.region, case.region_source) == (used, source)
+
+
+@pytest.mark.parametrize("given", [[], ["--region", "auto"]])
+def test_no_region_is_a_finding_and_what_needs_none_is_checked(endpoint, aws, given):
+    variables = environment(endpoint, aws)
+    del variables["AWS_REGION"]
+    report = Report(variables, *given)
+    name, why, advice = report.cause
+    assert (name, why, advice) == ("region", NO_REGION, NAME_A_REGION)
+    assert report.region is None
+    assert report.by("ok") == ["versions", "credentials", "clock"]
+    assert {report.checks[name]["why"] for name in report.by("skipped")} == {"region failed"}
+    assert not endpoint.legs
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_on_a_terminal_lines_are_wrapped_between_words_below_each_other(width):
+    async def fails(_):
+        raise FailedError("why " * 40, "try this " * 20)
+
+    console = rich.console.Console(width=width, file=io.StringIO(), force_terminal=True)
+    case = Case(None, PRODUCTS["nova"], "", 1.0, None)
+
+    async def diagnose():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(doctoring, "examine", lambda case: examine(case, [Check("a", fails, "")]))
+            return await doctoring.diagnose(console, case, as_json=False)
+
+    assert not asyncio.run(diagnose())
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue()).rstrip()
+    *lines, empty, last = plain.splitlines()
+    assert (empty, last) == ("", "Failed: a")
+    assert len(lines) > 4
+    assert all(len(line) <= width for line in lines)
+    column = lines[0].index("why")
+    assert all(not line[:column].strip() for line in lines[1:])
+    said = " ".join(" ".join(line[column:] for line in lines).split())
+    assert said == f"{'why ' * 40}What to do: {'try this ' * 20}".strip()
 
 
 def test_every_check_has_advice_and_needs_what_comes_before_it():

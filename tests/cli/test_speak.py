@@ -8,6 +8,7 @@ from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.fault_rules import parse_fault
 from deepgram_sagemaker.cli.speaking import pieces
 from deepgram_sagemaker.cli.speech_file import SpeechFile, SpeechFileError
+from deepgram_sagemaker.doctor import NAME_A_REGION, NO_REGION
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura
 from deepgram_sagemaker.local.wav import read_wav_header
@@ -104,6 +105,7 @@ async def test_the_service_s_error_is_one_line(tmp_path):
         (["hello", "-e", "local", "-o", "a.wav", "--profile", "nope"], "profile (nope)"),
         (["  ", "-e", "local", "-o", "a.wav"], "there is no text"),
         (["hello", "-o", "a.wav"], "--endpoint-name"),
+        (["hello", "-e", "local", "-o", "a.wav"], f"--region: {NO_REGION}: {NAME_A_REGION}"),
     ],
 )
 def test_a_command_that_cannot_work_is_refused(tmp_path, monkeypatch, arguments, reason):

@@ -12,6 +12,7 @@ import pytest
 from cli.commands import CHUNKS, against, counted_wav, reaching, run
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.fault_rules import parse_fault
+from deepgram_sagemaker.doctor import NAME_A_REGION, NO_REGION
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from sessions import until
@@ -286,7 +287,7 @@ async def test_one_file_that_fails_does_not_stop_the_others(tmp_path, recording)
 async def test_what_came_before_a_failure_is_kept(tmp_path, recording):
     refused = "answer status=403 error-type=AccessDeniedException legs=2-9"
     with endpoint("reset after-audio=1.5", refused) as there:
-        ran = await transcribe(there, recording, "-o", tmp_path / "a.json", speed=5)
+        ran = await transcribe(there, recording, "-o", tmp_path / "a.json", speed=2)
     assert ran.status == 1
     assert "a.json has what came until then" in ran.err
     *finals, failed = map(json.loads, (tmp_path / "a.json").read_text().splitlines())
@@ -406,6 +407,8 @@ async def test_ctrl_c_keeps_what_came(tmp_path, recording):
         ([], "--endpoint-name"),
         (["-e", "not_a_name"], "endpoint_name"),
         (["-e", "local", "--region", "here"], "region"),
+        (["-e", "local"], f"--region: {NO_REGION}: {NAME_A_REGION}"),
+        (["-e", "local", "--region", "auto"], f"--region: {NO_REGION}: {NAME_A_REGION}"),
         (["-e", "local", "--profile", "nope"], "The config profile (nope) could not be found"),
         (["-e", "local", "--ca-bundle", "gone.pem"], "gone.pem"),
         (["-e", "local", "--srt", "--vtt"], "standard output takes one form"),
@@ -439,7 +442,7 @@ async def test_a_mistake_has_status_2(recording):
 
 
 async def test_no_credentials_are_one_line(recording):
-    ran = await run("transcribe", recording, "-e", "local")
+    ran = await run("transcribe", recording, "-e", "local", "--region", "us-west-2")
     assert ran.status == 1
     (line,) = [line for line in ran.err.splitlines() if line.startswith("Failed: ")]
     assert "no AWS credentials" in line

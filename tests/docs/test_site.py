@@ -26,21 +26,39 @@ PUBLIC = (
 
 SEARCH = "search/search_index.json"
 
+PASTED = (
+    "no TCP connection came up",
+    "A different async transport factory is already installed",
+    "access denied",
+    "no AWS credentials were found",
+)
+"""Texts of errors."""
+
 ELSEWHERE = {"__version__", "errors"}
 """Names that are described in the text of a page."""
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The pages of the built site, by their path."""
-    folder = tmp_path_factory.mktemp("site")
+@pytest.mark.patience(180)
+def test_the_site(tmp_path, subtests):
+    """One test, because the site is built for it once."""
+    site = built(tmp_path)
+    with subtests.test("nothing is loaded from elsewhere"):
+        nothing_is_loaded_from_elsewhere(site)
+    with subtests.test("every public name is described"):
+        every_public_name_is_described(site)
+    with subtests.test("the search finds an error by its text"):
+        the_search_finds_errors(site)
+
+
+def built(folder):
+    """Builds the site; returns its files by their path."""
     finished = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
@@ -66,7 +84,7 @@ class Loaded(HTMLParser):
             self.addresses.append(told.get("href"))
 
 
-def test_nothing_is_loaded_from_elsewhere(site):
+def nothing_is_loaded_from_elsewhere(site):
     for name, text in site.items():
         if name == SEARCH:
             continue
@@ -83,7 +101,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
             assert not re.match(r"['\"]?(https?:)?//", address or ""), (name, address)
 
 
-def test_every_public_name_is_described(site):
+def every_public_name_is_described(site):
     anchors = set(re.findall(r'id="(deepgram_sagemaker[\w.]*)"', "".join(site.values())))
     for module in PUBLIC:
         there = importlib.import_module(module)
@@ -93,18 +111,11 @@ def test_every_public_name_is_described(site):
             assert {f"{module}.{name}", f"{home}.{name}"} & anchors, f"{module}.{name}"
 
 
-@pytest.mark.parametrize(
-    "pasted",
-    [
-        "no TCP connection came up",
-        "A different async transport factory is already installed",
-        "access denied",
-        "no AWS credentials were found",
-    ],
-)
-def test_the_search_finds_an_error_by_its_text(site, pasted):
-    found = [entry for entry in json.loads(site[SEARCH])["docs"] if entry["title"] == pasted]
-    assert [entry["location"].partition("#")[0] for entry in found] == ["errors.html"]
+def the_search_finds_errors(site):
+    entries = json.loads(site[SEARCH])["docs"]
+    for pasted in PASTED:
+        found = [entry["location"] for entry in entries if entry["title"] == pasted]
+        assert [location.partition("#")[0] for location in found] == ["errors.html"], pasted
 
 
 def test_the_drawn_states_are_those_of_the_tables():

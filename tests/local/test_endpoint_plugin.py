@@ -84,6 +84,7 @@ SDK = """
 import pytest
 from deepgram import AsyncDeepgramClient
 from deepgram import transport as sdk
+from deepgram.listen.v1 import client as listen
 from deepgram_sagemaker import SageMakerTransportFactory
 
 
@@ -103,6 +104,7 @@ def of_the_module():
 @pytest.mark.parametrize("_", [1, 2])
 def test_each_test_may_have_a_factory_of_its_own(sagemaker_endpoint, _):
     assert sdk._active_async_factory is None
+    assert "deepgram.transport" not in str(listen.websockets_client_connect)
     factory, client = client_of(sagemaker_endpoint)
     assert sdk._active_async_factory is factory
 
@@ -129,6 +131,122 @@ def test_a_fixture_undoes_what_its_test_installed_in_the_sdk(tmp_path):
     finished = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, cwd=tmp_path)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "5 passed" in finished.stdout
+
+
+DIRECT = """
+import os
+
+import pytest
+from deepgram import AsyncDeepgramClient
+from deepgram import transport as sdk
+from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
+from deepgram_sagemaker.errors import SageMakerError
+from deepgram_sagemaker.local import LocalEndpoint
+from deepgram_sagemaker.local.watermark import chunk
+
+
+def client_of(**options):
+    factory = SageMakerTransportFactory(**options)
+    return AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+
+
+async def converse(client):
+    async with client.listen.v1.connect(
+        model="nova-3", encoding="linear16", sample_rate=16000
+    ) as connection:
+        for number in range(10):
+            await connection.send_media(chunk(number, 640))
+        await connection.send_close_stream()
+        return [message.type async for message in connection]
+
+
+@pytest.mark.parametrize("_", [1, 2])
+async def test_each_test_may_have_an_endpoint_and_a_factory(_):
+    async with LocalEndpoint() as endpoint:
+        assert "Results" in await converse(client_of(config=endpoint.config()))
+
+
+@pytest.mark.parametrize("_", [1, 2])
+def test_also_without_async_and_by_another_name_of_this_machine(_):
+    with LocalEndpoint() as endpoint:
+        client_of(config=endpoint.config(endpoint_uri=f"https://localhost:{endpoint.port}"))
+
+
+@pytest.mark.parametrize("_", [1, 2])
+def test_also_by_the_environment(monkeypatch, _):
+    with LocalEndpoint() as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2", endpoint.uri)
+        client_of(endpoint_name="local")
+
+
+@pytest.mark.parametrize("_", [1, 2])
+def test_also_with_routes(_):
+    with LocalEndpoint() as nova, LocalEndpoint() as aura:
+        client_of(routes={"v1/listen": nova.config(), "v1/speak": aura.config()})
+
+
+async def test_a_client_whose_endpoint_has_stopped_goes_nowhere_else(tmp_path):
+    async with LocalEndpoint(ca_bundle=tmp_path / "ca.pem") as endpoint:
+        client = client_of(config=endpoint.config(max_retries=0))
+    with pytest.raises(SageMakerError, match="no TCP connection"):
+        await converse(client)
+
+
+@pytest.fixture(scope="session")
+def client():
+    with LocalEndpoint() as endpoint:
+        yield client_of(config=endpoint.config())
+
+
+@pytest.mark.parametrize("_", [1, 2])
+async def test_a_client_of_the_session_lives_on(client, _):
+    async with LocalEndpoint():
+        pass
+    assert "Results" in await converse(client)
+
+
+def test_and_the_sdk_still_protects_it(client):
+    with LocalEndpoint() as endpoint, pytest.raises(RuntimeError, match="already installed"):
+        client_of(config=endpoint.config())
+"""
+
+
+def test_endpoints_without_the_fixture_need_nothing_of_the_sdk_either(tmp_path):
+    tmp_path.joinpath("test_mine.py").write_text(DIRECT)
+    options = ("-q", "-p", "no:cacheprovider", "-p", PLUGIN, "-p", "pytest_asyncio.plugin")
+    auto = ("-o", "asyncio_mode=auto")
+    finished = run("-m", "pytest", *options, *auto, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "12 passed" in finished.stdout
+
+
+UNITTEST = """
+import unittest
+
+from deepgram import AsyncDeepgramClient
+from deepgram_sagemaker import SageMakerTransportFactory
+from deepgram_sagemaker.local import LocalEndpoint
+
+
+class Mine(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self):
+        self.endpoint = await self.enterAsyncContext(LocalEndpoint())
+        factory = SageMakerTransportFactory(config=self.endpoint.config())
+        self.client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+
+    async def test_one(self):
+        self.assertEqual(self.endpoint.stats.opens, 0)
+
+    async def test_another(self):
+        self.assertEqual(self.endpoint.stats.opens, 0)
+"""
+
+
+def test_nor_with_unittest(tmp_path):
+    tmp_path.joinpath("test_mine.py").write_text(UNITTEST)
+    finished = run("-m", "unittest", "-v", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "Ran 2 tests" in finished.stderr
 
 
 def test_the_readmes_test_passes_as_it_stands(tmp_path):

@@ -15,6 +15,7 @@ from deepgram_sagemaker.errors import SageMakerError
 
 from .manners import INTERRUPTED, Console, PoliteGroup
 from .manners import fail as _fail
+from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
 from .speak import speak
 from .transcribe import transcribe
 
@@ -254,17 +255,9 @@ def demo(
 @app.command()
 def doctor(
     endpoint_name: Annotated[str, typer.Argument(help="The SageMaker endpoint.")],
-    region: Annotated[
-        str | None,
-        typer.Option(help="Its region, instead of the environment's or the profile's."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="The AWS profile whose credentials to use.")
-    ] = None,
-    endpoint_uri: Annotated[
-        str | None,
-        typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
-    ] = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_uri: EndpointUri = None,
     ca_bundle: Annotated[
         Path | None,
         typer.Option(help="A PEM file of authorities to trust instead of the system's."),

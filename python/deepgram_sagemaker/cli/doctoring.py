@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.table import Table
 from rich.text import Text
 
 from deepgram_sagemaker.config import SageMakerConfig
 from deepgram_sagemaker.doctor import CHECKS, PRODUCTS, Case, Finding, State, examine
+
+from .options import find_region
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Wanted", "case_of", "diagnose"]
 
-_DEFAULT_REGION: Final = "us-west-2"
+# Settings have a region. Where none was found, no check that depends on it is made.
+_STAND_IN: Final = "us-east-1"
 _STYLES: Final = {State.OK: "green", State.FAILED: "bold red", State.SKIPPED: "yellow"}
 _STATE_WIDTH: Final = max(len(state) for state in State) + 2
 _NAME_WIDTH: Final = max(len(check.name) for check in CHECKS) + 2
+_ADVICE: Final = "What to do: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Wanted:
 
     Attributes:
         endpoint_name: The endpoint.
-        region: Its region; None: boto3's rule.
+        region: Its region; None or `auto`: boto3's rule.
         profile: The AWS profile; None: the environment's.
         endpoint_uri: Where to connect instead of the region's host.
         ca_bundle: The authorities to trust instead of the system's.
@@ -67,22 +71,9 @@ def case_of(wanted: Wanted) -> Case:
     session_error = ""
     try:
         session = boto3.Session(profile_name=wanted.profile)
-        of_profile = session.region_name
     except BotoCoreError as error:
-        session, of_profile = None, None
         session_error = str(error)
-    region, source = next(
-        (value, source)
-        for value, source in (
-            (wanted.region, "--region"),
-            (os.environ.get("AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION"),
-            (of_profile, "the profile"),
-            # Last, because boto3 does not read it.
-            (os.environ.get("AWS_REGION"), "AWS_REGION"),
-            (_DEFAULT_REGION, "the package's default"),
-        )
-        if value
-    )
+    region, source = find_region(wanted.region, session) or (_STAND_IN, None)
     config = SageMakerConfig(
         wanted.endpoint_name,
         region,
@@ -119,7 +110,7 @@ async def diagnose(console: Console, case: Case, *, as_json: bool) -> bool:
         report = {
             "ok": not failed,
             "endpoint_name": case.config.endpoint_name,
-            "region": case.config.region,
+            "region": None if case.region_source is None else case.config.region,
             "checks": [dataclasses.asdict(finding) for finding in findings],
         }
         sys.stdout.write(json.dumps(report, default=str) + "\n")
@@ -134,11 +125,23 @@ async def diagnose(console: Console, case: Case, *, as_json: bool) -> bool:
 def _show(console: Console, finding: Finding) -> None:
     state = Text(finding.state.ljust(_STATE_WIDTH), style=_STYLES[finding.state])
     name = Text(finding.name.ljust(_NAME_WIDTH), style="bold")
+    advice = f"{_ADVICE}{finding.advice}" if finding.advice else ""
+    if console.is_terminal:
+        # Wrapped between words, and below each other.
+        grid = Table.grid()
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(state, name, Text(finding.why))
+        if advice:
+            grid.add_row("", "", Text(advice))
+        console.print(grid, highlight=False)
+        return
+    # Lines stay whole, so that they can be searched.
     _print(console, Text.assemble(state, name, finding.why))
-    if finding.advice:
-        _print(console, Text(f"{'':{_STATE_WIDTH + _NAME_WIDTH}}What to do: {finding.advice}"))
+    if advice:
+        _print(console, Text(f"{'':{_STATE_WIDTH + _NAME_WIDTH}}{advice}"))
 
 
 def _print(console: Console, text: Text) -> None:
-    # Lines stay whole, so that they can be copied and searched.
     console.print(text, soft_wrap=True, highlight=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepgram_sagemaker.config import SageMakerConfig
+from deepgram_sagemaker.config import REGION_OF_BOTO3, SageMakerConfig
 from deepgram_sagemaker.errors import SageMakerError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ __all__ = [
     "Query",
     "Region",
     "configure",
+    "find_region",
     "need_standard_input",
     "parse_parameters",
 ]
@@ -30,7 +33,10 @@ __all__ = [
 type Query = Mapping[str, str | list[str]]
 
 EndpointName = Annotated[str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")]
-Region = Annotated[str, typer.Option(help="Its region; `auto`: the one that boto3 finds.")]
+Region = Annotated[
+    str | None,
+    typer.Option(help="Its region, instead of the one that boto3 finds.", show_default=False),
+]
 EndpointUri = Annotated[
     str | None,
     typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
@@ -81,9 +87,28 @@ def parse_parameters(entries: Iterable[str]) -> dict[str, str | list[str]]:
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
+def find_region(given: str | None, session: Any) -> tuple[str, str] | None:  # noqa: ANN401 - boto3 has no types
+    """Return the region by the rule of all commands, and what names it; None: nothing does.
+
+    It is the given one, else the one that boto3 finds, else `AWS_REGION`, which boto3 does not
+    read.
+
+    Args:
+        given: What was typed; None or `auto`: nothing.
+        session: The boto3 session; None: the shared files cannot be read.
+    """
+    named = (
+        (None if given == REGION_OF_BOTO3 else given, "--region"),
+        (os.environ.get("AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION"),
+        (None if session is None else session.region_name, "the profile"),
+        (os.environ.get("AWS_REGION"), "AWS_REGION"),
+    )
+    return next(((region, source) for region, source in named if region), None)
+
+
 def configure(
     endpoint_name: str,
-    region: str,
+    region: str | None,
     *,
     endpoint_uri: str | None,
     ca_bundle: Path | None,
@@ -92,19 +117,26 @@ def configure(
     """Return the settings that the options make.
 
     Raises:
-        typer.BadParameter: An option breaks its rule, or AWS's files have no such profile.
+        typer.BadParameter: An option breaks its rule, AWS's files have no such profile, or there
+            is no region.
     """
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.Session(profile_name=profile) if profile else None
-        return SageMakerConfig(
+        session = boto3.Session(profile_name=profile)
+        config = SageMakerConfig(
             endpoint_name,
-            region,
+            region or REGION_OF_BOTO3,
             endpoint_uri=endpoint_uri,
             ca_bundle=ca_bundle,
-            boto3_session=session,
+            boto3_session=session if profile else None,
         )
+        found = find_region(region, session)
+        if found is not None:
+            return dataclasses.replace(config, region=found[0])
     except (SageMakerError, BotoCoreError) as error:
         raise typer.BadParameter(str(error)) from None
+    from deepgram_sagemaker.doctor import NAME_A_REGION, NO_REGION
+
+    raise typer.BadParameter(f"{NO_REGION}: {NAME_A_REGION}", param_hint="--region")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from rich.panel import Panel
-from rich.syntax import Syntax
+from rich.style import Style
+from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,15 @@ __all__ = ["instructions", "serve"]
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that end the endpoint in order. Windows has no SIGHUP."""
+
+_THEME: Final = ANSISyntaxTheme(
+    {
+        (): Style.null(),
+        ("Keyword",): Style(color="magenta"),
+        ("Name", "Builtin"): Style(color="magenta"),
+        ("Literal", "String"): Style(color="green"),
+    }
+)
 
 # The endpoint logs here why the container refused a stream, and why a model failed.
 _logger = logging.getLogger("deepgram_sagemaker.local.endpoint")
@@ -175,7 +185,8 @@ def instructions(console: Console, reachable: Reachable, model: str) -> None:
         ("In the application", code, "python"),
     ):
         console.print(f"\n[bold]{title}[/]\n")
-        highlighted = Syntax(block, language, background_color="default").highlight(block)
+        # The terminal's own colours can be read on its ground, whether that is light or dark.
+        highlighted = Syntax(block, language, theme=_THEME).highlight(block)
         highlighted.rstrip()
         console.print(highlighted, soft_wrap=True)
     console.print()

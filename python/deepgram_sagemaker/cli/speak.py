@@ -43,7 +43,7 @@ def speak(
             metavar="FILE",
         ),
     ],
-    region: Region = "auto",
+    region: Region = None,
     endpoint_uri: EndpointUri = None,
     ca_bundle: CaBundle = None,
     profile: Profile = None,

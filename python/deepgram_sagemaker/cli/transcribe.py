@@ -40,7 +40,7 @@ def transcribe(
         bool,
         typer.Option("--mic", help="Listen to the microphone until Ctrl-C (extra `mic`)."),
     ] = False,
-    region: Region = "auto",
+    region: Region = None,
     endpoint_uri: EndpointUri = None,
     ca_bundle: CaBundle = None,
     profile: Profile = None,

@@ -9,9 +9,20 @@ Tests: tests/cli/test_doctor.py.
 
 from __future__ import annotations
 
+from .caller import NAME_A_REGION, NO_REGION
 from .case import Case
 from .checks import CHECKS, examine
 from .findings import Check, Finding, State
 from .products import PRODUCTS
 
-__all__ = ["CHECKS", "PRODUCTS", "Case", "Check", "Finding", "State", "examine"]
+__all__ = [
+    "CHECKS",
+    "NAME_A_REGION",
+    "NO_REGION",
+    "PRODUCTS",
+    "Case",
+    "Check",
+    "Finding",
+    "State",
+    "examine",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from deepgram_sagemaker.credentials import CredentialSource
 from deepgram_sagemaker.errors import AuthenticationError, CredentialsTimeoutError
@@ -13,7 +13,14 @@ from .findings import FailedError, SkippedError, Told
 if TYPE_CHECKING:
     from .case import Case
 
-__all__ = ["credentials", "identity", "region"]
+__all__ = ["NAME_A_REGION", "NO_REGION", "credentials", "identity", "region"]
+
+NO_REGION: Final = "no region was given, and boto3 finds none"
+
+NAME_A_REGION: Final = (
+    "give --region, or set AWS_DEFAULT_REGION, AWS_REGION, or region in the profile"
+)
+"""What to do where there is no region."""
 
 
 async def credentials(case: Case) -> Told:
@@ -60,6 +67,8 @@ async def identity(case: Case) -> Told:
 
 async def region(case: Case) -> Told:
     """Say which region is used, and where that comes from."""
+    if case.region_source is None:
+        raise FailedError(NO_REGION)
     used = case.config.region
     why = f"{used}, from {case.region_source}"
     if used != "us-west-2":

@@ -71,7 +71,7 @@ class Case:
     Attributes:
         config: The settings of a session, as an application would have them.
         product: What to ask the endpoint for.
-        region_source: Where the region comes from, in words.
+        region_source: Where the region comes from, in words; None: none was found.
         within: Seconds that one step may take.
         spare: Seconds that work in a thread may take besides, for loading modules.
         session: The boto3 session with the credentials; None: there is none.
@@ -84,7 +84,7 @@ class Case:
 
     config: SageMakerConfig
     product: Product
-    region_source: str
+    region_source: str | None
     within: float
     session: Any = field(repr=False)
     session_error: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from deepgram_sagemaker._native import quote
 from deepgram_sagemaker.errors import SageMakerError
 
-from .caller import credentials, identity, region
+from .caller import NAME_A_REGION, credentials, identity, region
 from .clock import clock
 from .endpoint import endpoint
 from .findings import Check, FailedError, Finding, SkippedError, State
@@ -30,14 +30,13 @@ CHECKS: Final = (
     Check("credentials", credentials,
         "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in (aws sso login), "
         "or give the instance or task a role"),
+    Check("region", region, NAME_A_REGION),
     Check("identity", identity,
-        "check the credentials (aws sts get-caller-identity)", ("credentials",)),
-    Check("region", region,
-        "say --region"),
+        "check the credentials (aws sts get-caller-identity)", ("credentials", "region")),
     Check("endpoint", endpoint,
         "look at it in the console (aws sagemaker describe-endpoint)", ("identity",)),
     Check("address", address,
-        "correct that setting, environment variable or profile"),
+        "correct that setting, environment variable or profile", ("region",)),
     Check("proxy", proxy,
         "have the proxy allow CONNECT to the host and its port (8443 on AWS), or reach the host "
         "without it (NO_PROXY)", ("address",)),

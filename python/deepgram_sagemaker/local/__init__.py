@@ -2,6 +2,7 @@
 
 - `endpoint`, `running`, `threads`, `native`: the endpoint itself, over the native server.
 - `access`, `records`: who may call it, and what it has counted.
+- `sdk`: the transport factory that is installed in the Deepgram SDK.
 - `faults`: what goes wrong on demand.
 - `stream`, `query`, `controls`, `audio`: what models share.
 - `watermark*`, `counting`, `marks`: the models that count chunks.

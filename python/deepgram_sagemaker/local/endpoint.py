@@ -15,6 +15,7 @@ from .faults import Action, Fault, Reset
 from .faults.values import is_whole
 from .records import EndpointStats
 from .running import Running
+from .sdk import let_go
 from .stream import DEEPGRAM_PATHS
 from .threads import LoopThread
 from .watermark import Watermark
@@ -52,6 +53,9 @@ class LocalEndpoint:
     checks signatures as the service does, and enforces the service's patterns and limits. Models in
     Python run on the event loop on which the context was entered; if it was entered without
     `async`, they run on a loop in a thread of their own.
+
+    The Deepgram SDK accepts one transport factory a process. When an endpoint has stopped, the SDK
+    accepts another in place of a factory that led to it.
 
     Args:
         endpoint_name: the name of the endpoint that exists, or several names.
@@ -199,7 +203,9 @@ class LocalEndpoint:
     async def _stop(self) -> None:
         running, self._running = self._running, None
         if running is not None:
+            port = running.native.port
             await running.stop()
+            let_go(port)
 
     def _server(self) -> Running:
         if self._running is None:

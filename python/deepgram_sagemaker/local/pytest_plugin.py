@@ -17,7 +17,6 @@ factory of its own.
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,27 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @contextlib.contextmanager
 def _own_transport() -> Iterator[None]:
     """Undo what clients made in this block have installed in the Deepgram SDK."""
-    before = _installed()
+    from .sdk import installed, put_back
+
+    before = installed()
     try:
         yield
     finally:
-        now = _installed()
-        if any(one is not other for one, other in zip(before, now, strict=True)):
-            from deepgram.transport import install_transport, restore_transport
-
-            restore_transport()
-            if before != (None, None):
-                asynchronous, synchronous = before
-                install_transport(async_factory=asynchronous, sync_factory=synchronous)
-
-
-def _installed() -> tuple[Any, Any]:
-    """Return the SDK's async and sync factory. The SDK has no public access to them."""
-    sdk = sys.modules.get("deepgram.transport")
-    return (
-        getattr(sdk, "_active_async_factory", None),
-        getattr(sdk, "_active_sync_factory", None),
-    )
+        put_back(before)
 
 
 @pytest.fixture

@@ -615,7 +615,7 @@ mod tests {
     /// The documentation's diagram is drawn from this file, by `tools/draw_states.py`.
     #[test]
     fn the_drawn_moves_are_the_table() {
-        let mut moves = String::new();
+        let mut moves = Vec::new();
         let events = [
             Event::Asked,
             Event::Opened,
@@ -636,7 +636,7 @@ mod tests {
             for event in &events {
                 if let Some(next) = phase.after(event) {
                     let (from, event, to) = (phase.name(), event.name(), next.name());
-                    moves += &format!("phase: {from} -- {event} -> {to}\n");
+                    moves.push(format!("phase: {from} -- {event} -> {to}\n"));
                 }
             }
         }
@@ -658,10 +658,11 @@ mod tests {
             for (event, moved) in events {
                 if let Ok(next) = role.after(moved) {
                     let (from, to) = (role.name(), next.name());
-                    moves += &format!("role: {from} -- {event} -> {to}\n");
+                    moves.push(format!("role: {from} -- {event} -> {to}\n"));
                 }
             }
         }
+        let moves = moves.concat();
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/states.txt");
         if std::env::var_os("WRITE_STATES").is_some() {
             std::fs::write(file, &moves).unwrap();
