@@ -33,8 +33,12 @@ def programs():
                 words = shlex.split(command)
                 if "python" in words:
                     name, *arguments = words[words.index("python") + 1 :]
-                    # A file that is not there is another failure.
-                    if name in files and "no-such-file.wav" not in arguments:
+                    # A file that is not there is another failure. Some have their own endpoint.
+                    if (
+                        name in files
+                        and "no-such-file.wav" not in arguments
+                        and "LocalEndpoint(" not in files[name]
+                    ):
                         yield page, files, [name, *arguments]
 
 
