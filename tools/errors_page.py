@@ -181,9 +181,10 @@ OTHERS = {
             "A different async transport factory is already installed",
             "RuntimeError",
             "The SDK has one transport factory a process, and another one is in use. Use one "
-            "factory for all clients, with `routes=` if they need several endpoints; in tests, the "
-            "fixture `sagemaker_endpoint` gives the SDK free again. "
-            "`deepgram.transport.restore_transport()` takes the factory out.",
+            "factory for all clients, with `routes=` if they need several endpoints. In tests, the "
+            "SDK accepts another factory as soon as the local endpoint has stopped to which the "
+            "first one leads. `deepgram.transport.restore_transport()` takes a factory out; the "
+            "clients that are left then connect to Deepgram's own service.",
         ),
         Other(
             "A different sync transport factory is already installed",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from readme_renderer import markdown
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +49,12 @@ def test_the_index_accepts_and_renders_what_it_is_given(tmp_path):
     assert metadata["Keywords"]
     assert metadata["Description-Content-Type"].startswith("text/markdown")
     assert metadata.get_payload().startswith("# deepgram-sagemaker")
+
+
+def test_the_index_shows_the_readme_with_its_picture():
+    shown = markdown.render((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert f'src="{RAW}/main/docs/pictures/demo.svg"' in shown
+    assert "<table>" in shown
 
 
 def links(page):
