@@ -12,9 +12,10 @@ from deepgram.core.events import EventType
 from deepgram.speak.v1.types import SpeakV1Text
 
 from .captions import outcome, stream_counts
-from .conversation import Caller, ConversationError, streams_of
+from .conversation import Caller, streams_of
 from .destinations import save
 from .manners import Console
+from .reasons import ConversationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
