@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
@@ -13,15 +12,14 @@ import typer
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
-from .manners import INTERRUPTED, Console, PoliteGroup
-from .manners import fail as _fail
+from .completions import faults, regions
+from .manners import Console, PoliteGroup, fail
 from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
+from .outcome import run
 from .speak import speak
 from .transcribe import transcribe
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from .figures import Figures
 
 __all__ = ["app"]
@@ -34,7 +32,6 @@ app = typer.Typer(
     cls=PoliteGroup,
     help="Deepgram on Amazon SageMaker: try it on this machine, or against your endpoint.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -97,7 +94,8 @@ def local(
         str, typer.Option(help="The name of the SageMaker endpoint that this stands for.")
     ] = "local",
     region: Annotated[
-        str, typer.Option(help="The region that requests must be signed for.")
+        str,
+        typer.Option(help="The region that requests must be signed for.", autocompletion=regions),
     ] = "us-east-1",
     access_key_id: Annotated[
         str | None,
@@ -140,6 +138,7 @@ def local(
             "of audio, `answer status=429 legs=1-2` throttles the first two. "
             "May be given several times; an invalid rule prints the list of rules.",
             metavar="RULE",
+            autocompletion=faults,
         ),
     ] = None,
     lenient: Annotated[
@@ -205,7 +204,7 @@ def local(
     credentials = None
     if access_key_id is not None and secret_access_key is not None:
         credentials = Credentials(access_key_id=access_key_id, secret_access_key=secret_access_key)
-    _run(
+    run(
         serve(
             Console(),
             as_json=as_json,
@@ -246,9 +245,9 @@ def demo(
     from .demonstration import demonstrate
 
     console = Console()
-    figures, errors = _run(demonstrate(console, speed=speed, worst=_WORST_WORD_ERRORS))
+    figures, errors = run(demonstrate(console, speed=speed, worst=_WORST_WORD_ERRORS))
     if errors > _WORST_WORD_ERRORS:
-        _fail(f"the transcript is wrong: {errors:.1%} word errors")
+        fail(f"the transcript is wrong: {errors:.1%} word errors")
     _check_losses(figures)
 
 
@@ -299,7 +298,7 @@ def doctor(
         )
     except SageMakerError as error:
         raise typer.BadParameter(str(error)) from None
-    if not _run(diagnose(Console(), case, as_json=as_json)):
+    if not run(diagnose(Console(), case, as_json=as_json)):
         raise typer.Exit(1)
 
 
@@ -307,18 +306,6 @@ app.command()(transcribe)
 app.command()(speak)
 
 
-def _run[T](work: Coroutine[None, None, T]) -> T:
-    """Run a command's work; Ctrl-C prints nothing."""
-    from .conversation import ConversationError
-
-    try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    except ConversationError as error:
-        _fail(str(error))
-
-
 def _check_losses(figures: Figures) -> None:
     if figures.lost or figures.repeated:
-        _fail("not all of the audio was told exactly once")
+        fail("not all of the audio was told exactly once")

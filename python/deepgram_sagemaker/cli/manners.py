@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from deepgram_sagemaker.errors import SageMakerError
+from .reasons import reason_of
 
 __all__ = ["FAILED", "INTERRUPTED", "Console", "PoliteGroup", "fail", "say_failed"]
 
@@ -68,19 +68,22 @@ class PoliteGroup(TyperGroup):
         """Read what was typed, and run it."""
         # First, because help and mistakes are printed before any command runs.
         _write_what_there_is()
-        return super().main(*arguments, **options)
+        try:
+            return super().main(*arguments, **options)
+        except Exception as error:
+            # Its own errors, which it tells itself unless it is asked not to.
+            if type(error).__module__.partition(".")[0] in {"click", "typer"}:
+                raise
+            say_failed(reason_of(error))
+            sys.exit(FAILED)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)
-        except Exception as error:
-            # Some of these are click's own, which it handles, and a pipe's end is silent.
-            if type(error).__module__.partition(".")[0] in {"click", "typer"} or isinstance(
-                error, BrokenPipeError
-            ):
-                raise
-            fail(_words(error))
+        except KeyboardInterrupt:
+            # Some versions of typer would call it aborted, with another status.
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def fail(reason: str) -> NoReturn:
@@ -94,15 +97,6 @@ def say_failed(reason: str, console: Console | None = None) -> None:
     (console or Console(stderr=True)).print(
         f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True, highlight=False, emoji=False
     )
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.strerror}: {error.filename}"
-    known = isinstance(error, SageMakerError | OSError | ValueError | ImportError)
-    if (known or type(error).__module__.startswith("botocore.")) and str(error):
-        return str(error)
-    return f"unexpected {type(error).__name__}: {error}"
 
 
 def _write_what_there_is() -> None:

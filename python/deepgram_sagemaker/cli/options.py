@@ -13,6 +13,8 @@ import typer
 from deepgram_sagemaker.config import REGION_OF_BOTO3, SageMakerConfig
 from deepgram_sagemaker.errors import SageMakerError
 
+from .completions import profiles, regions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -35,7 +37,11 @@ type Query = Mapping[str, str | list[str]]
 EndpointName = Annotated[str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")]
 Region = Annotated[
     str | None,
-    typer.Option(help="Its region, instead of the one that boto3 finds.", show_default=False),
+    typer.Option(
+        help="Its region, instead of the one that boto3 finds.",
+        show_default=False,
+        autocompletion=regions,
+    ),
 ]
 EndpointUri = Annotated[
     str | None,
@@ -49,7 +55,10 @@ CaBundle = Annotated[
         dir_okay=False,
     ),
 ]
-Profile = Annotated[str | None, typer.Option(help="The AWS profile whose credentials to use.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(help="The AWS profile whose credentials to use.", autocompletion=profiles),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option(

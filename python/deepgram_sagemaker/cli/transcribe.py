@@ -38,7 +38,7 @@ def transcribe(
     ] = None,
     mic: Annotated[
         bool,
-        typer.Option("--mic", help="Listen to the microphone until Ctrl-C (extra `mic`)."),
+        typer.Option("--mic", help="Listen to the microphone until Ctrl-C (extra `audio`)."),
     ] = False,
     region: Region = None,
     endpoint_uri: EndpointUri = None,
