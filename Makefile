@@ -136,6 +136,7 @@ lint: build ## Check form and types; warnings are errors.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	$(BIN)/python -m mypy.stubtest deepgram_sagemaker._native
 
 format: setup ## Put Rust and Python code in form.
