@@ -133,7 +133,7 @@ async def caption(arguments: argparse.Namespace) -> None:
             print("Listening; Ctrl-C ends the recording.", file=sys.stderr)
             await asyncio.gather(send(connection, microphone), show(connection))
     if microphone.lost:
-        raise CaptionError(f"the recording has {microphone.lost} gaps: this computer was too busy")
+        raise CaptionError(f"gaps in the recording: {microphone.lost}; this computer was too busy")
     if factory.stats.seconds_lost:
         # Only if a stream broke when more audio waited for results than the replay buffer holds.
         raise CaptionError(f"{factory.stats.seconds_lost:.1f} s of audio have no result")

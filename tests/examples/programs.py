@@ -43,15 +43,14 @@ def variables(endpoint):
 
 
 @asynccontextmanager
-async def started(name, *arguments, environment=None, cwd=None):
+async def started(name, *arguments, environment=None, stdout=asyncio.subprocess.PIPE):
     """Starts an example; the process is gone afterwards, whatever happens."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, EXAMPLES / name, *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | (environment or {}),
-        cwd=cwd,
     )
     try:
         async with asyncio.timeout(50):
@@ -62,16 +61,16 @@ async def started(name, *arguments, environment=None, cwd=None):
         await process.wait()
 
 
-async def run(name, *arguments, environment=None, cwd=None, stdin=b""):
+async def run(name, *arguments, environment=None, stdin=b""):
     """Runs an example to its end."""
-    async with started(name, *arguments, environment=environment, cwd=cwd) as process:
+    async with started(name, *arguments, environment=environment) as process:
         return await ended(process, stdin)
 
 
 async def ended(process, stdin=b""):
     """Waits for the end of a program, which must not be a traceback."""
     out, err = await process.communicate(stdin)
-    ran = Ran(process.returncode, out.decode(), err.decode())
+    ran = Ran(process.returncode, (out or b"").decode(), err.decode())
     assert "Traceback" not in ran.err, ran.err
     assert "Warning" not in ran.err, ran.err
     return ran
