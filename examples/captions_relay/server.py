@@ -20,20 +20,32 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import uvicorn
 from deepgram import AsyncDeepgramClient
 from deepgram.listen.v1.socket_client import AsyncV1SocketClient
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
-from deepgram_sagemaker.errors import SageMakerError
+from deepgram_sagemaker.errors import RetriesExhaustedError, SageMakerError
 from fastapi import FastAPI, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse
 
 PAGE = Path(__file__).with_name("index.html")
 TAB_SECONDS = 10.0
 """The longest that a tab may take to read a caption. A slower one is taken for gone."""
+
+SERVER: dict[str, Any] = {
+    # A message of the page has 50 ms of audio.
+    "ws_max_size": 2**16,
+    # Compressing audio costs much and saves little.
+    "ws_per_message_deflate": False,
+    # A tab that has vanished without a word is noticed after at most 20 s.
+    "ws_ping_interval": 10.0,
+    "ws_ping_timeout": 10.0,
+    "timeout_graceful_shutdown": 5,
+}
+"""How uvicorn serves the tabs."""
 
 logger = logging.getLogger("captions_relay")
 
@@ -151,7 +163,9 @@ async def report(tab: WebSocket, error: Exception) -> None:
     """Tell the log why a session failed, and the tab that it did."""
     # The reason names endpoint and account, which are not the visitor's business.
     logger.error("a session failed: %s", error)
-    retry = not isinstance(error, SageMakerError) or error.retryable
+    # Retries that have run out say nothing about later ones; what failed does.
+    cause = error.__cause__ if isinstance(error, RetriesExhaustedError) else error
+    retry = not isinstance(cause, SageMakerError) or cause.retryable
     reason = "The speech service cannot be reached." if retry else "The speech service refused."
     try:
         async with asyncio.timeout(TAB_SECONDS):
@@ -193,10 +207,7 @@ def main() -> int:
             create_app(config, arguments.model),
             host=arguments.host,
             port=arguments.port,
-            # The page's messages have 50 ms of audio; the rest is no page of ours.
-            ws_max_size=2**16,
-            ws_per_message_deflate=False,  # audio hardly becomes smaller
-            timeout_graceful_shutdown=5,
+            **SERVER,
         )
     except SageMakerError as error:
         print(f"failed: {error}", file=sys.stderr)
