@@ -53,7 +53,8 @@ async def started(name, *arguments, environment=None, stdout=asyncio.subprocess.
         env=os.environ | (environment or {}),
     )
     try:
-        async with asyncio.timeout(50):
+        # A test has its own patience; this is for the process.
+        async with asyncio.timeout(120):
             yield process
     finally:
         with suppress(ProcessLookupError):
