@@ -166,10 +166,11 @@ async def report(tab: WebSocket, error: Exception) -> None:
     # Retries that have run out say nothing about later ones; what failed does.
     cause = error.__cause__ if isinstance(error, RetriesExhaustedError) else error
     retry = not isinstance(cause, SageMakerError) or cause.retryable
-    reason = "The speech service cannot be reached." if retry else "The speech service refused."
+    trouble = "cannot be reached" if retry else "refused the session"
+    message = {"type": "failed", "message": f"The speech service {trouble}.", "retry": retry}
     try:
         async with asyncio.timeout(TAB_SECONDS):
-            await tab.send_json({"type": "failed", "message": reason, "retry": retry})
+            await tab.send_json(message)
             await tab.close(1011)
     except (WebSocketDisconnect, RuntimeError, TimeoutError):
         logger.info("a tab went before it could be told")

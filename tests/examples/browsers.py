@@ -76,15 +76,11 @@ class Page:
 
     async def press(self, name):
         """Presses the button, which must have this name."""
-        await self.page.get_by_role("button", name=name, exact=True).click(timeout=5000)
+        await self.page.get_by_role("button", name=name, exact=True).click()
 
-    async def becomes(self, status, *, within=20):
+    async def becomes(self, status):
         """Waits for a status."""
-        await (
-            self.page.get_by_role("status")
-            .get_by_text(status, exact=True)
-            .wait_for(timeout=1000 * within)
-        )
+        await self.page.get_by_role("status").get_by_text(status, exact=True).wait_for()
 
     async def problem(self):
         """What the page says is wrong."""

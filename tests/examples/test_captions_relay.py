@@ -116,7 +116,7 @@ async def test_a_refusal_is_told_without_its_details():
             process.send_signal(signal.SIGINT)
             ran = await ended(process)
     assert messages == [
-        {"type": "failed", "message": "The speech service refused.", "retry": False}
+        {"type": "failed", "message": "The speech service refused the session.", "retry": False}
     ]
     # The log says all that the tab is not told.
     assert "a session failed: " in ran.err

@@ -219,6 +219,7 @@ def call(name, arguments, **fields):
     return {"id": f"id-{name}", "name": name, "arguments": arguments, "client_side": True} | fields
 
 
+@pytest.mark.patience(120)
 async def test_the_agent_calls_a_function_once_and_speaks(device, tmp_path):
     agent = Clock(call("local_time", '{"zone": "Asia/Tokyo"}'))
     environment = device(DEVICE, HEADSET)
@@ -226,7 +227,9 @@ async def test_the_agent_calls_a_function_once_and_speaks(device, tmp_path):
         environment |= variables(there)
         async with started("agent.py", "-e", "local", environment=environment) as program:
             played = tmp_path / "played"
-            await until(lambda: played.exists() and 7009 in numbers_in(played.read_bytes()))
+            await until(
+                lambda: played.exists() and 7009 in numbers_in(played.read_bytes()), within=60
+            )
             program.send_signal(signal.SIGINT)
             ran = await ended(program)
         await until(lambda: there.stats.live_streams == 0)
@@ -242,8 +245,8 @@ async def test_the_agent_calls_a_function_once_and_speaks(device, tmp_path):
     heard = numbers_in(played.read_bytes())
     # The greeting was interrupted: ten seconds were sent.
     greeting = [number for number in heard if number < 7000]
-    assert greeting[:5] == [5000, 5001, 5002, 5003, 5004]
-    assert len(greeting) < 100
+    assert greeting == list(range(5000, 5000 + len(greeting)))
+    assert len(greeting) < 200
     assert [number for number in heard if number >= 7000] == list(range(7000, 7010))
     # The second stream knows the call and what came of it.
     settings = agent.legs[1][0]
@@ -251,6 +254,7 @@ async def test_the_agent_calls_a_function_once_and_speaks(device, tmp_path):
     assert settings["agent"]["think"]["functions"][0]["name"] == "local_time"
 
 
+@pytest.mark.patience(120)
 async def test_the_agent_is_told_of_a_call_that_fails(device):
     agent = Clock(
         call("local_time", '{"zone": "Nowhere/Else"}'),
@@ -262,7 +266,7 @@ async def test_the_agent_is_told_of_a_call_that_fails(device):
     with endpoint(model=agent) as there:
         environment |= variables(there)
         async with started("agent.py", "-e", "local", environment=environment) as program:
-            await until(lambda: len(agent.responses) == 3)
+            await until(lambda: len(agent.responses) == 3, within=60)
             await asyncio.sleep(0.2)
             program.send_signal(signal.SIGINT)
             ran = await ended(program)
