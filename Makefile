@@ -149,6 +149,7 @@ lint: build docs ## Check form, types and documentation; warnings are errors.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	$(BIN)/python -m mypy.stubtest deepgram_sagemaker._native
 	$(BIN)/uv lock --check --quiet
 

@@ -1,0 +1,102 @@
+"""Runs the programs in `examples/` as a reader would: each in a process of its own."""
+
+import asyncio
+import os
+import re
+import sys
+import wave
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepgram_sagemaker.local.watermark import chunk
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+CHUNKS = 100
+"""Of 20 ms: two turns of Flux, and ten finals of Nova."""
+
+
+@dataclass
+class Ran:
+    """How a program ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
+
+
+def variables(endpoint):
+    """What `deepgram-sagemaker local` has a shell export, for an endpoint of this process."""
+    return {
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": endpoint.uri,
+        "AWS_CA_BUNDLE": endpoint.ca_bundle,
+        "AWS_ACCESS_KEY_ID": endpoint.credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": endpoint.credentials.secret_access_key,
+        "AWS_REGION": endpoint.region,
+        "AWS_DEFAULT_REGION": endpoint.region,
+    }
+
+
+@asynccontextmanager
+async def started(name, *arguments, environment=None, stdout=asyncio.subprocess.PIPE):
+    """Starts an example; the process is gone afterwards, whatever happens."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, EXAMPLES / name, *map(str, arguments)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | (environment or {}),
+    )
+    try:
+        # A test has its own patience; this is for the process.
+        async with asyncio.timeout(120):
+            yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def run(name, *arguments, environment=None, stdin=b""):
+    """Runs an example to its end."""
+    async with started(name, *arguments, environment=environment) as process:
+        return await ended(process, stdin)
+
+
+async def ended(process, stdin=b""):
+    """Waits for the end of a program, which must not be a traceback."""
+    out, err = await process.communicate(stdin)
+    # Lines that the transport writes on a machine that is very busy.
+    said = re.sub(r".* takes more than 3 s; it is waited for .*\n", "", err.decode())
+    ran = Ran(process.returncode, (out or b"").decode(), said)
+    assert "Traceback" not in ran.err, ran.err
+    assert "Warning" not in ran.err, ran.err
+    return ran
+
+
+async def against(endpoint, name, *arguments, environment=None, **options):
+    """Runs an example against an endpoint."""
+    environment = variables(endpoint) | (environment or {})
+    return await run(name, "-e", "local", *arguments, environment=environment, **options)
+
+
+def counted_wav(path, *, chunks=CHUNKS, channels=1):
+    """A file whose every chunk can be counted."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(
+            b"".join(chunk(n, 640 * channels, channels=channels) for n in range(chunks))
+        )
+    return path
+
+
+def numbers(text):
+    """The whole numbers in a text that stand alone."""
+    return [int(each) for each in re.findall(r"(?<![.\d])\d+(?![.\d])", text)]
