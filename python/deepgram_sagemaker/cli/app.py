@@ -13,7 +13,7 @@ from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
 from .completions import faults, regions
-from .manners import Console, PoliteGroup, fail
+from .manners import Console, PoliteCommand, PoliteGroup, fail
 from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
 from .outcome import run
 from .speak import speak
@@ -71,7 +71,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(cls=PoliteCommand)
 def local(
     model: Annotated[
         Model,
@@ -83,29 +83,43 @@ def local(
     host: Annotated[
         str,
         typer.Option(
+            metavar="ADDRESS",
             help="Address to listen on, or localhost. Others can reach any address but loopback: "
-            "give the endpoint its own keys then."
+            "give the endpoint its own keys then.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+        int,
+        typer.Option(
+            metavar="PORT", help="Port to listen on; 0 takes a free one.", min=0, max=65535
+        ),
     ] = 8443,
     endpoint_name: Annotated[
-        str, typer.Option(help="The name of the SageMaker endpoint that this stands for.")
+        str,
+        typer.Option(
+            metavar="NAME", help="The name of the SageMaker endpoint that this stands for."
+        ),
     ] = "local",
     region: Annotated[
         str,
-        typer.Option(help="The region that requests must be signed for.", autocompletion=regions),
+        typer.Option(
+            metavar="REGION",
+            help="The region that requests must be signed for.",
+            autocompletion=regions,
+        ),
     ] = "us-east-1",
     access_key_id: Annotated[
         str | None,
         typer.Option(
-            help="The access key whose requests are accepted.", envvar="LOCAL_ACCESS_KEY_ID"
+            metavar="KEY",
+            help="The access key whose requests are accepted.",
+            envvar="LOCAL_ACCESS_KEY_ID",
         ),
     ] = None,
     secret_access_key: Annotated[
         str | None,
         typer.Option(
+            metavar="SECRET",
             help="Its secret. Set in the environment, it does not appear in the list of processes.",
             envvar="LOCAL_SECRET_ACCESS_KEY",
             show_default=False,
@@ -114,6 +128,7 @@ def local(
     ca_file: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Where to write the certificate authority's PEM file, instead of a temporary one.",
             dir_okay=False,
         ),
@@ -121,7 +136,9 @@ def local(
     max_age: Annotated[
         float,
         typer.Option(
-            help="Seconds after which a stream is ended, as by the service; inf: never.", min=0.1
+            metavar="SECONDS",
+            help="Seconds after which a stream is ended, as by the service; inf: never.",
+            min=0.1,
         ),
     ] = 1800.0,
     strict_flux: Annotated[
@@ -144,9 +161,10 @@ def local(
     lenient: Annotated[
         bool,
         typer.Option(
+            "--lenient",
             help="Accept paths and parameters that Deepgram's containers refuse. Otherwise a bad "
             "query is answered with 424 and no reason, as by the service; the container's reason "
-            "is printed here."
+            "is printed here.",
         ),
     ] = False,
     as_json: Annotated[
@@ -226,11 +244,12 @@ def local(
     )
 
 
-@app.command()
+@app.command(cls=PoliteCommand)
 def demo(
     speed: Annotated[
         float,
         typer.Option(
+            metavar="TIMES",
             help="Speed, in times real time. A small machine's recogniser keeps up with 2.",
             min=0.1,
             max=10.0,
@@ -251,27 +270,33 @@ def demo(
     _check_losses(figures)
 
 
-@app.command()
+@app.command(cls=PoliteCommand)
 def doctor(
-    endpoint_name: Annotated[str, typer.Argument(help="The SageMaker endpoint.")],
+    endpoint_name: Annotated[
+        str, typer.Argument(help="The SageMaker endpoint.", metavar="ENDPOINT")
+    ],
     region: Region = None,
     profile: Profile = None,
     endpoint_uri: EndpointUri = None,
     ca_bundle: Annotated[
         Path | None,
-        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
+        typer.Option(
+            metavar="FILE", help="A PEM file of authorities to trust instead of the system's."
+        ),
     ] = None,
     target_variant: Annotated[
-        str | None, typer.Option(help="The production variant to invoke.")
+        str | None, typer.Option(metavar="NAME", help="The production variant to invoke.")
     ] = None,
     product: Annotated[
         Product, typer.Option(help="The family of models that the endpoint serves.")
     ] = Product.NOVA,
     model: Annotated[
-        str | None, typer.Option(help="The model, instead of the family's usual one.")
+        str | None,
+        typer.Option(metavar="NAME", help="The model, instead of the family's usual one."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds that one step may take.", min=0.1, max=600.0)
+        float,
+        typer.Option(metavar="SECONDS", help="Seconds that one step may take.", min=0.1, max=600.0),
     ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
@@ -302,8 +327,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-app.command()(transcribe)
-app.command()(speak)
+app.command(cls=PoliteCommand)(transcribe)
+app.command(cls=PoliteCommand)(speak)
 
 
 def _check_losses(figures: Figures) -> None:

@@ -30,7 +30,10 @@ _AURA, _FLUX = "aura-2-thalia-en", "flux-alexis-en"
 
 def speak(
     text: Annotated[
-        str, typer.Argument(help="What to say, or `-` for standard input.", show_default=False)
+        str,
+        typer.Argument(
+            help="What to say, or `-` for standard input.", metavar="TEXT", show_default=False
+        ),
     ],
     endpoint_name: EndpointName,
     output: Annotated[
@@ -54,7 +57,9 @@ def speak(
     profile: Profile = None,
     model: Annotated[
         str | None,
-        typer.Option(help=f"Deepgram's voice; {_AURA}, or with --flux {_FLUX}, if not given."),
+        typer.Option(
+            metavar="NAME", help=f"Deepgram's voice; {_AURA}, or with --flux {_FLUX}, if not given."
+        ),
     ] = None,
     flux: Annotated[
         bool, typer.Option("--flux", help="Use `v2/speak`, for the voices of Flux TTS.")
