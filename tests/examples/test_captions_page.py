@@ -137,17 +137,22 @@ async def test_the_page_says_what_is_wrong(silence):
 
 
 async def metronome(stream):
-    """A model that hears a word in each half second, whatever is said."""
+    """A model that hears a word in each half second, and guesses it first, whatever is said."""
+
+    async def say(transcript, duration, *, is_final):
+        alternative = {"transcript": transcript, "confidence": 1.0, "words": []}
+        result = {"type": "Results", "channel_index": [0, 1], "start": told, "duration": duration}
+        result |= {"is_final": is_final, "speech_final": False, "metadata": {}}
+        await stream.send(json.dumps(result | {"channel": {"alternatives": [alternative]}}))
+
     heard = told = 0.0
     async for message in stream:
         if isinstance(message, str):
             continue
         heard += len(message) / 2 / 16_000
         while heard - told >= 0.5:
-            alternative = {"transcript": f"{told:.1f}", "confidence": 1.0, "words": []}
-            result = {"type": "Results", "channel_index": [0, 1], "start": told, "duration": 0.5}
-            result |= {"is_final": True, "speech_final": False, "metadata": {}}
-            await stream.send(json.dumps(result | {"channel": {"alternatives": [alternative]}}))
+            await say(f"{told:.1f}?", 0.25, is_final=False)
+            await say(f"{told:.1f}", 0.5, is_final=True)
             told += 0.5
 
 
@@ -171,6 +176,11 @@ async def test_a_session_that_fails_is_begun_again_and_ends_with_its_tab(silence
             for start, end, text in await tab.finals():
                 (after if after or (text == "0.0" and before) else before).append((start, end))
             assert after[0][0] - before[-1][1] == pytest.approx(missed, abs=0.051)
+            # A guess is shown, and replaced by what is final.
+            shown = await tab.shown("interim")
+            assert {"0.0?", ""} <= set(shown)
+            assert all(not each or each.endswith("?") for each in shown)
+            assert "?" not in await tab.page.locator("[role=log]").text_content()
             for captions in (before, after):
                 assert [end for _, end in captions[:-1]] == [start for start, _ in captions[1:]]
             assert there.stats.live_streams == 1

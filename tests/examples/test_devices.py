@@ -261,7 +261,7 @@ async def test_the_agent_is_told_of_a_call_that_fails(device):
         call("local_time", '["Asia/Tokyo"]', id="third"),
         call("hidden", "{}", client_side=False),
     )
-    environment = device(DEVICE, HEADSET)
+    environment = device(DEVICE, HEADSET, overflow=3)
     with endpoint(model=agent) as there:
         environment |= variables(there)
         async with started("agent.py", "-e", "local", environment=environment) as program:
@@ -270,6 +270,7 @@ async def test_the_agent_is_told_of_a_call_that_fails(device):
             program.send_signal(signal.SIGINT)
             ran = await ended(program)
     assert ran.status == 0, ran.err
+    assert ran.err.count("a gap in the recording: this computer was too busy\n") == 1
     assert sorted(agent.responses) == [
         "failed: KeyError: 'order_pizza'",
         "failed: TypeError: __main__.local_time() argument after ** must be a mapping, not list",

@@ -203,6 +203,13 @@ def test_a_file_that_cannot_be_sent_is_one_line(called, name, content, said, tmp
     assert re.fullmatch(f"failed: {said}\n", ran.err), ran.err
 
 
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_does_not_exist_is_said(called, port):
+    ran = called("captions_relay/server.py", "-e", "local", f"--port={port}")
+    assert ran.status == 2
+    assert ran.err.endswith("error: --port must be from 0 to 65535\n"), ran.err
+
+
 def test_no_text_is_one_line(called, tmp_path):
     ran = called("speak_to_file.py", "-e", "local", "-o", str(tmp_path / "said.wav"), " ")
     assert (ran.status, ran.err) == (1, "failed: there is no text to speak\n")
