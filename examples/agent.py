@@ -146,15 +146,18 @@ class Headset:
             raise AgentError("the service has taken no audio for too long")
         return block
 
-    def _hear(self, data: object, _frames: int, _time: object, _status: object) -> None:
+    def _hear(self, data: object, _frames: int, _time: object, status: object) -> None:
         # Called in a thread of its own. The buffer is used again afterwards, so it is copied.
         block = bytes(data)  # type: ignore[call-overload]
+        overflow = bool(getattr(status, "input_overflow", False))
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._take, block)
+            self._loop.call_soon_threadsafe(self._take, block, overflow)
 
-    def _take(self, block: bytes) -> None:
+    def _take(self, block: bytes, overflow: bool) -> None:
         if self._stopped:
             return
+        if overflow:
+            print("a gap in the recording: this computer was too busy", file=sys.stderr)
         if self._heard.qsize() < WAITING:
             self._heard.put_nowait(block)
         else:

@@ -42,6 +42,9 @@ async def compare(arguments: argparse.Namespace) -> None:
     audio = await speech(client, arguments.text)
     print(f"Aura spoke {len(audio) / 2 / RATE:.1f} s.")
     nova, flux = await asyncio.gather(heard_by_nova(client, audio), heard_by_flux(client, audio))
+    if factory.stats.seconds_lost:
+        # Only if a stream broke when more audio waited for results than the replay buffer holds.
+        raise EndpointError(f"{factory.stats.seconds_lost:.1f} s of audio were not heard")
     print(f"Nova heard: {nova}")
     print(f"Flux heard: {flux}")
 

@@ -34,6 +34,8 @@ from fastapi.responses import FileResponse
 PAGE = Path(__file__).with_name("index.html")
 TAB_SECONDS = 10.0
 """The longest that a tab may take to read a caption. A slower one is taken for gone."""
+MOST_RATE = 96_000
+"""The highest sample rate: the replay buffer then holds more seconds than the retries take."""
 
 SERVER: dict[str, Any] = {
     # A message of the page has 50 ms of audio.
@@ -74,9 +76,10 @@ def create_app(config: SageMakerConfig, model: str = "nova-3") -> FastAPI:
 
     @app.websocket("/captions")
     async def captions(
-        tab: WebSocket, sample_rate: Annotated[int, Query(ge=8_000, le=192_000)]
+        tab: WebSocket, sample_rate: Annotated[int, Query(ge=8_000, le=MOST_RATE)]
     ) -> None:
-        # Browsers let any page open a WebSocket to any host, so other sites are refused here.
+        # Browsers let any page open a WebSocket to any host, so other sites are refused here. A
+        # proxy in front has to pass the Host header on.
         if urlsplit(tab.headers.get("origin", "")).netloc != tab.headers.get("host"):
             await tab.close(1008)
             return
@@ -133,7 +136,7 @@ async def show(tab: WebSocket, session: AsyncV1SocketClient, stopped: asyncio.Ev
     Raises:
         WebSocketDisconnect: The tab has gone.
         TimeoutError: It does not read.
-        SessionError: The session ended without its wish.
+        SessionError: The session ended although the tab had not stopped.
     """
     async for message in session:
         if message.type == "Error":
@@ -194,6 +197,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.endpoint_name:
         parser.error("give -e ENDPOINT, or set SAGEMAKER_ENDPOINT_NAME")
+    if not 0 <= arguments.port < 2**16:
+        parser.error("--port must be from 0 to 65535")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
         config = SageMakerConfig(

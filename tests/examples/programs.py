@@ -4,30 +4,26 @@ import asyncio
 import os
 import re
 import sys
-import wave
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from deepgram_sagemaker.local.watermark import chunk
+from cli import commands
+from cli.commands import Ran
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 CHUNKS = 100
 """Of 20 ms: two turns of Flux, and ten finals of Nova."""
 
+NO_DEVICE = """
+class PortAudioError(Exception):
+    pass
 
-@dataclass
-class Ran:
-    """How a program ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def lines(self):
-        return self.out.splitlines()
+class RawInputStream:
+    def __init__(self, **_):
+        raise PortAudioError("no device")
+"""
+"""A module in the place of `sounddevice`, on a machine without a microphone."""
 
 
 def variables(endpoint):
@@ -47,7 +43,7 @@ async def started(name, *arguments, environment=None, stdout=asyncio.subprocess.
     """Starts an example; the process is gone afterwards, whatever happens."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, EXAMPLES / name, *map(str, arguments)),
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | (environment or {}),
@@ -62,15 +58,15 @@ async def started(name, *arguments, environment=None, stdout=asyncio.subprocess.
         await process.wait()
 
 
-async def run(name, *arguments, environment=None, stdin=b""):
+async def run(name, *arguments, environment=None):
     """Runs an example to its end."""
     async with started(name, *arguments, environment=environment) as process:
-        return await ended(process, stdin)
+        return await ended(process)
 
 
-async def ended(process, stdin=b""):
+async def ended(process):
     """Waits for the end of a program, which must not be a traceback."""
-    out, err = await process.communicate(stdin)
+    out, err = await process.communicate()
     # Lines that the transport writes on a machine that is very busy.
     said = re.sub(r".* takes more than 3 s; it is waited for .*\n", "", err.decode())
     ran = Ran(process.returncode, (out or b"").decode(), said)
@@ -79,24 +75,12 @@ async def ended(process, stdin=b""):
     return ran
 
 
-async def against(endpoint, name, *arguments, environment=None, **options):
+async def against(endpoint, name, *arguments, environment=None):
     """Runs an example against an endpoint."""
     environment = variables(endpoint) | (environment or {})
-    return await run(name, "-e", "local", *arguments, environment=environment, **options)
+    return await run(name, "-e", "local", *arguments, environment=environment)
 
 
 def counted_wav(path, *, chunks=CHUNKS, channels=1):
     """A file whose every chunk can be counted."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(
-            b"".join(chunk(n, 640 * channels, channels=channels) for n in range(chunks))
-        )
-    return path
-
-
-def numbers(text):
-    """The whole numbers in a text that stand alone."""
-    return [int(each) for each in re.findall(r"(?<![.\d])\d+(?![.\d])", text)]
+    return commands.counted_wav(path, chunks=chunks, channels=channels)

@@ -1,6 +1,7 @@
 """The page of the caption relay in a headless browser, with real speech where that shows more."""
 
 import asyncio
+import json
 import re
 import wave
 from contextlib import AsyncExitStack
@@ -8,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 from deepgram_sagemaker.cli.fault_rules import parse_fault
-from deepgram_sagemaker.local import LocalEndpoint, Watermark
+from deepgram_sagemaker.local import LocalEndpoint
 from examples.browsers import Page, browser
 from examples.programs import variables
 from examples.relays import relay, relay_process
@@ -135,23 +136,53 @@ async def test_the_page_says_what_is_wrong(silence):
             assert tab.errors == []
 
 
+async def metronome(stream):
+    """A model that hears a word in each half second, and guesses it first, whatever is said."""
+
+    async def say(transcript, duration, *, is_final):
+        alternative = {"transcript": transcript, "confidence": 1.0, "words": []}
+        result = {"type": "Results", "channel_index": [0, 1], "start": told, "duration": duration}
+        result |= {"is_final": is_final, "speech_final": False, "metadata": {}}
+        await stream.send(json.dumps(result | {"channel": {"alternatives": [alternative]}}))
+
+    heard = told = 0.0
+    async for message in stream:
+        if isinstance(message, str):
+            continue
+        heard += len(message) / 2 / 16_000
+        while heard - told >= 0.5:
+            await say(f"{told:.1f}?", 0.25, is_final=False)
+            await say(f"{told:.1f}", 0.5, is_final=True)
+            told += 0.5
+
+
 async def test_a_session_that_fails_is_begun_again_and_ends_with_its_tab(silence):
     """The page says which part has no captions, and times go on."""
-    with endpoint(
-        # The stream breaks after two seconds, and so many requests fail that the session gives up.
-        *("reset after-audio=2 legs=1", "answer status=503 legs=2-4 times=3"),
-        model=Watermark(silence_window=0.5),
-    ) as there:
+    # The stream breaks after two seconds, and so many requests fail that the session gives up.
+    faults = ("reset after-audio=2.2 legs=1", "answer status=503 legs=2-4 times=3")
+    async with AsyncExitStack() as stack:
+        there = stack.enter_context(endpoint(*faults, model=metronome))
         config = there.config(max_retries=2, initial_backoff=0.01, close_timeout=1.0)
-        async with relay(config) as address, browser(silence) as program:
+        program = await stack.enter_async_context(browser(silence))
+        async with relay(config) as address:
             tab = await Page.open(program, address)
             await tab.press("Start")
             await tab.becomes("Reconnecting…")
             await tab.becomes("Listening")
             assert await tab.problem() == ""
             line = await tab.page.locator(".gap").text_content()
-            missed = float(re.fullmatch(r"0:0[012]No captions for (\d\.\d) s\.", line)[1])
-            assert 0 < missed < 4
+            missed = float(re.fullmatch(r"0:0[012]No captions for (\d+\.\d) s\.", line)[1])
+            before, after = [], []
+            for start, end, text in await tab.finals():
+                (after if after or (text == "0.0" and before) else before).append((start, end))
+            assert after[0][0] - before[-1][1] == pytest.approx(missed, abs=0.051)
+            # A guess is shown, and replaced by what is final.
+            shown = await tab.shown("interim")
+            assert {"0.0?", ""} <= set(shown)
+            assert all(not each or each.endswith("?") for each in shown)
+            assert "?" not in await tab.page.locator("[role=log]").text_content()
+            for captions in (before, after):
+                assert [end for _, end in captions[:-1]] == [start for start, _ in captions[1:]]
             assert there.stats.live_streams == 1
             assert len(there.legs) == 5
             # Nothing is left of a tab that closes while it speaks.
@@ -159,3 +190,23 @@ async def test_a_session_that_fails_is_begun_again_and_ends_with_its_tab(silence
             await until(lambda: there.stats.live_streams == 0)
             assert there.stats.live_connections == 0
             assert tab.errors == []
+            # Waits of more than so many milliseconds are shortened.
+            hasty = "const later = setTimeout;"
+            hasty += "setTimeout = (what, ms) => later(what, ms > {} ? ms / 50 : ms);"
+            tabs = [await Page.open(program, address, hasty.format(ms)) for ms in (0, 10_000)]
+            for tab in tabs:
+                await tab.press("Start")
+                await tab.page.locator(".final").first.wait_for()
+        # The relay is gone. One tab tries again until it gives up, the other is stopped.
+        lasting, stopped = tabs
+        await stopped.becomes("Reconnecting…")
+        await stopped.press("Stop")
+        for tab, said in (
+            (lasting, "The connection to the captions was lost. The captions have stopped."),
+            (stopped, "The last captions did not come. The captions have stopped."),
+        ):
+            await tab.page.get_by_role("alert").get_by_text(said).wait_for()
+            await tab.becomes("Ready")
+            assert await tab.page.locator(".gap").count() == 1
+            assert tab.errors == []
+        assert (await lasting.shown("status")).count("Reconnecting…") == 1

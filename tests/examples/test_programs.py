@@ -66,10 +66,10 @@ async def test_a_file_has_each_chunk_once(tmp_path):
     assert re.fullmatch(r"broken streams: 2; audio sent again: \d\.\d s\n", ran.err), ran.err
 
 
-async def test_each_channel_has_its_own_lines(tmp_path):
+def test_each_channel_has_its_own_lines(called, tmp_path):
     wav = counted_wav(tmp_path / "counted.wav", channels=2)
     with endpoint() as there:
-        ran = await against(there, "transcribe_file.py", wav, "--speed", "4")
+        ran = called("transcribe_file.py", "-e", "local", wav, "--speed", "4", endpoint=there)
     assert (ran.status, ran.err) == (0, "")
     for channel in range(2):
         heard = [line.split(f"channel {channel}  ")[1:] for line in ran.lines]
@@ -114,13 +114,14 @@ async def test_a_text_is_spoken_once_into_a_file(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["said.wav"]
 
 
-async def test_a_text_of_any_length_from_standard_input(tmp_path):
+def test_a_text_of_any_length_from_standard_input(called, tmp_path):
     words = list(range(1_000, 1_900))
     path = tmp_path / "said.wav"
     with endpoint(model=WatermarkAura(block=0.01)) as there:
-        ran = await against(
-            *(there, "speak_to_file.py", "-o", path, "--sample-rate", "8000", "-"),
-            stdin=" ".join(map(str, words)).encode(),
+        ran = called(
+            *("speak_to_file.py", "-e", "local", "-o", path, "--sample-rate", "8000", "-"),
+            endpoint=there,
+            stdin=" ".join(map(str, words)),
         )
         assert there.legs[0].controls.count("Speak") == 3
     assert ran.status == 0, ran.err
@@ -128,18 +129,18 @@ async def test_a_text_of_any_length_from_standard_input(tmp_path):
         assert numbers_in(wav.readframes(wav.getnframes())) == words
 
 
-async def test_a_failure_leaves_the_file_that_was_there(tmp_path):
+def test_a_failure_leaves_the_file_that_was_there(called, tmp_path):
     path = tmp_path / "said.wav"
     path.write_bytes(b"before")
     with endpoint(
         "reset after-replies=10", "answer status=403 legs=2-9", model=WatermarkAura()
     ) as there:
-        ran = await against(there, "speak_to_file.py", "-o", path, " ".join(map(str, WORDS)))
+        text = " ".join(map(str, WORDS))
+        ran = called("speak_to_file.py", "-e", "local", "-o", path, text, endpoint=there)
     assert (ran.status, ran.out) == (1, "")
     assert re.fullmatch(r"failed: .+\n", ran.err), ran.err
-    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [
-        ("said.wav", b"before")
-    ]
+    assert path.read_bytes() == b"before"
+    assert not list(tmp_path.glob(".speech-*"))
 
 
 async def test_several_endpoints_are_used_in_one_program():
@@ -159,16 +160,14 @@ async def test_several_endpoints_are_used_in_one_program():
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_a_refusal_is_one_line(called, monkeypatch, name, tmp_path):
+def test_a_refusal_is_one_line(called, name, tmp_path):
     with endpoint("answer status=403 error-type=AccessDeniedException") as there:
-        for variable, value in variables(there).items():
-            monkeypatch.setenv(variable, value)
-        ran = called(name, "-e", "local", *working(name, tmp_path))
+        ran = called(name, "-e", "local", *working(name, tmp_path), endpoint=there)
     assert (ran.status, ran.out) == (1, "")
     assert re.fullmatch(r"failed: .*InvokeEndpointWithBidirectionalStream.*\n", ran.err), ran.err
 
 
-@pytest.mark.parametrize("name", WORKING)
+@pytest.mark.parametrize("name", ["transcribe_file.py", "speak_to_file.py"])
 async def test_an_interruption_is_no_traceback(name, tmp_path):
     with endpoint("never-answer") as there:
         arguments = working(name, tmp_path)
@@ -202,6 +201,13 @@ def test_a_file_that_cannot_be_sent_is_one_line(called, name, content, said, tmp
     ran = called(name, "-e", "local", str(path))
     assert (ran.status, ran.out) == (1, "")
     assert re.fullmatch(f"failed: {said}\n", ran.err), ran.err
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_does_not_exist_is_said(called, port):
+    ran = called("captions_relay/server.py", "-e", "local", f"--port={port}")
+    assert ran.status == 2
+    assert ran.err.endswith("error: --port must be from 0 to 65535\n"), ran.err
 
 
 def test_no_text_is_one_line(called, tmp_path):
