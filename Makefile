@@ -22,10 +22,10 @@ done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
 release = @echo "Compiling release code: some minutes the first time."
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench pictures lint docs format wheel wheel-check clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench pictures lint docs format licenses wheel wheel-check wheels wheel-reproducible clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## Make the environment: interpreter, tools, dependencies.
 
@@ -152,6 +152,9 @@ lint: build docs ## Check form, types and documentation; warnings are errors.
 	$(BIN)/mypy examples
 	$(BIN)/python -m mypy.stubtest deepgram_sagemaker._native
 	$(BIN)/uv lock --check --quiet
+	$(BIN)/python tools/third_party.py --check
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --no-progress .github
 
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: setup ## Build the documentation's site into build/site.
@@ -162,13 +165,35 @@ format: setup ## Put Rust and Python code in form.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-wheel: setup ## Build the abi3 wheel into dist/.
+licenses: setup ## Collect the licences of all crates, and the SBOM, after a change of Cargo.lock.
+	$(BIN)/python tools/third_party.py
+
+wheel: setup ## Build the abi3 wheel for this machine into dist/.
 	$(call first,release,$(release))
-	$(BIN)/maturin build --release --out dist
+	tools/build-wheel host dist
 	$(call done,release)
 
-wheel-check: wheel ## Install the wheel in clean environments and stream a session from each.
-	tools/check-wheel dist/*.whl
+wheel-check: setup ## Build it, install it in clean environments, stream a session from each.
+	$(call first,release,$(release))
+	rm -rf build/wheel
+	tools/build-wheel host build/wheel
+	$(call done,release)
+	tools/check-wheel build/wheel/*.whl
+
+# zig links for any Linux; docs/platforms.md says which compiler has which target.
+LINUX := x86_64-unknown-linux-gnu x86_64-unknown-linux-musl \
+	aarch64-unknown-linux-gnu aarch64-unknown-linux-musl
+
+wheels: setup ## Build the wheels for every Linux into dist/, and show what they need.
+	$(BIN)/python -m pip install --quiet --group wheels
+	rm -rf dist
+	for target in $(LINUX); do tools/build-wheel $$target dist || exit 1; done
+	$(BIN)/python tools/wheel_contents.py dist/*.whl
+	for wheel in dist/*.whl; do $(BIN)/auditwheel show $$wheel || exit 1; done
+	$(BIN)/abi3audit --strict --summary dist/*.whl
+
+wheel-reproducible: setup ## Build the wheel twice, in two folders, and compare.
+	tools/reproduce-wheel
 
 clean: ## Remove what was built.
 	rm -rf target dist $(VENV) $(PEER) $(BENCH)

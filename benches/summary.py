@@ -1,4 +1,4 @@
-"""One table of all measurements: the Rust crates, their alternatives, and live streams."""
+"""All measurements in one text: the Rust crates, their alternatives, starting, and live streams."""
 
 import argparse
 import json
@@ -44,14 +44,27 @@ def table(groups: dict[str, dict[str, float]], tests: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def starting(tests: dict[str, float]) -> str:
+    """Markdown: what an interpreter that imports the package takes, and what of it is ours."""
+    lines = ["## Start", "", "| imports | time, ms | without the interpreter |"]
+    lines.append("| --- | ---: | ---: |")
+    nothing = tests.get("test_start[nothing]", 0.0)
+    for name, time in tests.items():
+        if name.startswith("test_start["):
+            imports = name.removeprefix("test_start[").removesuffix("]")
+            lines.append(f"| {imports} | {time / 1e6:.0f} | {(time - nothing) / 1e6:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--criterion", type=Path, required=True, help="criterion's directory")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     options = parser.parse_args()
-    core = table(criterion(options.criterion), python(options.out / "python.json"))
+    tests = python(options.out / "python.json")
+    core = table(criterion(options.criterion), tests)
     streams = (options.out / "streams.md").read_text()
-    text = f"# Measured in one run\n\n{core}\n{streams}"
+    text = f"# Measured in one run\n\n{core}\n{starting(tests)}\n{streams}"
     (options.out / "table.md").write_text(text)
     print(text)
 

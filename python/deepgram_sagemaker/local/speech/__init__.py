@@ -5,6 +5,7 @@
 - `flux`, `turns`: `v2/listen`.
 - `recogniser`, `activity`, `words`: from samples to words.
 - `voice`: voices that can be listened to; `sample`: a recording.
+- `extra`: where all this can be had.
 
 It needs the `local` extra (numpy, moonshine-voice). The recogniser is loaded when a stream first
 needs it. It imports `audio`, `flux`, `speak` and `agent` of the package. Tests:
@@ -13,10 +14,12 @@ needs it. It imports `audio`, `flux`, `speak` and `agent` of the package. Tests:
 
 import importlib.util
 
-if importlib.util.find_spec("numpy") is None or importlib.util.find_spec("moonshine_voice") is None:
-    raise ImportError("the speech model is an extra: pip install 'deepgram-sagemaker[local]'")
+from .extra import MissingExtraError
+
+for _package in ("numpy", "moonshine_voice"):
+    if importlib.util.find_spec(_package) is None:
+        raise MissingExtraError(_package)
 
 from .model import SpeechModel, speech
-from .recogniser import MissingExtraError
 
 __all__ = ["MissingExtraError", "SpeechModel", "speech"]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from .activity import SAMPLE_RATE
+from .extra import MissingExtraError
 
 if TYPE_CHECKING:
     from deepgram_sagemaker.local.audio import Samples
 
 __all__ = [
-    "MissingExtraError",
     "Recognise",
     "Recogniser",
     "import_moonshine",
@@ -27,16 +27,6 @@ class Recognise(Protocol):
 
     def __call__(self, samples: Samples, /) -> str:
         """Recognise 16 kHz mono samples; the text is empty if nothing was understood."""
-
-
-class MissingExtraError(ImportError):
-    """A package of the `local` extra is not installed."""
-
-    def __init__(self, package: str) -> None:
-        super().__init__(
-            f"the speech model needs {package}: pip install 'deepgram-sagemaker[local]'",
-            name=package,
-        )
 
 
 class Recogniser:
