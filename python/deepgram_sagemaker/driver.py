@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
 import logging
 import os
 import random
+import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ._native import Interest, SendResult, Session, Step
+from . import events, notices
+from ._native import Interest, SendResult, Session, Step, quote
 from .aws import failures
 from .aws.client import LegClient, Progress
 from .credentials import CredentialSource
@@ -28,14 +30,19 @@ from .errors import (
     SageMakerError,
     SessionClosedError,
 )
-from .notices import line
-from .stats import Stats, add_up
+from .stats import Ledger, Stats
 from .wakeups import Hub
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+
     from ._native import Leg
     from .config import SageMakerConfig
+    from .credentials import Identity
     from .invocation import Invocation
+    from .otel import Telemetry, Watch
 
 __all__ = ["Driver", "Services"]
 
@@ -60,15 +67,34 @@ a message wakes its reader."""
 _READ_ON: Final = 0.001
 """Seconds after which a reader that always finds a message lets other tasks run."""
 
+_REQUEST_ID: Final = ("x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id")
+"""The headers that may have the service's id of a request."""
+
 
 class Services:
-    """What all sessions of one factory and config share."""
+    """What all sessions of one factory and config share.
 
-    def __init__(self, config: SageMakerConfig) -> None:
+    Args:
+        config: The settings.
+        on_event: The application's function for events.
+        telemetry: OpenTelemetry's providers; None: its global ones, if the application uses it;
+            False: no traces and metrics.
+    """
+
+    def __init__(
+        self,
+        config: SageMakerConfig,
+        *,
+        on_event: Callable[[events.Event], object] | None = None,
+        telemetry: Telemetry | bool | None = None,
+    ) -> None:
         self.client = LegClient(config)
         self.credentials = CredentialSource(config)
-        self._live: dict[Driver, None] = {}
-        self._past = Stats()
+        self.events = events.Channel([notices.log], on_event)
+        self._identity: Identity | None = None
+        self._ledger = Ledger()
+        self._telemetry = telemetry
+        self._watch: Watch | None = None
 
     @property
     def config(self) -> SageMakerConfig:
@@ -77,32 +103,80 @@ class Services:
 
     @property
     def stats(self) -> Stats:
-        """The sum over all sessions, those that have ended included."""
-        return add_up([self._past, *(driver.stats for driver in self._live)])
+        """The sum over all sessions, those that have ended included; from any thread."""
+        return self._ledger.total()
+
+    @property
+    def watch(self) -> Watch | None:
+        """What follows the sessions for OpenTelemetry; None where the application has none of it.
+
+        An application that uses it has imported its API. So nothing is imported for one that does
+        not, whether or not the API is installed.
+        """
+        if self._watch is None and self._telemetry is not False:
+            used = "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+            if used or self._telemetry is not None:
+                try:
+                    self._watch = self._watched()
+                except Exception:
+                    # Telemetry must not cost a session: the API may be too old.
+                    self._telemetry = False
+                    _logger.exception("OpenTelemetry cannot be used: no traces and no metrics")
+        return self._watch
+
+    def _watched(self) -> Watch:
+        from .otel import Telemetry
+
+        given = self._telemetry
+        telemetry = given if isinstance(given, Telemetry) else Telemetry()
+        watch = telemetry.watch(self.config, lambda: self.client.waiting)
+        self.events.add(watch.tell)
+        return watch
 
     def begun(self, driver: Driver) -> None:
         """Count a session in."""
-        self._live[driver] = None
+        self._ledger.begun(driver.id, lambda: driver.stats)
+        if self.watch is not None:
+            place = (driver.path, self.config.endpoint_name)
+            self.watch.begun(driver.id, *place, lambda: driver.stats)
 
     def ended(self, driver: Driver) -> None:
         """Keep a session's figures, but not the session."""
-        if driver in self._live:
-            del self._live[driver]
-            # An ended session's journal is freed.
-            figures = dataclasses.replace(driver.stats, journal_bytes=0)
-            self._past = add_up([self._past, figures])
+        self._ledger.ended(driver.id)
+        if self._watch is not None:
+            self._watch.ended(driver.id, driver.path, self.config.endpoint_name)
+
+    def is_news(self, identity: Identity) -> bool:
+        """Return whether a leg is the first to be signed with other keys than those before."""
+        before, self._identity = self._identity, identity
+        return before is not None and before != identity
 
 
 class Driver:
     """Opens legs for one native session for as long as the session wants them.
 
     It has no reference to its transport, which can be collected while the driver still runs.
+
+    Args:
+        services: What it shares with other sessions.
+        invocation: What to invoke.
+        session_id: The session's id.
+        opened_in: The context in which the session was opened, as OpenTelemetry has it.
     """
 
-    def __init__(self, services: Services, invocation: Invocation) -> None:
+    def __init__(
+        self,
+        services: Services,
+        invocation: Invocation,
+        session_id: str,
+        opened_in: Context | None = None,
+    ) -> None:
         self._services = services
         self._invocation = invocation
+        self.id = session_id
+        self.path = invocation.path
         self.process = os.getpid()
+        self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.hub = Hub.running()
         self._token = self.hub.register(self._woken)
@@ -126,6 +200,13 @@ class Driver:
             )
         }
         self._opening: asyncio.Task[Leg] | None = None
+        # The opening that has no outcome yet, and how long it took once it has one.
+        self._asked: events.LegOpening | None = None
+        self._took = 0.0
+        self._request_ids: dict[int, str] = {}
+        self._attempts = 0
+        # Popped by whoever reports the end: a finaliser may run in another thread.
+        self._end_to_tell = [True]
         self._progress: Progress | None = None
         self._has_opened = False
         # Of the sender: until when the first message waits; the iteration of the last message.
@@ -145,6 +226,9 @@ class Driver:
             self._drive(), name=f"deepgram {invocation.path}", context=contextvars.Context()
         )
         services.begun(self)
+        if services.watch is not None:
+            services.watch.opened_in(self.id, opened_in)
+        self._tell(events.SessionBegan(**self._common()))
 
     @property
     def stats(self) -> Stats:
@@ -277,6 +361,10 @@ class Driver:
                 waiting = None if task is None else task.get_coro()
                 if waiting is not None:
                     waiting.close()
+        if not self._loop.is_running():
+            # The task may never run again, so nothing waits for it.
+            self.is_cut = True
+            self._tell_the_end()
 
     def _raise_error(self) -> None:
         """Raise why the session failed, if it did; the same error each time."""
@@ -327,11 +415,11 @@ class Driver:
         finally:
             self.is_over = True
             if self._is_ours:
-                self._log()
                 self.hub.unregister(self._token)
                 self._services.ended(self)
                 self._has_requested()
                 self._wake(Interest.READABLE | Interest.WRITABLE | _OPENED)
+                self._tell_the_end()
 
     @property
     def _is_ours(self) -> bool:
@@ -361,9 +449,12 @@ class Driver:
     async def _run(self) -> None:
         while True:
             step = self.session.step()
-            self._log()
+            self._report()
             match step:
-                case Step.Open(standby=standby, renew=renew):
+                case Step.Open(standby=standby, renew=renew, failures=failures_in_a_row):
+                    self._tell_opening(
+                        standby=standby, renew=renew, failures_in_a_row=failures_in_a_row
+                    )
                     self._opening = self._loop.create_task(
                         self._opened(standby=standby, renew=renew)
                     )
@@ -387,8 +478,15 @@ class Driver:
                 await self._change(Interest.DRIVER)
 
     async def _opened(self, *, standby: bool, renew: bool) -> Leg:
+        began = time.monotonic()
+        try:
+            return await self._open(standby=standby, renew=renew)
+        finally:
+            self._took = time.monotonic() - began
+
+    async def _open(self, *, standby: bool, renew: bool) -> Leg:
         self._progress = Progress(self._has_requested)
-        identity = await self._services.credentials.identity(refresh=renew)
+        identity = await self._identity(refresh=renew)
         try:
             return await self._services.client.open(
                 self._invocation, identity, standby=standby, progress=self._progress
@@ -397,23 +495,132 @@ class Driver:
             if renew or not error.expired:
                 raise
         # Another process may have refreshed the keys before they expired here: once more, with new.
-        identity = await self._services.credentials.identity(refresh=True)
+        identity = await self._identity(refresh=True)
         return await self._services.client.open(
             self._invocation, identity, standby=standby, progress=self._progress
         )
+
+    async def _identity(self, *, refresh: bool) -> Identity:
+        """Return the keys, and report other ones than before."""
+        began = time.monotonic()
+        identity = await self._services.credentials.identity(refresh=refresh)
+        if self._services.is_news(identity):
+            waited = time.monotonic() - began
+            self._tell(
+                events.CredentialsRefreshed(**self._common(), forced=refresh, seconds=waited)
+            )
+        return identity
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
         """Tell the session the outcome of the leg that it wanted."""
         self._has_requested()
         self._progress = None
         try:
-            self.session.attach(opening.result())
-            self._has_opened = True
-            self._wake(_OPENED)
+            leg = opening.result()
         except SageMakerError as error:
             self._open_error = error
+            self._tell_open_failed(error)
             self.session.open_failed(failures.reason_of(error))
+        else:
+            # Taken first: what happens over the leg from now on is later.
+            common = self._common()
+            number = self.session.attach(leg)
+            self._tell_opened(leg, number, common)
+            self._has_opened = True
+            self._wake(_OPENED)
 
-    def _log(self) -> None:
-        for level, notice in self.session.take_notices():
-            _logger.log(level, "%s: %s", self._invocation.path, line(notice))
+    # What happens, as events.
+
+    def _common(self, *, age: float = 0.0) -> events.Common:
+        """Return what every event says, for something that happened `age` seconds ago."""
+        moment = events.Moment.now(age=age)
+        config = self._services.config
+        return {
+            "session": self.id,
+            "path": self._invocation.path,
+            "endpoint_name": config.endpoint_name,
+            "region": config.region,
+            "time": moment.wall,
+            "monotonic": moment.monotonic,
+        }
+
+    def _tell(self, event: events.Event) -> None:
+        self._services.events.tell(event, self._loop)
+
+    def _report(self) -> None:
+        """Report what has happened on the native side."""
+        for name, fields, age in self.session.take_notices():
+            event = events.CLASSES[name](**self._common(age=age), **fields)
+            if isinstance(event, events.LegEnded):
+                request_id = self._request_ids.pop(event.leg, None)
+                event = replace(event, request_id=request_id)
+            self._tell(event)
+
+    def _tell_opening(self, *, standby: bool, renew: bool, failures_in_a_row: int) -> None:
+        self._attempts += 1
+        self._asked = events.LegOpening(
+            **self._common(),
+            attempt=self._attempts,
+            standby=standby,
+            renews_keys=renew,
+            failures=failures_in_a_row,
+        )
+        self._tell(self._asked)
+
+    def _tell_opened(self, leg: Leg, number: int, common: events.Common) -> None:
+        headers = dict(leg.headers)
+        request_id = next((quote(headers[each]) for each in _REQUEST_ID if each in headers), None)
+        if request_id is not None:
+            self._request_ids[number] = request_id
+        asked, self._asked = self._asked, None
+        self._tell(
+            events.LegOpened(
+                **common,
+                attempt=self._attempts,
+                leg=number,
+                standby=asked is not None and asked.standby,
+                seconds=self._took,
+                request_id=request_id,
+            )
+        )
+
+    def _tell_open_failed(self, error: SageMakerError | None) -> None:
+        """Report that there is no leg; without an error the session has ended meanwhile."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        common = self._common()
+        self._tell(
+            events.LegOpenFailed(
+                **common,
+                attempt=asked.attempt,
+                standby=asked.standby,
+                seconds=common["monotonic"] - asked.monotonic,
+                reason="closed" if error is None else failures.reason_of(error),
+                error=None if error is None else type(error).__name__,
+                status=None if error is None else error.status,
+                code=None if error is None else error.code,
+                request_id=None if error is None else error.request_id,
+            )
+        )
+
+    def _tell_the_end(self) -> None:
+        """Report the end of the session, once, from any thread."""
+        try:
+            self._end_to_tell.pop()
+        except IndexError:
+            return
+        self._report()
+        self._tell_open_failed(None)
+        common = self._common()
+        error = self._error
+        self._tell(
+            events.SessionEnded(
+                **common,
+                outcome="cut" if self.is_cut else "finished" if error is None else "failed",
+                error=None if error is None else type(error).__name__,
+                reason=None if error is None else failures.reason_of(error),
+                seconds=common["monotonic"] - self._began,
+                totals=replace(self.stats, journal_bytes=0),
+            )
+        )

@@ -85,7 +85,7 @@ fn clean(at: Circumstances) -> Ending {
 }
 
 /// Returns why a leg ended.
-fn reason_of(end: &LegEnd, context: EndContext) -> Reason {
+pub(super) fn reason_of(end: &LegEnd, context: EndContext) -> Reason {
     match end {
         LegEnd::Clean if context.closing => Reason::Unanswered,
         LegEnd::Clean => Reason::EarlyEnd,
