@@ -15,7 +15,9 @@ import dataclasses
 import logging
 import os
 import random
+import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -61,14 +63,31 @@ _READ_ON: Final = 0.001
 """Seconds after which a reader that always finds a message lets other tasks run."""
 
 
+_UNSUMMED: Final = 64
+"""The most ended sessions whose figures are kept apart."""
+
+
 class Services:
-    """What all sessions of one factory and config share."""
+    """What all sessions of one factory and config share.
+
+    Sessions may run on several loops in several threads, and a transport that was never closed is
+    collected in any thread, also within the methods here: what they do under the lock is right
+    whatever the same thread does in between.
+    """
 
     def __init__(self, config: SageMakerConfig) -> None:
         self.client = LegClient(config)
         self.credentials = CredentialSource(config)
         self._live: dict[Driver, None] = {}
-        self._past = Stats()
+        # Of sessions that have ended, oldest first, and now and then their sum.
+        self._past: deque[Stats] = deque()
+        # How often that has changed.
+        self._moves = 0
+        self._begin_in_this_process()
+
+    def _begin_in_this_process(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.RLock()
 
     @property
     def config(self) -> SageMakerConfig:
@@ -78,19 +97,41 @@ class Services:
     @property
     def stats(self) -> Stats:
         """The sum over all sessions, those that have ended included."""
-        return add_up([self._past, *(driver.stats for driver in self._live)])
+        self._leave_the_parents()
+        with self._lock:
+            while True:
+                moves = self._moves
+                past, live = list(self._past), list(self._live)
+                if moves == self._moves:
+                    break
+            return add_up([*past, *(driver.stats for driver in live)])
 
     def begun(self, driver: Driver) -> None:
         """Count a session in."""
+        self._leave_the_parents()
         self._live[driver] = None
 
     def ended(self, driver: Driver) -> None:
         """Keep a session's figures, but not the session."""
-        if driver in self._live:
-            del self._live[driver]
-            # An ended session's journal is freed.
-            figures = dataclasses.replace(driver.stats, journal_bytes=0)
-            self._past = add_up([self._past, figures])
+        # An ended session's journal is freed.
+        figures = dataclasses.replace(driver.stats, journal_bytes=0)
+        with self._lock:
+            if self._live.pop(driver, self) is None:
+                self._past.append(figures)
+            if len(self._past) > _UNSUMMED:
+                every, self._past = self._past, deque()
+                self._past.appendleft(add_up(every))
+            self._moves += 1
+
+    def _leave_the_parents(self) -> None:
+        """In a forked child: leave the sessions to its parent, where their threads are.
+
+        Any lock may have been held at the fork, and in the child it is never released.
+        """
+        if self._process != os.getpid():
+            self._live = {}
+            self._past = deque()
+            self._begin_in_this_process()
 
 
 class Driver:

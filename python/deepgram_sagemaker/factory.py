@@ -206,7 +206,8 @@ class SageMakerTransportFactory:
 
         services = self._services.get(id(config))
         if services is None:
-            services = self._services[id(config)] = Services(config)
+            # Another thread may have been first: all of them share what there is then.
+            services = self._services.setdefault(id(config), Services(config))
         return services
 
     def _warn_of_a_key(self, headers: Mapping[str, str]) -> None:
