@@ -8,6 +8,7 @@ import sys
 import pytest
 from engines import have_ended
 from hypothesis import HealthCheck, settings
+from loops import LOOPS
 
 PATIENCE = 60
 """Seconds for one test, so that no test hangs."""
@@ -131,7 +132,18 @@ def pytest_addoption(parser):
     parser.addoption("--write-failures", action="store_true", help="make docs/failures.md anew")
     parser.addoption("--page", action="append", help="run the blocks of pages with this name only")
     parser.addoption("--schedules", type=int, help="how many random schedules of faults are run")
+    parser.addoption("--loop", choices=LOOPS, help="the event loop of all asynchronous tests")
     parser.addoption("--first", type=int, default=200, help="the seed of the first of them")
+
+
+class OneLoop:
+    """Runs all asynchronous tests on one event loop. What calls `asyncio.run` has the default."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def pytest_asyncio_loop_factories(self):
+        return {self._name: LOOPS[self._name]}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -162,6 +174,8 @@ def pytest_terminal_summary(terminalreporter):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "patience(seconds): how long a test may take")
+    if config.getoption("--loop"):
+        config.pluginmanager.register(OneLoop(config.getoption("--loop")))
     config.addinivalue_line("markers", "full: only in a full run (make test-full)")
     config.addinivalue_line("markers", "witness: only where asked for (make test-witness)")
     # Generated cases are the same ones every time; a full run looks for new ones. Neither depends

@@ -67,12 +67,32 @@ class Interest:
 class Waker:
     """The mailbox of one event loop."""
 
-    def __new__(cls) -> Waker: ...
+    def __new__(cls, kind: str = "watched") -> Waker:
+        """Make the mailbox of a loop.
+
+        Args:
+            kind: `"watched"`: the loop watches a descriptor for reading. `"pair"`: likewise, a
+                socket pair on every system. `"far"`: the loop reads from a socket itself.
+        """
+
     def fileno(self) -> int:
         """Return the descriptor to watch for reading."""
 
+    def connect(self) -> int:
+        """Make a socket for the loop to read from, in place of an earlier one.
+
+        Returns:
+            Its descriptor, which the caller has to close.
+        """
+
+    def disconnect(self) -> None:
+        """End the connection to the loop's socket; to be called before that is closed."""
+
     def drain(self) -> list[int]:
-        """Return every token not yet taken, oldest first; the descriptor is readable."""
+        """Return every token not yet taken, oldest first.
+
+        To be called when the descriptor is readable, or when something was read from the socket.
+        """
 
     def flush(self) -> list[int]:
         """Pass the sends of this loop that were held back to the engine.

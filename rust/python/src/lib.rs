@@ -17,8 +17,9 @@ mod waker;
 
 use pyo3::prelude::*;
 
-/// The native half of `deepgram_sagemaker`.
-#[pymodule]
+/// The native half of `deepgram_sagemaker`. It needs no GIL: every class is immutable for Python and
+/// keeps what changes behind a lock, under which nothing of Python's is called.
+#[pymodule(gil_used = false)]
 mod _native {
     use pyo3::prelude::*;
 

@@ -1,16 +1,16 @@
 //! `Waker`: how native objects wake one event loop, and how the loop passes its sends to the engine.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use dgsm_net::session::SharedSession;
 use dgsm_net::wake::Wake;
-use dgsm_net::wake::descriptor::Descriptor;
+use dgsm_net::wake::descriptor::{Descriptor, Handle};
 use dgsm_net::wake::mailbox::TokenWake;
 use dgsm_net::wake::{mailbox, outbox};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// The mailbox of a loop that watches a descriptor.
+/// The mailbox of a loop, which a descriptor wakes.
 pub(crate) type Mailbox = mailbox::Mailbox<Descriptor>;
 
 /// The outbox of a loop's sessions.
@@ -40,20 +40,51 @@ impl Waker {
 
 #[pymethods]
 impl Waker {
+    /// Makes the wake-ups of a loop that watches a descriptor for reading (`"watched"`; `"pair"`: a
+    /// socket pair on every system), or that reads from a socket itself (`"far"`).
     #[new]
-    fn new() -> PyResult<Self> {
+    #[pyo3(signature = (kind = "watched"))]
+    fn new(kind: &str) -> PyResult<Self> {
+        let descriptor = match kind {
+            "watched" => Descriptor::watched()?,
+            "pair" => Descriptor::pair()?,
+            "far" => Descriptor::far(),
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "no such kind of waker: {kind}"
+                )));
+            }
+        };
         Ok(Self {
-            mailbox: Mailbox::new(Descriptor::new()?),
+            mailbox: Mailbox::new(descriptor),
             outbox: Arc::default(),
         })
     }
 
     /// Returns the descriptor to watch for reading.
-    fn fileno(&self) -> RawFd {
-        self.mailbox.signal().fileno()
+    fn fileno(&self) -> PyResult<Handle> {
+        self.mailbox
+            .signal()
+            .handle()
+            .ok_or_else(|| PyValueError::new_err("the loop reads from a socket: see connect()"))
     }
 
-    /// Takes every token, oldest first. For when the descriptor is readable.
+    /// Makes a socket for the loop to read from, in place of an earlier one, and returns its
+    /// descriptor, which the caller has to close.
+    fn connect(&self) -> PyResult<Handle> {
+        self.mailbox
+            .signal()
+            .connect()?
+            .ok_or_else(|| PyValueError::new_err("the loop watches a descriptor: see fileno()"))
+    }
+
+    /// Ends the connection to the loop's socket. Call it before the socket is closed.
+    fn disconnect(&self) {
+        self.mailbox.signal().disconnect();
+    }
+
+    /// Takes every token, oldest first. For when the descriptor is readable, or the loop has read
+    /// from the socket.
     fn drain(&self) -> Vec<u64> {
         self.mailbox.drain()
     }
