@@ -200,6 +200,18 @@ async def test_the_endpoint_s_process_says_how_to_reach_it_and_ends_with_us():
     await until(lambda: is_refused(port))
 
 
+async def test_an_endpoint_whose_input_has_ended_ends():
+    process = await asyncio.create_subprocess_exec(
+        *(*LOCAL, "--model", "watermark", "--json", "--stop-with-stdin"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 40)
+    assert (process.returncode, errors) == (0, b"")
+    assert json.loads(output)["endpoint_name"] == "local"
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -5,9 +5,12 @@ import contextlib
 import io
 import json
 import re
+import select
 import socket
+import ssl
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import rich.console
@@ -238,6 +241,7 @@ def proxy(answer):
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "HTTP 403 Forbidden", "allow CONNECT"),
         (b"HTTP/1.1 407 Who\r\n\r\n", "HTTP 407", "user and password"),
         (b"SSH-2.0-OpenSSH\r\n", "does not answer like an HTTP proxy", "check its port"),
+        (b"", "does not answer like an HTTP proxy: Remote end closed", "check its port"),
     ],
 )
 def test_a_proxy_that_refuses(endpoint, aws, answer, said, advised):
@@ -246,6 +250,103 @@ def test_a_proxy_that_refuses(endpoint, aws, answer, said, advised):
     name, why, advice = report.cause
     assert (name, said in why, advised in advice) == ("proxy", True, True)
     assert report.checks["tls"]["why"] == "proxy failed"
+
+
+PROXY_CERTIFICATE = Path(__file__).parents[1] / "e2e" / "hostile.pem"
+
+
+class TlsProxy:
+    """A proxy that speaks TLS itself, with a certificate of its own; one connection at a time."""
+
+    def __init__(self, listener):
+        self.uri = f"https://user:proxy-password@127.0.0.1:{listener.getsockname()[1]}"
+        self.asked = []
+        self._listener = listener
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(PROXY_CERTIFICATE)
+
+    def serve(self):
+        # Ends when the listener is shut down.
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(20)
+                    with self._context.wrap_socket(connection, server_side=True) as client:
+                        self._connect(client)
+
+    def _connect(self, client):
+        head = client.recv(1 << 16).decode()
+        self.asked.append(head)
+        host, port = head.split()[1].split(":")
+        with socket.create_connection((host, int(port)), 20) as there:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            other = {client: there, there: client}
+            while True:
+                for source in [client] if client.pending() else select.select(other, [], [], 20)[0]:
+                    data = source.recv(1 << 16)
+                    if not data:
+                        return
+                    other[source].sendall(data)
+
+
+@pytest.fixture
+def tls_proxy():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = TlsProxy(listener)
+        thread = threading.Thread(target=proxy.serve)
+        thread.start()
+        yield proxy
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.fixture
+def both_authorities(endpoint, tmp_path):
+    """A file with the authorities of the endpoint and of the proxy."""
+    certificate = PROXY_CERTIFICATE.read_text().split("-----BEGIN PRIVATE KEY-----")[0]
+    bundle = tmp_path / "both.pem"
+    bundle.write_text(Path(endpoint.ca_bundle).read_text() + certificate)
+    return {"AWS_CA_BUNDLE": str(bundle)}
+
+
+def test_a_proxy_that_speaks_tls_itself_is_gone_through(endpoint, tls_proxy, both_authorities):
+    uri = tls_proxy.uri
+    report = Report(environment(endpoint) | both_authorities | {"HTTPS_PROXY": uri})
+    assert (report.code, report.by("failed")) == (0, [])
+    shown = uri.replace("user:proxy-password", "***")
+    assert report.checks["proxy"]["why"] == f"{shown} connects to 127.0.0.1:{endpoint.port}"
+    assert report.checks["open"]["state"] == report.checks["audio"]["state"] == "ok"
+    # The check, and the session.
+    assert len(tls_proxy.asked) == 2
+    assert all("Proxy-Authorization: Basic " in head for head in tls_proxy.asked)
+
+
+def test_the_wrong_authority_for_the_proxy(endpoint, tls_proxy):
+    name, why, advice = Report(environment(endpoint) | {"HTTPS_PROXY": tls_proxy.uri}).cause
+    assert name == "proxy"
+    assert re.match(r"the certificate of the proxy https://\*\*\*@\S+ is not accepted: ", why)
+    assert why.endswith(f"(trusted: {endpoint.ca_bundle})")
+    assert "AWS_CA_BUNDLE" in advice
+    assert tls_proxy.asked == []
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_a_proxy_that_does_not_speak_tls(endpoint, answer):
+    with proxy(answer) as uri:
+        uri = uri.replace("http://", "https://")
+        name, why, advice = Report(environment(endpoint) | {"HTTPS_PROXY": uri}).cause
+    assert name == "proxy"
+    assert why.startswith("no TLS with the proxy https://***@127.0.0.1:")
+    assert "begin the proxy's URL with http://" in advice
+
+
+def test_a_server_with_tls_that_is_no_proxy(endpoint):
+    uri = f"https://127.0.0.1:{endpoint.port}"
+    name, why, advice = Report(environment(endpoint) | {"HTTPS_PROXY": uri}).cause
+    assert name == "proxy"
+    assert why.startswith(f"{uri} does not answer like an HTTP proxy")
+    assert "check its port" in advice
 
 
 def test_the_wrong_authority(endpoint, aws):

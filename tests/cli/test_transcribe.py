@@ -445,6 +445,22 @@ async def test_a_mistake_has_status_2(recording):
     assert "profile (nope)" in ran.said
 
 
+async def test_an_input_that_cannot_be_waited_for_is_read():
+    """The loop refuses to watch /dev/null."""
+    with endpoint() as there:
+        reach, environment = reaching(there)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "deepgram_sagemaker", "transcribe", "-", *reach),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | environment,
+        )
+        _, errors = await asyncio.wait_for(process.communicate(), 40)
+    assert process.returncode == 1
+    assert errors.endswith(b"\nFailed: standard input: it has no audio\n")
+    assert b"Traceback" not in errors
+
+
 async def test_no_credentials_are_one_line(recording):
     ran = await run("transcribe", recording, "-e", "local", "--region", "us-west-2")
     assert ran.status == 1

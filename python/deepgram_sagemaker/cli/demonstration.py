@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,8 @@ async def demonstrate(console: Console, *, speed: float, worst: float) -> tuple[
     Returns:
         The conversation's figures and the word error rate.
     """
+    # A slim build has no endpoint. It says so here, and not in the endpoint's process, too.
+    importlib.import_module("deepgram_sagemaker.local.native")
     recording = Recording.open(two_cities())
     async with AsyncExitStack() as stack:
         # Shows a spinner in a terminal, and nothing elsewhere.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import shutil
 import stat
 import sys
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .options import Query
 
-__all__ = ["AudioError", "Chunk", "Recording", "Sound"]
+__all__ = ["AudioError", "Chunk", "Recording", "Sound", "is_watchable"]
 
 type Read = Callable[[int], Awaitable[bytes]]
 """Read at most the given number of bytes, and at least one. No bytes are the end."""
@@ -303,10 +304,22 @@ async def _piped(file: FileIO, raw: Sound | None) -> AsyncIterator[Read]:
             yield decoded
 
 
+def is_watchable(descriptor: int) -> bool:
+    """Return whether the loop can wait for a file; others are read at once, such as /dev/null."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return False
+    with selectors.DefaultSelector() as selector:
+        try:
+            selector.register(descriptor, selectors.EVENT_READ)
+        except OSError:
+            return False
+    return True
+
+
 @asynccontextmanager
 async def _waiting(file: FileIO) -> AsyncIterator[Read]:
     """Read without blocking the loop: it could not be interrupted."""
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    if not is_watchable(file.fileno()):
 
         async def read(size: int) -> bytes:
             return file.read(size)

@@ -22,6 +22,7 @@ from rich.text import Text
 from deepgram_sagemaker.local import LocalEndpoint
 
 from .manners import Console as OwnConsole
+from .recording import is_watchable
 from .served import Reachable
 from .watching import watch
 
@@ -126,6 +127,8 @@ def _own_lines() -> Iterator[None]:
 
 
 async def _stdin_ended() -> None:
+    if sys.stdin is None or not is_watchable(sys.stdin.fileno()):
+        return
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin

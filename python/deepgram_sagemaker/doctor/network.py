@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["address", "dns", "proxy", "tcp", "tls"]
 
+_SYSTEM: Final = "the system's authorities"
 _PORTS: Final = {"http": 80, "https": 443}
 
 _PROXY_ADVICE: Final = {
@@ -47,16 +48,16 @@ async def proxy(case: Case) -> Told:
     shown = mask_userinfo(way.proxy).strip("'")
     try:
         connection = await case.in_thread(lambda: _tunnel(way, case.within), "asking the proxy")
+    except http.client.HTTPException as error:  # some of which are errors of the system, too
+        raise FailedError(
+            f"{shown} does not answer like an HTTP proxy: {quote(str(error))}",
+            "check its port; SOCKS is not supported",
+            proxy=shown,
+        ) from None
     except OSError as error:
         raise FailedError(
             f"the proxy {shown} cannot be reached: {_words(error)}",
             "check HTTPS_PROXY and NO_PROXY (hosts to reach without it), and whether it runs",
-            proxy=shown,
-        ) from None
-    except http.client.HTTPException as error:
-        raise FailedError(
-            f"{shown} does not answer like an HTTP proxy: {quote(str(error))}",
-            "check its port; SOCKS is not supported",
             proxy=shown,
         ) from None
     connection.close()
@@ -99,7 +100,7 @@ async def tls(case: Case) -> Told:
     way = await case.way()
     if way.proxy is not None and urlsplit(way.proxy).scheme == "https":
         raise SkippedError("the proxy itself speaks TLS; opening a session checks the host's")
-    trusted = way.ca_bundle or "the system's authorities"
+    trusted = way.ca_bundle or _SYSTEM
     try:
         facts = await case.in_thread(lambda: _handshake(way, case.within), "agreeing on TLS")
     except ssl.SSLCertVerificationError as error:
@@ -140,7 +141,7 @@ def _tunnel(way: Way, within: float) -> socket.socket:
     """Return a connection to the proxy that goes on to the host.
 
     Raises:
-        FailedError: The proxy refuses.
+        FailedError: The proxy refuses, or there is no TLS with it.
         OSError: It cannot be reached.
         http.client.HTTPException: It does not speak HTTP.
     """
@@ -149,18 +150,18 @@ def _tunnel(way: Way, within: float) -> socket.socket:
     connection = socket.create_connection(address, timeout=within)
     try:
         if parts.scheme == "https":
-            connection = _context(way).wrap_socket(connection, server_hostname=parts.hostname)
+            connection = _wrapped(connection, way, parts.hostname)
         host = f"[{way.host}]" if ":" in way.host else way.host
         head = f"CONNECT {host}:{way.port} HTTP/1.1\r\nHost: {host}:{way.port}\r\n"
         if parts.username is not None:
             userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             head += f"Proxy-Authorization: Basic {base64.b64encode(userinfo.encode()).decode()}\r\n"
         connection.sendall(f"{head}\r\n".encode())
-        answer = http.client.HTTPResponse(connection, method="CONNECT")
-        answer.begin()
-        status, reason = answer.status, answer.reason
-        # Closing it leaves the connection open.
-        answer.close()
+        # Closing the answer leaves the connection open. If it were not closed, the connection would
+        # stay open after its own close.
+        with closing(http.client.HTTPResponse(connection, method="CONNECT")) as answer:
+            answer.begin()
+            status, reason = answer.status, answer.reason
     except BaseException:
         connection.close()
         raise
@@ -173,6 +174,31 @@ def _tunnel(way: Way, within: float) -> socket.socket:
             status=status,
         )
     return connection
+
+
+def _wrapped(connection: socket.socket, way: Way, name: str | None) -> socket.socket:
+    """Return a connection to a proxy with TLS to the proxy itself.
+
+    Raises:
+        FailedError: The proxy does not speak TLS, or its certificate is not accepted.
+    """
+    shown, trusted = mask_userinfo(way.proxy).strip("'"), way.ca_bundle or _SYSTEM
+    try:
+        return _context(way).wrap_socket(connection, server_hostname=name)
+    except ssl.SSLCertVerificationError as error:
+        raise FailedError(
+            f"the certificate of the proxy {shown} is not accepted: "
+            f"{quote(error.verify_message)} (trusted: {trusted})",
+            "set AWS_CA_BUNDLE (ca_bundle) to a PEM file that has the proxy's authority, and the "
+            "host's besides",
+            proxy=shown,
+        ) from None
+    except (OSError, ValueError) as error:
+        raise FailedError(
+            f"no TLS with the proxy {shown}: {_words(error)} (trusted: {trusted})",
+            "begin the proxy's URL with http:// if it does not itself speak TLS, as most do not",
+            proxy=shown,
+        ) from None
 
 
 def _context(way: Way) -> ssl.SSLContext:
