@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import re
 import sys
 
 import boto3
@@ -47,6 +48,30 @@ def test_each_command_has_help_and_no_option_without(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert "--stop-with-stdin" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], *([each] for each in ("local", "demo", "transcribe", "speak", "doctor"))]
+)
+def test_flags_are_shown_as_flags(arguments):
+    """In no help do they look as if they took a value."""
+    output = invoke(*arguments, "--help").output
+    assert re.search(r"--help +Show this message", output)
+    assert not re.search(r"bool|--no-", output, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("arguments", ["--version", "doctor local --region us-east-1"])
+async def test_a_closed_stream_is_no_error(arguments, closed):
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'exec "$0" -m deepgram_sagemaker {arguments} {closed}', sys.executable),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": "https://127.0.0.1:1"},
+    )
+    output, errors = await process.communicate()
+    assert (process.returncode, errors) == (0 if arguments == "--version" else 1, b"")
+    assert bool(output) is (">&-" not in closed.split())
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

@@ -61,6 +61,21 @@ async def test_raw_audio_of_standard_input(tmp_path):
     assert ", mulaw, 8 kHz" in ran.err
 
 
+@pytest.mark.parametrize("faults", [(), ("reset after-replies=20",)], ids=["calm", "reset"])
+async def test_flux_speaks_too(tmp_path, faults):
+    path = tmp_path / "said.wav"
+    with endpoint(*faults) as there:
+        ran = await speak(there, TEXT, "--flux", "-o", path, "-p", "expressivity=1")
+        leg = there.legs[0]
+        assert len(there.legs) == 1 + len(faults)
+    assert ran.status == 0, ran.err
+    assert leg.path == "v2/speak"
+    assert {"model=flux-alexis-en", "encoding=linear16", "expressivity=1"} <= {
+        *leg.query.split("&")
+    }
+    assert path.read_bytes()[44:] == LINEAR16.said(WORDS)
+
+
 async def test_a_long_text_goes_in_pieces_and_is_spoken_once(tmp_path):
     words = list(range(1_000, 1_900))
     path = tmp_path / "said.wav"
@@ -94,7 +109,6 @@ async def test_the_service_s_error_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["hello", "-e", "local"], "--output"),
         (["hello", "-e", "local", "-o", "a.mp3"], "a.mp3: the suffix says the form"),
         (["hello", "-e", "local", "-o", "a.mulaw", "-p", "encoding=alaw"], "encoding=alaw cannot"),
         (["hello", "-e", "local", "-o", "a.wav", "-p", "encoding=opus"], "encoding=opus cannot"),

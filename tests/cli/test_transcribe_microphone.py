@@ -72,7 +72,7 @@ async def test_what_the_microphone_hears_is_shown_until_ctrl_c(device, faults):
     [
         (
             "raise ModuleNotFoundError('gone', name='sounddevice')",
-            "the microphone needs sounddevice: pip install 'deepgram-sagemaker[mic]'",
+            "the microphone needs sounddevice: pip install 'deepgram-sagemaker[audio]'",
         ),
         ("raise OSError('PortAudio library not found')", "PortAudio library not found"),
         (
@@ -84,7 +84,8 @@ async def test_what_the_microphone_hears_is_shown_until_ctrl_c(device, faults):
 async def test_no_microphone_is_one_line(device, module, reason):
     device(module)
     environment = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret"}
-    ran = await run("transcribe", "--mic", "-e", "local", environment=environment)
+    where = ("-e", "local", "--region", "us-east-1")
+    ran = await run("transcribe", "--mic", *where, environment=environment)
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.splitlines()[-1].startswith("Failed: microphone: ")
     assert ran.err.endswith(f"{reason}\n")

@@ -14,6 +14,8 @@ import sys
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line; exits the process."""
@@ -27,4 +29,7 @@ def main() -> None:
             f"deepgram-sagemaker: the command line needs {error.name}, which comes with\n"
             "    pip install 'deepgram-sagemaker[cli]'"
         )
-    app()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    # By one name, however it was started: shells complete the command by it.
+    app(prog_name="deepgram-sagemaker")

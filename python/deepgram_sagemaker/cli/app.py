@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
@@ -13,15 +12,14 @@ import typer
 from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
-from .manners import INTERRUPTED, Console, PoliteGroup
-from .manners import fail as _fail
+from .completions import faults, regions
+from .manners import Console, PoliteCommand, PoliteGroup, fail
 from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
+from .outcome import run
 from .speak import speak
 from .transcribe import transcribe
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from .figures import Figures
 
 __all__ = ["app"]
@@ -34,7 +32,6 @@ app = typer.Typer(
     cls=PoliteGroup,
     help="Deepgram on Amazon SageMaker: try it on this machine, or against your endpoint.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -74,7 +71,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(cls=PoliteCommand)
 def local(
     model: Annotated[
         Model,
@@ -86,28 +83,43 @@ def local(
     host: Annotated[
         str,
         typer.Option(
+            metavar="ADDRESS",
             help="Address to listen on, or localhost. Others can reach any address but loopback: "
-            "give the endpoint its own keys then."
+            "give the endpoint its own keys then.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+        int,
+        typer.Option(
+            metavar="PORT", help="Port to listen on; 0 takes a free one.", min=0, max=65535
+        ),
     ] = 8443,
     endpoint_name: Annotated[
-        str, typer.Option(help="The name of the SageMaker endpoint that this stands for.")
+        str,
+        typer.Option(
+            metavar="NAME", help="The name of the SageMaker endpoint that this stands for."
+        ),
     ] = "local",
     region: Annotated[
-        str, typer.Option(help="The region that requests must be signed for.")
+        str,
+        typer.Option(
+            metavar="REGION",
+            help="The region that requests must be signed for.",
+            autocompletion=regions,
+        ),
     ] = "us-east-1",
     access_key_id: Annotated[
         str | None,
         typer.Option(
-            help="The access key whose requests are accepted.", envvar="LOCAL_ACCESS_KEY_ID"
+            metavar="KEY",
+            help="The access key whose requests are accepted.",
+            envvar="LOCAL_ACCESS_KEY_ID",
         ),
     ] = None,
     secret_access_key: Annotated[
         str | None,
         typer.Option(
+            metavar="SECRET",
             help="Its secret. Set in the environment, it does not appear in the list of processes.",
             envvar="LOCAL_SECRET_ACCESS_KEY",
             show_default=False,
@@ -116,6 +128,7 @@ def local(
     ca_file: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Where to write the certificate authority's PEM file, instead of a temporary one.",
             dir_okay=False,
         ),
@@ -123,7 +136,9 @@ def local(
     max_age: Annotated[
         float,
         typer.Option(
-            help="Seconds after which a stream is ended, as by the service; inf: never.", min=0.1
+            metavar="SECONDS",
+            help="Seconds after which a stream is ended, as by the service; inf: never.",
+            min=0.1,
         ),
     ] = 1800.0,
     strict_flux: Annotated[
@@ -140,14 +155,16 @@ def local(
             "of audio, `answer status=429 legs=1-2` throttles the first two. "
             "May be given several times; an invalid rule prints the list of rules.",
             metavar="RULE",
+            autocompletion=faults,
         ),
     ] = None,
     lenient: Annotated[
         bool,
         typer.Option(
+            "--lenient",
             help="Accept paths and parameters that Deepgram's containers refuse. Otherwise a bad "
             "query is answered with 424 and no reason, as by the service; the container's reason "
-            "is printed here."
+            "is printed here.",
         ),
     ] = False,
     as_json: Annotated[
@@ -205,7 +222,7 @@ def local(
     credentials = None
     if access_key_id is not None and secret_access_key is not None:
         credentials = Credentials(access_key_id=access_key_id, secret_access_key=secret_access_key)
-    _run(
+    run(
         serve(
             Console(),
             as_json=as_json,
@@ -227,11 +244,12 @@ def local(
     )
 
 
-@app.command()
+@app.command(cls=PoliteCommand)
 def demo(
     speed: Annotated[
         float,
         typer.Option(
+            metavar="TIMES",
             help="Speed, in times real time. A small machine's recogniser keeps up with 2.",
             min=0.1,
             max=10.0,
@@ -246,33 +264,39 @@ def demo(
     from .demonstration import demonstrate
 
     console = Console()
-    figures, errors = _run(demonstrate(console, speed=speed, worst=_WORST_WORD_ERRORS))
+    figures, errors = run(demonstrate(console, speed=speed, worst=_WORST_WORD_ERRORS))
     if errors > _WORST_WORD_ERRORS:
-        _fail(f"the transcript is wrong: {errors:.1%} word errors")
+        fail(f"the transcript is wrong: {errors:.1%} word errors")
     _check_losses(figures)
 
 
-@app.command()
+@app.command(cls=PoliteCommand)
 def doctor(
-    endpoint_name: Annotated[str, typer.Argument(help="The SageMaker endpoint.")],
+    endpoint_name: Annotated[
+        str, typer.Argument(help="The SageMaker endpoint.", metavar="ENDPOINT")
+    ],
     region: Region = None,
     profile: Profile = None,
     endpoint_uri: EndpointUri = None,
     ca_bundle: Annotated[
         Path | None,
-        typer.Option(help="A PEM file of authorities to trust instead of the system's."),
+        typer.Option(
+            metavar="FILE", help="A PEM file of authorities to trust instead of the system's."
+        ),
     ] = None,
     target_variant: Annotated[
-        str | None, typer.Option(help="The production variant to invoke.")
+        str | None, typer.Option(metavar="NAME", help="The production variant to invoke.")
     ] = None,
     product: Annotated[
         Product, typer.Option(help="The family of models that the endpoint serves.")
     ] = Product.NOVA,
     model: Annotated[
-        str | None, typer.Option(help="The model, instead of the family's usual one.")
+        str | None,
+        typer.Option(metavar="NAME", help="The model, instead of the family's usual one."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds that one step may take.", min=0.1, max=600.0)
+        float,
+        typer.Option(metavar="SECONDS", help="Seconds that one step may take.", min=0.1, max=600.0),
     ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
@@ -299,26 +323,14 @@ def doctor(
         )
     except SageMakerError as error:
         raise typer.BadParameter(str(error)) from None
-    if not _run(diagnose(Console(), case, as_json=as_json)):
+    if not run(diagnose(Console(), case, as_json=as_json)):
         raise typer.Exit(1)
 
 
-app.command()(transcribe)
-app.command()(speak)
-
-
-def _run[T](work: Coroutine[None, None, T]) -> T:
-    """Run a command's work; Ctrl-C prints nothing."""
-    from .conversation import ConversationError
-
-    try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    except ConversationError as error:
-        _fail(str(error))
+app.command(cls=PoliteCommand)(transcribe)
+app.command(cls=PoliteCommand)(speak)
 
 
 def _check_losses(figures: Figures) -> None:
     if figures.lost or figures.repeated:
-        _fail("not all of the audio was told exactly once")
+        fail("not all of the audio was told exactly once")

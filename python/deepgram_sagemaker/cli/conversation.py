@@ -14,6 +14,7 @@ from deepgram.core.events import EventType
 from deepgram_sagemaker.factory import SageMakerTransportFactory
 
 from .figures import Figures, Final, Streams, Word
+from .reasons import ConversationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,15 +28,11 @@ if TYPE_CHECKING:
     from .options import Query
     from .recording import Recording
 
-__all__ = ["Caller", "ConversationError", "Watcher", "converse", "streams_of"]
+__all__ = ["Caller", "Watcher", "converse", "streams_of"]
 
 _CHUNK_SECONDS = 0.02
 
 _opened: ContextVar[list[SageMakerTransport]] = ContextVar("opened")
-
-
-class ConversationError(Exception):
-    """The conversation did not end in order."""
 
 
 class Watcher(Protocol):

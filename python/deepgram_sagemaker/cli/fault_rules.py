@@ -34,7 +34,7 @@ from deepgram_sagemaker.local.faults.values import MOST, is_whole, rule_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["FaultRuleError", "actions", "parse_fault", "triggers"]
+__all__ = ["FaultRuleError", "actions", "longer_by_one", "parse_fault", "triggers"]
 
 
 class FaultRuleError(ValueError):
@@ -86,6 +86,29 @@ def parse_fault(text: str) -> Fault:
         return _fault(action_type, parts)
     except _WrongPartError as wrong:
         raise FaultRuleError(f"{text!r} is no fault: {wrong}") from None
+
+
+def longer_by_one(text: str) -> Iterator[str]:
+    """Yield each way in which the beginning of a rule may go on, up to a part's `=`."""
+    before, space, _ = text.rpartition(" ")
+    if not space:
+        yield from (_shown(name) for name in actions())
+        return
+    action_type = actions().get(_name(before.split()[0]))
+    if action_type is None:
+        return
+    on_connections = issubclass(action_type, ConnectionAction)
+    takes_value = dict.fromkeys([*_fields(action_type), *_RULE], True)
+    takes_value |= {name: bool(_fields(trigger)) for name, trigger in triggers().items()}
+    for name, value in takes_value.items():
+        if on_connections and name in _OF_STREAMS:
+            continue
+        trigger = triggers().get(name)
+        if trigger is not None and on_connections != issubclass(trigger, OnConnect):
+            continue
+        if trigger is not None and issubclass(action_type, ANSWERS) and trigger is not AtOpen:
+            continue
+        yield f"{before} {_shown(name)}{'=' if value else ''}"
 
 
 class _WrongPartError(ValueError):
@@ -143,7 +166,7 @@ def _check_together(
             f"{kind!r} strikes when a stream opens (AtOpen), and {triggered!r} comes later: leave "
             "it out"
         )
-    for name in ("times", "scope", "path"):
+    for name in _OF_STREAMS:
         if on_connections and name in rule:
             raise _WrongPartError(
                 f"{kind!r} strikes connections, and {name!r} is about streams: say which "
@@ -239,6 +262,9 @@ _RULE: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "scope": (_scope, "endpoint or conversation"),
     "path": (_path, "an invocation path such as v1/listen"),
 }
+
+_OF_STREAMS: Final = ("times", "scope", "path")
+"""Fields of a rule that a fault of connections does not have."""
 
 # By the fields' types; any other is text.
 _TYPES: Final[Mapping[str, Callable[[str], Any]]] = {

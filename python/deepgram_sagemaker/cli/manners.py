@@ -10,16 +10,20 @@ import codecs
 import io
 import os
 import sys
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import rich.console
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from deepgram_sagemaker.errors import SageMakerError
+from .reasons import reason_of
 
-__all__ = ["FAILED", "INTERRUPTED", "Console", "PoliteGroup", "fail", "say_failed"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FAILED", "INTERRUPTED", "Console", "PoliteCommand", "PoliteGroup", "fail", "say_failed"]
 
 FAILED: Final = 1
 """The exit status of a command that did not succeed. 2, a mistake in its options, is click's."""
@@ -61,26 +65,50 @@ class Console(rich.console.Console):
         super().__init__(stderr=stderr, force_terminal=None if draws else False)
 
 
+class PoliteCommand(TyperCommand):
+    """A command whose help shows flags as flags."""
+
+    def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - click's, which some typers contain
+        """Return what can be typed."""
+        return _without_types(super().get_params(ctx))
+
+
 class PoliteGroup(TyperGroup):
     """The commands. None of them prints a traceback."""
+
+    def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
+        """Return what can be typed before a command."""
+        return _without_types(super().get_params(ctx))
 
     def main(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - click's, which some typers contain
         """Read what was typed, and run it."""
         # First, because help and mistakes are printed before any command runs.
         _write_what_there_is()
-        return super().main(*arguments, **options)
+        try:
+            return super().main(*arguments, **options)
+        except Exception as error:
+            # Its own errors, which it tells itself unless it is asked not to.
+            if type(error).__module__.partition(".")[0] in {"click", "typer"}:
+                raise
+            say_failed(reason_of(error))
+            sys.exit(FAILED)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)
-        except Exception as error:
-            # Some of these are click's own, which it handles, and a pipe's end is silent.
-            if type(error).__module__.partition(".")[0] in {"click", "typer"} or isinstance(
-                error, BrokenPipeError
-            ):
-                raise
-            fail(_words(error))
+        except KeyboardInterrupt:
+            # Some versions of typer would call it aborted, with another status.
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _without_types(params: Iterable[Any]) -> list[Any]:
+    """Return parameters, of which the flags do not look as if they took a value."""
+    found = list(params)
+    for each in found:
+        if getattr(each, "is_flag", False) and each.metavar is None:
+            each.metavar = ""
+    return found
 
 
 def fail(reason: str) -> NoReturn:
@@ -96,18 +124,16 @@ def say_failed(reason: str, console: Console | None = None) -> None:
     )
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.strerror}: {error.filename}"
-    known = isinstance(error, SageMakerError | OSError | ValueError | ImportError)
-    if (known or type(error).__module__.startswith("botocore.")) and str(error):
-        return str(error)
-    return f"unexpected {type(error).__name__}: {error}"
-
-
 def _write_what_there_is() -> None:
-    """Have characters that a stream cannot encode replaced, instead of raising an error."""
+    """Prepare the standard streams, so that printing raises no error.
+
+    What a stream cannot encode is replaced. A stream that is closed takes what is written to it.
+    """
     codecs.register_error(_HANDLER, _in_ascii)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+            setattr(sys, name, nowhere)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)

@@ -1,4 +1,4 @@
-"""The microphone as a recording, which Ctrl-C ends. Needs the `mic` extra."""
+"""The microphone as a recording, which Ctrl-C ends. Needs the `audio` extra."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from .recording import AudioError, Recording, Sound
+from .recording import Recording, Sound
+from .sound_device import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,14 +34,6 @@ def microphone() -> Recording:
 
 @asynccontextmanager
 async def _heard() -> AsyncIterator[Read]:
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise AudioError(
-            f"the microphone needs {error.name}: pip install 'deepgram-sagemaker[mic]'"
-        ) from None
-    except OSError as error:
-        raise AudioError(f"the microphone cannot be used: {error}") from None
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
 
@@ -54,12 +47,10 @@ async def _heard() -> AsyncIterator[Read]:
         loop.remove_signal_handler(signal.SIGINT)
         reader.feed_eof()
 
-    try:
+    with opened("the microphone") as sounddevice:
         stream = sounddevice.RawInputStream(
             samplerate=_RATE, channels=1, dtype="int16", blocksize=_FRAMES, callback=take
         )
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise AudioError(f"the microphone cannot be used: {error}") from None
     loop.add_signal_handler(signal.SIGINT, stop)
     try:
         with stream:

@@ -13,6 +13,8 @@ import typer
 from deepgram_sagemaker.config import REGION_OF_BOTO3, SageMakerConfig
 from deepgram_sagemaker.errors import SageMakerError
 
+from .completions import profiles, regions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -32,24 +34,39 @@ __all__ = [
 
 type Query = Mapping[str, str | list[str]]
 
-EndpointName = Annotated[str, typer.Option("--endpoint-name", "-e", help="The SageMaker endpoint.")]
+EndpointName = Annotated[
+    str, typer.Option("--endpoint-name", "-e", metavar="NAME", help="The SageMaker endpoint.")
+]
 Region = Annotated[
     str | None,
-    typer.Option(help="Its region, instead of the one that boto3 finds.", show_default=False),
+    typer.Option(
+        metavar="REGION",
+        help="Its region, instead of the one that boto3 finds.",
+        show_default=False,
+        autocompletion=regions,
+    ),
 ]
 EndpointUri = Annotated[
     str | None,
-    typer.Option(help="Where to connect instead of the region's host, for PrivateLink."),
+    typer.Option(
+        metavar="URI", help="Where to connect instead of the region's host, for PrivateLink."
+    ),
 ]
 CaBundle = Annotated[
     Path | None,
     typer.Option(
+        metavar="FILE",
         help="A PEM file of authorities to trust instead of the system's.",
         exists=True,
         dir_okay=False,
     ),
 ]
-Profile = Annotated[str | None, typer.Option(help="The AWS profile whose credentials to use.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The AWS profile whose credentials to use.", autocompletion=profiles
+    ),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from deepgram_sagemaker.errors import SageMakerError
-
 from .manners import FAILED, INTERRUPTED, fail
+from .reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["finish", "reason_of"]
+__all__ = ["finish", "run"]
 
 
-def finish(work: Coroutine[None, None, bool]) -> NoReturn:
-    """Run a command's work, which returns whether all of it was done; then exit the process.
+def run[T](work: Coroutine[None, None, T]) -> T:
+    """Run a command's work, and return what it returns.
 
-    The exit status is 0 if it was, and otherwise 1. Every error is a line on standard error.
+    Every error is a line on standard error and the exit status 1. Ctrl-C prints nothing.
     """
     try:
-        done = asyncio.run(work)
+        return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
@@ -34,14 +33,11 @@ def finish(work: Coroutine[None, None, bool]) -> NoReturn:
         raise typer.Exit(FAILED) from None
     except Exception as error:  # noqa: BLE001 - a person wants a line, not a traceback
         fail(reason_of(error))
-    raise typer.Exit(0 if done else FAILED)
 
 
-def reason_of(error: Exception) -> str:
-    """Return an error as one line. If nothing in it speaks to people, its class is named."""
-    from .conversation import ConversationError
+def finish(work: Coroutine[None, None, bool]) -> NoReturn:
+    """Run a command's work, which returns whether all of it was done; then exit the process.
 
-    text = " ".join(str(error).split())
-    if isinstance(error, (SageMakerError, ConversationError, OSError, ValueError, ImportError)):
-        return text or type(error).__name__
-    return f"unexpected {type(error).__name__}: {text}"
+    The exit status is 0 if it was, and otherwise 1.
+    """
+    raise typer.Exit(0 if run(work) else FAILED)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["AudioError", "Chunk", "Recording", "Sound"]
 
 type Read = Callable[[int], Awaitable[bytes]]
-"""Returns at most so many bytes, at least one of them; none at the end."""
+"""Read at most the given number of bytes, and at least one. No bytes are the end."""
 
 _BLOCK: Final = 1 << 16
 # What is read at once while it is not known what the bytes are: more than any header's start.

@@ -20,6 +20,8 @@ import boto3
 
 from deepgram_sagemaker.config import SageMakerConfig
 
+from .reasons import ConversationError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -95,7 +97,7 @@ async def endpoint_process(model: str = "speech") -> AsyncIterator[Reachable]:
         model: The endpoint's model.
 
     Raises:
-        RuntimeError: It did not start; its standard error says why.
+        ConversationError: It did not start; its standard error says why.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -108,10 +110,15 @@ async def endpoint_process(model: str = "speech") -> AsyncIterator[Reachable]:
     assert process.stdin is not None  # noqa: S101 - asked for above
     assert process.stdout is not None  # noqa: S101 - likewise
     try:
-        async with asyncio.timeout(_READY_WITHIN):
-            ready = await process.stdout.readline()
+        try:
+            async with asyncio.timeout(_READY_WITHIN):
+                ready = await process.stdout.readline()
+        except TimeoutError:
+            raise ConversationError(
+                f"the local endpoint did not start within {_READY_WITHIN:g} s"
+            ) from None
         if not ready:
-            raise RuntimeError("the local endpoint did not start")
+            raise ConversationError("the local endpoint did not start")
         yield Reachable(**json.loads(ready))
     finally:
         process.stdin.close()

@@ -25,15 +25,19 @@ from .outcome import finish
 __all__ = ["speak"]
 
 _STANDARD = "-"
+_AURA, _FLUX = "aura-2-thalia-en", "flux-alexis-en"
 
 
 def speak(
     text: Annotated[
-        str, typer.Argument(help="What to say, or `-` for standard input.", show_default=False)
+        str,
+        typer.Argument(
+            help="What to say, or `-` for standard input.", metavar="TEXT", show_default=False
+        ),
     ],
     endpoint_name: EndpointName,
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -42,28 +46,48 @@ def speak(
             "output.",
             metavar="FILE",
         ),
-    ],
+    ] = None,
+    play: Annotated[
+        bool,
+        typer.Option("--play", help="Play it on the loudspeaker as it arrives (extra `audio`)."),
+    ] = False,
     region: Region = None,
     endpoint_uri: EndpointUri = None,
     ca_bundle: CaBundle = None,
     profile: Profile = None,
-    model: Annotated[str, typer.Option(help="Deepgram's voice.")] = "aura-2-thalia-en",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Deepgram's voice; {_AURA}, or with --flux {_FLUX}, if not given."
+        ),
+    ] = None,
+    flux: Annotated[
+        bool, typer.Option("--flux", help="Use `v2/speak`, for the voices of Flux TTS.")
+    ] = False,
     param: Parameters = None,
 ) -> None:
-    """Have a SageMaker endpoint speak a text, and write the audio to a file.
+    """Have a SageMaker endpoint speak a text, to a file, the loudspeaker, or both.
 
     Credentials come from boto3's default chain. The file is written when all of it was spoken. The
     exit status is 0 then, 1 if it failed, and 2 if the command cannot work as it was typed.
     """
-    from .speaking import say
-    from .speech_file import SpeechFile, SpeechFileError
+    from .speaking import Target, say
+    from .speech_file import PLAYED, SpeechFile, SpeechFileError
 
-    query = {"model": model} | parse_parameters(param or [])
+    if output is None and not play:
+        raise typer.BadParameter("give --output, --play, or both", param_hint="--output")
+    query = {"model": model or (_FLUX if flux else _AURA)} | parse_parameters(param or [])
     try:
-        file = SpeechFile.of(output, query)
+        file = SpeechFile.of(output or _STANDARD, query)
     except SpeechFileError as error:
-        raise typer.BadParameter(str(error), param_hint="--output") from None
-    path = None if output == _STANDARD else Path(output)
+        hint = "--param" if output is None else "--output"
+        raise typer.BadParameter(str(error), param_hint=hint) from None
+    if play and file.encoding != PLAYED:
+        raise typer.BadParameter(
+            f"the loudspeaker plays {PLAYED}, and this would be {file.encoding}",
+            param_hint="--play",
+        )
+    path = None if output is None or output == _STANDARD else Path(output)
     if path is not None and not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"{path.parent} is no folder", param_hint="--output")
     if text == _STANDARD:
@@ -79,4 +103,5 @@ def speak(
     config = configure(
         endpoint_name, region, endpoint_uri=endpoint_uri, ca_bundle=ca_bundle, profile=profile
     )
-    finish(say(config, said, query | file.query, file, path))
+    target = Target(file, path, to_standard_output=output == _STANDARD, play=play)
+    finish(say(config, said, query | file.query, target, flux=flux))

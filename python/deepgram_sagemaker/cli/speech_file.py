@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from .options import Query
 
-__all__ = ["SpeechFile", "SpeechFileError"]
+__all__ = ["PLAYED", "SpeechFile", "SpeechFileError"]
+
+PLAYED: Final = "linear16"
+"""The encoding that a loudspeaker takes."""
 
 _WAV: Final = ".wav"
 # The encoding that a suffix stands for.

@@ -32,13 +32,13 @@ def transcribe(
         list[str] | None,
         typer.Argument(
             help="WAV files, files that ffmpeg reads, or `-` for standard input.",
-            metavar="FILE...",
+            metavar="FILE",
             show_default=False,
         ),
     ] = None,
     mic: Annotated[
         bool,
-        typer.Option("--mic", help="Listen to the microphone until Ctrl-C (extra `mic`)."),
+        typer.Option("--mic", help="Listen to the microphone until Ctrl-C (extra `audio`)."),
     ] = False,
     region: Region = None,
     endpoint_uri: EndpointUri = None,
@@ -46,7 +46,9 @@ def transcribe(
     profile: Profile = None,
     model: Annotated[
         str | None,
-        typer.Option(help=f"Deepgram's model; {_NOVA}, or with --flux {_FLUX}, if not given."),
+        typer.Option(
+            metavar="NAME", help=f"Deepgram's model; {_NOVA}, or with --flux {_FLUX}, if not given."
+        ),
     ] = None,
     flux: Annotated[
         bool, typer.Option("--flux", help="Use `v2/listen`, which hears turns.")
@@ -54,10 +56,20 @@ def transcribe(
     param: Parameters = None,
     speed: Annotated[
         float,
-        typer.Option(help="Speed of each stream, in times real time.", min=0.1, max=100.0),
+        typer.Option(
+            metavar="TIMES", help="Speed of each stream, in times real time.", min=0.1, max=100.0
+        ),
     ] = 1.0,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", help="Files to stream at the same time.", min=1, max=500)
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="COUNT",
+            help="Files to stream at the same time.",
+            min=1,
+            max=500,
+        ),
     ] = 4,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write a line of JSON for each result.")

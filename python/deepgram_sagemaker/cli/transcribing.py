@@ -12,8 +12,8 @@ from .conversation import Caller
 from .destinations import STANDARD_INPUT, save
 from .figures import Figures
 from .manners import Console, say_failed
-from .outcome import reason_of
 from .progress import Bars
+from .reasons import reason_of
 from .transcripts import Format, conclusion, failure, record, written
 
 if TYPE_CHECKING:
