@@ -24,7 +24,7 @@ from .policies import wrong_actions
 COMMANDS = Path(__file__).parent / "commands"
 SESSION = Path(__file__).parent / "python_session.py"
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds that one block may take."""
 
 _CLIENT = f'exec "{sys.executable}" -I -S "{COMMANDS}/client.py"'
