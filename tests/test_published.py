@@ -82,7 +82,7 @@ print(json.dumps({
 """
 
 GONE = {"classify", "compute_backoff"}
-"""Helpers of its insides that had public names: README.md, "Coming from 0.4.0", says so."""
+"""Helpers of its insides that had public names: docs/moving-from-0.4.0.md says so."""
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +24,26 @@ from .policies import wrong_actions
 COMMANDS = Path(__file__).parent / "commands"
 SESSION = Path(__file__).parent / "python_session.py"
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds that one block may take."""
 
-_WRAPPERS = {
-    "aws": f'"{COMMANDS}/aws.py" "$@"',
-    "pip": f'"{COMMANDS}/pip.py" "$@"',
-    "uv": f'"{COMMANDS}/pip.py" "$@"',
-    "python": '"$@"',
-    "pytest": '-m pytest -p no:cacheprovider "$@"',
-    "deepgram-sagemaker": '-m deepgram_sagemaker.cli "$@"',
-}
+_CLIENT = f'exec "{sys.executable}" -I -S "{COMMANDS}/client.py"'
 
-_OWN = """case "$1" in
-    local) shift; exec "{python}" "{commands}/local.py" "$@" ;;
+# What each command does with its arguments.
+_WRAPPERS = {
+    "aws": f'{_CLIENT} aws "$@"',
+    "pip": f'{_CLIENT} pip "$@"',
+    "uv": f'{_CLIENT} pip "$@"',
+    # Options of the interpreter are for one that begins.
+    "python": f'case "$1" in -* | "") exec "{sys.executable}" "$@" ;; esac; {_CLIENT} python "$@"',
+    "pytest": f'exec "{sys.executable}" -m pytest -p no:cacheprovider "$@"',
+    # `local` has to end. `demo` takes half a minute: its options are checked; tests/cli runs it.
+    "deepgram-sagemaker": f'''case "$1" in
+    local) shift; {_CLIENT} local "$@" ;;
     demo) set -- "$@" --help ;;
 esac
-"""
-"""`local` has to end. `demo` takes half a minute: its options are checked; tests/cli runs it."""
+{_CLIENT} deepgram-sagemaker "$@"''',
+}
 
 
 _OF_A_BUSY_MACHINE = re.compile(r"^.*\btakes more than \d+ s; it is waited for .*\n", re.MULTILINE)
@@ -113,7 +116,8 @@ class Reader:
     async def _program(self, block: Block) -> None:
         others = (each for each in self.blocks if each.language in ("sh", "console"))
         name = block.title
-        if name == "conftest.py" or any(name in each.code.split() for each in others):
+        named = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
+        if name == "conftest.py" or any(named.search(each.code) for each in others):
             compile(block.code, name, "exec")
             return
         how = "pytest -q" if Path(name).name.startswith("test_") else "python"
@@ -259,7 +263,7 @@ class Session(_Process):
     @classmethod
     async def start(cls, reader: Reader) -> Session:
         """Start it."""
-        return await cls._start(reader, sys.executable, str(SESSION))
+        return await cls._start(reader, "python", str(SESSION))
 
     async def run(self, block: Block) -> None:
         """Go on with a block.
@@ -279,19 +283,36 @@ class Session(_Process):
             raise FailedError(f"{self._printed()}\n{failure}")
 
 
-def commands(directory: Path) -> Path:
-    """Write the commands that pages use into a directory; return it."""
+def _write_commands(directory: Path) -> None:
     directory.mkdir()
-    for name, arguments in _WRAPPERS.items():
-        own = ""
-        if name == "deepgram-sagemaker":
-            own = _OWN.format(python=sys.executable, commands=COMMANDS)
+    for name, does in _WRAPPERS.items():
         file = directory / name
-        file.write_text(f'#!/bin/bash\n{own}exec "{sys.executable}" {arguments}\n')
+        file.write_text(f"#!/bin/bash\n{does}\n")
         file.chmod(0o755)
     for name in ("python3", "pip3"):
         (directory / name).symlink_to(name.removesuffix("3"))
-    return directory
+
+
+@contextlib.asynccontextmanager
+async def commands(directory: Path):
+    """Give the commands that pages use: yields the variables with which a shell finds them."""
+    _write_commands(directory)
+    path = [str(directory), str(Path(sys.executable).parent), os.environ["PATH"]]
+    # A path in the test's own directory would be too long for a socket on some systems.
+    with tempfile.TemporaryDirectory() as folder:
+        address = str(Path(folder, "starter"))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(COMMANDS / "starter.py"), address),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(60):
+                assert await process.stdout.readline() == b"ready\n"
+            yield {"PATH": os.pathsep.join(path), "PAGES_STARTER": address}
+        finally:
+            process.kill()
+            await process.wait()
 
 
 def read(page: Path, directory: Path, environment: dict[str, str]) -> Reader:

@@ -14,6 +14,12 @@ GOOD = {
     "an own loop": "```python\nimport asyncio\nasyncio.run(asyncio.sleep(0))\n```\n",
     "file": '```python title="a.py"\nimport sys\nassert sys.argv == ["a.py", "b"]\n```\n'
     "```sh\npython a.py b\n```\n",
+    "standard streams and a status": '```python title="a.py"\nimport sys\n'
+    "print(sys.stdin.read().upper())\nsys.exit(7)\n```\n"
+    "```console\n$ echo one | python a.py; echo $?\nONE\n\n7\n```\n",
+    "Ctrl-C": '```python title="a.py"\nimport time\nprint("begun", flush=True)\n'
+    'try:\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print("over")\n```\n'
+    "```console\n$ timeout -s INT 0.7 python a.py\nbegun\nover\n```\n",
     "test": '```python title="test_a.py"\ndef test_a(): pass\n```\n',
     "sh": "```sh\nX=1\ncd /\n```\n```sh\ntest $X$PWD = 1/\n```\n",
     "console": "```console\n$ echo one \\\n>   two\none two\n$ false; seq 9\n1\n...\n9\n```\n",
@@ -72,23 +78,22 @@ BAD = {
 }
 
 
-def reader(tmp_path, text, binaries):
+def reader(tmp_path, text, paths):
     page = tmp_path / "page.md"
     page.parent.mkdir()
     page.write_text(text)
     here = tmp_path / "run" / "here"
     here.mkdir(parents=True)
-    path = os.pathsep.join([str(binaries), os.environ["PATH"]])
-    return read(page, here, os.environ | {"PATH": path})
+    return read(page, here, os.environ | paths)
 
 
 async def outcomes(tmp_path, pages):
     """What fails on each page, all of them at the same time."""
-    binaries = commands(tmp_path / "bin")
-    runs = (
-        reader(tmp_path / str(number), text, binaries).run() for number, text in enumerate(pages)
-    )
-    return await asyncio.gather(*runs)
+    async with commands(tmp_path / "bin") as paths:
+        runs = (
+            reader(tmp_path / str(number), text, paths).run() for number, text in enumerate(pages)
+        )
+        return await asyncio.gather(*runs)
 
 
 async def test_what_is_right_passes(tmp_path):

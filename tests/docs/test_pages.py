@@ -4,7 +4,6 @@ import asyncio
 import io
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,7 @@ def write_profiles(endpoint, names):
     Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).write_text(text, encoding="utf-8")
 
 
-async def environment_of(endpoint, plane, directory):
+async def environment_of(endpoint, plane):
     """The variables of a shell in which those lines were run."""
     lines = "\n".join([*exports(endpoint), "env -0"])
     process = await asyncio.create_subprocess_exec(
@@ -71,9 +70,7 @@ async def environment_of(endpoint, plane, directory):
     )
     printed, _ = await process.communicate()
     variables = dict(entry.split("=", 1) for entry in printed.decode().rstrip("\0").split("\0"))
-    path = os.pathsep.join([str(directory), str(Path(sys.executable).parent), os.environ["PATH"]])
     return variables | {
-        "PATH": path,
         "AWS_ENDPOINT_URL_STS": plane.uri,
         "AWS_ENDPOINT_URL_SAGEMAKER": plane.uri,
         "PYTHONUNBUFFERED": "1",
@@ -95,11 +92,14 @@ async def test_every_block_does_what_its_page_says(chosen, tmp_path, subtests):
         async with turn:
             return await read(page, directory, environment).run()
 
-    async with LocalEndpoint(names, model="speech", region=regions) as endpoint:
+    async with (
+        LocalEndpoint(names, model="speech", region=regions) as endpoint,
+        commands(tmp_path / "bin") as paths,
+    ):
         write_profiles(endpoint, profiles_of(blocks))
         with control_plane() as plane:
             plane.endpoints = {(region, name): "InService" for region in regions for name in names}
-            environment = await environment_of(endpoint, plane, commands(tmp_path / "bin"))
+            environment = await environment_of(endpoint, plane) | paths
             outcomes = await asyncio.gather(
                 *(one(number, page, environment) for number, page in enumerate(chosen))
             )

@@ -1,7 +1,8 @@
 """`deepgram-sagemaker local` on a page: starts it on a free port, and ends it once it is up."""
 
+import os
+import runpy
 import signal
-import subprocess
 import sys
 
 arguments = sys.argv[1:]
@@ -11,10 +12,20 @@ if "--port" in arguments:
     if not 0 <= int(arguments[at + 1]) <= 65535:
         sys.exit(f"no port: {arguments[at + 1]}")
     del arguments[at : at + 2]
-command = [sys.executable, "-m", "deepgram_sagemaker.cli", "local", *arguments, "--port", "0"]
-with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-    for line in process.stdout:
+reading, writing = os.pipe()
+endpoint = os.fork()
+if not endpoint:
+    os.close(reading)
+    os.dup2(writing, 1)
+    # The one before is for a file, and would seek.
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False, buffering=1)
+    sys.argv = ["deepgram-sagemaker", "local", *arguments, "--port", "0"]
+    runpy.run_module("deepgram_sagemaker.cli", run_name="__main__")
+    sys.exit(0)
+os.close(writing)
+with os.fdopen(reading, encoding="utf-8") as printed:
+    for line in printed:
         sys.stdout.write(line)
         if "AsyncDeepgramClient(" in line or line.startswith("{"):
-            process.send_signal(signal.SIGINT)
-sys.exit(process.returncode)
+            os.kill(endpoint, signal.SIGINT)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(endpoint, 0)[1]))
