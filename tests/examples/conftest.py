@@ -5,7 +5,7 @@ import io
 import sys
 
 import pytest
-from examples.programs import EXAMPLES, NO_DEVICE, Ran, variables
+from examples.programs import EXAMPLES, NO_DEVICE, Ran, calm, variables
 
 
 @pytest.fixture
@@ -37,6 +37,6 @@ def called(monkeypatch, capsys, tmp_path):
             # The interpreter prints a text, and 1 is the code.
             status, said = (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code, "")
         out, err = capsys.readouterr()
-        return Ran(status, out, err + said)
+        return Ran(status, out, calm(err) + said)
 
     return call

@@ -32,7 +32,7 @@ def project(tmp_path):
     )
 
 
-@pytest.mark.patience(120)
+@pytest.mark.patience(300)
 async def test_the_tests_pass_and_notice_what_is_lost(project):
     has_speech = find_spec("moonshine_voice") is not None
     assert await outcomes(project) == {
