@@ -139,6 +139,7 @@ lint: build ## Check form and types; warnings are errors.
 	$(BIN)/python -m mypy.stubtest deepgram_sagemaker._native
 	$(BIN)/python tools/third_party.py --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github
 
 format: setup ## Put Rust and Python code in form.

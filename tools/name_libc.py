@@ -1,7 +1,7 @@
 """Gives the C library in musllinux wheels the name that Alpine gives it: WHEEL...
 
-zig links against musl's `libc.so`. Alpine and auditwheel call it `libc.musl-x86_64.so.1`; the loader
-takes both for itself. Wheels that have the name already stay as they are. Needs patchelf.
+zig links against musl's `libc.so`. Alpine and auditwheel call it `libc.musl-x86_64.so.1`; musl's
+loader takes both for itself. A wheel that has the name already keeps it. Needs patchelf.
 """
 
 import base64
