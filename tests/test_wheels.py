@@ -113,6 +113,27 @@ def test_a_free_threaded_wheel_has_a_module_of_its_own(tmp_path, capsys):
     assert wheel_contents.main([str(wheel(tmp_path, name=name))]) == 1
 
 
+ALPINE = "deepgram_sagemaker-1.0.0-cp312-abi3-musllinux_1_2_aarch64.whl"
+PATCHELF = """#!/bin/sh
+[ "$1 $2 $3" = "--replace-needed libc.so libc.musl-aarch64.so.1" ] || exit 1
+printf patched > "$4"
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for patchelf")
+def test_a_musl_wheel_is_whole_after_its_library_has_another_name(tmp_path, monkeypatch, capsys):
+    path = wheel(tmp_path, name=ALPINE)
+    (tmp_path / "patchelf").write_text(PATCHELF)
+    (tmp_path / "patchelf").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    tool("name_libc").rewrite(path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read(NATIVE) == b"patched"
+        assert archive.read(f"{INFO}/METADATA") == WHOLE[f"{INFO}/METADATA"]
+    # RECORD included.
+    assert wheel_contents.main([str(path)]) == 0, capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("licence", "goes"),
     [
