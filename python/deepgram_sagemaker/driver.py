@@ -90,7 +90,7 @@ class Services:
     ) -> None:
         self.client = LegClient(config)
         self.credentials = CredentialSource(config)
-        self.events = events.Channel([notices.log], on_event)
+        self.events = events.Channel(notices.log, on_event)
         self._identity: Identity | None = None
         self._ledger = Ledger()
         self._telemetry = telemetry
