@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from .recording import AudioError, Recording, Sound
+from .signals import on_signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .recording import Read
+    from .pipes import Read
 
 __all__ = ["MICROPHONE", "MICROPHONE_QUERY", "microphone"]
 
@@ -51,7 +51,7 @@ async def _heard() -> AsyncIterator[Read]:
 
     def stop() -> None:
         # The next Ctrl-C interrupts: the last results may be long in coming.
-        loop.remove_signal_handler(signal.SIGINT)
+        interrupts()
         reader.feed_eof()
 
     try:
@@ -60,9 +60,5 @@ async def _heard() -> AsyncIterator[Read]:
         )
     except (sounddevice.PortAudioError, ValueError) as error:
         raise AudioError(f"the microphone cannot be used: {error}") from None
-    loop.add_signal_handler(signal.SIGINT, stop)
-    try:
-        with stream:
-            yield reader.read
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
+    with on_signal("SIGINT", stop) as interrupts, stream:
+        yield reader.read
