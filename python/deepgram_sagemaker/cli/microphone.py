@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from .recording import Recording, Sound
+from .signals import on_signal
 from .sound_device import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .recording import Read
+    from .pipes import Read
 
 __all__ = ["MICROPHONE", "MICROPHONE_QUERY", "microphone"]
 
@@ -44,16 +44,12 @@ async def _heard() -> AsyncIterator[Read]:
 
     def stop() -> None:
         # The next Ctrl-C interrupts: the last results may be long in coming.
-        loop.remove_signal_handler(signal.SIGINT)
+        interrupts()
         reader.feed_eof()
 
     with opened("the microphone") as sounddevice:
         stream = sounddevice.RawInputStream(
             samplerate=_RATE, channels=1, dtype="int16", blocksize=_FRAMES, callback=take
         )
-    loop.add_signal_handler(signal.SIGINT, stop)
-    try:
-        with stream:
-            yield reader.read
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
+    with on_signal("SIGINT", stop) as interrupts, stream:
+        yield reader.read

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import selectors
 import shutil
 import stat
-import sys
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -16,18 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.wav import AudioError, WavHeader, read_wav_header
 
+from .pipes import reading, standard_input
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from .options import Query
+    from .pipes import Read
 
-__all__ = ["AudioError", "Chunk", "Recording", "Sound", "is_watchable"]
-
-type Read = Callable[[int], Awaitable[bytes]]
-"""Read at most the given number of bytes, and at least one. No bytes are the end."""
+__all__ = ["AudioError", "Chunk", "Recording", "Sound"]
 
 _BLOCK: Final = 1 << 16
 # What is read at once while it is not known what the bytes are: more than any header's start.
@@ -202,7 +198,7 @@ class Recording:
         """
         raw = Sound.of_query(query or {})
         name = "standard input"
-        return cls(name, name, None, lambda: _piped(_standard_input(), raw), raw)
+        return cls(name, name, None, lambda: _piped(standard_input(), raw), raw)
 
     async def chunks(self, seconds: float) -> AsyncGenerator[Chunk]:
         """Yield the bytes in chunks of `seconds` of audio.
@@ -280,14 +276,10 @@ def _unbuffered(path: Path) -> FileIO:
     return FileIO(path)
 
 
-def _standard_input() -> FileIO:
-    return FileIO(sys.stdin.fileno(), closefd=False)
-
-
 @asynccontextmanager
 async def _piped(file: FileIO, raw: Sound | None) -> AsyncIterator[Read]:
     """Read a pipe, a device or a redirected file; ffmpeg decodes it if it is no WAV file."""
-    async with _waiting(file) as read:
+    async with reading(file) as read:
         if raw is not None:
             yield read
             return
@@ -302,44 +294,6 @@ async def _piped(file: FileIO, raw: Sound | None) -> AsyncIterator[Read]:
             return
         async with _decoded("pipe:0", feed=again) as decoded:
             yield decoded
-
-
-def is_watchable(descriptor: int) -> bool:
-    """Return whether the loop can wait for a file; others are read at once, such as /dev/null."""
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return False
-    with selectors.DefaultSelector() as selector:
-        try:
-            selector.register(descriptor, selectors.EVENT_READ)
-        except OSError:
-            return False
-    return True
-
-
-@asynccontextmanager
-async def _waiting(file: FileIO) -> AsyncIterator[Read]:
-    """Read without blocking the loop: it could not be interrupted."""
-    if not is_watchable(file.fileno()):
-
-        async def read(size: int) -> bytes:
-            return file.read(size)
-
-        with file:
-            yield read
-        return
-    reader = asyncio.StreamReader()
-    # The transport closes what it is given; that is not to be standard input itself.
-    own = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), own
-    )
-    try:
-        yield reader.read
-    finally:
-        transport.close()
-        with file:
-            # Other processes may share it, and expect that reading waits.
-            os.set_blocking(file.fileno(), True)
 
 
 def _again(head: bytes, read: Read) -> Read:

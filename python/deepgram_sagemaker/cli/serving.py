@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -22,19 +20,23 @@ from rich.text import Text
 from deepgram_sagemaker.local import LocalEndpoint
 
 from .manners import Console as OwnConsole
-from .recording import is_watchable
+from .pipes import reading, standard_input
 from .served import Reachable
+from .signals import on_signal
 from .watching import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
-__all__ = ["instructions", "serve"]
+__all__ = ["instructions", "serve", "settings"]
 
-_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Signals that end the endpoint in order. Windows has no SIGHUP."""
+_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Signals that end the endpoint in order. SIGHUP is for POSIX, SIGBREAK for Windows."""
+
+_TAKEN: Final = "Address already in use"
+"""What the endpoint says of a port that another program has, on every system."""
 
 _THEME: Final = ANSISyntaxTheme(
     {
@@ -73,20 +75,15 @@ async def serve(
         ValueError: An argument breaks its rule.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        # `nohup` has SIGHUP ignored, which stays so.
-        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
-            continue
-        # Outside the main thread, and on loops without signal handlers, Ctrl-C raises as usual.
-        with contextlib.suppress(NotImplementedError, RuntimeError):
-            loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
+        for name in _SIGNALS:
+            # `nohup` has SIGHUP ignored, which stays so.
+            if not (name == "SIGHUP" and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN):
+                stack.enter_context(on_signal(name, stop.set))
         try:
             endpoint = await stack.enter_async_context(LocalEndpoint(**options))
         except OSError as error:
-            if os.strerror(errno.EADDRINUSE) in str(error):
+            if _TAKEN in str(error):
                 raise OSError(f"{error}; --port 0 takes a free port") from None
             raise
         reachable = Reachable.of(endpoint)
@@ -127,17 +124,11 @@ def _own_lines() -> Iterator[None]:
 
 
 async def _stdin_ended() -> None:
-    if sys.stdin is None or not is_watchable(sys.stdin.fileno()):
+    if sys.stdin is None:
         return
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    try:
-        while await reader.read(1024):
+    async with reading(standard_input()) as read:
+        while await read(1024):
             pass
-    finally:
-        transport.close()
 
 
 def instructions(console: Console, reachable: Reachable, model: str) -> None:
@@ -149,7 +140,6 @@ def instructions(console: Console, reachable: Reachable, model: str) -> None:
         ("Access key", reachable.access_key_id),
         ("Secret key", reachable.secret_access_key),
     ]
-    environment = "\n".join(_exports(reachable))
     arguments = f'"{reachable.endpoint_name}", region="{reachable.region}"'
     code = "\n".join(
         (
@@ -160,12 +150,13 @@ def instructions(console: Console, reachable: Reachable, model: str) -> None:
             'client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)',
         )
     )
+    shells = settings(reachable, windows=sys.platform == "win32")
     if not console.is_terminal:
         _plain(console, "The local endpoint is up. Ctrl-C ends it.")
         for name, value in facts:
             _plain(console, f"  {name + ':':<12}{value}")
-        for title, block in (("In the shell:", environment), ("In the application:", code)):
-            _plain(console, f"\n{title}\n\n{block}")
+        for title, block, _ in (*shells, ("In the application", code, "python")):
+            _plain(console, f"\n{title}:\n\n{block}")
         return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
@@ -183,10 +174,7 @@ def instructions(console: Console, reachable: Reachable, model: str) -> None:
         )
     )
     # Outside the panel and unwrapped, so that they can be copied.
-    for title, block, language in (
-        ("In the shell", environment, "bash"),
-        ("In the application", code, "python"),
-    ):
+    for title, block, language in (*shells, ("In the application", code, "python")):
         console.print(f"\n[bold]{title}[/]\n")
         # The terminal's own colours can be read on its ground, whether that is light or dark.
         highlighted = Syntax(block, language, theme=_THEME).highlight(block)
@@ -195,11 +183,18 @@ def instructions(console: Console, reachable: Reachable, model: str) -> None:
     console.print()
 
 
-def _exports(reachable: Reachable) -> list[str]:
-    """Return the lines of a shell with which every program reaches the endpoint.
+def settings(reachable: Reachable, *, windows: bool) -> list[tuple[str, str, str]]:
+    """Return what to type so that every program that a shell starts reaches the endpoint.
 
     What the shell had before must not stand in the way: a token or a profile of other keys, another
     region, or a proxy, which does not reach this machine's ports.
+
+    Args:
+        reachable: The endpoint.
+        windows: Whether it is for the shells of Windows.
+
+    Returns:
+        For each shell a title, its lines, and the language for highlighting them.
     """
     variables = {
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": reachable.endpoint_uri,
@@ -209,14 +204,58 @@ def _exports(reachable: Reachable) -> list[str]:
         "AWS_REGION": reachable.region,
         "AWS_DEFAULT_REGION": reachable.region,
     }
-    host = shlex.quote(urlsplit(reachable.endpoint_uri).hostname or "")
-    return [
-        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-        "unset AWS_SESSION_TOKEN AWS_SECURITY_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE",
-        "unset AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-        f'export NO_PROXY={host}"${{no_proxy:+,$no_proxy}}${{NO_PROXY:+,$NO_PROXY}}"',
-        'export no_proxy="$NO_PROXY"',
-    ]
+    host = urlsplit(reachable.endpoint_uri).hostname or ""
+    if windows:
+        return [
+            ("In PowerShell", _powershell(variables, host), "powershell"),
+            ("In cmd", _cmd(variables, host), "batch"),
+        ]
+    return [("In the shell", _posix(variables, host), "bash")]
+
+
+_IN_THE_WAY: Final = (
+    *("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)
+
+
+def _posix(variables: Mapping[str, str], host: str) -> str:
+    host = shlex.quote(host)
+    return "\n".join(
+        (
+            *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+            f"unset {' '.join(_IN_THE_WAY[:-1])}",
+            f"unset {_IN_THE_WAY[-1]}",
+            f'export NO_PROXY={host}"${{no_proxy:+,$no_proxy}}${{NO_PROXY:+,$NO_PROXY}}"',
+            'export no_proxy="$NO_PROXY"',
+        )
+    )
+
+
+# Windows' variables have no upper and lower case: `no_proxy` is `NO_PROXY`.
+
+
+def _powershell(variables: Mapping[str, str], host: str) -> str:
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
+    return "\n".join(
+        (
+            *(f"$env:{name} = {quoted(value)}" for name, value in variables.items()),
+            *(f"$env:{name} = $null" for name in _IN_THE_WAY),
+            f"$env:NO_PROXY = (@({quoted(host)}, $env:NO_PROXY) | Where-Object {{ $_ }}) -join ','",
+        )
+    )
+
+
+def _cmd(variables: Mapping[str, str], host: str) -> str:
+    return "\n".join(
+        (
+            *(f'set "{name}={value}"' for name, value in variables.items()),
+            *(f'set "{name}="' for name in _IN_THE_WAY),
+            f'if defined NO_PROXY (set "NO_PROXY={host},%NO_PROXY%") else set "NO_PROXY={host}"',
+        )
+    )
 
 
 def _plain(console: Console, text: str) -> None:

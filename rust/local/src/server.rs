@@ -32,7 +32,7 @@ pub enum StartError {
         host: String,
     },
     /// The address can't be listened on.
-    #[error("can't listen on {address}: {error}")]
+    #[error("can't listen on {address}: {}", said(error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -45,6 +45,14 @@ pub enum StartError {
     /// The thread or its event loop could not be started.
     #[error("the server's thread did not start: {0}")]
     Thread(io::Error),
+}
+
+/// Returns what the system says of an address; of the commonest error in the same words everywhere.
+fn said(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "Address already in use".into(),
+        _ => error.to_string(),
+    }
 }
 
 /// A running server. Dropping it stops it.
@@ -167,7 +175,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     } else {
         TcpSocket::new_v6()?
     };
-    // A server that restarts on its port must not wait for old connections to time out.
+    // A server that restarts on its port must not wait for old connections to time out. On Windows
+    // it does not, and the option would let it take a port that another server has.
+    #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
