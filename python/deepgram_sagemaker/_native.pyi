@@ -3,9 +3,9 @@
 `mypy.stubtest` holds this file against the module.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Literal, Protocol, final
 
 from typing_extensions import disjoint_base
 
@@ -22,6 +22,7 @@ __all__ = [
     "Notice",
     "OpenFailure",
     "Opening",
+    "Permits",
     "Pool",
     "SendResult",
     "Session",
@@ -33,6 +34,7 @@ __all__ = [
     "quote",
     "reasons",
     "watermark",
+    "whose",
 ]
 
 __version__: Final[str]
@@ -113,6 +115,12 @@ class _Route(Protocol):
     def ping_within(self) -> float: ...
 
 @final
+class Permits:
+    """`max_concurrency`, for several pools together."""
+
+    def __new__(cls, max_concurrency: int) -> Permits: ...
+
+@final
 class Pool:
     """Connections to one endpoint, within limits.
 
@@ -120,7 +128,9 @@ class Pool:
         OSError: The CA bundle cannot be used.
     """
 
-    def __new__(cls, config: SageMakerConfig, route: _Route) -> Pool: ...
+    def __new__(
+        cls, config: SageMakerConfig, route: _Route, permits: Permits | None = None
+    ) -> Pool: ...
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
         """Wait on the engine for the right to open a stream; then post the token."""
 
@@ -231,6 +241,14 @@ class SessionFailure:
     @property
     def unacknowledged_seconds(self) -> float:
         """0 where the audio's rate is unknown."""
+
+    @property
+    def endpoint(self) -> int:
+        """The endpoint that failed last, or that the last leg was opened at."""
+
+    @property
+    def endpoints(self) -> list[tuple[int, str]]:
+        """The endpoints that have failed since the last progress, with the reasons' names."""
 
 @disjoint_base
 class Step:
@@ -442,6 +460,7 @@ class Session:
         seed: int,
         waker: Waker,
         token: int,
+        endpoints: Sequence[int] = ...,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
         """Accept a message; return a `SendResult`.
@@ -463,6 +482,22 @@ class Session:
 
     def step(self) -> Step:
         """Return what the driver does next."""
+
+    def endpoints(self) -> list[Literal["untried", "failed", "barred"]]:
+        """Return how each endpoint stands in this round."""
+
+    def opening_at(self, endpoint: int) -> None:
+        """Say at which endpoint the driver opens the leg that was asked for."""
+
+    def end_round(self) -> bool:
+        """End the round instead of opening the leg that was asked for.
+
+        Returns:
+            Whether another round follows. Otherwise what is left has to be tried now.
+        """
+
+    def postpone(self, by: float) -> bool:
+        """Open the standby that was asked for so many seconds later; False: it cannot be later."""
 
     def attach(self, leg: Leg) -> None:
         """Hand over the leg that the driver opened; its pump starts."""
@@ -636,6 +671,9 @@ def reasons() -> dict[str, int | None]:
 
     None: as many as the settings allow.
     """
+
+def whose() -> dict[str, Literal["everywhere", "keys", "endpoint", "load", "leg"]]:
+    """Return every reason by name: whose failure it is."""
 
 def watermark(number: int, size: int, channels: int, width: int) -> bytes:
     """Return a chunk that contains its number. `ValueError`: it does not fit."""

@@ -85,7 +85,7 @@ fn clean(at: Circumstances) -> Ending {
 }
 
 /// Returns why a leg ended.
-fn reason_of(end: &LegEnd, context: EndContext) -> Reason {
+pub(super) fn reason_of(end: &LegEnd, context: EndContext) -> Reason {
     match end {
         LegEnd::Clean if context.closing => Reason::Unanswered,
         LegEnd::Clean => Reason::EarlyEnd,
@@ -329,6 +329,8 @@ mod tests {
             elapsed: Duration::from_secs(2),
             unacked_bytes: 320,
             unacked_seconds: 0.01,
+            endpoint: 0,
+            endpoints: Vec::new(),
         }
     }
 
