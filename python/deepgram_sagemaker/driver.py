@@ -16,18 +16,22 @@ import logging
 import os
 import random
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ._native import Interest, SendResult, Session, Step
 from .aws import failures
-from .aws.client import LegClient, Progress
+from .aws.client import Concurrency, LegClient, Progress
+from .config import each_endpoint, names_of
 from .credentials import CredentialSource
 from .errors import (
     AuthenticationError,
+    ConnectTimeoutError,
     SageMakerError,
     SessionClosedError,
 )
+from .fallover import TRIAL_PATIENCE, Endpoints, EndRound, Later, Opening
 from .notices import line
 from .stats import Stats, add_up
 from .wakeups import Hub
@@ -61,19 +65,57 @@ _READ_ON: Final = 0.001
 """Seconds after which a reader that always finds a message lets other tasks run."""
 
 
+class Place:
+    """One endpoint, with what opens legs there.
+
+    Attributes:
+        client: Opens them.
+        credentials: Has the keys that they are signed with.
+        keys: The number of these keys: the same at endpoints that have them from one source.
+    """
+
+    def __init__(self, client: LegClient, credentials: CredentialSource, keys: int) -> None:
+        self.client = client
+        self.credentials = credentials
+        self.keys = keys
+
+
 class Services:
-    """What all sessions of one factory and config share."""
+    """What all sessions of one factory and config share.
+
+    Attributes:
+        places: The endpoints, in order of preference.
+        endpoints: How they stand.
+    """
 
     def __init__(self, config: SageMakerConfig) -> None:
-        self.client = LegClient(config)
-        self.credentials = CredentialSource(config)
+        concurrency = Concurrency(config.max_concurrency)
+        # By the identity of the boto3 session: one look-up serves all that have their keys from it.
+        sources: dict[int, tuple[CredentialSource, int]] = {}
+        self.places: list[Place] = []
+        for each in each_endpoint(config):
+            source = id(each.boto3_session)
+            if source not in sources:
+                sources[source] = (CredentialSource(each), len(sources))
+            self.places.append(Place(LegClient(each, concurrency), *sources[source]))
+        self.endpoints = Endpoints(len(self.places))
         self._live: dict[Driver, None] = {}
         self._past = Stats()
 
     @property
     def config(self) -> SageMakerConfig:
-        """The settings; see `LegClient` for the region."""
-        return self.client.config
+        """The settings, with the first endpoint; see `LegClient` for the region."""
+        return self.places[0].client.config
+
+    @property
+    def configs(self) -> list[SageMakerConfig]:
+        """The settings of each endpoint; see `LegClient` for the region."""
+        return [place.client.config for place in self.places]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each endpoint."""
+        return names_of(self.configs)
 
     @property
     def stats(self) -> Stats:
@@ -113,6 +155,7 @@ class Driver:
             seed=random.getrandbits(64),
             waker=self.hub.waker,
             token=self._token,
+            endpoints=[place.keys for place in services.places],
         )
         # Lists: each has one waiter, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
@@ -127,6 +170,14 @@ class Driver:
         }
         self._opening: asyncio.Task[Leg] | None = None
         self._progress: Progress | None = None
+        # The endpoint of the leg that is being opened, and whether one failed just before; that of
+        # the latest leg; legs by endpoint; the numbers of keys that ran out in mid-stream.
+        self._choice = Opening(0, 0.0)
+        self._falls_over = False
+        self._at: int | None = None
+        self._legs_at: Counter[int] = Counter()
+        self._fallovers = 0
+        self._stale: set[int] = set()
         self._has_opened = False
         # Of the sender: until when the first message waits; the iteration of the last message.
         self._head_start: float | None = time.monotonic() + _HEAD_START
@@ -149,7 +200,9 @@ class Driver:
     @property
     def stats(self) -> Stats:
         """The session's figures."""
-        return Stats(sessions=1, **self.session.stats())
+        names = self._services.names
+        legs_at = {names[index]: legs for index, legs in list(self._legs_at.items())}
+        return Stats(sessions=1, fallovers=self._fallovers, legs_at=legs_at, **self.session.stats())
 
     # The application's side.
 
@@ -364,10 +417,11 @@ class Driver:
             self._log()
             match step:
                 case Step.Open(standby=standby, renew=renew):
-                    self._opening = self._loop.create_task(
-                        self._opened(standby=standby, renew=renew)
-                    )
-                    self._opening.add_done_callback(lambda _: self._wake(Interest.DRIVER))
+                    if renew and self._at is not None:
+                        self._stale.add(self._services.places[self._at].keys)
+                    choice = self._chosen(standby=standby)
+                    if choice is not None:
+                        self._begin(choice, standby=standby)
                 case Step.Wait(seconds=seconds):
                     if self._opening is not None and self._opening.done():
                         self._settle(self._opening)
@@ -378,7 +432,10 @@ class Driver:
                     return
                 case Step.Failed(failure=failure):
                     raise failures.explain_session(
-                        failure, self._open_error, self._services.config, self._invocation.query
+                        failure,
+                        self._open_error,
+                        self._services.configs,
+                        self._invocation.query,
                     )
 
     async def _changed_within(self, seconds: float | None) -> None:
@@ -386,20 +443,82 @@ class Driver:
             async with asyncio.timeout(seconds):
                 await self._change(Interest.DRIVER)
 
-    async def _opened(self, *, standby: bool, renew: bool) -> Leg:
+    def _chosen(self, *, standby: bool) -> Opening | None:
+        """Return where to open the leg that the session wants; None: it waits, and knows that."""
+        endpoints, marks = self._services.endpoints, self.session.endpoints()
+        self._falls_over = any(mark != "untried" for mark in marks)
+        choice = endpoints.choose(marks, standby=standby)
+        match choice:
+            case Later(seconds=seconds):
+                return None if self.session.postpone(seconds) else endpoints.best(marks)
+            case EndRound():
+                return None if self.session.end_round() else endpoints.best(marks)
+            case Opening():
+                return choice
+
+    def _begin(self, choice: Opening, *, standby: bool) -> None:
+        self._choice = choice
+        self.session.opening_at(choice.endpoint)
+        self._opening = self._loop.create_task(self._opened(choice, standby=standby))
+        self._opening.add_done_callback(lambda _: self._tried(choice))
+
+    def _tried(self, choice: Opening) -> None:
+        # Whatever ended it: a trial must not seem to go on.
+        self._services.endpoints.given_up(choice)
+        self._wake(Interest.DRIVER)
+
+    async def _opened(self, choice: Opening, *, standby: bool) -> Leg:
+        place = self._services.places[choice.endpoint]
+        patience = TRIAL_PATIENCE if choice.is_trial and not standby else None
         self._progress = Progress(self._has_requested)
-        identity = await self._services.credentials.identity(refresh=renew)
         try:
-            return await self._services.client.open(
-                self._invocation, identity, standby=standby, progress=self._progress
+            async with asyncio.timeout(patience):
+                leg = await self._opened_at(place, self._progress, standby=standby)
+        except SageMakerError as error:
+            self._note_failure(choice, error)
+            raise
+        except TimeoutError:
+            # What was begun has been cancelled.
+            late = ConnectTimeoutError(
+                f"endpoint {self._named(choice)} has failed before, and opened no stream within "
+                f"{patience} s when it was tried again.",
+                reason="connect_timeout",
+            )
+            self._note_failure(choice, late)
+            raise late from None
+        if self._services.endpoints.opened(choice):
+            _logger.info("endpoint %s works again", self._named(choice))
+        return leg
+
+    def _note_failure(self, choice: Opening, error: SageMakerError) -> None:
+        """Tell the other sessions that an endpoint has failed."""
+        rest = self._services.endpoints.failed(choice, failures.reason_of(error))
+        if rest is not None:
+            _logger.warning(
+                "endpoint %s is left alone for %.1f s: %s",
+                self._named(choice),
+                rest,
+                error.message,
+            )
+
+    def _named(self, choice: Opening) -> str:
+        return self._services.names[choice.endpoint]
+
+    async def _opened_at(self, place: Place, progress: Progress, *, standby: bool) -> Leg:
+        renew = place.keys in self._stale
+        identity = await place.credentials.identity(refresh=renew)
+        self._stale.discard(place.keys)
+        try:
+            return await place.client.open(
+                self._invocation, identity, standby=standby, progress=progress
             )
         except AuthenticationError as error:
             if renew or not error.expired:
                 raise
         # Another process may have refreshed the keys before they expired here: once more, with new.
-        identity = await self._services.credentials.identity(refresh=True)
-        return await self._services.client.open(
-            self._invocation, identity, standby=standby, progress=self._progress
+        identity = await place.credentials.identity(refresh=True)
+        return await place.client.open(
+            self._invocation, identity, standby=standby, progress=progress
         )
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
@@ -408,11 +527,21 @@ class Driver:
         self._progress = None
         try:
             self.session.attach(opening.result())
-            self._has_opened = True
-            self._wake(_OPENED)
         except SageMakerError as error:
             self._open_error = error
             self.session.open_failed(failures.reason_of(error))
+            return
+        endpoint = self._choice.endpoint
+        self._legs_at[endpoint] += 1
+        self._fallovers += self._falls_over
+        if self._at not in (None, endpoint):
+            _logger.info(
+                "%s: the session goes on at endpoint %s",
+                self._invocation.path, self._named(self._choice),
+            )  # fmt: skip
+        self._at = endpoint
+        self._has_opened = True
+        self._wake(_OPENED)
 
     def _log(self) -> None:
         for level, notice in self.session.take_notices():
