@@ -25,7 +25,11 @@ LISTEN_URL = "wss://api.deepgram.com/v1/listen?model=nova-3&encoding=linear16&sa
 
 def client_of(config):
     """Returns an SDK client with the config's endpoint."""
-    factory = SageMakerTransportFactory(config=config)
+    return client_of_factory(SageMakerTransportFactory(config=config))
+
+
+def client_of_factory(factory):
+    """Returns an SDK client with a factory of the test's own."""
     return AsyncDeepgramClient(api_key="unused", transport_factory=factory)
 
 

@@ -19,7 +19,6 @@ __all__ = [
     "Leg",
     "LocalServer",
     "LocalStream",
-    "Notice",
     "OpenFailure",
     "Opening",
     "Permits",
@@ -31,6 +30,7 @@ __all__ = [
     "Waker",
     "__version__",
     "judge",
+    "notices",
     "quote",
     "reasons",
     "watermark",
@@ -131,6 +131,10 @@ class Pool:
     def __new__(
         cls, config: SageMakerConfig, route: _Route, permits: Permits | None = None
     ) -> Pool: ...
+    @property
+    def waiting(self) -> int:
+        """How many openings wait for one of `max_concurrency`."""
+
     def acquire(self, *, with_permit: bool, waker: Waker, token: int) -> Acquiring:
         """Wait on the engine for the right to open a stream; then post the token."""
 
@@ -258,13 +262,17 @@ class Step:
     class Open(Step):
         """Open a leg, then `attach` it or say `open_failed`."""
 
-        __match_args__ = ("standby", "renew")
-        def __new__(cls, standby: bool, renew: bool) -> Step.Open: ...
+        __match_args__ = ("standby", "renew", "failures")
+        def __new__(cls, standby: bool, renew: bool, failures: int) -> Step.Open: ...
         @property
         def standby(self) -> bool: ...
         @property
         def renew(self) -> bool:
             """The keys ran out in mid-stream: fresh ones have to be looked up."""
+
+        @property
+        def failures(self) -> int:
+            """Failures in a row without progress."""
 
     @final
     class Wait(Step):
@@ -290,162 +298,6 @@ class Step:
         def __new__(cls, failure: SessionFailure) -> Step.Failed: ...
         @property
         def failure(self) -> SessionFailure: ...
-
-@disjoint_base
-class Notice:
-    """What happened in a session. Times and amounts of audio are seconds on the session's clock."""
-
-    @final
-    class LegEnded(Notice):
-        """A leg ended and another follows."""
-
-        __match_args__ = ("leg", "end", "said", "attempts", "unacknowledged_seconds")
-        def __new__(
-            cls, leg: int, end: str, said: str, attempts: int, unacknowledged_seconds: float
-        ) -> Notice.LegEnded: ...
-        @property
-        def leg(self) -> int: ...
-        @property
-        def end(self) -> str:
-            """How it ended, by the name that `Stats.resets` counts."""
-
-        @property
-        def said(self) -> str:
-            """How it ended, as text."""
-
-        @property
-        def attempts(self) -> int:
-            """Failures in a row without progress; 0: only the keys ran out."""
-
-        @property
-        def unacknowledged_seconds(self) -> float:
-            """Audio that has to be sent again."""
-
-    @final
-    class Resumed(Notice):
-        """The session goes on over a new leg for the first time. Request ids start again."""
-
-        __match_args__ = ("leg",)
-        def __new__(cls, leg: int) -> Notice.Resumed: ...
-        @property
-        def leg(self) -> int: ...
-
-    @final
-    class RolledOver(Notice):
-        """A leg took over from one that had grown old."""
-
-        __match_args__ = ("leg",)
-        def __new__(cls, leg: int) -> Notice.RolledOver: ...
-        @property
-        def leg(self) -> int: ...
-
-    @final
-    class Gap(Notice):
-        """Audio that a reset needed was no longer kept."""
-
-        __match_args__ = ("start_seconds", "seconds", "size")
-        def __new__(cls, start_seconds: float, seconds: float, size: int) -> Notice.Gap: ...
-        @property
-        def start_seconds(self) -> float: ...
-        @property
-        def seconds(self) -> float: ...
-        @property
-        def size(self) -> int:
-            """In bytes."""
-
-    @final
-    class Joined(Notice):
-        """A new leg synthesised other speech than the one before. The two were joined."""
-
-        __match_args__ = ("at_seconds", "moved_seconds")
-        def __new__(cls, at_seconds: float, moved_seconds: float) -> Notice.Joined: ...
-        @property
-        def at_seconds(self) -> float:
-            """Where in the turn."""
-
-        @property
-        def moved_seconds(self) -> float:
-            """How much earlier that was in the new synthesis."""
-
-    @final
-    class NotResumable(Notice):
-        """Audio of unknown rate outgrew the journal. The next reset is an error."""
-
-        __match_args__ = ("limit",)
-        def __new__(cls, limit: int) -> Notice.NotResumable: ...
-        @property
-        def limit(self) -> int:
-            """The journal's limit, in bytes."""
-
-    @final
-    class Complaint(Notice):
-        """The service sent an `Error` message and the leg went on. The message is delivered."""
-
-        __match_args__ = ("leg",)
-        def __new__(cls, leg: int) -> Notice.Complaint: ...
-        @property
-        def leg(self) -> int: ...
-
-    @final
-    class LeftOut(Notice):
-        """The service did not take a message. It is not sent again."""
-
-        __match_args__ = ("leg", "kind")
-        def __new__(cls, leg: int, kind: str | None) -> Notice.LeftOut: ...
-        @property
-        def leg(self) -> int: ...
-        @property
-        def kind(self) -> str | None:
-            """The message's type; None if the product does not know it."""
-
-    @final
-    class CalledAgain(Notice):
-        """The service asked for a function call that it had asked for over an earlier leg."""
-
-        __match_args__ = ("leg",)
-        def __new__(cls, leg: int) -> Notice.CalledAgain: ...
-        @property
-        def leg(self) -> int: ...
-
-    @final
-    class Unread(Notice):
-        """The application does not read, and the service has to wait."""
-
-        __match_args__ = ("size",)
-        def __new__(cls, size: int) -> Notice.Unread: ...
-        @property
-        def size(self) -> int:
-            """The size of the unread messages, in bytes."""
-
-    @final
-    class Beyond(Notice):
-        """The service reports on audio that was never sent."""
-
-        __match_args__ = ("claimed_seconds", "sent_seconds")
-        def __new__(cls, claimed_seconds: float, sent_seconds: float) -> Notice.Beyond: ...
-        @property
-        def claimed_seconds(self) -> float: ...
-        @property
-        def sent_seconds(self) -> float: ...
-
-    @final
-    class CloseTimedOut(Notice):
-        """The service did not end its side in time after the application closed."""
-
-        __match_args__ = ("unacknowledged_seconds",)
-        def __new__(cls, unacknowledged_seconds: float) -> Notice.CloseTimedOut: ...
-        @property
-        def unacknowledged_seconds(self) -> float:
-            """Audio without a final result."""
-
-    @final
-    class UnknownEvent(Notice):
-        """An event of an unknown type came, and was skipped."""
-
-        __match_args__ = ("event_type",)
-        def __new__(cls, event_type: str) -> Notice.UnknownEvent: ...
-        @property
-        def event_type(self) -> str: ...
 
 @final
 class Session:
@@ -499,8 +351,8 @@ class Session:
     def postpone(self, by: float) -> bool:
         """Open the standby that was asked for so many seconds later; False: it cannot be later."""
 
-    def attach(self, leg: Leg) -> None:
-        """Hand over the leg that the driver opened; its pump starts."""
+    def attach(self, leg: Leg) -> int:
+        """Hand over the leg that the driver opened; its pump starts. Return the leg's number."""
 
     def open_failed(self, reason: str) -> None:
         """Report that the leg could not be opened."""
@@ -511,8 +363,13 @@ class Session:
     def take_happened(self) -> int:
         """Return what happened since the last call, as bits of `Interest`."""
 
-    def take_notices(self) -> list[tuple[int, Notice]]:
-        """Return the notices since the last call, each after `logging`'s level for it."""
+    def take_notices(self) -> list[tuple[str, dict[str, Any], float]]:
+        """Return what has happened since the last call.
+
+        Returns:
+            Each as the name of its event's class, the fields that the native side knows, with the
+            level, and how many seconds ago it was.
+        """
 
 @final
 class LocalServer:
@@ -665,6 +522,9 @@ def judge(
         silent: Whether the application had sent nothing for as long as the container waits.
         closing: Whether the closing message was sent, or the application has closed.
     """
+
+def notices() -> dict[str, list[str]]:
+    """Return the classes of events that the native side reports, each with the fields it sets."""
 
 def reasons() -> dict[str, int | None]:
     """Return every reason by name: retries that it is worth without progress.

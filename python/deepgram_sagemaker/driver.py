@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
 import logging
 import os
 import random
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ._native import Interest, SendResult, Session, Step
+from . import events, notices
+from ._native import Interest, SendResult, Session, Step, quote
 from .aws import failures
 from .aws.client import Concurrency, LegClient, Progress
 from .config import each_endpoint, names_of
@@ -32,14 +34,19 @@ from .errors import (
     SessionClosedError,
 )
 from .fallover import TRIAL_PATIENCE, Endpoints, EndRound, Later, Opening
-from .notices import line
-from .stats import Stats, add_up
+from .stats import Ledger, Stats
 from .wakeups import Hub
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+
     from ._native import Leg
     from .config import SageMakerConfig
+    from .credentials import Identity
     from .invocation import Invocation
+    from .otel import Telemetry, Watch
 
 __all__ = ["Driver", "Services"]
 
@@ -64,6 +71,9 @@ a message wakes its reader."""
 _READ_ON: Final = 0.001
 """Seconds after which a reader that always finds a message lets other tasks run."""
 
+_REQUEST_ID: Final = ("x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id")
+"""The headers that may have the service's id of a request."""
+
 
 class Place:
     """One endpoint, with what opens legs there.
@@ -83,12 +93,24 @@ class Place:
 class Services:
     """What all sessions of one factory and config share.
 
+    Args:
+        config: The settings.
+        on_event: The application's function for events.
+        telemetry: OpenTelemetry's providers; None: its global ones, if the application uses it;
+            False: no traces and metrics.
+
     Attributes:
         places: The endpoints, in order of preference.
         endpoints: How they stand.
     """
 
-    def __init__(self, config: SageMakerConfig) -> None:
+    def __init__(
+        self,
+        config: SageMakerConfig,
+        *,
+        on_event: Callable[[events.Event], object] | None = None,
+        telemetry: Telemetry | bool | None = None,
+    ) -> None:
         concurrency = Concurrency(config.max_concurrency)
         # By the identity of the boto3 session: one look-up serves all that have their keys from it.
         sources: dict[int, tuple[CredentialSource, int]] = {}
@@ -99,8 +121,12 @@ class Services:
                 sources[source] = (CredentialSource(each), len(sources))
             self.places.append(Place(LegClient(each, concurrency), *sources[source]))
         self.endpoints = Endpoints(len(self.places))
-        self._live: dict[Driver, None] = {}
-        self._past = Stats()
+        self.events = events.Channel([notices.log], on_event)
+        # By the number of the keys.
+        self._identities: dict[int, Identity] = {}
+        self._ledger = Ledger()
+        self._telemetry = telemetry
+        self._watch: Watch | None = None
 
     @property
     def config(self) -> SageMakerConfig:
@@ -119,32 +145,83 @@ class Services:
 
     @property
     def stats(self) -> Stats:
-        """The sum over all sessions, those that have ended included."""
-        return add_up([self._past, *(driver.stats for driver in self._live)])
+        """The sum over all sessions, those that have ended included; from any thread."""
+        return self._ledger.total()
+
+    @property
+    def watch(self) -> Watch | None:
+        """What follows the sessions for OpenTelemetry; None where the application has none of it.
+
+        An application that uses it has imported its API. So nothing is imported for one that does
+        not, whether or not the API is installed.
+        """
+        if self._watch is None and self._telemetry is not False:
+            used = "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+            if used or self._telemetry is not None:
+                try:
+                    self._watch = self._watched()
+                except Exception:
+                    # Telemetry must not cost a session: the API may be too old.
+                    self._telemetry = False
+                    _logger.exception("OpenTelemetry cannot be used: no traces and no metrics")
+        return self._watch
+
+    def _watched(self) -> Watch:
+        from .otel import Telemetry
+
+        given = self._telemetry
+        telemetry = given if isinstance(given, Telemetry) else Telemetry()
+        watch = telemetry.watch(
+            self.config, lambda: sum(place.client.waiting for place in self.places)
+        )
+        self.events.add(watch.tell)
+        return watch
 
     def begun(self, driver: Driver) -> None:
         """Count a session in."""
-        self._live[driver] = None
+        self._ledger.begun(driver.id, lambda: driver.stats)
+        if self.watch is not None:
+            place = (driver.path, self.config.endpoint_name)
+            self.watch.begun(driver.id, *place, lambda: driver.stats)
 
     def ended(self, driver: Driver) -> None:
         """Keep a session's figures, but not the session."""
-        if driver in self._live:
-            del self._live[driver]
-            # An ended session's journal is freed.
-            figures = dataclasses.replace(driver.stats, journal_bytes=0)
-            self._past = add_up([self._past, figures])
+        self._ledger.ended(driver.id)
+        if self._watch is not None:
+            self._watch.ended(driver.id, driver.path, self.config.endpoint_name)
+
+    def is_news(self, keys: int, identity: Identity) -> bool:
+        """Return whether a leg is the first to be signed with other keys than those before."""
+        before = self._identities.get(keys)
+        self._identities[keys] = identity
+        return before is not None and before != identity
 
 
 class Driver:
     """Opens legs for one native session for as long as the session wants them.
 
     It has no reference to its transport, which can be collected while the driver still runs.
+
+    Args:
+        services: What it shares with other sessions.
+        invocation: What to invoke.
+        session_id: The session's id.
+        opened_in: The context in which the session was opened, as OpenTelemetry has it.
     """
 
-    def __init__(self, services: Services, invocation: Invocation) -> None:
+    def __init__(
+        self,
+        services: Services,
+        invocation: Invocation,
+        session_id: str,
+        opened_in: Context | None = None,
+    ) -> None:
         self._services = services
         self._invocation = invocation
+        self.id = session_id
+        self.path = invocation.path
         self.process = os.getpid()
+        self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.hub = Hub.running()
         self._token = self.hub.register(self._woken)
@@ -169,12 +246,20 @@ class Driver:
             )
         }
         self._opening: asyncio.Task[Leg] | None = None
+        # The opening that has no outcome yet, and how long it took once it has one.
+        self._asked: events.LegOpening | None = None
+        self._took = 0.0
+        self._request_ids: dict[int, str] = {}
+        self._attempts = 0
+        # Popped by whoever reports the end: a finaliser may run in another thread.
+        self._end_to_tell = [True]
         self._progress: Progress | None = None
         # The endpoint of the leg that is being opened, and whether one failed just before; that of
-        # the latest leg; legs by endpoint; the numbers of keys that ran out in mid-stream.
+        # the current leg; both of each leg; legs by endpoint; the numbers of keys that ran out.
         self._choice = Opening(0, 0.0)
         self._falls_over = False
         self._at: int | None = None
+        self._leg_at: dict[int, tuple[int, bool]] = {}
         self._legs_at: Counter[int] = Counter()
         self._fallovers = 0
         self._stale: set[int] = set()
@@ -196,6 +281,9 @@ class Driver:
             self._drive(), name=f"deepgram {invocation.path}", context=contextvars.Context()
         )
         services.begun(self)
+        if services.watch is not None:
+            services.watch.opened_in(self.id, opened_in)
+        self._tell(events.SessionBegan(**self._common()))
 
     @property
     def stats(self) -> Stats:
@@ -330,6 +418,10 @@ class Driver:
                 waiting = None if task is None else task.get_coro()
                 if waiting is not None:
                     waiting.close()
+        if not self._loop.is_running():
+            # The task may never run again, so nothing waits for it.
+            self.is_cut = True
+            self._tell_the_end()
 
     def _raise_error(self) -> None:
         """Raise why the session failed, if it did; the same error each time."""
@@ -380,11 +472,11 @@ class Driver:
         finally:
             self.is_over = True
             if self._is_ours:
-                self._log()
                 self.hub.unregister(self._token)
                 self._services.ended(self)
                 self._has_requested()
                 self._wake(Interest.READABLE | Interest.WRITABLE | _OPENED)
+                self._tell_the_end()
 
     @property
     def _is_ours(self) -> bool:
@@ -414,14 +506,14 @@ class Driver:
     async def _run(self) -> None:
         while True:
             step = self.session.step()
-            self._log()
+            self._report()
             match step:
-                case Step.Open(standby=standby, renew=renew):
+                case Step.Open(standby=standby, renew=renew, failures=failures_in_a_row):
                     if renew and self._at is not None:
                         self._stale.add(self._services.places[self._at].keys)
                     choice = self._chosen(standby=standby)
                     if choice is not None:
-                        self._begin(choice, standby=standby)
+                        self._begin(choice, standby=standby, failures_in_a_row=failures_in_a_row)
                 case Step.Wait(seconds=seconds):
                     if self._opening is not None and self._opening.done():
                         self._settle(self._opening)
@@ -456,9 +548,11 @@ class Driver:
             case Opening():
                 return choice
 
-    def _begin(self, choice: Opening, *, standby: bool) -> None:
+    def _begin(self, choice: Opening, *, standby: bool, failures_in_a_row: int) -> None:
         self._choice = choice
         self.session.opening_at(choice.endpoint)
+        renews = self._services.places[choice.endpoint].keys in self._stale
+        self._tell_opening(standby=standby, renew=renews, failures_in_a_row=failures_in_a_row)
         self._opening = self._loop.create_task(self._opened(choice, standby=standby))
         self._opening.add_done_callback(lambda _: self._tried(choice))
 
@@ -468,6 +562,13 @@ class Driver:
         self._wake(Interest.DRIVER)
 
     async def _opened(self, choice: Opening, *, standby: bool) -> Leg:
+        began = time.monotonic()
+        try:
+            return await self._open(choice, standby=standby)
+        finally:
+            self._took = time.monotonic() - began
+
+    async def _open(self, choice: Opening, *, standby: bool) -> Leg:
         place = self._services.places[choice.endpoint]
         patience = TRIAL_PATIENCE if choice.is_trial and not standby else None
         self._progress = Progress(self._has_requested)
@@ -480,33 +581,30 @@ class Driver:
         except TimeoutError:
             # What was begun has been cancelled.
             late = ConnectTimeoutError(
-                f"endpoint {self._named(choice)} has failed before, and opened no stream within "
-                f"{patience} s when it was tried again.",
+                f"endpoint {self._services.names[choice.endpoint]} has failed before, and opened "
+                f"no stream within {patience} s when it was tried again.",
                 reason="connect_timeout",
             )
             self._note_failure(choice, late)
             raise late from None
         if self._services.endpoints.opened(choice):
-            _logger.info("endpoint %s works again", self._named(choice))
+            common = self._common(choice.endpoint)
+            self._tell(events.EndpointReturned(**common, level=logging.INFO))
         return leg
 
     def _note_failure(self, choice: Opening, error: SageMakerError) -> None:
         """Tell the other sessions that an endpoint has failed."""
-        rest = self._services.endpoints.failed(choice, failures.reason_of(error))
+        reason = failures.reason_of(error)
+        rest = self._services.endpoints.failed(choice, reason)
         if rest is not None:
-            _logger.warning(
-                "endpoint %s is left alone for %.1f s: %s",
-                self._named(choice),
-                rest,
-                error.message,
+            common = self._common(choice.endpoint)
+            self._tell(
+                events.EndpointAvoided(**common, seconds=rest, reason=reason, level=logging.WARNING)
             )
-
-    def _named(self, choice: Opening) -> str:
-        return self._services.names[choice.endpoint]
 
     async def _opened_at(self, place: Place, progress: Progress, *, standby: bool) -> Leg:
         renew = place.keys in self._stale
-        identity = await place.credentials.identity(refresh=renew)
+        identity = await self._identity(place, refresh=renew)
         self._stale.discard(place.keys)
         try:
             return await place.client.open(
@@ -516,33 +614,167 @@ class Driver:
             if renew or not error.expired:
                 raise
         # Another process may have refreshed the keys before they expired here: once more, with new.
-        identity = await place.credentials.identity(refresh=True)
+        identity = await self._identity(place, refresh=True)
         return await place.client.open(
             self._invocation, identity, standby=standby, progress=progress
         )
+
+    async def _identity(self, place: Place, *, refresh: bool) -> Identity:
+        """Return the keys, and report other ones than before."""
+        began = time.monotonic()
+        identity = await place.credentials.identity(refresh=refresh)
+        if self._services.is_news(place.keys, identity):
+            common = self._common(self._choice.endpoint)
+            waited = time.monotonic() - began
+            self._tell(events.CredentialsRefreshed(**common, forced=refresh, seconds=waited))
+        return identity
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
         """Tell the session the outcome of the leg that it wanted."""
         self._has_requested()
         self._progress = None
         try:
-            self.session.attach(opening.result())
+            leg = opening.result()
         except SageMakerError as error:
             self._open_error = error
+            self._tell_open_failed(error)
             self.session.open_failed(failures.reason_of(error))
             return
+        # Taken first: what happens over the leg from now on is later.
         endpoint = self._choice.endpoint
+        common = self._common(endpoint)
+        number = self.session.attach(leg)
+        self._tell_opened(leg, number, common)
+        self._leg_at[number] = endpoint, self._falls_over
         self._legs_at[endpoint] += 1
         self._fallovers += self._falls_over
-        if self._at not in (None, endpoint):
-            _logger.info(
-                "%s: the session goes on at endpoint %s",
-                self._invocation.path, self._named(self._choice),
-            )  # fmt: skip
-        self._at = endpoint
+        if self._at is None:
+            self._at = endpoint
         self._has_opened = True
         self._wake(_OPENED)
 
-    def _log(self) -> None:
-        for level, notice in self.session.take_notices():
-            _logger.log(level, "%s: %s", self._invocation.path, line(notice))
+    # What happens, as events.
+
+    def _common(self, endpoint: int | None = None, *, age: float = 0.0) -> events.Common:
+        """Return what every event says, for something that happened `age` seconds ago.
+
+        Args:
+            endpoint: Where it happened; None: at the endpoint of the current leg.
+            age: Seconds since then.
+        """
+        moment = events.Moment.now(age=age)
+        place = self._services.places[(self._at or 0) if endpoint is None else endpoint]
+        config = place.client.config
+        return {
+            "session": self.id,
+            "path": self._invocation.path,
+            "endpoint_name": config.endpoint_name,
+            "region": config.region,
+            "time": moment.wall,
+            "monotonic": moment.monotonic,
+        }
+
+    def _tell(self, event: events.Event) -> None:
+        self._services.events.tell(event, self._loop)
+
+    def _report(self) -> None:
+        """Report what has happened on the native side."""
+        for name, fields, age in self.session.take_notices():
+            endpoint, falls_over = self._leg_at.get(fields.get("leg", -1), (self._at, False))
+            common = self._common(endpoint, age=age)
+            event = events.CLASSES[name](**common, **fields)
+            if isinstance(event, events.LegEnded):
+                self._leg_at.pop(event.leg, None)
+                request_id = self._request_ids.pop(event.leg, None)
+                event = replace(event, request_id=request_id)
+            self._tell(event)
+            if isinstance(event, events.Resumed):
+                self._goes_on_at(endpoint, event.leg, common, falls_over=falls_over)
+
+    def _goes_on_at(
+        self, endpoint: int | None, leg: int, common: events.Common, *, falls_over: bool
+    ) -> None:
+        """Note the endpoint of the leg that speaks for the session now; report another one."""
+        before, self._at = self._at, endpoint
+        if before is None or endpoint is None or before == endpoint:
+            return
+        names = self._services.names
+        self._tell(
+            events.EndpointChanged(
+                **common,
+                leg=leg,
+                before=names[before],
+                after=names[endpoint],
+                falls_over=falls_over,
+                level=logging.INFO,
+            )
+        )
+
+    def _tell_opening(self, *, standby: bool, renew: bool, failures_in_a_row: int) -> None:
+        self._attempts += 1
+        self._asked = events.LegOpening(
+            **self._common(self._choice.endpoint),
+            attempt=self._attempts,
+            standby=standby,
+            renews_keys=renew,
+            failures=failures_in_a_row,
+        )
+        self._tell(self._asked)
+
+    def _tell_opened(self, leg: Leg, number: int, common: events.Common) -> None:
+        headers = dict(leg.headers)
+        request_id = next((quote(headers[each]) for each in _REQUEST_ID if each in headers), None)
+        if request_id is not None:
+            self._request_ids[number] = request_id
+        asked, self._asked = self._asked, None
+        self._tell(
+            events.LegOpened(
+                **common,
+                attempt=self._attempts,
+                leg=number,
+                standby=asked is not None and asked.standby,
+                seconds=self._took,
+                request_id=request_id,
+            )
+        )
+
+    def _tell_open_failed(self, error: SageMakerError | None) -> None:
+        """Report that there is no leg; without an error the session has ended meanwhile."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        common = self._common(self._choice.endpoint)
+        self._tell(
+            events.LegOpenFailed(
+                **common,
+                attempt=asked.attempt,
+                standby=asked.standby,
+                seconds=common["monotonic"] - asked.monotonic,
+                reason="closed" if error is None else failures.reason_of(error),
+                error=None if error is None else type(error).__name__,
+                status=None if error is None else error.status,
+                code=None if error is None else error.code,
+                request_id=None if error is None else error.request_id,
+            )
+        )
+
+    def _tell_the_end(self) -> None:
+        """Report the end of the session, once, from any thread."""
+        try:
+            self._end_to_tell.pop()
+        except IndexError:
+            return
+        self._report()
+        self._tell_open_failed(None)
+        common = self._common()
+        error = self._error
+        self._tell(
+            events.SessionEnded(
+                **common,
+                outcome="cut" if self.is_cut else "finished" if error is None else "failed",
+                error=None if error is None else type(error).__name__,
+                reason=None if error is None else failures.reason_of(error),
+                seconds=common["monotonic"] - self._began,
+                totals=replace(self.stats, journal_bytes=0),
+            )
+        )

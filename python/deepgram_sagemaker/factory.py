@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from .config import SageMakerConfig
 from .errors import ValidationError
+from .events import checked
 from .invocation import Invocation, parse_url
 from .stats import Stats, add_up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .events import Event
+    from .otel import Telemetry
     from .transport import SageMakerTransport, Services
 
 __all__ = ["SageMakerTransportFactory"]
@@ -63,19 +68,46 @@ class SageMakerTransportFactory:
         routes: A config for each path, such as `v1/listen`, instead of all of these. Each config
             has its own limits, AWS client and credentials; paths that are given the same object
             share them.
+        on_event: Called with each event of each session (`deepgram_sagemaker.events`), on the
+            session's event loop. It must not block: the loop waits for it. An error that it
+            raises is logged and changes nothing.
+        telemetry: Traces and metrics through OpenTelemetry (extra `otel`). None: with its global
+            providers, if the application has imported OpenTelemetry when a session begins. True:
+            with its global providers. A `deepgram_sagemaker.otel.Telemetry`: with the providers in
+            it. False: never.
 
     Raises:
+        ImportError: `telemetry` is True, and OpenTelemetry's API is not installed.
         TypeError: Neither an endpoint name nor a config nor routes were given, or something of
             another type.
         ValueError: More than one of these was given, or a value is not allowed.
     """
 
     @overload
-    def __init__(self, endpoint_name: str, region: str | None = None) -> None: ...
+    def __init__(
+        self,
+        endpoint_name: str,
+        region: str | None = None,
+        *,
+        on_event: Callable[[Event], object] | None = None,
+        telemetry: Telemetry | bool | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, *, config: SageMakerConfig) -> None: ...
+    def __init__(
+        self,
+        *,
+        config: SageMakerConfig,
+        on_event: Callable[[Event], object] | None = None,
+        telemetry: Telemetry | bool | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, *, routes: Mapping[str, SageMakerConfig]) -> None: ...
+    def __init__(
+        self,
+        *,
+        routes: Mapping[str, SageMakerConfig],
+        on_event: Callable[[Event], object] | None = None,
+        telemetry: Telemetry | bool | None = None,
+    ) -> None: ...
     def __init__(
         self,
         endpoint_name: str | None = None,
@@ -83,7 +115,11 @@ class SageMakerTransportFactory:
         *,
         config: SageMakerConfig | None = None,
         routes: Mapping[str, SageMakerConfig] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        telemetry: Telemetry | bool | None = None,
     ) -> None:
+        self._on_event = checked(on_event)
+        self._telemetry = _checked_telemetry(telemetry)
         self._config: SageMakerConfig | None = None
         self._routes: dict[str, SageMakerConfig] = {}
         # By the identity of their config.
@@ -146,7 +182,7 @@ class SageMakerTransportFactory:
 
     @property
     def stats(self) -> Stats:
-        """The sum over all sessions made here, including those that have ended.
+        """The sum over all sessions made here, including those that have ended; from any thread.
 
         With routes, `last_error` is that of the last config used that has one.
         """
@@ -206,7 +242,11 @@ class SageMakerTransportFactory:
 
         services = self._services.get(id(config))
         if services is None:
-            services = self._services[id(config)] = Services(config)
+            # Two threads may make them at once: both get the same.
+            services = self._services.setdefault(
+                id(config),
+                Services(config, on_event=self._on_event, telemetry=self._telemetry),
+            )
         return services
 
     def _warn_of_a_key(self, headers: Mapping[str, str]) -> None:
@@ -243,6 +283,17 @@ def _checked_routes(routes: object) -> dict[str, SageMakerConfig]:
             raise ValueError(f"routes= has the path {path!r} twice")
         checked[path] = config
     return checked
+
+
+def _checked_telemetry(telemetry: object) -> Telemetry | bool | None:
+    """Return what was given; what it needs has been imported."""
+    if telemetry is None or telemetry is False:
+        return telemetry
+    from .otel import Telemetry
+
+    if telemetry is True or isinstance(telemetry, Telemetry):
+        return telemetry
+    raise TypeError(f"telemetry= takes a Telemetry or a bool, not {type(telemetry).__name__}")
 
 
 def _check_config(name: str, config: object) -> None:

@@ -1,16 +1,21 @@
-"""Counts of what sessions have done so far."""
+"""Counts of what sessions have done so far. Any thread may read them.
+
+Imports nothing of ours. Tests: `tests/test_stats.py`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+import os
+import threading
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Stats", "add_up"]
+__all__ = ["Ledger", "Stats", "add_up"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +100,74 @@ def add_up(stats: Iterable[Stats]) -> Stats:
         time_to_first_result=max(times, default=None),
         last_error=errors[-1] if errors else None,
     )
+
+
+class Ledger:
+    """The figures of many sessions: of those that go on, and the sum of those that have ended.
+
+    Every method may be called from any thread, and `ended` also from a finaliser. Reading takes no
+    lock. A sum never misses a session and never counts one twice, so counters do not go back. A
+    forked child starts from nothing: its parent's sessions are not its own.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._ending: deque[str] = deque()
+        # Replaced as a whole, never changed: whoever reads it has a consistent view.
+        self._parts: tuple[Stats, dict[str, Callable[[], Stats]]] = (Stats(), {})
+
+    def begun(self, session: str, read: Callable[[], Stats]) -> None:
+        """Count a session in.
+
+        Args:
+            session: Its id.
+            read: Returns its figures, from any thread.
+        """
+        if self._process != os.getpid():
+            self._reset()
+        with self._lock:
+            past, live = self._parts
+            self._parts = (past, live | {session: read})
+        self._settle()
+
+    def ended(self, session: str) -> None:
+        """Keep a session's figures, but not the session; once it has ended, do nothing."""
+        if self._process == os.getpid():
+            self._ending.append(session)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Move the sessions that have ended into the sum."""
+        while self._ending:
+            # A finaliser may run in the middle of this on the same thread, so nobody waits here:
+            # whoever has the lock looks again once it is free.
+            if not self._lock.acquire(blocking=False):
+                return
+            try:
+                while self._ending:
+                    session = self._ending.popleft()
+                    past, live = self._parts
+                    read = live.get(session)
+                    if read is not None:
+                        # An ended session's journal is freed.
+                        figures = dataclasses.replace(read(), journal_bytes=0)
+                        left = {each: live[each] for each in live if each != session}
+                        self._parts = (add_up([past, figures]), left)
+            finally:
+                self._lock.release()
+
+    def read(self) -> tuple[Stats, list[Stats]]:
+        """Return the sum over the sessions that have ended, and the figures of each other one."""
+        if self._process != os.getpid():
+            return Stats(), []
+        past, live = self._parts
+        return past, [read() for read in live.values()]
+
+    def total(self) -> Stats:
+        """Return the sum over all sessions."""
+        past, live = self.read()
+        return add_up([past, *live])

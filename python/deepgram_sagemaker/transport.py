@@ -60,6 +60,11 @@ class SageMakerTransport:
     def _begin(self, services: Services, invocation: Invocation) -> None:
         self._services = services
         self._invocation = invocation
+        # Not from `random`, which an application may have seeded.
+        self._id = os.urandom(8).hex()
+        watch = services.watch
+        # Until the session begins: the application's request may be over long before the session.
+        self._opened_in = None if watch is None else watch.context()
         self._driver: Driver | None = None
         self._closed = False
 
@@ -84,8 +89,13 @@ class SageMakerTransport:
         return self._invocation.query
 
     @property
+    def session_id(self) -> str:
+        """The session's id in events, log records and traces: 16 hexadecimal digits."""
+        return self._id
+
+    @property
     def stats(self) -> Stats:
-        """A snapshot of the session's figures; cheap."""
+        """A snapshot of the session's figures; cheap, and from any thread."""
         return Stats() if self._driver is None else self._driver.stats
 
     async def open(self) -> None:
@@ -165,7 +175,8 @@ class SageMakerTransport:
             await self._driver.close()
 
     def _start(self) -> Driver:
-        self._driver = Driver(self._services, self._invocation)
+        opened_in, self._opened_in = self._opened_in, None
+        self._driver = Driver(self._services, self._invocation, self._id, opened_in)
         return self._driver
 
     def __reduce__(self) -> NoReturn:

@@ -7,7 +7,13 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
-from deepgram_sagemaker import Endpoint, SageMakerTransport, SageMakerTransportFactory, fallover
+from deepgram_sagemaker import (
+    Endpoint,
+    SageMakerTransport,
+    SageMakerTransportFactory,
+    events,
+    fallover,
+)
 from deepgram_sagemaker.config import REGION_OF_BOTO3
 from deepgram_sagemaker.errors import (
     AcquireTimeoutError,
@@ -22,6 +28,7 @@ from deepgram_sagemaker.errors import (
 )
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import (
+    AfterChunks,
     AfterMessages,
     AfterNewChunks,
     AfterReplies,
@@ -276,6 +283,17 @@ async def test_max_concurrency_counts_the_streams_of_all_endpoints():
 
 # In mid-session.
 
+
+def middle(product, conversation):
+    """The trigger of a fault in the middle of a conversation."""
+    if product.endswith("listen"):
+        return AfterChunks(conversation.chunks // 2)
+    if product.endswith("converse"):
+        # In its greeting: how often the user speaks is random.
+        return AfterReplies(5)
+    return AfterMessages(max(2, conversation.messages // 2))
+
+
 # One that still covers the stream begins a rollover, and is no failure.
 ENDS = [name for name in BREAKS if name != "goaway-covering"]
 
@@ -291,8 +309,7 @@ ENDS = [name for name in BREAKS if name != "goaway-covering"]
 )
 async def test_a_session_goes_on_at_the_next_endpoint(name, product):
     conversation = PRODUCTS[product](random.Random(f"{name} {product}"))
-    half = AfterMessages(max(2, conversation.messages // 2))
-    faults = [Fault(BREAKS[name], when=half, times=None)]
+    faults = [Fault(BREAKS[name], when=middle(product, conversation), times=None)]
     async with two(faults, model=conversation.model) as (first, second):
         config = impatient(
             first,
@@ -392,7 +409,9 @@ async def test_an_endpoint_that_failed_is_left_alone_by_all(caplog):
         assert (first.stats.opens, second.stats.opens) == (1, 3)
         assert factory.stats.legs_at == {"second (us-west-2)": 3}
         assert factory.stats.fallovers == 1
-        alone = [record for record in caplog.records if "is left alone" in record.getMessage()]
+        alone = [
+            record for record in caplog.records if "other endpoints are used" in record.getMessage()
+        ]
         assert len(alone) == 1
         assert alone[0].levelname == "WARNING"
 
@@ -458,6 +477,50 @@ async def test_a_rollover_that_the_preferred_endpoint_refuses_goes_on_elsewhere(
         assert stats.legs_at["second (us-west-2)"] >= 1
 
 
+# What is told.
+
+
+def told(seen, *kinds):
+    return [event for event in seen if isinstance(event, kinds)]
+
+
+async def test_events_say_where_and_why(short_rests):
+    seen = []
+    faults = [Fault(Reset(), when=AfterNewChunks(10), legs=1), Fault(THROTTLED, legs=2)]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, max_leg_age=1.0)
+        factory = SageMakerTransportFactory(config=config, on_event=seen.append)
+        stats = await spoken(factory, 20)
+        assert stats.legs_at == {"first (us-east-1)": 1, "second (us-west-2)": 1}
+        (changed,) = told(seen, events.EndpointChanged)
+        assert (changed.before, changed.after) == ("first (us-east-1)", "second (us-west-2)")
+        assert (changed.endpoint_name, changed.region) == ("second", "us-west-2")
+        assert (changed.leg, changed.falls_over) == (1, True)
+        assert [event.endpoint_name for event in told(seen, events.LegOpening)] == [
+            "first",
+            "second",
+        ]
+        assert [event.endpoint_name for event in told(seen, events.LegEnded)] == [
+            "first",
+            "second",
+        ]
+        assert told(seen, events.EndpointAvoided) == []
+
+        seen.clear()
+        # The first refuses the first stream, and works from the next one on.
+        await spoken(factory, 150, pace=0.02)
+        (avoided,) = told(seen, events.EndpointAvoided)
+        assert (avoided.endpoint_name, avoided.reason) == ("first", "throttled")
+        (returned,) = told(seen, events.EndpointReturned)
+        assert returned.region == "us-east-1"
+        (back,) = told(seen, events.EndpointChanged)
+        assert (back.after, back.falls_over) == ("first (us-east-1)", False)
+        assert told(seen, events.CredentialsRefreshed) == [], "each endpoint has its own keys"
+        asked = told(seen, events.LegOpening)
+        answered = told(seen, events.LegOpened, events.LegOpenFailed)
+        assert len(asked) == len(answered)
+
+
 # Many sessions.
 
 SESSIONS = 100
@@ -477,12 +540,12 @@ async def test_one_of_two_regions_dies_under_a_hundred_sessions():
 
         heard = await asyncio.gather(
             *(
-                converse(factory, LINEAR16, 60, pace=0.02, interim=False, middle=wait_for_the_end)
+                converse(factory, LINEAR16, 40, pace=0.02, interim=False, middle=wait_for_the_end)
                 for _ in range(SESSIONS)
             )
         )
         for each in heard:
-            assert_whole(each, LINEAR16, 60)
+            assert_whole(each, LINEAR16, 40)
         stats = factory.stats
         assert stats.bytes_lost == 0
         assert stats.legs_at == {"first (us-east-1)": SESSIONS, "second (us-west-2)": SESSIONS}

@@ -126,6 +126,12 @@ class LegClient:
             within=_READY_WITHIN,
         )
 
+    @property
+    def waiting(self) -> int:
+        """How many openings wait for one of `max_concurrency`; from any thread."""
+        ready = self._ready.made
+        return 0 if ready is None else ready.pool.waiting
+
     async def open(
         self,
         invocation: Invocation,

@@ -41,6 +41,14 @@ class Preparation[T]:
         self._lock = threading.Lock()
         self._errand: Errand[T] | None = None
 
+    @property
+    def made(self) -> T | None:
+        """The value; None: it is not made yet."""
+        errand = self._errand
+        if errand is None or self._process != os.getpid():
+            return None
+        return errand.result() if errand.is_over and errand.exception() is None else None
+
     async def value(self) -> T:
         """Return the value once it is made. Cancelling only stops the waiting.
 

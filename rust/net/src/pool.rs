@@ -76,6 +76,8 @@ pub struct Pool {
     target: Target,
     limits: Limits,
     permits: Permits,
+    /// Openings that wait for a permit.
+    waiting: AtomicUsize,
     /// Connections that may have room. Empty when each stream has its own.
     shared: Mutex<Vec<Arc<Slot>>>,
 }
@@ -164,10 +166,17 @@ impl Pool {
     pub fn with_permits(target: Target, limits: Limits, permits: Permits) -> Arc<Self> {
         Arc::new(Self {
             permits,
+            waiting: AtomicUsize::new(0),
             shared: Mutex::default(),
             target,
             limits,
         })
+    }
+
+    /// Returns the number of openings that wait for one of `max_concurrency`.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits on the engine for the right to open a stream. `with_permit` is false for a standby
@@ -193,9 +202,11 @@ impl Pool {
     ) -> Result<Admission, Failure> {
         let by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
+            let waiting = Waiting::begin(&self.waiting);
             let permit = self
                 .permitted(&self.permits.0, by, "max_concurrency")
                 .await?;
+            drop(waiting);
             Some(Permit(permit))
         } else {
             None
@@ -262,6 +273,22 @@ impl Pool {
                 ),
             )),
         }
+    }
+}
+
+/// Counts one that waits, for as long as it exists.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

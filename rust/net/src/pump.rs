@@ -64,17 +64,18 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 /// How long the input may take to explain why the output is broken.
 const EXPLANATION: Duration = Duration::from_millis(500);
 
-/// Gives the session the leg that it wanted, and pumps it.
+/// Gives the session the leg that it wanted, and pumps it. Returns its number.
 pub fn attach(
     engine: &Arc<Engine>,
     session: Arc<SharedSession>,
     leg: OpenLeg,
     signer: EventSigner,
-) {
+) -> LegId {
     let id = session.update(Session::leg_opened);
     // It may take over at once from one that waits.
     session.notify_pumps();
     spawn(engine, session, id, leg, signer);
+    id
 }
 
 /// Pumps a leg to its end, on the engine.

@@ -35,10 +35,10 @@ pub struct SharedSession {
     waiter: Waiter,
 }
 
-/// The types of unknown events, each once.
+/// The types of unknown events, each once, with the time of the first one.
 #[derive(Debug, Default)]
 struct Skipped {
-    names: Vec<String>,
+    names: Vec<(Duration, String)>,
     /// The number of names that were taken.
     taken: usize,
 }
@@ -87,7 +87,7 @@ impl SharedSession {
 
     /// Takes a message of the application. The caller notifies the pumps, once for many messages.
     /// The driver is called where it is wanted: a session with nothing unacknowledged has no leg
-    /// until there is something to send.
+    /// until there is something to send, and the driver reports what happens.
     ///
     /// # Errors
     /// Why the message was not taken. Where there is no room, the application is woken when there
@@ -99,7 +99,7 @@ impl SharedSession {
         if matches!(pushed, Err(PushError::Full)) {
             self.arm(interest::WRITABLE);
         }
-        let wanted = pushed.is_ok() && session.driver_wanted(now);
+        let wanted = session.has_notice() || (pushed.is_ok() && session.driver_wanted(now));
         drop(session);
         if wanted {
             self.call_driver();
@@ -130,7 +130,8 @@ impl SharedSession {
 
     /// Ends everything now: legs are reset, nothing more is sent or received.
     pub fn abort(&self) {
-        self.lock().abort();
+        let now = self.now();
+        self.lock().abort(now);
         self.notify_pumps();
     }
 
@@ -154,10 +155,13 @@ impl SharedSession {
         let _ = self.lock().open_failed(now, reason);
     }
 
-    /// Takes what has happened since the last call.
-    pub fn take_notices(&self) -> Vec<Notice> {
+    /// Takes what has happened since the last call, each with the time that has passed since.
+    pub fn take_notices(&self) -> Vec<(Duration, Notice)> {
         let mut session = self.lock();
-        std::iter::from_fn(|| session.pop_notice()).collect()
+        let now = self.now();
+        std::iter::from_fn(|| session.pop_notice())
+            .map(|(at, notice)| (now.saturating_sub(at), notice))
+            .collect()
     }
 
     /// Has pumps that hold back credit check again: the application has read.
@@ -176,12 +180,17 @@ impl SharedSession {
         self.waiter.take_happened()
     }
 
-    /// Takes the types noted by [`SharedSession::skip`] since the last call.
-    pub fn take_skipped(&self) -> Vec<String> {
+    /// Takes the types noted by [`SharedSession::skip`] since the last call, each with the time that
+    /// has passed since.
+    pub fn take_skipped(&self) -> Vec<(Duration, String)> {
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
         let all = skipped.names.len();
         let taken = std::mem::replace(&mut skipped.taken, all);
-        skipped.names[taken..].to_vec()
+        skipped.names[taken..]
+            .iter()
+            .map(|(at, name)| (now.saturating_sub(*at), name.clone()))
+            .collect()
     }
 
     // The legs' side.
@@ -247,8 +256,11 @@ impl SharedSession {
     pub fn skip(&self, event_type: &str) {
         let event_type = quote::name(event_type);
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-        if skipped.names.len() < MAX_SKIPPED && !skipped.names.contains(&event_type) {
-            skipped.names.push(event_type);
+        let known = skipped.names.iter().any(|(_, name)| *name == event_type);
+        if skipped.names.len() < MAX_SKIPPED && !known {
+            skipped.names.push((self.now(), event_type));
+            drop(skipped);
+            self.call_driver();
         }
     }
 
@@ -284,7 +296,7 @@ fn news(session: &Session, now: Duration) -> u8 {
     if over || session.is_writable(now) {
         news |= interest::WRITABLE;
     }
-    if session.driver_wanted(now) {
+    if session.driver_wanted(now) || session.has_notice() {
         news |= interest::DRIVER;
     }
     news

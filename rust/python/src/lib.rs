@@ -28,7 +28,7 @@ mod _native {
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
-    use crate::notice::Notice;
+    use crate::notice::notices;
     #[pymodule_export]
     use crate::pool::{Acquiring, Admission, Leg, OpenFailure, Opening, Permits, Pool};
     #[pymodule_export]

@@ -1,128 +1,156 @@
-//! `Notice`: what happened in a session, as Python makes log lines of it.
+//! `notices`, and what a session reports: the fields of the events in `events.py` that the native
+//! side knows.
 
-use dgsm_session::{Level, Notice as CoreNotice};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dgsm_leg::end::LegEnd;
+use dgsm_leg::reason::Reason;
+use dgsm_session::{Level, Notice};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-/// Levels of Python's `logging`.
-const INFO: u8 = 20;
+/// The level of a skipped event, as `logging` has it.
 const WARNING: u8 = 30;
 
-/// What happened in a session. Times and amounts of audio are seconds on the session's clock.
-#[pyclass(module = "deepgram_sagemaker._native", frozen)]
-pub(crate) enum Notice {
-    /// A leg ended and another follows.
-    LegEnded {
-        leg: u64,
-        /// How it ended, by the name that the statistics count.
-        end: String,
-        /// How it ended, as text.
-        said: String,
-        /// Failures in a row without progress; 0: only the keys ran out.
-        attempts: u32,
-        /// Audio that has to be sent again.
-        unacknowledged_seconds: f64,
-    },
-    /// The session goes on over a new leg for the first time. Request ids start again.
-    Resumed { leg: u64 },
-    /// A leg took over from one that had grown old.
-    RolledOver { leg: u64 },
-    /// Audio that a reset needed was no longer kept.
-    Gap {
-        start_seconds: f64,
-        seconds: f64,
-        /// In bytes.
-        size: u64,
-    },
-    /// A new leg synthesised other speech than the one before. The two were joined.
-    Joined { at_seconds: f64, moved_seconds: f64 },
-    /// Audio of unknown rate outgrew the journal. The next reset is an error.
-    NotResumable { limit: usize },
-    /// The service sent an `Error` message and the leg went on. The message is delivered.
-    Complaint { leg: u64 },
-    /// The service did not take a message. It is not sent again.
-    LeftOut { leg: u64, kind: Option<String> },
-    /// The service asked for a function call that it had asked for over an earlier leg.
-    CalledAgain { leg: u64 },
-    /// The application does not read, and the service has to wait. `size`: the unread bytes.
-    Unread { size: usize },
-    /// The service reports on audio that was never sent.
-    Beyond {
-        claimed_seconds: f64,
-        sent_seconds: f64,
-    },
-    /// The service did not end its side in time after the application closed.
-    CloseTimedOut { unacknowledged_seconds: f64 },
-    /// An event of an unknown type came, and was skipped.
-    UnknownEvent { event_type: String },
-}
+/// An event's class, its fields, and how many seconds ago it happened.
+pub(crate) type Told<'py> = (&'static str, Bound<'py, PyDict>, f64);
 
-impl Notice {
-    /// Returns the notice of a skipped event, with its level.
-    pub(crate) fn unknown_event(event_type: String) -> (u8, Self) {
-        (WARNING, Self::UnknownEvent { event_type })
-    }
-
-    /// Returns a session's notice, with its level.
-    pub(crate) fn of(notice: CoreNotice) -> (u8, Self) {
-        let level = match notice.level() {
-            Level::Info => INFO,
-            Level::Warning => WARNING,
-        };
-        (level, notice.into())
-    }
-}
-
-impl From<CoreNotice> for Notice {
-    fn from(notice: CoreNotice) -> Self {
-        match notice {
-            CoreNotice::Reset {
-                leg,
-                end,
-                attempts,
-                unacked_seconds,
-            } => Self::LegEnded {
-                leg: leg.number(),
-                end: end.kind().to_owned(),
-                said: end.to_string(),
-                attempts,
-                unacknowledged_seconds: unacked_seconds,
-            },
-            CoreNotice::Resumed { leg } => Self::Resumed { leg: leg.number() },
-            CoreNotice::RolledOver { leg } => Self::RolledOver { leg: leg.number() },
-            CoreNotice::Gap {
-                start_seconds,
-                seconds,
-                bytes,
-            } => Self::Gap {
-                start_seconds,
-                seconds,
-                size: bytes,
-            },
-            CoreNotice::Joined {
-                at_seconds,
-                moved_seconds,
-            } => Self::Joined {
-                at_seconds,
-                moved_seconds,
-            },
-            CoreNotice::NotResumable { limit } => Self::NotResumable { limit },
-            CoreNotice::Complaint { leg } => Self::Complaint { leg: leg.number() },
-            CoreNotice::LeftOut { leg, kind } => Self::LeftOut {
-                leg: leg.number(),
-                kind: kind.map(str::to_owned),
-            },
-            CoreNotice::CalledAgain { leg } => Self::CalledAgain { leg: leg.number() },
-            CoreNotice::Unread { bytes } => Self::Unread { size: bytes },
-            CoreNotice::Beyond {
-                claimed_seconds,
-                sent_seconds,
-            } => Self::Beyond {
-                claimed_seconds,
-                sent_seconds,
-            },
-            CoreNotice::CloseTimedOut { unacked_seconds } => Self::CloseTimedOut {
-                unacknowledged_seconds: unacked_seconds,
-            },
+/// One table for both: how a notice becomes the fields of an event, and which fields an event has.
+macro_rules! events {
+    ($($event:literal: $notice:pat => { $($field:literal: $value:expr,)* })*) => {
+        /// Sets the fields of the notice's event. Returns the name of its class.
+        fn fill(notice: &Notice, fields: &Bound<'_, PyDict>) -> PyResult<&'static str> {
+            Ok(match notice {
+                $($notice => {
+                    $(fields.set_item($field, $value)?;)*
+                    $event
+                })*
+            })
         }
+
+        const EVENTS: &[(&str, &[&str])] = &[$(($event, &[$($field),*])),*];
+    };
+}
+
+events! {
+    "LegEnded": Notice::LegEnded { leg, part, end, reason, lasted, again } => {
+        "leg": leg.number(),
+        "role": part.as_str(),
+        "kind": kind(end.as_ref(), *reason),
+        "reason": reason.map(Reason::as_str),
+        "said": said(end.as_ref(), *reason),
+        "failures": again.map_or(0, |again| again.attempts),
+        "resumes": again.is_some(),
+        "seconds": lasted.as_secs_f64(),
+        "seconds_unacknowledged": again.map_or(0.0, |again| again.unacked_seconds),
+    }
+    "Resumed": Notice::Resumed { leg, seconds, bytes, again } => {
+        "leg": leg.number(),
+        "seconds_replayed": seconds,
+        "bytes_replayed": bytes,
+        "is_first": !again,
+    }
+    "RolledOver": Notice::RolledOver { leg } => {
+        "leg": leg.number(),
+    }
+    "Gap": Notice::Gap { start_seconds, seconds, bytes } => {
+        "start_seconds": start_seconds,
+        "seconds": seconds,
+        "size": bytes,
+    }
+    "Stalled": Notice::Stalled { leg, silent_seconds } => {
+        "leg": leg.number(),
+        "seconds": silent_seconds,
+    }
+    "FirstResult": Notice::FirstResult { seconds } => {
+        "seconds": seconds,
+    }
+    "SpeechJoined": Notice::Joined { at_seconds, moved_seconds } => {
+        "at_seconds": at_seconds,
+        "moved_seconds": moved_seconds,
+    }
+    "NotResumable": Notice::NotResumable { limit } => {
+        "limit": limit,
+    }
+    "ErrorOutlived": Notice::Complaint { leg } => {
+        "leg": leg.number(),
+    }
+    "MessageLeftOut": Notice::LeftOut { leg, kind } => {
+        "leg": leg.number(),
+        "message_type": kind,
+    }
+    "FunctionCalledAgain": Notice::CalledAgain { leg } => {
+        "leg": leg.number(),
+    }
+    "Backlog": Notice::Unread { bytes, .. } => {
+        "kind": "unread",
+        "size": bytes,
+    }
+    "Backlog": Notice::Unsent { bytes } => {
+        "kind": "unsent",
+        "size": bytes,
+    }
+    "ClaimTooLong": Notice::Beyond { claimed_seconds, sent_seconds } => {
+        "claimed_seconds": claimed_seconds,
+        "sent_seconds": sent_seconds,
+    }
+    "CloseTimedOut": Notice::CloseTimedOut { unacked_seconds } => {
+        "seconds_unacknowledged": unacked_seconds,
+    }
+}
+
+/// The class and the field of a skipped event, which no session knows of.
+const SKIPPED: (&str, &str) = ("UnknownEventSkipped", "event_type");
+
+/// Returns the classes of events that the native side reports, each with the fields it sets.
+#[pyfunction]
+pub(crate) fn notices() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let known = EVENTS
+        .iter()
+        .map(|(event, fields)| (*event, fields.to_vec()));
+    known.chain([(SKIPPED.0, vec![SKIPPED.1])]).collect()
+}
+
+/// Returns a session's notice as the fields of its event.
+pub(crate) fn tell(py: Python<'_>, age: Duration, notice: Notice) -> PyResult<Told<'_>> {
+    let fields = PyDict::new(py);
+    let event = fill(&notice, &fields)?;
+    let level: u8 = match notice.level() {
+        Level::Detail => 10,
+        Level::Info => 20,
+        Level::Warning => WARNING,
+    };
+    fields.set_item("level", level)?;
+    Ok((event, fields, age.as_secs_f64()))
+}
+
+/// Returns the fields of a skipped event.
+pub(crate) fn tell_skipped(
+    py: Python<'_>,
+    age: Duration,
+    event_type: String,
+) -> PyResult<Told<'_>> {
+    let fields = PyDict::new(py);
+    fields.set_item(SKIPPED.1, event_type)?;
+    fields.set_item("level", WARNING)?;
+    Ok((SKIPPED.0, fields, age.as_secs_f64()))
+}
+
+/// Names how a leg ended: as the statistics do, or `closed` from this side, or `finished` in order.
+fn kind(end: Option<&LegEnd>, reason: Option<Reason>) -> &'static str {
+    match (end, reason) {
+        (None, _) => "closed",
+        (Some(_), None) => "finished",
+        (Some(end), Some(_)) => end.kind(),
+    }
+}
+
+/// Describes how a leg ended.
+fn said(end: Option<&LegEnd>, reason: Option<Reason>) -> String {
+    match (end, reason) {
+        (None, _) => "ended from this side".to_owned(),
+        (Some(_), None) => "the service ended the stream".to_owned(),
+        (Some(end), Some(_)) => end.to_string(),
     }
 }

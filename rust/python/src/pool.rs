@@ -76,6 +76,12 @@ impl Pool {
         })
     }
 
+    /// Returns the number of openings that wait for one of `max_concurrency`.
+    #[getter]
+    fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
     /// Waits on the engine for the right to open a stream; then posts the token.
     #[pyo3(signature = (*, with_permit, waker, token))]
     fn acquire(&self, with_permit: bool, waker: &Waker, token: u64) -> PyResult<Acquiring> {

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
 use crate::diagnosis::Diagnosis;
-use crate::notice::Notice;
+use crate::notice;
 use crate::pool::Leg;
 use crate::settings::SessionConfig;
 use crate::waker::{Outbox, Waker};
@@ -64,7 +64,12 @@ impl Interest {
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) enum Step {
     /// Open a leg, then `attach` it or say `open_failed`.
-    Open { standby: bool, renew: bool },
+    Open {
+        standby: bool,
+        renew: bool,
+        /// Failures in a row without progress.
+        failures: u32,
+    },
     /// Wait for this time, in seconds, or until woken.
     Wait { seconds: Option<f64> },
     /// The session is over, in order.
@@ -180,7 +185,11 @@ impl Session {
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         use dgsm_session::Step as CoreStep;
         Ok(match self.shared.step() {
-            CoreStep::Open { standby, renew } => Step::Open { standby, renew },
+            CoreStep::Open { standby, renew } => Step::Open {
+                standby,
+                renew,
+                failures: self.shared.lock().failures(),
+            },
             CoreStep::Wait { until } => {
                 let now = self.shared.now();
                 Step::Wait {
@@ -216,12 +225,12 @@ impl Session {
         self.shared.update(|session, now| session.postpone(now, by))
     }
 
-    /// Gives the session the leg that the driver opened, and pumps it.
-    fn attach(&self, leg: &Leg) -> PyResult<()> {
+    /// Gives the session the leg that the driver opened, and pumps it. Returns its number.
+    fn attach(&self, leg: &Leg) -> PyResult<u64> {
         let (engine, open, signer) = leg.take()?;
         self.outbox.set_engine(&engine);
-        pump::attach(&engine, Arc::clone(&self.shared), open, signer);
-        Ok(())
+        let id = pump::attach(&engine, Arc::clone(&self.shared), open, signer);
+        Ok(id.number())
     }
 
     /// Reports why the leg that the session wanted could not be opened, by the reason's name.
@@ -264,14 +273,18 @@ impl Session {
         self.shared.take_happened()
     }
 
-    /// Takes the notices since the last call, each with its level as `logging` has them.
-    fn take_notices(&self) -> Vec<(u8, Notice)> {
-        let skipped = self.shared.take_skipped().into_iter();
-        let notices = self.shared.take_notices().into_iter();
-        notices
-            .map(Notice::of)
-            .chain(skipped.map(Notice::unknown_event))
-            .collect()
+    /// Takes what has happened since the last call: the name of its event, the fields of the event
+    /// that only the native side knows, and how many seconds ago it was.
+    fn take_notices<'py>(&self, py: Python<'py>) -> PyResult<Vec<notice::Told<'py>>> {
+        let notices = self.shared.take_notices();
+        let skipped = self.shared.take_skipped();
+        let notices = notices
+            .into_iter()
+            .map(|(age, notice)| notice::tell(py, age, notice));
+        let skipped = skipped
+            .into_iter()
+            .map(|(age, name)| notice::tell_skipped(py, age, name));
+        notices.chain(skipped).collect()
     }
 }
 

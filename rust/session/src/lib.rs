@@ -18,6 +18,7 @@ mod session;
 
 pub use resume::query::Target;
 pub use session::{
-    AfterOpenFailure, EndContext, FailureCause, IllegalMove, LegId, Level, MIN_UNSENT_BYTES, Mark,
-    Notice, Outcome, PushError, SendStep, Session, SessionFailure, Settings, Stats, Step, diagnose,
+    AfterOpenFailure, Again, EndContext, FailureCause, IllegalMove, LegId, Level, MIN_UNSENT_BYTES,
+    Mark, Notice, Outcome, Part, PushError, SendStep, Session, SessionFailure, Settings, Stats,
+    Step, diagnose,
 };

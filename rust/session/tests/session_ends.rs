@@ -6,8 +6,8 @@ mod stage;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::reason::Reason;
 use dgsm_session::{
-    AfterOpenFailure, FailureCause, Level, Notice, Outcome, PushError, SendStep, SessionFailure,
-    Settings, Step,
+    AfterOpenFailure, Again, FailureCause, Level, Notice, Outcome, Part, PushError, SendStep,
+    SessionFailure, Settings, Step,
 };
 use stage::{CLOSE, FINALIZE, KEEPALIVE, QUERY, RESET, Stage, seconds, settings};
 
@@ -91,10 +91,10 @@ fn a_service_that_does_not_end_is_left_in_time() {
     assert!(failure.to_string().contains("close_timeout"), "{failure}");
     assert_eq!(stage.sent(leg), ["stop"]);
     assert_eq!(
-        stage.notices(),
-        [Notice::CloseTimedOut {
+        stage.notices()[0],
+        Notice::CloseTimedOut {
             unacked_seconds: 0.5
-        }]
+        }
     );
 }
 
@@ -129,7 +129,11 @@ fn an_answered_leg_that_does_not_end_is_ended() {
     stage.pass(10.1);
     assert_eq!(stage.session.outcome(), Outcome::Clean);
     assert_eq!(stage.sent(leg), ["end"]);
-    assert!(stage.notices().is_empty());
+    let notices = stage.notices();
+    assert!(
+        notices.iter().all(|notice| notice.level() < Level::Warning),
+        "{notices:?}"
+    );
 }
 
 #[test]
@@ -138,7 +142,7 @@ fn aborting_stops_every_leg_at_once() {
     let leg = stage.open();
     stage.audio(500);
     stage.results(leg, 0.0, 0.1, &[]);
-    stage.session.abort();
+    stage.session.abort(stage.now);
     assert_eq!(stage.sent(leg), ["stop"]);
     assert!(!stage.session.has_message());
     assert_eq!(stage.step(), Step::Finished);
@@ -523,8 +527,16 @@ fn one_line_is_logged_for_a_reset() {
     stage.end(leg, RESET);
     stage.open();
     let notices = stage.notices();
-    assert!(matches!(notices[0], Notice::Reset { attempts: 1, .. }));
-    assert!(matches!(notices[1], Notice::Resumed { .. }));
+    let [
+        Notice::LegEnded {
+            again: Some(again), ..
+        },
+        Notice::Resumed { again: false, .. },
+    ] = notices[..]
+    else {
+        panic!("{notices:?}")
+    };
+    assert_eq!(again.attempts, 1);
     assert!(notices.iter().all(|notice| notice.level() == Level::Info));
     let stats = stage.session.stats();
     assert_eq!(
@@ -1071,12 +1083,17 @@ fn keys_that_run_out_in_mid_stream_are_looked_up_again() {
         "ExpiredTokenException: The security token included in the request is expired"
     );
     assert_eq!(
-        stage.session.pop_notice().unwrap(),
-        Notice::Reset {
+        stage.session.pop_notice().unwrap().1,
+        Notice::LegEnded {
             leg,
-            end: expired(),
-            attempts: 0,
-            unacked_seconds: 0.5,
+            part: Part::Current,
+            end: Some(expired()),
+            reason: Some(Reason::KeysExpired),
+            lasted: seconds(0.0),
+            again: Some(Again {
+                attempts: 0,
+                unacked_seconds: 0.5,
+            }),
         }
     );
     let leg = stage.session.leg_opened(stage.now);
@@ -1153,8 +1170,8 @@ fn the_service_s_words_are_quoted_in_the_log_and_in_the_figures() {
         stage.end(leg, end);
         let figure = stage.session.stats().last_error.unwrap();
         let notices = std::iter::from_fn(|| stage.session.pop_notice());
-        let said = notices.map(|notice| match notice {
-            Notice::Reset { end, .. } => end.to_string(),
+        let said = notices.map(|(_, notice)| match notice {
+            Notice::LegEnded { end: Some(end), .. } => end.to_string(),
             other => format!("{other:?}"),
         });
         for told in said.chain([figure]) {

@@ -170,7 +170,7 @@ fn other_audio_is_kept_from_its_start_while_it_fits() {
         stage
             .notices()
             .iter()
-            .all(|notice| notice.level() == Level::Info)
+            .all(|notice| notice.level() < Level::Warning)
     );
     for _ in 0..3 {
         stage.audio(1000);
@@ -281,7 +281,7 @@ fn unread_messages_hold_the_service_back() {
     // Each message takes its content and an overhead.
     assert!(matches!(
         stage.notices()[..],
-        [Notice::Unread { bytes }] if bytes == 4 * (17 + MESSAGE_COST)
+        [Notice::Unread { bytes, again: false }] if bytes == 4 * (17 + MESSAGE_COST)
     ));
     stage.say(leg, r#"{"type":"Future"}"#);
     assert!(stage.notices().is_empty(), "said once");

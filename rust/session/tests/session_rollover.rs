@@ -110,7 +110,7 @@ fn an_old_leg_is_wanted_until_it_is_stopped() {
     stage.session.tick(stage.now);
     assert!(!stage.session.wants_leg(stage.now, old));
     assert!(stage.session.wants_leg(stage.now, new));
-    stage.session.abort();
+    stage.session.abort(stage.now);
     assert!(!stage.session.wants_leg(stage.now, new));
 }
 

@@ -177,7 +177,8 @@ fn text_without_a_flush_is_said_at_the_close() {
         let run = run(&plan(1, acts.clone(), vec![reset(after)]));
         assert_eq!(story(&run), ["Metadata", "[0, 1, 2]"], "after {after}");
         let resets = run.notices.iter();
-        let resets = resets.filter(|notice| matches!(notice, Notice::Reset { .. }));
+        let resets =
+            resets.filter(|notice| matches!(notice, Notice::LegEnded { again: Some(_), .. }));
         assert!(resets.count() <= 1, "the end in order answers");
     }
 }

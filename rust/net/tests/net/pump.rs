@@ -233,7 +233,9 @@ async fn unknown_events_are_noted_and_skipped() {
         conversation.message().await,
         Some(Frame::from("known".to_owned()))
     );
-    assert_eq!(conversation.shared.take_skipped(), ["Weather", "Tide"]);
+    let skipped = conversation.shared.take_skipped();
+    let names: Vec<_> = skipped.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["Weather", "Tide"]);
     assert!(conversation.shared.take_skipped().is_empty());
     conversation.abort();
 }
@@ -732,7 +734,7 @@ async fn names_of_unknown_events_do_not_fill_the_log() {
     conversation.message().await.unwrap();
     let names = conversation.shared.take_skipped();
     assert_eq!(names.len(), 16);
-    assert!(names.iter().all(|name| name.chars().count() <= 100));
+    assert!(names.iter().all(|(_, name)| name.chars().count() <= 100));
     conversation.shared.skip("Later");
     assert!(conversation.shared.take_skipped().is_empty(), "ever");
     conversation.abort();

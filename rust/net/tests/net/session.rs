@@ -45,7 +45,7 @@ fn wake_ups_are_for_who_waits() {
     let (shared, count) = session();
     let leg = {
         let mut session = shared.lock();
-        session.abort();
+        session.abort(Duration::ZERO);
         *session = Session::new(
             Settings::default(),
             &Target {
@@ -73,7 +73,7 @@ fn wake_ups_are_for_who_waits() {
     assert_eq!(shared.take_happened(), interest::READABLE);
     message("three");
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "it did not ask again");
-    shared.update(|session, _| session.abort());
+    shared.update(|session, now| session.abort(now));
     assert_eq!(count.0.load(Ordering::SeqCst), 2, "the driver always asks");
     assert_eq!(shared.take_happened(), interest::DRIVER);
 }
@@ -164,15 +164,15 @@ fn skipped_names_are_bounded() {
     }
     let skipped = shared.take_skipped();
     assert_eq!(skipped.len(), 16);
-    assert_eq!(skipped[0], "Event0");
-    assert_eq!(Bytes::from(skipped[15].clone()), "Event15");
+    assert_eq!(skipped[0].1, "Event0");
+    assert_eq!(Bytes::from(skipped[15].1.clone()), "Event15");
     // They are the service's words: quoted.
     let words = format!("\u{1b}[2J\nAKIAIOSFODNN7EXAMPLE {}", "x ".repeat(1 << 20));
     shared.skip(&words);
     assert!(shared.take_skipped().is_empty(), "ever");
     let (shared, _) = session();
     shared.skip(&words);
-    let skipped = shared.take_skipped().remove(0);
+    let (_, skipped) = shared.take_skipped().remove(0);
     assert!(skipped.starts_with("\\u{1b}[2J *** x x"), "{skipped}");
     assert_eq!(skipped.chars().count(), 100);
 }

@@ -19,6 +19,7 @@ const NO_INPUT_TIMEOUT: Duration = Duration::from_secs(10);
 impl Session {
     /// Does what is due.
     pub fn tick(&mut self, now: Duration) {
+        self.notices.at(now);
         self.ticked = self.ticked.max(now);
         if self.state.is_over() {
             return;
@@ -49,7 +50,7 @@ impl Session {
             .current()
             .is_some_and(|index| self.product.answered(&self.legs[index].view, &self.journal));
         if !answered {
-            self.notices.push_back(Notice::CloseTimedOut {
+            self.notices.say(Notice::CloseTimedOut {
                 unacked_seconds: self.product.unacked_seconds(&self.journal),
             });
         }
@@ -84,12 +85,18 @@ impl Session {
             // it.
             self.deliver_held(index);
             if self.leg_moves(now, index, RoleEvent::Ended(LastStep::End)) {
+                self.notices.closed(&self.legs[index], Role::Current);
                 self.conclude();
             }
         } else if self.stalled_at(index).is_some_and(|at| now >= at) {
             if !self.flows_until(index, now) {
                 self.idle_stall = Some(self.journal.end());
             }
+            let silent = now.saturating_sub(self.legs[index].received_at);
+            self.notices.say(Notice::Stalled {
+                leg: self.legs[index].id,
+                silent_seconds: silent.as_secs_f64(),
+            });
             if self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop)) {
                 self.current_ended(now, index, LegEnd::Stalled);
             }

@@ -71,7 +71,7 @@ impl Session {
         }
         let leg = &mut self.legs[index];
         if leg.complained.first() {
-            self.notices.push_back(Notice::Complaint { leg: leg.id });
+            self.notices.say(Notice::Complaint { leg: leg.id });
         }
         self.product.deliver_held(&leg.view, frame, &mut self.inbox);
     }
@@ -253,7 +253,7 @@ impl Session {
             let mut names = self.product.vocabulary().iter();
             names.find(|name| **name == kind).copied()
         });
-        self.notices.push_back(Notice::LeftOut {
+        self.notices.say(Notice::LeftOut {
             leg: leg.id,
             kind: known,
         });

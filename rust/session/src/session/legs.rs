@@ -7,7 +7,7 @@ use super::leg::{Leg, Pace};
 use super::round::{Mark, Next};
 use super::state::{Event, LastStep, Phase, Role, RoleEvent, Standby};
 use super::step::{AfterOpenFailure, EndContext, FailureCause, LegId, Step};
-use super::{Notice, Session};
+use super::{Again, Notice, Session};
 use crate::backoff::{Patience, Schedule, Verdict};
 use crate::resume::{Handover, Incoming, as_seconds};
 use dgsm_leg::end::LegEnd;
@@ -128,6 +128,7 @@ impl Session {
     /// The leg that [`Step::Open`] asked for is up. Returns its number. A leg that is no longer
     /// wanted gets [`super::SendStep::Stop`] at once.
     pub fn leg_opened(&mut self, now: Duration) -> LegId {
+        self.notices.at(now);
         let id = LegId(self.opened);
         self.opened += 1;
         self.stats.legs += 1;
@@ -160,7 +161,14 @@ impl Session {
         match role {
             Role::Current => self.begin(now, index, true),
             Role::Standby { .. } => self.stand_by(now, index),
-            Role::Retiring { .. } | Role::Ended(_) => {}
+            Role::Retiring { .. } | Role::Ended(_) => {
+                let meant = if is_standby {
+                    Role::Standby { replays: false }
+                } else {
+                    Role::Current
+                };
+                self.notices.closed(&self.legs[index], meant);
+            }
         }
         id
     }
@@ -190,7 +198,10 @@ impl Session {
     /// Stops the standby.
     pub(super) fn dismiss_standby(&mut self, now: Duration) {
         if let Some(index) = self.standby() {
-            self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop));
+            let was = self.legs[index].role();
+            if self.leg_moves(now, index, RoleEvent::Ended(LastStep::Stop)) {
+                self.notices.closed(&self.legs[index], was);
+            }
             self.moves(now, &Event::Dismissed);
         }
     }
@@ -208,6 +219,7 @@ impl Session {
 
     /// The leg that [`Step::Open`] asked for could not be opened. Returns what follows.
     pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
+        self.notices.at(now);
         let after = match *self.state.phase() {
             Phase::Opening => match self.endpoint_failed(now, self.opening_at, reason) {
                 Verdict::Retry(after) => Some(after),
@@ -357,7 +369,7 @@ impl Session {
             let seconds = as_seconds(gap.end - gap.start);
             self.stats.bytes_lost += gap.bytes;
             self.stats.seconds_lost += seconds;
-            self.notices.push_back(Notice::Gap {
+            self.notices.say(Notice::Gap {
                 start_seconds: as_seconds(gap.start),
                 seconds,
                 bytes: gap.bytes,
@@ -379,14 +391,26 @@ impl Session {
         leg.pace = pace;
         leg.receives(now);
         leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
+        let leg_starts = leg.cursor.byte();
         let idle = self.journal.peek(&leg.cursor).is_none();
         let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
         if number > 0 && idle && alive {
             leg.head.extend(self.product.keepalive());
         }
-        if number > 0 && self.said.resumed.first() {
-            self.notices
-                .push_back(Notice::Resumed { leg: LegId(number) });
+        if number > 0 {
+            // A leg that has replayed everything began at the first byte.
+            let from = if replayed { 0 } else { leg_starts };
+            let bytes = self.journal.sent().saturating_sub(from);
+            let again = !self.said.resumed.first();
+            self.notices.say(Notice::Resumed {
+                leg: LegId(number),
+                seconds: self.seconds_of(bytes),
+                bytes,
+                again,
+            });
+        }
+        if std::mem::take(&mut self.left_old) {
+            self.rolled_over(index);
         }
         for frame in overheard {
             self.receive_current(now, index, &frame);
@@ -412,6 +436,7 @@ impl Session {
 
     /// Takes a message that arrived on a leg.
     pub fn receive(&mut self, now: Duration, leg: LegId, frame: Frame) {
+        self.notices.at(now);
         let Some(index) = self.find(leg).filter(|_| !self.state.is_over()) else {
             return;
         };
@@ -461,12 +486,18 @@ impl Session {
         ));
         leg.head.extend(leg.view.take_replies());
         if effect.called_again {
-            self.notices.push_back(Notice::CalledAgain { leg: leg.id });
+            self.notices.say(Notice::CalledAgain { leg: leg.id });
         }
         self.complain_overflow(index);
-        if effect.result && self.stats.time_to_first_result.is_none() {
-            self.stats.time_to_first_result =
-                self.first_audio.map(|first| now.saturating_sub(first));
+        if effect.result
+            && self.stats.time_to_first_result.is_none()
+            && let Some(first) = self.first_audio
+        {
+            let took = now.saturating_sub(first);
+            self.stats.time_to_first_result = Some(took);
+            self.notices.say(Notice::FirstResult {
+                seconds: took.as_secs_f64(),
+            });
         }
         if effect.advanced {
             self.legs[index].progressed = true;
@@ -477,24 +508,27 @@ impl Session {
         if let Some(beyond) = effect.beyond
             && self.said.beyond.first()
         {
-            self.notices.push_back(Notice::Beyond {
+            self.notices.say(Notice::Beyond {
                 claimed_seconds: as_seconds(beyond.claimed),
                 sent_seconds: as_seconds(beyond.sent),
             });
         }
         if let Some(join) = effect.joined {
-            self.notices.push_back(Notice::Joined {
+            self.notices.say(Notice::Joined {
                 at_seconds: as_seconds(join.at),
                 moved_seconds: as_seconds(join.moved),
             });
         }
         if !self.wants_messages() {
             self.blocked = true;
-            if self.said.unread.first() {
-                self.notices.push_back(Notice::Unread {
+            if !std::mem::replace(&mut self.backlog.unread, true) {
+                self.notices.say(Notice::Unread {
                     bytes: self.inbox.bytes(),
+                    again: !self.said.unread.first(),
                 });
             }
+        } else if self.inbox.bytes() <= self.settings.max_unread_bytes / 2 {
+            self.backlog.unread = false;
         }
         if effect.delivered_final && self.state.has_standby() && self.handover() == Handover::Cut {
             self.take_over(now);
@@ -536,9 +570,14 @@ impl Session {
         }
         self.retire_current(now);
         self.begin(now, next, false);
+        self.rolled_over(next);
+    }
+
+    /// Counts and reports that a leg has taken over from an old one.
+    fn rolled_over(&mut self, index: usize) {
         self.stats.rollovers += 1;
-        self.notices.push_back(Notice::RolledOver {
-            leg: self.legs[next].id,
+        self.notices.say(Notice::RolledOver {
+            leg: self.legs[index].id,
         });
     }
 
@@ -581,12 +620,13 @@ impl Session {
             return;
         }
         self.retire_current(now);
-        self.stats.rollovers += 1;
+        self.left_old = true;
         self.moves(now, &Event::Lost { again: now });
     }
 
     /// A leg ended, as its pump reports. The pump polls it once more to learn how to end its input.
     pub fn leg_ended(&mut self, now: Duration, leg: LegId, end: LegEnd) {
+        self.notices.at(now);
         let Some(index) = self.find(leg) else { return };
         let leg = &mut self.legs[index];
         let was = leg.role();
@@ -601,9 +641,39 @@ impl Session {
         }
         match was {
             Role::Current if !self.state.is_over() => self.current_ended(now, index, end),
-            Role::Standby { replays } => self.standby_ended(now, index, replays),
-            Role::Current | Role::Retiring { .. } | Role::Ended(_) => {}
+            Role::Standby { replays } => {
+                self.report_end(now, index, was, &end, None);
+                self.standby_ended(now, index, replays);
+            }
+            Role::Retiring { .. } => self.report_end(now, index, was, &end, None),
+            Role::Current | Role::Ended(_) => {}
         }
+    }
+
+    /// Reports how a leg ended that the session does not wait for, or that has failed.
+    fn report_end(
+        &mut self,
+        now: Duration,
+        index: usize,
+        was: Role,
+        end: &LegEnd,
+        again: Option<Again>,
+    ) {
+        let context = EndContext {
+            silent: self.is_silent(now),
+            closing: self.state.is_closing(),
+        };
+        // Another leg has taken over: nothing was missing.
+        let is_done = matches!(was, Role::Retiring { .. }) && in_order(end);
+        let reason = (!is_done).then(|| reason_of(end, context));
+        self.notices
+            .ended(&self.legs[index], was, Some(end), reason, again);
+    }
+
+    /// Reports that the current leg ended with nothing missing.
+    fn report_done(&mut self, index: usize, end: &LegEnd) {
+        self.notices
+            .ended(&self.legs[index], Role::Current, Some(end), None, None);
     }
 
     /// The standby ended before it took over. Another one is opened later.
@@ -668,10 +738,12 @@ impl Session {
         }
         match ending {
             Ending::Finished => {
+                self.report_done(index, &end);
                 self.deliver_held(index);
                 self.conclude();
             }
             Ending::Dormant => {
+                self.report_done(index, &end);
                 self.deliver_held(index);
                 self.go_dormant(now);
             }
@@ -734,6 +806,7 @@ impl Session {
         let Verdict::Retry(after) = verdict else {
             if self.state.is_closing() && self.inbox.pushed() > 0 && self.misses_nothing() {
                 // Only a last message is missing, such as Metadata.
+                self.report_end(now, index, Role::Current, &end, None);
                 self.deliver_held(index);
                 self.conclude();
             } else {
@@ -747,7 +820,7 @@ impl Session {
         {
             self.drop_suspects_before_last_retry(index);
         }
-        self.go_on_after(now, index, end, after);
+        self.go_on_after(now, index, &end, after);
     }
 
     /// The keys ran out in mid-stream, which is no failure of the service. Another leg follows at
@@ -760,19 +833,18 @@ impl Session {
         // A standby was opened with the old keys. If it takes over and is refused as well, fresh
         // keys are still to be tried.
         self.attempts.expire();
-        self.go_on_after(now, index, end, Duration::ZERO);
+        self.go_on_after(now, index, &end, Duration::ZERO);
     }
 
     /// Reports a leg's end, and goes on over another leg.
-    fn go_on_after(&mut self, now: Duration, index: usize, end: LegEnd, after: Duration) {
+    fn go_on_after(&mut self, now: Duration, index: usize, end: &LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
         *self.stats.resets.entry(end.kind()).or_default() += 1;
-        self.notices.push_back(Notice::Reset {
-            leg: self.legs[index].id,
-            end,
+        let again = Again {
             attempts: self.attempts.failures(),
             unacked_seconds: self.product.unacked_seconds(&self.journal),
-        });
+        };
+        self.report_end(now, index, Role::Current, end, Some(again));
         self.moves(now, &Event::Lost { again: now + after });
         self.promote(now, true);
     }
@@ -790,6 +862,9 @@ impl Session {
 
     fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
         self.failed_at = self.legs[index].endpoint;
+        if let FailureCause::Leg(end) | FailureCause::NotResumable(end) = &cause {
+            self.report_end(now, index, Role::Current, end, None);
+        }
         self.deliver_held(index);
         self.fail(now, cause);
     }

@@ -37,7 +37,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use ending::diagnose;
-pub use notice::{Level, Notice};
+pub use notice::{Again, Level, Notice, Part};
 pub use round::Mark;
 pub use settings::{MIN_UNSENT_BYTES, Settings};
 pub use stats::Stats;
@@ -48,15 +48,26 @@ pub use step::{
 
 use crate::backoff::Attempts;
 use crate::journal::{Control, Journal};
+use crate::resume::audio::Audio;
 use crate::resume::inbox::Inbox;
 use crate::resume::query::Target;
 use crate::resume::recognise::recognised;
 use crate::resume::{Input, Product, as_seconds, product_at};
 use dgsm_leg::frame::Frame;
 use leg::{Leg, Once};
+use notice::Notices;
 use round::Round;
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 use suspicion::Suspicion;
+
+/// Backlogs that were reported. Each is reported again only after it has shrunk to half.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Messages that the application does not read.
+    unread: bool,
+    /// Input that is not sent, or not finalised.
+    unsent: bool,
+}
 
 /// What is logged once a session.
 #[derive(Debug, Default)]
@@ -94,9 +105,12 @@ pub struct Session {
     inbox: Inbox,
     /// The application's inbox is full, and the service has to wait.
     blocked: bool,
+    backlog: Backlog,
     said: Said,
     /// Audio without a clock was dropped, so no other leg can go on.
     outgrown: bool,
+    /// An old leg was left before another one was up.
+    left_old: bool,
     /// How much audio there was when a leg stalled although the application was silent.
     idle_stall: Option<u64>,
     /// Legs in a row whose connection was going away as soon as they were up.
@@ -114,7 +128,7 @@ pub struct Session {
     flowing_since: Duration,
     /// The time of the latest `tick`. What was due by then is done.
     ticked: Duration,
-    notices: VecDeque<Notice>,
+    notices: Notices,
     stats: Stats,
 }
 
@@ -140,8 +154,10 @@ impl Session {
             last_words: VecDeque::new(),
             inbox: Inbox::default(),
             blocked: false,
+            backlog: Backlog::default(),
             said: Said::default(),
             outgrown: false,
+            left_old: false,
             idle_stall: None,
             hasty: 0,
             keeping_alive: false,
@@ -152,7 +168,7 @@ impl Session {
             last_push: Duration::ZERO,
             flowing_since: Duration::ZERO,
             ticked: Duration::ZERO,
-            notices: VecDeque::new(),
+            notices: Notices::default(),
             stats: Stats::default(),
         }
     }
@@ -163,6 +179,7 @@ impl Session {
     /// [`PushError::Full`] when there is no room now; [`PushError::Closed`] after the end of the
     /// input; [`PushError::Failed`] after a failure.
     pub fn push(&mut self, now: Duration, frame: Frame) -> Result<(), PushError> {
+        self.notices.at(now);
         match self.state.phase() {
             Phase::Failed(_) => return Err(PushError::Failed),
             Phase::Finished => return Err(PushError::Closed),
@@ -189,6 +206,7 @@ impl Session {
         }
         // The closing message needs no room: an application that wants to stop does not wait.
         if input != Input::Control(Control::Close) && !self.is_writable(now) {
+            self.note_unsent();
             return Err(PushError::Full);
         }
         self.stats.messages_in += 1;
@@ -269,6 +287,7 @@ impl Session {
     /// Closes the session for the application. No more input is taken; what was sent is answered
     /// within `close_timeout`.
     pub fn finish(&mut self, now: Duration) {
+        self.notices.at(now);
         if self.state.is_over() || self.state.finish_by().is_some() {
             return;
         }
@@ -304,30 +323,38 @@ impl Session {
     }
 
     /// Ends the session at once in any state. Every leg is stopped, and nothing more is delivered.
-    pub fn abort(&mut self) {
+    pub fn abort(&mut self, now: Duration) {
+        self.notices.at(now);
         // A session that is over stays as it ended.
         let _ = self.state.apply(&Event::Finished);
         for leg in &mut self.legs {
+            let was = leg.role();
             let _ = leg.apply(RoleEvent::Stopped);
+            self.notices.closed(leg, was);
         }
         self.inbox.clear();
     }
 
-    /// Returns the next notice for the log.
-    pub fn pop_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+    /// Returns the next notice, with the time at which it happened.
+    pub fn pop_notice(&mut self) -> Option<(Duration, Notice)> {
+        self.notices.pop()
+    }
+
+    /// Returns whether a notice waits.
+    #[must_use]
+    pub fn has_notice(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
+    /// Returns the number of failures in a row without progress.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.attempts.failures()
     }
 
     /// Returns the session's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let rate = self
-            .product
-            .audio()
-            .and_then(crate::resume::audio::Audio::layout);
-        #[expect(clippy::cast_precision_loss, reason = "for people")]
-        let seconds =
-            |bytes: u64| rate.map_or(0.0, |layout| bytes as f64 / layout.byte_rate() as f64);
         let sent = self
             .product
             .audio()
@@ -337,12 +364,19 @@ impl Session {
             seconds_sent: as_seconds(sent),
             bytes_acknowledged: self.journal.acked().saturating_sub(self.stats.bytes_lost),
             seconds_acknowledged: (self.product.acked_seconds() - self.stats.seconds_lost).max(0.0),
-            seconds_replayed: seconds(self.stats.bytes_replayed),
-            seconds_evicted: seconds(self.stats.bytes_evicted),
+            seconds_replayed: self.seconds_of(self.stats.bytes_replayed),
+            seconds_evicted: self.seconds_of(self.stats.bytes_evicted),
             journal_bytes: self.journal.held(),
             messages_out: self.inbox.pushed(),
             ..self.stats.clone()
         }
+    }
+
+    /// Returns how long so much audio lasts, in seconds; 0 where its rate is unknown.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn seconds_of(&self, bytes: u64) -> f64 {
+        let layout = self.product.audio().and_then(Audio::layout);
+        layout.map_or(0.0, |layout| bytes as f64 / layout.byte_rate() as f64)
     }
 
     /// Moves the session, and returns whether the move was legal. An illegal one is a fault of the
@@ -413,8 +447,10 @@ impl Session {
 
     fn stop_legs(&mut self) {
         for leg in &mut self.legs {
+            let was = leg.role();
             // One that has ended already keeps its last step.
             let _ = leg.apply(RoleEvent::Ended(LastStep::Stop));
+            self.notices.closed(leg, was);
         }
     }
 

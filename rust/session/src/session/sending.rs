@@ -22,10 +22,12 @@ const LIVE_FRAME: i64 = 1_000_000;
 impl Session {
     /// Returns what the leg's pump sends next.
     pub fn poll_send(&mut self, now: Duration, leg: LegId) -> SendStep {
+        self.notices.at(now);
         let Some(index) = self.find(leg) else {
             return SendStep::Stop;
         };
-        match self.legs[index].role() {
+        let role = self.legs[index].role();
+        match role {
             Role::Ended(rest) => {
                 self.legs.remove(index);
                 match rest {
@@ -36,7 +38,8 @@ impl Session {
             Role::Retiring { by } => match self.legs[index].head.pop_front() {
                 Some(frame) => SendStep::Frame(frame),
                 None if now >= by => {
-                    self.legs.remove(index);
+                    let leg = self.legs.remove(index);
+                    self.notices.closed(&leg, role);
                     SendStep::Stop
                 }
                 None => SendStep::Wait { until: Some(by) },
@@ -218,6 +221,14 @@ impl Session {
         self.limit_waits_until().is_none_or(|until| now >= until)
     }
 
+    /// Reports that the application has to wait, unless it was said of this backlog.
+    pub(super) fn note_unsent(&mut self) {
+        if !std::mem::replace(&mut self.backlog.unsent, true) {
+            let bytes = self.journal.held();
+            self.notices.say(Notice::Unsent { bytes });
+        }
+    }
+
     /// Returns whether the unsent input is at its limit.
     pub(super) fn is_full(&self) -> bool {
         let limit = self.settings.max_replay_buffer_bytes.max(MIN_UNSENT_BYTES);
@@ -247,6 +258,10 @@ impl Session {
     /// Drops what is over the limit, oldest first.
     pub(super) fn keep_within_limits(&mut self, now: Duration) {
         let limit = self.settings.max_replay_buffer_bytes as u64;
+        if self.backlog.unsent {
+            let unsent = self.journal.unsent().max(self.journal.held_unacked());
+            self.backlog.unsent = unsent > limit.max(MIN_UNSENT_BYTES as u64) / 2;
+        }
         match self.product.audio() {
             None if self.product.is_single() => self.journal.forget_sent(),
             // Text is short, and so is a header that does not say yet what the audio is.
@@ -263,7 +278,7 @@ impl Session {
                     self.journal.forget_sent();
                     if !std::mem::replace(&mut self.outgrown, true) {
                         let limit = self.settings.max_replay_buffer_bytes;
-                        self.notices.push_back(Notice::NotResumable { limit });
+                        self.notices.say(Notice::NotResumable { limit });
                         self.dismiss_standby(now);
                     }
                 }

@@ -366,7 +366,7 @@ impl<S: Service> World<'_, S> {
                 "ticking meets every deadline, or its caller is kept busy"
             );
         }
-        while let Some(notice) = self.session.pop_notice() {
+        while let Some((_, notice)) = self.session.pop_notice() {
             self.notices.push(notice);
         }
         self.read();
@@ -594,6 +594,10 @@ impl<S: Service> World<'_, S> {
         for line in &self.lines {
             assert_eq!(self.session.poll_send(self.now, line.id), SendStep::Stop);
         }
+        while let Some((_, notice)) = self.session.pop_notice() {
+            self.notices.push(notice);
+        }
+        self.check_notices();
         let first_leg = self.deliveries.iter().filter(|delivery| delivery.leg == 0);
         Run {
             first_leg: first_leg.map(|delivery| delivery.said.clone()).collect(),
@@ -603,6 +607,45 @@ impl<S: Service> World<'_, S> {
             stats: self.session.stats(),
             services: self.services,
         }
+    }
+
+    /// Checks that what was reported and what was counted is the same.
+    fn check_notices(&self) {
+        let stats = self.session.stats();
+        let mut ended = Vec::new();
+        let (mut resets, mut rollovers, mut replayed) = (0, 0, 0);
+        let (mut lost, mut first_results) = (0, Vec::new());
+        for notice in &self.notices {
+            match notice {
+                Notice::LegEnded { leg, again, .. } => {
+                    ended.push(leg.number());
+                    resets += u64::from(again.is_some());
+                }
+                Notice::RolledOver { .. } => rollovers += 1,
+                Notice::Resumed { bytes, .. } => replayed += bytes,
+                Notice::Gap { bytes, .. } => lost += bytes,
+                Notice::FirstResult { seconds } => first_results.push(*seconds),
+                _ => {}
+            }
+        }
+        ended.sort_unstable();
+        assert!(
+            ended.iter().copied().eq(0..stats.legs),
+            "each leg ends once: {ended:?} of {}",
+            stats.legs
+        );
+        assert_eq!(resets, stats.resets.values().sum::<u64>());
+        assert_eq!(rollovers, stats.rollovers);
+        assert_eq!(lost, stats.bytes_lost);
+        let first = stats.time_to_first_result.map(|time| time.as_secs_f64());
+        assert_eq!(first_results, first.into_iter().collect::<Vec<_>>());
+        // A leg that ends early has replayed part of it. Audio of unknown rate is also replayed to
+        // standbys that never take over.
+        assert!(
+            replayed >= stats.bytes_replayed || stats.seconds_replayed <= 0.0,
+            "{replayed} were announced, and {} replayed",
+            stats.bytes_replayed
+        );
     }
 }
 

@@ -172,7 +172,9 @@ impl Stage {
     }
 
     pub fn notices(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.session.pop_notice()).collect()
+        std::iter::from_fn(|| self.session.pop_notice())
+            .map(|(_, notice)| notice)
+            .collect()
     }
 }
 

@@ -1,0 +1,370 @@
+"""Traces and metrics: what an application's own OpenTelemetry gets, and that nothing else does."""
+
+import asyncio
+import os
+import pickle
+import time
+
+import pytest
+from deepgram.transport import restore_transport
+from deepgram_sagemaker import SageMakerTransportFactory
+from deepgram_sagemaker.errors import RetriesExhaustedError
+from deepgram_sagemaker.local import LocalEndpoint, Watermark
+from deepgram_sagemaker.local.faults import (
+    AfterChunks,
+    AfterNewChunks,
+    Answer,
+    Fault,
+    NeverAnswer,
+    Reset,
+)
+from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.otel import Telemetry
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from sessions import CHUNK, LISTEN_URL, client_of_factory, run_script, session, until
+
+PREFIX = "deepgram_sagemaker."
+
+
+class Seen:
+    """What an application's OpenTelemetry gets."""
+
+    def __init__(self):
+        self.exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self.reader])
+        self.telemetry = Telemetry(tracer_provider=self.tracers, meter_provider=self.meters)
+
+    def factory(self, endpoint, **settings):
+        config = endpoint.config(**settings)
+        return SageMakerTransportFactory(config=config, telemetry=self.telemetry)
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+    def points(self, name):
+        """The points of a metric now, by the attributes that not all of them have."""
+        data = self.reader.get_metrics_data()
+        if data is None:
+            return {}
+        found = {}
+        for resource in data.resource_metrics:
+            for scope in resource.scope_metrics:
+                assert scope.scope.name == "deepgram_sagemaker"
+                for metric in scope.metrics:
+                    if metric.name == PREFIX + name:
+                        for point in metric.data.data_points:
+                            more = dict(point.attributes)
+                            for common in ("endpoint.name", "path"):
+                                more.pop(PREFIX + common, None)
+                            more.pop("cloud.region", None)
+                            found[tuple(sorted(more.items()))] = point
+        return found
+
+    def value(self, name, **attributes):
+        time.sleep(0.11)  # figures are read anew after a tenth of a second
+        more = tuple(sorted((key.replace("__", "."), value) for key, value in attributes.items()))
+        point = self.points(name)[more]
+        return point.count if isinstance(point, HistogramDataPoint) else point.value
+
+
+@pytest.fixture
+def seen():
+    seen = Seen()
+    yield seen
+    seen.meters.shutdown()
+    seen.tracers.shutdown()
+
+
+def attributes(span):
+    return {name.removeprefix(PREFIX): value for name, value in span.attributes.items()}
+
+
+async def test_the_trace_of_a_session_with_resets_and_a_rollover(seen):
+    faults = [Fault(Reset(), when=AfterNewChunks(60), times=2)]
+    tracer = seen.tracers.get_tracer("the application's")
+    async with LocalEndpoint(model=Watermark(late_chunks=5), faults=faults) as endpoint:
+        factory = seen.factory(endpoint, max_leg_age=1.0, initial_backoff=0.02)
+        with tracer.start_as_current_span("a request"):
+            heard = await session(client_of_factory(factory), 300, pace=0.012)
+    assert heard.numbers == list(range(300))
+    stats = factory.stats
+    named = {}
+    for span in seen.spans:
+        named.setdefault(span.name, []).append(span)
+    (request,) = named["a request"]
+    (whole,) = named["session v1/listen"]
+    legs = named["leg v1/listen"]
+    assert whole.parent.span_id == request.context.span_id
+    assert {leg.parent.span_id for leg in legs} == {whole.context.span_id}
+    assert {span.context.trace_id for span in seen.spans} == {request.context.trace_id}
+    assert {leg.kind for leg in legs} == {SpanKind.CLIENT}
+    # The figures are those of `stats`.
+    said = attributes(whole)
+    for name in ("legs", "attempts", "rollovers", "seconds_sent", "seconds_replayed", "bytes_sent"):
+        assert said[name] == getattr(stats, name)
+    assert (said["outcome"], said["resets"], said["path"]) == ("finished", 2, "v1/listen")
+    happened = [event.name for event in whole.events]
+    assert happened.count("reset") == sum(stats.resets.values()) == 2
+    assert happened.count("rolled_over") == stats.rollovers
+    assert happened.count("first_result") == 1
+    assert "gap" not in happened
+    assert len(legs) == stats.legs
+    assert whole.status.status_code == StatusCode.UNSET
+    broken = [leg for leg in legs if leg.status.status_code == StatusCode.ERROR]
+    assert [leg.attributes["error.type"] for leg in broken] == ["reset", "reset"]
+    for span in (whole, *legs):
+        assert request.start_time <= whole.start_time <= span.start_time < span.end_time
+        assert span.end_time <= whole.end_time
+        assert all(span.start_time <= each.timestamp <= span.end_time for each in span.events)
+    assert all(leg.attributes["aws.request_id"] for leg in legs)
+    assert sorted(attributes(leg)["leg"] for leg in legs) == list(range(stats.legs))
+
+
+async def test_the_metrics_of_sessions_are_the_figures_of_stats(seen):
+    faults = [Fault(Reset(), when=AfterChunks(40), scope="conversation")]
+    async with LocalEndpoint(faults=faults) as endpoint:
+        factory = seen.factory(endpoint, initial_backoff=0.01)
+        client = client_of_factory(factory)
+        await asyncio.gather(*(session(client, 60, tag=str(number)) for number in range(3)))
+        transport = factory(LISTEN_URL)
+        await transport.open()
+        for number in range(5):
+            await transport.send(chunk(number, CHUNK))
+        await until(lambda: transport.stats.bytes_sent == 5 * CHUNK)
+        stats = factory.stats
+        assert seen.value("session.active") == seen.value("leg.active") == 1
+        assert seen.value("audio.lag") == pytest.approx(
+            transport.stats.seconds_sent - transport.stats.seconds_acknowledged
+        )
+        assert seen.value("journal.size") == transport.stats.journal_bytes > 0
+        await transport.send({"type": "CloseStream"})
+        await transport.close()
+        stats = factory.stats
+    for metric, figure in {
+        "sessions": "sessions",
+        "leg.requests": "attempts",
+        "legs": "legs",
+        "rollovers": "rollovers",
+        "audio.sent.time": "seconds_sent",
+        "audio.sent.size": "bytes_sent",
+        "audio.acknowledged.time": "seconds_acknowledged",
+        "audio.replayed.time": "seconds_replayed",
+        "audio.replayed.size": "bytes_replayed",
+        "audio.lost.time": "seconds_lost",
+        "messages.sent": "messages_in",
+        "messages.received": "messages_out",
+    }.items():
+        assert seen.value(metric) == pytest.approx(getattr(stats, figure)), metric
+    assert seen.value("leg.resets", error__type="reset") == stats.resets["reset"] == 3
+    assert seen.value("leg.open.duration") == stats.legs == 7
+    assert seen.value("session.duration") == stats.sessions == 4
+    assert seen.value("session.time_to_first_result") == 4
+    phase = {f"{PREFIX.replace('.', '__')}leg__phase": "stream"}
+    assert seen.value("leg.failures", error__type="reset", **phase) == 3
+    assert seen.value("leg.retries") == 3
+    for idle in ("session.active", "leg.active", "journal.size", "audio.lag", "leg.waiting"):
+        assert seen.value(idle) == 0, idle
+
+
+async def test_failures_are_counted_and_marked(seen):
+    fault = Fault(Answer(429, "ThrottlingException"), times=None)
+    async with LocalEndpoint(faults=[fault]) as endpoint:
+        factory = seen.factory(endpoint, max_retries=2, initial_backoff=0.01)
+        transport = factory(LISTEN_URL)
+        with pytest.raises(RetriesExhaustedError):
+            await transport.open()
+        await transport.close()
+    phase = {f"{PREFIX.replace('.', '__')}leg__phase": "open"}
+    assert seen.value("leg.failures", error__type="throttled", **phase) == 3
+    assert seen.value("leg.open.duration", error__type="throttled") == 3
+    assert seen.value("leg.retries") == 2
+    assert seen.value("session.duration", error__type="RetriesExhaustedError") == 1
+    *legs, whole = seen.spans
+    assert (whole.status.status_code, whole.attributes["error.type"]) == (
+        StatusCode.ERROR,
+        "RetriesExhaustedError",
+    )
+    for leg in legs:
+        assert leg.status.status_code == StatusCode.ERROR
+        assert leg.attributes["http.response.status_code"] == 429
+        assert leg.attributes["error.type"] == "throttled"
+        assert leg.attributes["aws.request_id"]
+
+
+async def test_openings_that_wait_are_counted(seen):
+    async with LocalEndpoint(faults=[Fault(NeverAnswer(), times=None)]) as endpoint:
+        factory = seen.factory(endpoint, max_concurrency=1)
+        transports = [factory(LISTEN_URL) for _ in range(3)]
+        waiting = [asyncio.create_task(each.recv()) for each in transports]
+        await until(lambda: endpoint.stats.opens == 1)
+        await until(lambda: seen.value("leg.waiting") == 2)
+        for each in transports:
+            await each.close()
+        await asyncio.gather(*waiting)
+    assert seen.value("leg.waiting") == 0
+
+
+async def test_a_session_belongs_to_the_request_that_opened_it(seen):
+    """Not to whoever happens to send first, and the request's context is let go."""
+    tracer = seen.tracers.get_tracer("the application's")
+    async with LocalEndpoint() as endpoint:
+        factory = seen.factory(endpoint)
+        with tracer.start_as_current_span("opens") as opens:
+            transport = factory(LISTEN_URL)
+        with tracer.start_as_current_span("sends"):
+            await transport.send({"type": "CloseStream"})
+        assert transport._opened_in is None
+        await transport.close()
+    whole = next(span for span in seen.spans if span.name.startswith("session"))
+    assert whole.parent.span_id == opens.get_span_context().span_id
+
+
+async def test_two_factories_and_their_past_are_one_set_of_metrics(seen):
+    async with LocalEndpoint() as endpoint:
+        for _ in range(2):
+            await session(client_of_factory(seen.factory(endpoint)), 10)
+            restore_transport()
+        assert seen.value("sessions") == 2
+        assert seen.value("audio.sent.size") == 20 * CHUNK
+
+
+async def test_counters_do_not_go_back(seen):
+    async with LocalEndpoint() as endpoint:
+        factory = seen.factory(endpoint)
+        client = client_of_factory(factory)
+        over = asyncio.Event()
+        highest = {}
+
+        async def watch():
+            while not over.is_set():
+                for name in ("sessions", "audio.sent.time", "audio.acknowledged.time", "legs"):
+                    for point in seen.points(name).values():
+                        assert point.value >= highest.get(name, 0)
+                        highest[name] = point.value
+                await asyncio.sleep(0.02)
+
+        watching = asyncio.create_task(watch())
+        for _ in range(5):
+            await asyncio.gather(*(session(client, 10) for _ in range(4)))
+        over.set()
+        await watching
+    assert highest["sessions"] > 0
+
+
+async def test_a_tracer_that_fails_costs_no_session(caplog):
+    class Broken(TracerProvider):
+        def get_tracer(self, *_, **__):
+            tracer = super().get_tracer("broken")
+            tracer.start_span = lambda *_, **__: 1 / 0
+            return tracer
+
+    telemetry = Telemetry(tracer_provider=Broken(), meter_provider=MeterProvider())
+    async with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config(), telemetry=telemetry)
+        heard = await session(client_of_factory(factory), 10)
+    assert heard.numbers == list(range(10))
+    assert "an event could not be reported" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_child_reports_no_figures_of_its_parent(seen):
+    with LocalEndpoint() as endpoint:
+        asyncio.run(session(client_of_factory(seen.factory(endpoint)), 10))
+    assert seen.value("sessions") == 1
+    pid = os.fork()
+    if not pid:
+        time.sleep(0.11)
+        os._exit(len(seen.points("sessions")))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# Whether it is on -------------------------------------------------------------------------------
+
+AUTOMATIC = """
+import asyncio, sys
+use, port, ca = sys.argv[1:]
+from deepgram.transport import restore_transport
+from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
+import boto3
+config = SageMakerConfig(
+    "local", "us-east-1", endpoint_uri=f"https://127.0.0.1:{port}", ca_bundle=ca, proxy="",
+    boto3_session=boto3.Session("AKIDLOCALENDPOINT", "local-endpoint"),
+)
+factory = SageMakerTransportFactory(config=config, telemetry=False if use == "never" else None)
+if use in ("yes", "never"):
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+async def main():
+    transport = factory("wss://h/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000")
+    await transport.send(bytes(640))
+    await transport.send({"type": "CloseStream"})
+    async for _ in transport:
+        pass
+    await transport.close()
+
+asyncio.run(main())
+if use == "no":
+    loaded = [name for name in sys.modules if "opentelemetry" in name or name.endswith(".otel")]
+    print(loaded)
+else:
+    print([span.name for span in exporter.get_finished_spans()])
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("no", "[]"),
+        ("yes", "['leg v1/listen', 'session v1/listen']"),
+        ("never", "[]"),
+    ],
+)
+def test_it_is_on_where_the_application_uses_opentelemetry(use, said):
+    with LocalEndpoint() as endpoint:
+        port = endpoint.uri.rpartition(":")[2]
+        run = run_script(AUTOMATIC, use, port, str(endpoint.ca_bundle), strict=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == said
+
+
+WITHOUT = """
+import sys
+sys.modules["opentelemetry"] = None
+from deepgram_sagemaker import SageMakerTransportFactory
+SageMakerTransportFactory("ep")
+SageMakerTransportFactory("ep", telemetry=False)
+try:
+    SageMakerTransportFactory("ep", telemetry=True)
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_the_api_it_says_what_to_install():
+    run = run_script(WITHOUT)
+    assert run.returncode == 0, run.stderr
+    assert "pip install 'deepgram-sagemaker[otel]'" in run.stdout
+
+
+def test_anything_else_is_refused():
+    with pytest.raises(TypeError, match="takes a Telemetry or a bool, not str"):
+        SageMakerTransportFactory("ep", telemetry="yes")
+    factory = SageMakerTransportFactory("ep", telemetry=True)
+    assert pickle.loads(pickle.dumps(factory))._telemetry is True
