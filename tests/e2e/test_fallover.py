@@ -41,9 +41,15 @@ from deepgram_sagemaker.local.faults import (
     ResetTcp,
 )
 from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.otel import Telemetry
 from e2e.matrix import BREAKS, impatient, parameters
 from e2e.schedules import PRODUCTS
 from e2e.survival import LINEAR16, assert_whole, converse
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sessions import CHUNK, until
 
 NO_DELAYS = {"initial_backoff": 30.0, "max_backoff": 30.0}
@@ -519,6 +525,35 @@ async def test_events_say_where_and_why(short_rests):
         asked = told(seen, events.LegOpening)
         answered = told(seen, events.LegOpened, events.LegOpenFailed)
         assert len(asked) == len(answered)
+
+
+async def test_spans_and_metrics_name_the_endpoint_that_they_are_about():
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    faults = [Fault(Reset(), when=AfterNewChunks(10), legs=1)]
+    async with two(faults) as (first, second):
+        telemetry = Telemetry(tracer_provider=tracers, meter_provider=meters)
+        config = in_order(first, second)
+        await spoken(SageMakerTransportFactory(config=config, telemetry=telemetry), 30)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    regions = [
+        span.attributes["cloud.region"]
+        for span in exporter.get_finished_spans()
+        if span.name == "leg v1/listen"
+    ]
+    assert sorted(regions) == ["us-east-1", "us-west-2"]
+    assert "endpoint_changed" in [event.name for event in spans["session v1/listen"].events]
+    places = {}
+    for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+        for point in metric.data.data_points:
+            place = point.attributes["deepgram_sagemaker.endpoint.name"]
+            region = point.attributes["cloud.region"]
+            places.setdefault(metric.name, set()).add((place, region))
+    opened = places["deepgram_sagemaker.leg.open.duration"]
+    assert opened == {("first", "us-east-1"), ("second", "us-west-2")}
+    tracers.shutdown()
+    meters.shutdown()
 
 
 # Many sessions.
