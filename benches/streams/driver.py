@@ -219,7 +219,30 @@ def factory(options: argparse.Namespace) -> Any:
             "ca_bundle": options.ca_bundle,
             "max_streams_per_connection": options.streams_per_connection,
         }
+    if options.telemetry:
+        use_opentelemetry()
     return SageMakerTransportFactory(config=SageMakerConfig(**where))
+
+
+def use_opentelemetry() -> None:
+    """Sets OpenTelemetry up as an application does: every span, and all metrics every 5 s."""
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import (
+        ConsoleMetricExporter,
+        PeriodicExportingMetricReader,
+    )
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+
+    # What is exported is made into text, as any exporter has to make something of it.
+    out = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    exporter = ConsoleMetricExporter(out=out)
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=5_000)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    tracers = TracerProvider()
+    tracers.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter(out=out)))
+    trace.set_tracer_provider(tracers)
 
 
 async def measure(options: argparse.Namespace, audio: bytes) -> dict[str, Any]:
@@ -307,6 +330,9 @@ def main() -> None:
         help="what has a task of its own to send: a stream that stalls holds up its task's others",
     )
     parser.add_argument("--streams-per-connection", type=int, default=1, help="of ours")
+    parser.add_argument(
+        "--telemetry", type=int, default=0, help="1: with OpenTelemetry's SDK (ours alone)"
+    )
     parser.add_argument("--tag", required=True, help="what the streams' names begin with")
     parser.add_argument("--patience", type=float, default=240.0, help="seconds a phase may take")
     parser.add_argument("--audio", required=True, help="a file of watermarked chunks")

@@ -73,7 +73,7 @@ fn wake_ups_are_for_who_waits() {
     assert_eq!(shared.take_happened(), interest::READABLE);
     message("three");
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "it did not ask again");
-    shared.update(|session, now| session.abort(now));
+    shared.update(Session::abort);
     assert_eq!(count.0.load(Ordering::SeqCst), 2, "the driver always asks");
     assert_eq!(shared.take_happened(), interest::DRIVER);
 }

@@ -409,7 +409,7 @@ impl Session {
                 again,
             });
         }
-        if std::mem::take(&mut self.left_old) {
+        if std::mem::take(&mut self.reports.left_old) {
             self.rolled_over(index);
         }
         for frame in overheard {
@@ -521,14 +521,14 @@ impl Session {
         }
         if !self.wants_messages() {
             self.blocked = true;
-            if !std::mem::replace(&mut self.backlog.unread, true) {
+            if !std::mem::replace(&mut self.reports.unread, true) {
                 self.notices.say(Notice::Unread {
                     bytes: self.inbox.bytes(),
                     again: !self.said.unread.first(),
                 });
             }
         } else if self.inbox.bytes() <= self.settings.max_unread_bytes / 2 {
-            self.backlog.unread = false;
+            self.reports.unread = false;
         }
         if effect.delivered_final && self.state.has_standby() && self.handover() == Handover::Cut {
             self.take_over(now);
@@ -620,7 +620,7 @@ impl Session {
             return;
         }
         self.retire_current(now);
-        self.left_old = true;
+        self.reports.left_old = true;
         self.moves(now, &Event::Lost { again: now });
     }
 

@@ -60,13 +60,15 @@ use round::Round;
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 use suspicion::Suspicion;
 
-/// Backlogs that were reported. Each is reported again only after it has shrunk to half.
+/// What was reported, or has to be. A backlog is reported again only after it has shrunk to half.
 #[derive(Debug, Default)]
-struct Backlog {
-    /// Messages that the application does not read.
+struct Reports {
+    /// There is a backlog of messages that the application does not read.
     unread: bool,
-    /// Input that is not sent, or not finalised.
+    /// There is a backlog of input that is not sent, or not finalised.
     unsent: bool,
+    /// An old leg was left before another one was up, which is to be reported as a rollover.
+    left_old: bool,
 }
 
 /// What is logged once a session.
@@ -105,12 +107,10 @@ pub struct Session {
     inbox: Inbox,
     /// The application's inbox is full, and the service has to wait.
     blocked: bool,
-    backlog: Backlog,
+    reports: Reports,
     said: Said,
     /// Audio without a clock was dropped, so no other leg can go on.
     outgrown: bool,
-    /// An old leg was left before another one was up.
-    left_old: bool,
     /// How much audio there was when a leg stalled although the application was silent.
     idle_stall: Option<u64>,
     /// Legs in a row whose connection was going away as soon as they were up.
@@ -154,10 +154,9 @@ impl Session {
             last_words: VecDeque::new(),
             inbox: Inbox::default(),
             blocked: false,
-            backlog: Backlog::default(),
+            reports: Reports::default(),
             said: Said::default(),
             outgrown: false,
-            left_old: false,
             idle_stall: None,
             hasty: 0,
             keeping_alive: false,

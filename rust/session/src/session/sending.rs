@@ -223,7 +223,7 @@ impl Session {
 
     /// Reports that the application has to wait, unless it was said of this backlog.
     pub(super) fn note_unsent(&mut self) {
-        if !std::mem::replace(&mut self.backlog.unsent, true) {
+        if !std::mem::replace(&mut self.reports.unsent, true) {
             let bytes = self.journal.held();
             self.notices.say(Notice::Unsent { bytes });
         }
@@ -258,9 +258,9 @@ impl Session {
     /// Drops what is over the limit, oldest first.
     pub(super) fn keep_within_limits(&mut self, now: Duration) {
         let limit = self.settings.max_replay_buffer_bytes as u64;
-        if self.backlog.unsent {
+        if self.reports.unsent {
             let unsent = self.journal.unsent().max(self.journal.held_unacked());
-            self.backlog.unsent = unsent > limit.max(MIN_UNSENT_BYTES as u64) / 2;
+            self.reports.unsent = unsent > limit.max(MIN_UNSENT_BYTES as u64) / 2;
         }
         match self.product.audio() {
             None if self.product.is_single() => self.journal.forget_sent(),
