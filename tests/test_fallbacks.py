@@ -235,6 +235,53 @@ def fail_first(endpoints, reason=DOWN):
     return endpoints.failed(opening, reason)
 
 
+def in_state(state, endpoints, clock):
+    """Bring the first endpoint into a state; return an opening there that it admitted."""
+    opening = endpoints.choose(UNTRIED)
+    if state is not State.WORKING:
+        endpoints.failed(opening, DOWN)
+    if state in (State.ON_TRIAL, State.RETURNING):
+        clock.now += 5.0
+        opening = endpoints.choose(UNTRIED)
+    if state is State.RETURNING:
+        endpoints.opened(opening)
+        clock.now += 1.0
+        opening = endpoints.choose(UNTRIED)
+    if state is State.RESTING:
+        opening = endpoints.choose(["untried", "failed"])
+        endpoints.failed(endpoints.choose(["failed", "untried"]), DOWN)
+        opening = endpoints.best(["untried", "failed"])
+    assert (opening.endpoint, endpoints.state(0)) == (0, state)
+    return opening
+
+
+WORKING, RESTING, ON_TRIAL, RETURNING = State
+EVENTS = {
+    "opened": lambda endpoints, opening: endpoints.opened(opening),
+    "failed": lambda endpoints, opening: endpoints.failed(opening, DOWN),
+    "overloaded": lambda endpoints, opening: endpoints.failed(opening, FULL),
+    "a leg's failure": lambda endpoints, opening: endpoints.failed(opening, BROKEN),
+    "given up": lambda endpoints, opening: endpoints.given_up(opening),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "after"),
+    [
+        (WORKING, [WORKING, RESTING, RESTING, WORKING, WORKING]),
+        (RESTING, [RETURNING, RESTING, RESTING, RESTING, RESTING]),
+        (ON_TRIAL, [RETURNING, RESTING, RESTING, RESTING, RESTING]),
+        (RETURNING, [RETURNING, RESTING, RESTING, RETURNING, RETURNING]),
+    ],
+)
+def test_the_whole_table(state, after):
+    for (name, happens), expected in zip(EVENTS.items(), after, strict=True):
+        clock = Clock()
+        endpoints = Endpoints(2, clock=clock, draw=lambda: 0.5)
+        happens(endpoints, in_state(state, endpoints, clock))
+        assert endpoints.state(0) is expected, f"{name} in {state}"
+
+
 def test_the_first_one_that_works_is_preferred(endpoints):
     assert endpoints.choose(UNTRIED).endpoint == 0
     assert endpoints.choose(AFTER_FIRST).endpoint == 1

@@ -2,15 +2,19 @@
 
 The sessions of a factory share what they find out. Without I/O: clock and randomness are passed in.
 
-    state, of each endpoint
+State of each endpoint:
 
-              a failure of its own                        the rest is over
-    WORKING ───────────────────────▶ RESTING ◀──────────┐ and a leg is wanted
-       ▲                             │  ▲ ▲  ───────────┼────────────────────▶ ON_TRIAL
-       │                a leg opened │  │ │             │ the trial's leg failed     │
-       │                             ▼  │ └─────────────┴────────────────────────────┤
-       └──────────────────────── RETURNING ◀──────────────────────────────────────────┘
-          after a while                                     a leg opened
+    from        event                                                to
+    WORKING     an opening fails, and that counts against it         RESTING
+    RESTING     the rest is over, and a leg is wanted                ON_TRIAL
+    RESTING     a leg opens all the same                             RETURNING
+    ON_TRIAL    a leg opens                                          RETURNING
+    ON_TRIAL    the trial's leg fails, and that counts against it    RESTING, for longer
+    ON_TRIAL    the trial has no outcome                             RESTING, until now
+    RETURNING   an opening fails, and that counts against it         RESTING, for longer
+    RETURNING   time has passed                                      WORKING
+
+Everything else leaves the state as it is.
 
 A session prefers the endpoints in their order. One that rests, or is on trial, is tried when all
 others have failed. One that returns takes few legs at first: hundreds of sessions may have waited

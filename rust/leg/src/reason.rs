@@ -270,8 +270,7 @@ mod tests {
                 // A session that goes on elsewhere at once must not be one that nothing can help.
                 Whose::Everywhere => assert_eq!(verdict, Verdict::Never, "{reason}"),
                 // Otherwise an endpoint that never takes this leg would be tried again and again.
-                Whose::Leg => assert_ne!(verdict, Verdict::Never, "{reason}"),
-                Whose::Load => assert_ne!(verdict, Verdict::Never, "{reason}"),
+                Whose::Leg | Whose::Load => assert_ne!(verdict, Verdict::Never, "{reason}"),
                 Whose::Keys | Whose::Endpoint => {}
             }
             assert!(!reason.is_expiry() || whose == Whose::Keys, "{reason}");
