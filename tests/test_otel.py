@@ -1,8 +1,10 @@
 """Traces and metrics: what an application's own OpenTelemetry gets, and that nothing else does."""
 
 import asyncio
+import gc
 import os
 import pickle
+import threading
 import time
 
 import pytest
@@ -274,6 +276,42 @@ async def test_a_tracer_that_fails_costs_no_session(caplog):
         heard = await session(client_of_factory(factory), 10)
     assert heard.numbers == list(range(10))
     assert "an event could not be reported" in caplog.text
+
+
+def test_the_span_of_a_session_whose_loop_is_closed_is_ended_in_another_thread(seen):
+    """What ends it is a finaliser, which may run while this thread holds a lock of the SDK's."""
+    held = threading.Lock()
+    ended_in = []
+
+    class Locked(SimpleSpanProcessor):
+        def on_end(self, span):
+            with held:
+                ended_in.append(threading.get_ident())
+                super().on_end(span)
+
+    seen.tracers.add_span_processor(Locked(InMemorySpanExporter()))
+    with LocalEndpoint() as endpoint:
+        factory = seen.factory(endpoint)
+        kept = []
+
+        async def begin():
+            transport = factory(LISTEN_URL)
+            await transport.open()
+            kept.append(transport)
+
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        loop.run_until_complete(begin())
+        loop.close()
+        with held, pytest.warns(ResourceWarning, match="never closed"):
+            kept.clear()
+        deadline = time.monotonic() + 20
+        while len(seen.spans) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        gc.collect()
+    assert [span.name for span in seen.spans] == ["leg v1/listen", "session v1/listen"]
+    assert attributes(seen.spans[1])["outcome"] == "cut"
+    assert threading.get_ident() not in ended_in
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")

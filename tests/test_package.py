@@ -28,6 +28,8 @@ FORBIDDEN = (
     "moonshine_voice",
     "onnxruntime",
     "pytest",
+    "opentelemetry",
+    "deepgram_sagemaker.otel",
 )
 
 IMPORT = """
@@ -78,6 +80,7 @@ def test_exports():
         "SageMakerTransportFactory",
         "__version__",
         "errors",
+        "events",
     }
     assert len(set(deepgram_sagemaker.__all__)) == len(deepgram_sagemaker.__all__)
     for name in deepgram_sagemaker.__all__:
@@ -94,8 +97,11 @@ def test_exports():
         "credentials",
         "discretion",
         "errors",
+        "events",
         "factory",
         "invocation",
+        "notices",
+        "otel",
         "stats",
         "transport",
         "wakeups",

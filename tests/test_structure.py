@@ -68,7 +68,7 @@ PARTS = {
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
     "cli": {"", "factory", "local", "doctor", *BASE},
     "__main__": {"cli"},
-    "": {"factory", "transport", "_native", *BASE},
+    "": {"events", "factory", "transport", "_native", *BASE},
 }
 
 # Exceptions, each with its reason. One that is no longer needed is a complaint: the lists may only

@@ -225,7 +225,7 @@ def factory(options: argparse.Namespace) -> Any:
 
 
 def use_opentelemetry() -> None:
-    """Sets OpenTelemetry up as an application does: every span, and all metrics every 5 s."""
+    """Sets OpenTelemetry up as an application does: every span, and all metrics every 15 s."""
     from opentelemetry import metrics, trace
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import (
@@ -238,7 +238,7 @@ def use_opentelemetry() -> None:
     # What is exported is made into text, as any exporter has to make something of it.
     out = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
     exporter = ConsoleMetricExporter(out=out)
-    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=5_000)
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=15_000)
     metrics.set_meter_provider(MeterProvider([reader]))
     tracers = TracerProvider()
     tracers.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter(out=out)))

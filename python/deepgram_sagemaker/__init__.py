@@ -12,8 +12,8 @@ Importing this package connects, starts and loads nothing. Each name is imported
 used, and the AWS SDK with the first session.
 
 This folder is the whole package; docs/design.md draws its layers. This module imports only the
-public surface (`config`, `errors`, `factory`, `transport`). Tests: tests/test_package.py, and
-tests/test_structure.py for the layers.
+public surface (`config`, `errors`, `events`, `factory`, `transport`). Tests: tests/test_package.py,
+and tests/test_structure.py for the layers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import config as config
     from . import errors as errors
+    from . import events as events
     from . import factory as factory
     from . import transport as transport
     from ._native import __version__
@@ -38,6 +39,7 @@ __all__ = [
     "SageMakerTransportFactory",
     "__version__",
     "errors",
+    "events",
 ]
 
 _HOMES = {
@@ -47,7 +49,7 @@ _HOMES = {
     "SageMakerTransportFactory": "factory",
     "__version__": "_native",
 }
-_MODULES = {"config", "errors", "factory", "transport"}
+_MODULES = {"config", "errors", "events", "factory", "transport"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

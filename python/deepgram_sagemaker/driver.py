@@ -121,7 +121,7 @@ class Services:
                 sources[source] = (CredentialSource(each), len(sources))
             self.places.append(Place(LegClient(each, concurrency), *sources[source]))
         self.endpoints = Endpoints(len(self.places))
-        self.events = events.Channel([notices.log], on_event)
+        self.events = events.Channel(notices.log, on_event)
         # By the number of the keys.
         self._identities: dict[int, Identity] = {}
         self._ledger = Ledger()

@@ -26,14 +26,17 @@ import asyncio
 import inspect
 import logging
 import re
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, get_args
 
 from .stats import Stats  # noqa: TC001 - for `typing.get_type_hints`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = [
     "Backlog",
@@ -512,33 +515,42 @@ class Channel:
     """Passes the events of a factory's sessions on: to the log, to telemetry, to the application.
 
     Args:
-        consumers: Called from any thread; they must not block.
+        log: Called at once, also from a finaliser, as `logging` allows.
         on_event: The application's function. Called on the session's event loop.
     """
 
     def __init__(
         self,
-        consumers: Iterable[Callable[[Event], None]],
+        log: Callable[[Event], None],
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
-        self._consumers = list(consumers)
+        self._log = log
+        self._telemetry: Callable[[Event], None] | None = None
         self._on_event = on_event
+        self._late: SimpleQueue[Event] = SimpleQueue()
+        self._late_lock = threading.Lock()
 
-    def add(self, consumer: Callable[[Event], None]) -> None:
-        """Pass later events to another consumer, too."""
-        self._consumers.append(consumer)
+    def add(self, telemetry: Callable[[Event], None]) -> None:
+        """Pass later events to telemetry, too.
+
+        Args:
+            telemetry: Never called from a finaliser: what it calls may hold locks of its own, and
+                a finaliser may run in the middle of that, on the same thread.
+        """
+        self._telemetry = telemetry
 
     def tell(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
         """Pass an event of a session on `loop` on, from any thread; raise nothing."""
-        for consumer in self._consumers:
-            try:
-                consumer(event)
-            except Exception:
-                # Telemetry must not cost a session.
-                _logger.exception("an event could not be reported: %s", event.name)
+        on_loop = _is_on(loop)
+        self._pass(self._log, event)
+        if self._telemetry is not None:
+            if on_loop:
+                self._pass(self._telemetry, event)
+            else:
+                self._pass_later(event)
         if self._on_event is None:
             return
-        if _is_on(loop):
+        if on_loop:
             self._call(event)
             return
         try:
@@ -551,6 +563,28 @@ class Channel:
                 event.name,
                 event.session,
             )
+
+    def _pass(self, consumer: Callable[[Event], None], event: Event) -> None:
+        try:
+            consumer(event)
+        except Exception:
+            # Telemetry must not cost a session.
+            _logger.exception("an event could not be reported: %s", event.name)
+
+    def _pass_later(self, event: Event) -> None:
+        """Pass an event to telemetry in a thread of its own, after those before it."""
+        self._late.put(event)
+        # At the end of the process no thread can be started: the log has the event.
+        with suppress(RuntimeError):
+            threading.Thread(
+                target=self._pass_late, name="deepgram-sagemaker-telemetry", daemon=True
+            ).start()
+
+    def _pass_late(self) -> None:
+        # One thread at a time, so that the order stays.
+        with self._late_lock:
+            while self._telemetry is not None and not self._late.empty():
+                self._pass(self._telemetry, self._late.get())
 
     def _call(self, event: Event) -> None:
         assert self._on_event is not None  # noqa: S101 - the caller has looked

@@ -99,7 +99,11 @@ impl SharedSession {
         if matches!(pushed, Err(PushError::Full)) {
             self.arm(interest::WRITABLE);
         }
-        let wanted = session.has_notice() || (pushed.is_ok() && session.driver_wanted(now));
+        let wanted = match pushed {
+            Ok(()) => session.driver_wanted(now),
+            Err(PushError::Full) => session.has_notice(),
+            Err(PushError::Closed | PushError::Failed) => false,
+        };
         drop(session);
         if wanted {
             self.call_driver();
