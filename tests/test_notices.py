@@ -197,6 +197,31 @@ SAID = [
     ),
     (
         an(
+            events.EndpointChanged,
+            leg=2,
+            before="a (us-east-1)",
+            after="b (us-west-2)",
+            falls_over=True,
+        ),
+        "the session goes on at endpoint b (us-west-2): leg 2",
+    ),
+    (
+        an(
+            events.EndpointChanged,
+            leg=3,
+            before="b (us-west-2)",
+            after="a (us-east-1)",
+            falls_over=False,
+        ),
+        "the session goes on, as planned, at endpoint a (us-east-1): leg 3",
+    ),
+    (
+        an(events.EndpointAvoided, seconds=5.25, reason="dns"),
+        "endpoint ep (us-west-2) failed (dns): other endpoints are used for the next 5.2 s",
+    ),
+    (an(events.EndpointReturned), "endpoint ep (us-west-2) works again"),
+    (
+        an(
             events.SessionEnded,
             outcome="failed",
             error="RetriesExhaustedError",

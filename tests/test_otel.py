@@ -156,6 +156,7 @@ async def test_the_metrics_of_sessions_are_the_figures_of_stats(seen):
         "leg.requests": "attempts",
         "legs": "legs",
         "rollovers": "rollovers",
+        "fallovers": "fallovers",
         "audio.sent.time": "seconds_sent",
         "audio.sent.size": "bytes_sent",
         "audio.acknowledged.time": "seconds_acknowledged",

@@ -43,7 +43,17 @@ DEV_CRATES = {
 # Which part of the Python package may import which others: a part is a module or a folder, and ""
 # is the package's own __init__.
 BASE = {"config", "errors"}
-TOOLS = {"discretion", "errands", "events", "invocation", "notices", "otel", "stats", "wakeups"}
+TOOLS = {
+    "discretion",
+    "errands",
+    "events",
+    "fallover",
+    "invocation",
+    "notices",
+    "otel",
+    "stats",
+    "wakeups",
+}
 PARTS = {
     "errors": set(),
     "config": {"errors"},

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from . import factory as factory
     from . import transport as transport
     from ._native import __version__
-    from .config import SageMakerConfig
+    from .config import Endpoint, SageMakerConfig
     from .factory import SageMakerTransportFactory
     from .transport import SageMakerTransport
 
 __all__ = [
+    "Endpoint",
     "SageMakerConfig",
     "SageMakerTransport",
     "SageMakerTransportFactory",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Endpoint": "config",
     "SageMakerConfig": "config",
     "SageMakerTransport": "transport",
     "SageMakerTransportFactory": "factory",

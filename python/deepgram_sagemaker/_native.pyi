@@ -3,9 +3,9 @@
 `mypy.stubtest` holds this file against the module.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Literal, Protocol, final
 
 from typing_extensions import disjoint_base
 
@@ -21,6 +21,7 @@ __all__ = [
     "LocalStream",
     "OpenFailure",
     "Opening",
+    "Permits",
     "Pool",
     "SendResult",
     "Session",
@@ -33,6 +34,7 @@ __all__ = [
     "quote",
     "reasons",
     "watermark",
+    "whose",
 ]
 
 __version__: Final[str]
@@ -133,6 +135,12 @@ class _Route(Protocol):
     def ping_within(self) -> float: ...
 
 @final
+class Permits:
+    """`max_concurrency`, for several pools together."""
+
+    def __new__(cls, max_concurrency: int) -> Permits: ...
+
+@final
 class Pool:
     """Connections to one endpoint, within limits.
 
@@ -140,7 +148,9 @@ class Pool:
         OSError: The CA bundle cannot be used.
     """
 
-    def __new__(cls, config: SageMakerConfig, route: _Route) -> Pool: ...
+    def __new__(
+        cls, config: SageMakerConfig, route: _Route, permits: Permits | None = None
+    ) -> Pool: ...
     @property
     def waiting(self) -> int:
         """How many openings wait for one of `max_concurrency`."""
@@ -256,6 +266,14 @@ class SessionFailure:
     def unacknowledged_seconds(self) -> float:
         """0 where the audio's rate is unknown."""
 
+    @property
+    def endpoint(self) -> int:
+        """The endpoint that failed last, or that the last leg was opened at."""
+
+    @property
+    def endpoints(self) -> list[tuple[int, str]]:
+        """The endpoints that have failed since the last progress, with the reasons' names."""
+
 @disjoint_base
 class Step:
     """What the driver does next."""
@@ -314,6 +332,7 @@ class Session:
         seed: int,
         waker: Waker,
         token: int,
+        endpoints: Sequence[int] = ...,
     ) -> Session: ...
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
         """Accept a message; return a `SendResult`.
@@ -335,6 +354,22 @@ class Session:
 
     def step(self) -> Step:
         """Return what the driver does next."""
+
+    def endpoints(self) -> list[Literal["untried", "failed", "barred"]]:
+        """Return how each endpoint stands in this round."""
+
+    def opening_at(self, endpoint: int) -> None:
+        """Say at which endpoint the driver opens the leg that was asked for."""
+
+    def end_round(self) -> bool:
+        """End the round instead of opening the leg that was asked for.
+
+        Returns:
+            Whether another round follows. Otherwise what is left has to be tried now.
+        """
+
+    def postpone(self, by: float) -> bool:
+        """Open the standby that was asked for so many seconds later; False: it cannot be later."""
 
     def attach(self, leg: Leg) -> int:
         """Hand over the leg that the driver opened; its pump starts. Return the leg's number."""
@@ -516,6 +551,9 @@ def reasons() -> dict[str, int | None]:
 
     None: as many as the settings allow.
     """
+
+def whose() -> dict[str, Literal["everywhere", "keys", "endpoint", "load", "leg"]]:
+    """Return every reason by name: whose failure it is."""
 
 def watermark(number: int, size: int, channels: int, width: int) -> bytes:
     """Return a chunk that contains its number. `ValueError`: it does not fit."""

@@ -8,6 +8,7 @@ import ipaddress
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Integral, Real
@@ -30,9 +31,12 @@ __all__ = [
     "DEFAULT_SUBSCRIPTION_TIMEOUT",
     "REGION_OF_BOTO3",
     "DefaultRegion",
+    "Endpoint",
     "SageMakerConfig",
     "SupportsCredentials",
+    "each_endpoint",
     "mask_userinfo",
+    "names_of",
     "parse_endpoint_uri",
     "parse_proxy",
 ]
@@ -92,6 +96,47 @@ class SupportsCredentials(Protocol):
 
 
 @dataclass(frozen=True, repr=False)
+class Endpoint:
+    """An endpoint that sessions fall back to: one of `SageMakerConfig.fallbacks`.
+
+    It is checked by the config that has it. A field that is None is taken from the config, except
+    `endpoint_uri` and `target_variant`, which belong to one endpoint.
+
+    Attributes:
+        endpoint_name: The SageMaker endpoint's name.
+        region: The endpoint's AWS region, which requests are signed for.
+        target_variant: The production variant to invoke; None: the endpoint chooses by weight.
+        endpoint_uri: Where to connect; None: as the environment or the shared files say, or else
+            the region's host.
+        ca_bundle: PEM file of the certificate authorities to trust instead of the system's.
+        proxy: HTTP proxy to CONNECT through; an empty string: none.
+        use_fips_endpoint: Whether to use the FIPS 140 host. Not taken from the config if
+            `endpoint_uri` is given.
+        use_dualstack_endpoint: Whether to use the IPv4 and IPv6 host. Likewise.
+        boto3_session: Source of credentials for this endpoint, such as one of another account.
+    """
+
+    endpoint_name: str
+    region: str | None = None
+    target_variant: str | None = field(default=None, kw_only=True)
+    endpoint_uri: str | None = field(default=None, kw_only=True)
+    ca_bundle: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    proxy: str | None = field(default=None, kw_only=True)
+    use_fips_endpoint: bool | None = field(default=None, kw_only=True)
+    use_dualstack_endpoint: bool | None = field(default=None, kw_only=True)
+    boto3_session: SupportsCredentials | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # As a config.
+        return self
+
+    def __repr__(self) -> str:
+        return _shown_fields(self)
+
+
+@dataclass(frozen=True, repr=False)
 class SageMakerConfig:
     """How to reach one SageMaker endpoint, and how long to retry.
 
@@ -147,6 +192,9 @@ class SageMakerConfig:
             1,000,000, but never slower than the application sends; None: no limit.
         keepalive_interval: Seconds without input after which a KeepAlive is sent for the
             application, from 0.001 to below 10; None: never.
+        fallbacks: Endpoints to use while this one fails, in order of preference. The limits above
+            hold for all of them together: `max_concurrency` counts every stream, and
+            `max_retries` counts rounds, each of which tries every endpoint once.
     """
 
     endpoint_name: str
@@ -178,6 +226,7 @@ class SageMakerConfig:
     stall_timeout: float | None = field(default=30.0, kw_only=True)
     replay_speed: float | None = field(default=4.0, kw_only=True)
     keepalive_interval: float | None = field(default=None, kw_only=True)
+    fallbacks: Sequence[Endpoint] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -246,19 +295,14 @@ class SageMakerConfig:
                     type(self.boto3_session).__name__,
                     f"must be a boto3.Session, or None{reason}",
                 )
+        self._check_fallbacks()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A config is immutable, and a boto3 session can be shared but not copied.
         return self
 
     def __repr__(self) -> str:
-        shown = (
-            f"{each.name}={mask_userinfo(value)}"
-            for each in dataclasses.fields(self)
-            if each.repr
-            for value in (getattr(self, each.name),)
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return _shown_fields(self)
 
     def _check_name(self, name: str, value: object) -> None:
         rule = (
@@ -353,6 +397,95 @@ class SageMakerConfig:
     def _check_proxy(self) -> None:
         if self.proxy is not None and self.proxy != "":
             parse_proxy("proxy", self.proxy)
+
+    def _check_fallbacks(self) -> None:
+        """Check every fallback as the config that it stands for, and store them as a tuple."""
+        given: object = self.fallbacks
+        if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+            _refuse("fallbacks", given, "must be a list of Endpoint")
+        object.__setattr__(self, "fallbacks", tuple(given))
+        places = [_place(self)]
+        for number, endpoint in enumerate(given):
+            name = f"fallbacks[{number}]"
+            if not isinstance(endpoint, Endpoint):
+                _refuse(name, endpoint, "must be an Endpoint")
+            try:
+                place = _place(_config_at(self, endpoint))
+            except ValidationError as error:
+                raise ValidationError(
+                    f"{name}.{error.message}", parameter=f"{name}.{error.parameter}"
+                ) from None
+            if place in places:
+                earlier = places.index(place)
+                same = "the config itself" if earlier == 0 else f"fallbacks[{earlier - 1}]"
+                _refuse(name, endpoint, f"must be another endpoint than {same}")
+            places.append(place)
+
+
+def each_endpoint(config: SageMakerConfig) -> tuple[SageMakerConfig, ...]:
+    """Return a config for each endpoint, in order of preference, each without fallbacks."""
+    if not config.fallbacks:
+        return (config,)
+    first = dataclasses.replace(config, fallbacks=())
+    return (first, *(_config_at(config, endpoint) for endpoint in config.fallbacks))
+
+
+def names_of(endpoints: Sequence[SageMakerConfig]) -> list[str]:
+    """Return what each endpoint is called in figures, errors and the log; no two are the same."""
+    names: list[str] = []
+    for number, config in enumerate(endpoints, 1):
+        variant = "" if config.target_variant is None else f"/{config.target_variant}"
+        name = f"{config.endpoint_name}{variant} ({config.region})"
+        names.append(f"{name} #{number}" if name in names else name)
+    return names
+
+
+_INHERITED: Final = (
+    "region",
+    "ca_bundle",
+    "proxy",
+    "use_fips_endpoint",
+    "use_dualstack_endpoint",
+    "boto3_session",
+)
+"""What an endpoint takes from its config if it has none of its own."""
+
+_OF_THE_HOST: Final = ("use_fips_endpoint", "use_dualstack_endpoint")
+"""What says which of a region's hosts is meant."""
+
+
+def _config_at(config: SageMakerConfig, endpoint: Endpoint) -> SageMakerConfig:
+    """Return the config of one of the fallbacks."""
+    own = {each.name: getattr(endpoint, each.name) for each in dataclasses.fields(Endpoint)}
+    for name in _INHERITED:
+        if own[name] is None and not (name in _OF_THE_HOST and endpoint.endpoint_uri is not None):
+            own[name] = getattr(config, name)
+    return dataclasses.replace(config, fallbacks=(), **own)
+
+
+def _place(config: SageMakerConfig) -> tuple[object, ...]:
+    """Return what tells an endpoint from others."""
+    return (
+        config.endpoint_name,
+        config.region,
+        config.endpoint_uri,
+        config.target_variant,
+        config.proxy,
+        config.use_fips_endpoint,
+        config.use_dualstack_endpoint,
+        id(config.boto3_session),
+    )
+
+
+def _shown_fields(settings: SageMakerConfig | Endpoint) -> str:
+    """Return the `repr` of settings, with user names and passwords masked."""
+    shown = (
+        f"{each.name}={mask_userinfo(value)}"
+        for each in dataclasses.fields(settings)
+        if each.repr
+        for value in (getattr(settings, each.name),)
+    )
+    return f"{type(settings).__name__}({', '.join(shown)})"
 
 
 def _session_flaw(session: object) -> str | None:

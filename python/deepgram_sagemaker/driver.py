@@ -16,6 +16,7 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -23,13 +24,16 @@ from typing import TYPE_CHECKING, Final
 from . import events, notices
 from ._native import Interest, SendResult, Session, Step, quote
 from .aws import failures
-from .aws.client import LegClient, Progress
+from .aws.client import Concurrency, LegClient, Progress
+from .config import each_endpoint, names_of
 from .credentials import CredentialSource
 from .errors import (
     AuthenticationError,
+    ConnectTimeoutError,
     SageMakerError,
     SessionClosedError,
 )
+from .fallover import TRIAL_PATIENCE, Endpoints, EndRound, Later, Opening
 from .stats import Ledger, Stats
 from .wakeups import Hub
 
@@ -71,6 +75,21 @@ _REQUEST_ID: Final = ("x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id
 """The headers that may have the service's id of a request."""
 
 
+class Place:
+    """One endpoint, with what opens legs there.
+
+    Attributes:
+        client: Opens them.
+        credentials: Has the keys that they are signed with.
+        keys: The number of these keys: the same at endpoints that have them from one source.
+    """
+
+    def __init__(self, client: LegClient, credentials: CredentialSource, keys: int) -> None:
+        self.client = client
+        self.credentials = credentials
+        self.keys = keys
+
+
 class Services:
     """What all sessions of one factory and config share.
 
@@ -79,6 +98,10 @@ class Services:
         on_event: The application's function for events.
         telemetry: OpenTelemetry's providers; None: its global ones, if the application uses it;
             False: no traces and metrics.
+
+    Attributes:
+        places: The endpoints, in order of preference.
+        endpoints: How they stand.
     """
 
     def __init__(
@@ -88,18 +111,37 @@ class Services:
         on_event: Callable[[events.Event], object] | None = None,
         telemetry: Telemetry | bool | None = None,
     ) -> None:
-        self.client = LegClient(config)
-        self.credentials = CredentialSource(config)
+        concurrency = Concurrency(config.max_concurrency)
+        # By the identity of the boto3 session: one look-up serves all that have their keys from it.
+        sources: dict[int, tuple[CredentialSource, int]] = {}
+        self.places: list[Place] = []
+        for each in each_endpoint(config):
+            source = id(each.boto3_session)
+            if source not in sources:
+                sources[source] = (CredentialSource(each), len(sources))
+            self.places.append(Place(LegClient(each, concurrency), *sources[source]))
+        self.endpoints = Endpoints(len(self.places))
         self.events = events.Channel(notices.log, on_event)
-        self._identity: Identity | None = None
+        # By the number of the keys.
+        self._identities: dict[int, Identity] = {}
         self._ledger = Ledger()
         self._telemetry = telemetry
         self._watch: Watch | None = None
 
     @property
     def config(self) -> SageMakerConfig:
-        """The settings; see `LegClient` for the region."""
-        return self.client.config
+        """The settings, with the first endpoint; see `LegClient` for the region."""
+        return self.places[0].client.config
+
+    @property
+    def configs(self) -> list[SageMakerConfig]:
+        """The settings of each endpoint; see `LegClient` for the region."""
+        return [place.client.config for place in self.places]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each endpoint."""
+        return names_of(self.configs)
 
     @property
     def stats(self) -> Stats:
@@ -129,7 +171,9 @@ class Services:
 
         given = self._telemetry
         telemetry = given if isinstance(given, Telemetry) else Telemetry()
-        watch = telemetry.watch(self.config, lambda: self.client.waiting)
+        watch = telemetry.watch(
+            self.config, lambda: sum(place.client.waiting for place in self.places)
+        )
         self.events.add(watch.tell)
         return watch
 
@@ -146,9 +190,10 @@ class Services:
         if self._watch is not None:
             self._watch.ended(driver.id, driver.path, self.config.endpoint_name)
 
-    def is_news(self, identity: Identity) -> bool:
+    def is_news(self, keys: int, identity: Identity) -> bool:
         """Return whether a leg is the first to be signed with other keys than those before."""
-        before, self._identity = self._identity, identity
+        before = self._identities.get(keys)
+        self._identities[keys] = identity
         return before is not None and before != identity
 
 
@@ -187,6 +232,7 @@ class Driver:
             seed=random.getrandbits(64),
             waker=self.hub.waker,
             token=self._token,
+            endpoints=[place.keys for place in services.places],
         )
         # Lists: each has one waiter, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
@@ -208,6 +254,15 @@ class Driver:
         # Popped by whoever reports the end: a finaliser may run in another thread.
         self._end_to_tell = [True]
         self._progress: Progress | None = None
+        # The endpoint of the leg that is being opened, and whether one failed just before; that of
+        # the current leg; both of each leg; legs by endpoint; the numbers of keys that ran out.
+        self._choice = Opening(0, 0.0)
+        self._falls_over = False
+        self._at: int | None = None
+        self._leg_at: dict[int, tuple[int, bool]] = {}
+        self._legs_at: Counter[int] = Counter()
+        self._fallovers = 0
+        self._stale: set[int] = set()
         self._has_opened = False
         # Of the sender: until when the first message waits; the iteration of the last message.
         self._head_start: float | None = time.monotonic() + _HEAD_START
@@ -233,7 +288,9 @@ class Driver:
     @property
     def stats(self) -> Stats:
         """The session's figures."""
-        return Stats(sessions=1, **self.session.stats())
+        names = self._services.names
+        legs_at = {names[index]: legs for index, legs in list(self._legs_at.items())}
+        return Stats(sessions=1, fallovers=self._fallovers, legs_at=legs_at, **self.session.stats())
 
     # The application's side.
 
@@ -452,13 +509,11 @@ class Driver:
             self._report()
             match step:
                 case Step.Open(standby=standby, renew=renew, failures=failures_in_a_row):
-                    self._tell_opening(
-                        standby=standby, renew=renew, failures_in_a_row=failures_in_a_row
-                    )
-                    self._opening = self._loop.create_task(
-                        self._opened(standby=standby, renew=renew)
-                    )
-                    self._opening.add_done_callback(lambda _: self._wake(Interest.DRIVER))
+                    if renew and self._at is not None:
+                        self._stale.add(self._services.places[self._at].keys)
+                    choice = self._chosen(standby=standby)
+                    if choice is not None:
+                        self._begin(choice, standby=standby, failures_in_a_row=failures_in_a_row)
                 case Step.Wait(seconds=seconds):
                     if self._opening is not None and self._opening.done():
                         self._settle(self._opening)
@@ -469,7 +524,10 @@ class Driver:
                     return
                 case Step.Failed(failure=failure):
                     raise failures.explain_session(
-                        failure, self._open_error, self._services.config, self._invocation.query
+                        failure,
+                        self._open_error,
+                        self._services.configs,
+                        self._invocation.query,
                     )
 
     async def _changed_within(self, seconds: float | None) -> None:
@@ -477,38 +535,98 @@ class Driver:
             async with asyncio.timeout(seconds):
                 await self._change(Interest.DRIVER)
 
-    async def _opened(self, *, standby: bool, renew: bool) -> Leg:
+    def _chosen(self, *, standby: bool) -> Opening | None:
+        """Return where to open the leg that the session wants; None: it waits, and knows that."""
+        endpoints, marks = self._services.endpoints, self.session.endpoints()
+        self._falls_over = any(mark != "untried" for mark in marks)
+        choice = endpoints.choose(marks, standby=standby)
+        match choice:
+            case Later(seconds=seconds):
+                return None if self.session.postpone(seconds) else endpoints.best(marks)
+            case EndRound():
+                return None if self.session.end_round() else endpoints.best(marks)
+            case Opening():
+                return choice
+
+    def _begin(self, choice: Opening, *, standby: bool, failures_in_a_row: int) -> None:
+        self._choice = choice
+        self.session.opening_at(choice.endpoint)
+        renews = self._services.places[choice.endpoint].keys in self._stale
+        self._tell_opening(standby=standby, renew=renews, failures_in_a_row=failures_in_a_row)
+        self._opening = self._loop.create_task(self._opened(choice, standby=standby))
+        self._opening.add_done_callback(lambda _: self._tried(choice))
+
+    def _tried(self, choice: Opening) -> None:
+        # Whatever ended it: a trial must not seem to go on.
+        self._services.endpoints.given_up(choice)
+        self._wake(Interest.DRIVER)
+
+    async def _opened(self, choice: Opening, *, standby: bool) -> Leg:
         began = time.monotonic()
         try:
-            return await self._open(standby=standby, renew=renew)
+            return await self._open(choice, standby=standby)
         finally:
             self._took = time.monotonic() - began
 
-    async def _open(self, *, standby: bool, renew: bool) -> Leg:
+    async def _open(self, choice: Opening, *, standby: bool) -> Leg:
+        place = self._services.places[choice.endpoint]
+        patience = TRIAL_PATIENCE if choice.is_trial and not standby else None
         self._progress = Progress(self._has_requested)
-        identity = await self._identity(refresh=renew)
         try:
-            return await self._services.client.open(
-                self._invocation, identity, standby=standby, progress=self._progress
+            async with asyncio.timeout(patience):
+                leg = await self._opened_at(place, self._progress, standby=standby)
+        except SageMakerError as error:
+            self._note_failure(choice, error)
+            raise
+        except TimeoutError:
+            # What was begun has been cancelled.
+            late = ConnectTimeoutError(
+                f"endpoint {self._services.names[choice.endpoint]} has failed before, and opened "
+                f"no stream within {patience} s when it was tried again.",
+                reason="connect_timeout",
+            )
+            self._note_failure(choice, late)
+            raise late from None
+        if self._services.endpoints.opened(choice):
+            common = self._common(choice.endpoint)
+            self._tell(events.EndpointReturned(**common, level=logging.INFO))
+        return leg
+
+    def _note_failure(self, choice: Opening, error: SageMakerError) -> None:
+        """Tell the other sessions that an endpoint has failed."""
+        reason = failures.reason_of(error)
+        rest = self._services.endpoints.failed(choice, reason)
+        if rest is not None:
+            common = self._common(choice.endpoint)
+            self._tell(
+                events.EndpointAvoided(**common, seconds=rest, reason=reason, level=logging.WARNING)
+            )
+
+    async def _opened_at(self, place: Place, progress: Progress, *, standby: bool) -> Leg:
+        renew = place.keys in self._stale
+        identity = await self._identity(place, refresh=renew)
+        self._stale.discard(place.keys)
+        try:
+            return await place.client.open(
+                self._invocation, identity, standby=standby, progress=progress
             )
         except AuthenticationError as error:
             if renew or not error.expired:
                 raise
         # Another process may have refreshed the keys before they expired here: once more, with new.
-        identity = await self._identity(refresh=True)
-        return await self._services.client.open(
-            self._invocation, identity, standby=standby, progress=self._progress
+        identity = await self._identity(place, refresh=True)
+        return await place.client.open(
+            self._invocation, identity, standby=standby, progress=progress
         )
 
-    async def _identity(self, *, refresh: bool) -> Identity:
+    async def _identity(self, place: Place, *, refresh: bool) -> Identity:
         """Return the keys, and report other ones than before."""
         began = time.monotonic()
-        identity = await self._services.credentials.identity(refresh=refresh)
-        if self._services.is_news(identity):
+        identity = await place.credentials.identity(refresh=refresh)
+        if self._services.is_news(place.keys, identity):
+            common = self._common(self._choice.endpoint)
             waited = time.monotonic() - began
-            self._tell(
-                events.CredentialsRefreshed(**self._common(), forced=refresh, seconds=waited)
-            )
+            self._tell(events.CredentialsRefreshed(**common, forced=refresh, seconds=waited))
         return identity
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
@@ -521,20 +639,32 @@ class Driver:
             self._open_error = error
             self._tell_open_failed(error)
             self.session.open_failed(failures.reason_of(error))
-        else:
-            # Taken first: what happens over the leg from now on is later.
-            common = self._common()
-            number = self.session.attach(leg)
-            self._tell_opened(leg, number, common)
-            self._has_opened = True
-            self._wake(_OPENED)
+            return
+        # Taken first: what happens over the leg from now on is later.
+        endpoint = self._choice.endpoint
+        common = self._common(endpoint)
+        number = self.session.attach(leg)
+        self._tell_opened(leg, number, common)
+        self._leg_at[number] = endpoint, self._falls_over
+        self._legs_at[endpoint] += 1
+        self._fallovers += self._falls_over
+        if self._at is None:
+            self._at = endpoint
+        self._has_opened = True
+        self._wake(_OPENED)
 
     # What happens, as events.
 
-    def _common(self, *, age: float = 0.0) -> events.Common:
-        """Return what every event says, for something that happened `age` seconds ago."""
+    def _common(self, endpoint: int | None = None, *, age: float = 0.0) -> events.Common:
+        """Return what every event says, for something that happened `age` seconds ago.
+
+        Args:
+            endpoint: Where it happened; None: at the endpoint of the current leg.
+            age: Seconds since then.
+        """
         moment = events.Moment.now(age=age)
-        config = self._services.config
+        place = self._services.places[(self._at or 0) if endpoint is None else endpoint]
+        config = place.client.config
         return {
             "session": self.id,
             "path": self._invocation.path,
@@ -550,16 +680,40 @@ class Driver:
     def _report(self) -> None:
         """Report what has happened on the native side."""
         for name, fields, age in self.session.take_notices():
-            event = events.CLASSES[name](**self._common(age=age), **fields)
+            endpoint, falls_over = self._leg_at.get(fields.get("leg", -1), (self._at, False))
+            common = self._common(endpoint, age=age)
+            event = events.CLASSES[name](**common, **fields)
             if isinstance(event, events.LegEnded):
+                self._leg_at.pop(event.leg, None)
                 request_id = self._request_ids.pop(event.leg, None)
                 event = replace(event, request_id=request_id)
             self._tell(event)
+            if isinstance(event, events.Resumed):
+                self._goes_on_at(endpoint, event.leg, common, falls_over=falls_over)
+
+    def _goes_on_at(
+        self, endpoint: int | None, leg: int, common: events.Common, *, falls_over: bool
+    ) -> None:
+        """Note the endpoint of the leg that speaks for the session now; report another one."""
+        before, self._at = self._at, endpoint
+        if before is None or endpoint is None or before == endpoint:
+            return
+        names = self._services.names
+        self._tell(
+            events.EndpointChanged(
+                **common,
+                leg=leg,
+                before=names[before],
+                after=names[endpoint],
+                falls_over=falls_over,
+                level=logging.INFO,
+            )
+        )
 
     def _tell_opening(self, *, standby: bool, renew: bool, failures_in_a_row: int) -> None:
         self._attempts += 1
         self._asked = events.LegOpening(
-            **self._common(),
+            **self._common(self._choice.endpoint),
             attempt=self._attempts,
             standby=standby,
             renews_keys=renew,
@@ -589,7 +743,7 @@ class Driver:
         asked, self._asked = self._asked, None
         if asked is None:
             return
-        common = self._common()
+        common = self._common(self._choice.endpoint)
         self._tell(
             events.LegOpenFailed(
                 **common,

@@ -29,7 +29,10 @@ after the end also `RuntimeError`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "AcquireTimeoutError",
@@ -83,6 +86,8 @@ class SageMakerError(Exception):
             `max_retries` and `retry_budget`.
         retry_limit: Retries without progress, at most, however many `max_retries` allows; None:
             this failure has no limit of its own.
+        endpoints: Why each endpoint failed that has failed since the last progress: the `reason` by
+            the endpoint's name in `Stats.legs_at`, in order of preference.
     """
 
     default_retryable: ClassVar[bool] = False
@@ -108,6 +113,7 @@ class SageMakerError(Exception):
         self.attempts = attempts
         self.retryable = self.default_retryable if retryable is None else retryable
         self.retry_limit = retry_limit
+        self.endpoints: Mapping[str, str] = {}
 
     def __str__(self) -> str:
         facts = []

@@ -44,6 +44,9 @@ __all__ = [
     "ClaimTooLong",
     "CloseTimedOut",
     "CredentialsRefreshed",
+    "EndpointAvoided",
+    "EndpointChanged",
+    "EndpointReturned",
     "ErrorOutlived",
     "Event",
     "FirstResult",
@@ -82,7 +85,8 @@ class BaseEvent:
         monotonic: The same by `time.monotonic`. An event that waited because the event loop was
             blocked still has the time at which it happened.
         level: How serious it is, as a level of `logging`: DEBUG is part of every session's life,
-            INFO an event without loss, WARNING says that audio or messages were lost or could be.
+            INFO an event without loss, WARNING says that audio or messages were lost or could be,
+            or that an endpoint fails.
     """
 
     name: ClassVar[str]
@@ -300,6 +304,44 @@ class CredentialsRefreshed(BaseEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointChanged(BaseEvent):
+    """The session goes on at another of its endpoints.
+
+    Attributes:
+        leg: The leg that was opened there.
+        before: The endpoint of the leg before, by its name in `Stats.legs_at`.
+        after: The new one, likewise.
+        falls_over: Whether an endpoint had failed just before; otherwise the session returns to one
+            that it prefers, or avoids one that other sessions have found failing.
+    """
+
+    leg: int
+    before: str
+    after: str
+    falls_over: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointAvoided(BaseEvent):
+    """An endpoint has failed, and all sessions of the factory avoid it for a while.
+
+    Reported by the session that found out.
+
+    Attributes:
+        seconds: For how long. Then one session tries it.
+        reason: Why, as `error.reason` has it.
+    """
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointReturned(BaseEvent):
+    """An endpoint that was avoided has opened a stream. Sessions return to it little by little."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechJoined(BaseEvent):
     """A new leg synthesised other speech than the one before. The two were joined.
 
@@ -426,6 +468,9 @@ Event = (
     | Stalled
     | FirstResult
     | CredentialsRefreshed
+    | EndpointChanged
+    | EndpointAvoided
+    | EndpointReturned
     | SpeechJoined
     | NotResumable
     | ErrorOutlived

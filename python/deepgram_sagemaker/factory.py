@@ -167,7 +167,11 @@ class SageMakerTransportFactory:
 
     @property
     def endpoint_name(self) -> str:
-        """The SageMaker endpoint. Raises `AttributeError` as `config` does."""
+        """The SageMaker endpoint, the first of several.
+
+        Raises:
+            AttributeError: As `config` does.
+        """
         return self.config.endpoint_name
 
     @property

@@ -80,6 +80,11 @@ def _credentials_refreshed(event: events.CredentialsRefreshed) -> str:
     return f"legs are signed with other keys from now on: {why}"
 
 
+def _endpoint_changed(event: events.EndpointChanged) -> str:
+    goes = "goes on" if event.falls_over else "goes on, as planned,"
+    return f"the session {goes} at endpoint {event.after}: leg {event.leg}"
+
+
 def _left_out(event: events.MessageLeftOut) -> str:
     kind = event.message_type
     what = "a message of unknown type" if kind is None else f"a {kind} message"
@@ -113,6 +118,12 @@ LINES: Final[dict[type[Event], Callable[[Any], str]]] = {
     events.Stalled: "leg {0.leg}: the service has said nothing for {0.seconds:.3f} s".format,
     events.FirstResult: "the first result came after {0.seconds:.3f} s".format,
     events.CredentialsRefreshed: _credentials_refreshed,
+    events.EndpointChanged: _endpoint_changed,
+    events.EndpointAvoided: (
+        "endpoint {0.endpoint_name} ({0.region}) failed ({0.reason}): other endpoints are used for "
+        "the next {0.seconds:.1f} s"
+    ).format,
+    events.EndpointReturned: ("endpoint {0.endpoint_name} ({0.region}) works again").format,
     events.SpeechJoined: (
         "the speech was synthesised again and is not the same: joined {0.at_seconds:.3f} s into "
         "the turn, which the new one says {0.moved_seconds:.3f} s earlier"

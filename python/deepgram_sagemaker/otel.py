@@ -4,7 +4,7 @@
 SDK all of it does nothing. No chunk of audio comes past here. Counters are read from the native
 side when a reader asks; spans and histograms are made of events, which are a few a leg.
 
-Needs `opentelemetry-api` (extra `otel`). Imports `events`, `stats` and `_native`. Tests:
+Needs `opentelemetry-api` (extra `otel`). Imports `config`, `events`, `stats` and `_native`. Tests:
 `tests/test_otel.py`.
 """
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import events
 from ._native import __version__
+from .config import REGION_OF_BOTO3
 from .stats import Ledger, Stats, add_up
 
 try:
@@ -138,7 +139,9 @@ class Watch:
     def tell(self, event: Event) -> None:
         """Make of an event what belongs to the trace and the metrics."""
         self._trace(event)
-        place = _place(event.endpoint_name, self._region, event.path)
+        # A fallback's region is its own.
+        region = self._region if self._region == REGION_OF_BOTO3 else event.region
+        place = _place(event.endpoint_name, region, event.path)
         self._meters.tell(place, event)
 
     def _trace(self, event: Event) -> None:
@@ -169,7 +172,7 @@ def _place(endpoint_name: str, region: str, path: str | None = None) -> _Place:
     The region as it is set: one that is looked up later would begin another series.
     """
     place = [(_ENDPOINT, endpoint_name)]
-    if region != "auto":
+    if region != REGION_OF_BOTO3:
         place.append((_REGION, region))
     if path is not None:
         place.append((_PATH, path))
@@ -327,6 +330,7 @@ _COUNTERS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("attempts", "leg.requests", "{request}", "Streams requested, whether they opened or not."),
     ("legs", "legs", "{leg}", "Streams opened."),
     ("rollovers", "rollovers", "{rollover}", "Streams replaced because of their age."),
+    ("fallovers", "fallovers", "{fallover}", "Streams opened because another endpoint had failed."),
     ("seconds_sent", "audio.sent.time", "s", "Audio sent, each second counted once."),
     ("bytes_sent", "audio.sent.size", "By", "Audio sent, each byte counted once."),
     ("seconds_acknowledged", "audio.acknowledged.time", "s", "Audio that is final."),

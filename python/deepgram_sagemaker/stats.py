@@ -30,6 +30,9 @@ class Stats:
         resets: Streams that ended and were followed by another, by the kind of end: `reset`,
             `dropped`, `early_end`, `exception` and so on. `error.reason` is finer.
         rollovers: Streams replaced because of their age.
+        fallovers: Streams opened at another endpoint because one had failed just before.
+        legs_at: Streams opened, by endpoint: `name (region)`, or
+            `name/variant (region)`.
         attempts: Streams requested, whether they opened or not.
         bytes_sent: Bytes of audio sent, each counted once.
         seconds_sent: The same in seconds.
@@ -53,6 +56,8 @@ class Stats:
     legs: int = 0
     resets: Mapping[str, int] = field(default_factory=dict)
     rollovers: int = 0
+    fallovers: int = 0
+    legs_at: Mapping[str, int] = field(default_factory=dict)
     attempts: int = 0
     bytes_sent: int = 0
     seconds_sent: float = 0.0
@@ -71,7 +76,8 @@ class Stats:
     last_error: str | None = None
 
 
-_NOT_SUMS: Final = {"resets", "time_to_first_result", "last_error"}
+_COUNTS: Final = ("resets", "legs_at")
+_NOT_SUMS: Final = {*_COUNTS, "time_to_first_result", "last_error"}
 
 
 def add_up(stats: Iterable[Stats]) -> Stats:
@@ -82,14 +88,15 @@ def add_up(stats: Iterable[Stats]) -> Stats:
         for each in dataclasses.fields(Stats)
         if each.name not in _NOT_SUMS
     }
-    resets: Counter[str] = Counter()
-    for one in every:
-        resets.update(one.resets)
+    for name in _COUNTS:
+        counts: Counter[str] = Counter()
+        for one in every:
+            counts.update(getattr(one, name))
+        sums[name] = dict(counts)
     times = [one.time_to_first_result for one in every if one.time_to_first_result is not None]
     errors = [one.last_error for one in every if one.last_error is not None]
     return Stats(
         **sums,
-        resets=dict(resets),
         time_to_first_result=max(times, default=None),
         last_error=errors[-1] if errors else None,
     )

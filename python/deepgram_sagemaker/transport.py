@@ -70,7 +70,7 @@ class SageMakerTransport:
 
     @property
     def endpoint_name(self) -> str:
-        """The SageMaker endpoint."""
+        """The SageMaker endpoint, the first of several."""
         return self._services.config.endpoint_name
 
     @property

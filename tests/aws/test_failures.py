@@ -409,10 +409,36 @@ class Ended:
     elapsed: float = 12.34
     unacknowledged_bytes: int = 32_000
     unacknowledged_seconds: float = 1.0
+    endpoint: int = 0
+    endpoints: tuple[tuple[int, str], ...] = ()
+
+
+ENDPOINTS = [SageMakerConfig("ep", "us-east-1"), SageMakerConfig("other", "us-west-2")]
 
 
 def session_error(failure, opening=None):
-    return explain_session(failure, opening, SageMakerConfig("ep", "us-east-1"), "model=nova-3")
+    return explain_session(failure, opening, ENDPOINTS, "model=nova-3")
+
+
+def test_an_error_is_about_the_endpoint_that_failed_and_names_the_others():
+    both = ((0, "throttled"), (1, "container_policy"))
+    failure = Ended(diagnosis=judged(closed("1011", "no")), attempts=2, endpoint=1, endpoints=both)
+    error = session_error(failure)
+    named = {"ep (us-east-1)": "throttled", "other (us-west-2)": "container_policy"}
+    assert error.endpoints == error.__cause__.endpoints == named
+    assert "/aws/sagemaker/Endpoints/other" in error.message
+    said = "What failed where: ep (us-east-1): throttled; other (us-west-2): container_policy."
+    assert said in str(error)
+    assert said in error.__cause__.args[0]
+
+
+def test_with_one_endpoint_the_message_is_that_of_its_failure():
+    failure = Ended(
+        diagnosis=judged(closed("1008", "policy")), endpoints=((0, "container_policy"),)
+    )
+    error = session_error(failure)
+    assert "failed where" not in error.message
+    assert error.endpoints == {"ep (us-east-1)": "container_policy"}
 
 
 def test_a_leg_that_ends_for_good_is_the_sessions_error():

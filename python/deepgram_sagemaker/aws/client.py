@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from deepgram_sagemaker._native import Leg, OpenFailure, Pool, judge
+from deepgram_sagemaker._native import Leg, OpenFailure, Permits, Pool, judge
 from deepgram_sagemaker.config import REGION_OF_BOTO3
 from deepgram_sagemaker.wakeups import Hub
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .operation import Operation
 
-__all__ = ["LegClient", "Progress"]
+__all__ = ["Concurrency", "LegClient", "Progress"]
 
 _HTTP_PORT: Final = 80
 _HTTPS_PORT: Final = 443
@@ -87,20 +87,41 @@ class Progress:
             let_go()
 
 
+class Concurrency:
+    """`max_concurrency`, which all endpoints of a config share.
+
+    A forked child starts again: the permits that are held are its parent's.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # By the process. Its own `setdefault` needs no lock, whose state a child would not know.
+        self._made: dict[int, Permits] = {}
+
+    def permits(self) -> Permits:
+        """Return the native permits. May be called from any thread."""
+        return self._made.setdefault(os.getpid(), Permits(self._most))
+
+
 class LegClient:
-    """Opens legs for every session of a factory, over one pool to one URI.
+    """Opens legs at one endpoint for every session of a factory, over one pool to one URI.
 
     Nothing is imported, resolved, read or connected before the first leg. Blocking work runs in a
     thread.
+
+    Args:
+        config: The settings, of one endpoint.
+        concurrency: Where streams are counted.
 
     Attributes:
         config: The settings. A region that has to be looked up is in it from the first leg on.
     """
 
-    def __init__(self, config: SageMakerConfig) -> None:
+    def __init__(self, config: SageMakerConfig, concurrency: Concurrency | None = None) -> None:
         self.config = config
+        shared = concurrency or Concurrency(config.max_concurrency)
         self._ready = Preparation(
-            lambda: _made_ready(config),
+            lambda: _made_ready(config, shared.permits()),
             what="reading the shared AWS files and certificates, and loading the AWS SDK,",
             within=_READY_WITHIN,
         )
@@ -199,7 +220,7 @@ class LegClient:
         )
 
 
-def _made_ready(config: SageMakerConfig) -> _Ready:
+def _made_ready(config: SageMakerConfig, permits: Permits | None = None) -> _Ready:
     """Import, read and make what legs share; this runs in a thread and may block."""
     from .endpoints import (
         resolve_ca_bundle,
@@ -230,7 +251,7 @@ def _made_ready(config: SageMakerConfig) -> _Ready:
         proxy=None if proxy is None else _proxy(proxy),
     )
     try:
-        pool = Pool(config, route)
+        pool = Pool(config, route, permits)
     except OSError as error:
         raise explain(judge("trust", detail=str(error))) from error
     app_id = os.environ.get("AWS_SDK_UA_APP_ID") or profile.get("sdk_ua_app_id")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from deepgram_sagemaker._native import reasons
+from deepgram_sagemaker.config import names_of
 from deepgram_sagemaker.errors import (
     ConnectionLostError,
     ConnectTimeoutError,
@@ -30,6 +31,8 @@ from deepgram_sagemaker.errors import (
 from .advice import ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deepgram_sagemaker._native import Diagnosis, SessionFailure
     from deepgram_sagemaker.config import SageMakerConfig
 
@@ -86,14 +89,17 @@ def explain(
 
 
 def explain_session(
-    failure: SessionFailure, opening: SageMakerError | None, config: SageMakerConfig, query: str
+    failure: SessionFailure,
+    opening: SageMakerError | None,
+    endpoints: Sequence[SageMakerConfig],
+    query: str,
 ) -> SageMakerError:
     """Return the error that a session's failure is raised as, in the light of what was tried.
 
     Args:
         failure: The failure.
         opening: Why the last leg could not be opened, if one could not.
-        config: The endpoint and region.
+        endpoints: The config of each endpoint, in order of preference.
         query: The query string sent.
 
     Returns:
@@ -103,9 +109,15 @@ def explain_session(
         assert opening is not None  # noqa: S101 - a session fails over an opening only after one
         error = opening
     else:
-        error = _leg_error(failure, failure.diagnosis, config, query)
+        error = _leg_error(failure, failure.diagnosis, endpoints[failure.endpoint], query)
     # A stream that ends for good after progress is the first attempt since.
     error.attempts = max(1, failure.attempts)
+    names = names_of(endpoints)
+    error.endpoints = {names[index]: reason for index, reason in failure.endpoints}
+    if len(error.endpoints) > 1:
+        each = "; ".join(f"{name}: {reason}" for name, reason in error.endpoints.items())
+        error.message = f"{error.message} What failed where: {each}."
+        error.args = (error.message,)
     if not error.retryable or failure.attempts <= 1:
         return error
     exhausted = RetriesExhaustedError(
@@ -119,6 +131,7 @@ def explain_session(
         reason=error.reason,
         attempts=failure.attempts,
     )
+    exhausted.endpoints = error.endpoints
     exhausted.__cause__ = error
     return exhausted
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from deepgram_sagemaker.config import SageMakerConfig
+    from deepgram_sagemaker.config import Endpoint, SageMakerConfig
 
     from .records import LegRecord
     from .stream import Model
@@ -281,6 +281,20 @@ class LocalEndpoint:
         if "boto3_session" not in overrides:
             fields["boto3_session"] = self.boto3_session()
         return SageMakerConfig(**fields | overrides)
+
+    def as_fallback(self, **overrides: Any) -> Endpoint:  # noqa: ANN401 - any field's value
+        """Make a fallback that leads here, for the config of another endpoint.
+
+        ```python
+        config = first.config(fallbacks=[second.as_fallback()])
+        ```
+        """
+        from deepgram_sagemaker.config import Endpoint
+
+        names = {each.name for each in dataclasses.fields(Endpoint)}
+        config = self.config()
+        fields = {name: getattr(config, name) for name in names}
+        return Endpoint(**fields | overrides)
 
     @property
     def stats(self) -> EndpointStats:

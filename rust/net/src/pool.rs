@@ -57,12 +57,25 @@ pub struct Limits {
     pub max_handshakes: usize,
 }
 
+/// `max_concurrency`, for one pool or for several together.
+#[derive(Clone, Debug)]
+pub struct Permits(Arc<Semaphore>);
+
+impl Permits {
+    /// Makes so many permits.
+    #[must_use]
+    pub fn new(max_concurrency: usize) -> Self {
+        let most = max_concurrency.min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Semaphore::new(most)))
+    }
+}
+
 /// The streams and connections of one endpoint.
 #[derive(Debug)]
 pub struct Pool {
     target: Target,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    permits: Permits,
     /// Openings that wait for a permit.
     waiting: AtomicUsize,
     /// Connections that may have room. Empty when each stream has its own.
@@ -144,10 +157,15 @@ impl Pool {
     /// Makes a pool without connections.
     #[must_use]
     pub fn new(target: Target, limits: Limits) -> Arc<Self> {
+        let permits = Permits::new(limits.max_concurrency);
+        Self::with_permits(target, limits, permits)
+    }
+
+    /// Makes a pool that shares `max_concurrency` with others.
+    #[must_use]
+    pub fn with_permits(target: Target, limits: Limits, permits: Permits) -> Arc<Self> {
         Arc::new(Self {
-            permits: Arc::new(Semaphore::new(
-                limits.max_concurrency.min(Semaphore::MAX_PERMITS),
-            )),
+            permits,
             waiting: AtomicUsize::new(0),
             shared: Mutex::default(),
             target,
@@ -185,7 +203,9 @@ impl Pool {
         let by = later(Instant::now(), self.limits.acquire_timeout);
         let permit = if with_permit {
             let waiting = Waiting::begin(&self.waiting);
-            let permit = self.permitted(&self.permits, by, "max_concurrency").await?;
+            let permit = self
+                .permitted(&self.permits.0, by, "max_concurrency")
+                .await?;
             drop(waiting);
             Some(Permit(permit))
         } else {

@@ -1,10 +1,10 @@
-//! `judge`, `Diagnosis`, `quote`, `reasons`: what a failure means.
+//! `judge`, `Diagnosis`, `quote`, `reasons`, `whose`: what a failure means.
 
 use std::collections::HashMap;
 
 use dgsm_leg::diagnosis::Diagnosis as CoreDiagnosis;
 use dgsm_leg::end::LegEnd;
-use dgsm_leg::reason::{Reason, verdict};
+use dgsm_leg::reason::{self, Reason, verdict};
 use dgsm_session::{EndContext, diagnose};
 use dgsm_wire::refusals;
 use pyo3::prelude::*;
@@ -126,5 +126,15 @@ pub(crate) fn reasons() -> HashMap<&'static str, Option<u32>> {
     Reason::ALL
         .iter()
         .map(|reason| (reason.as_str(), verdict(*reason).limit()))
+        .collect()
+}
+
+/// Returns every reason by name, with whose failure it is: `everywhere`, `keys`, `endpoint`, `load`
+/// or `leg`.
+#[pyfunction]
+pub(crate) fn whose() -> HashMap<&'static str, &'static str> {
+    Reason::ALL
+        .iter()
+        .map(|reason| (reason.as_str(), reason::whose(*reason).as_str()))
         .collect()
 }

@@ -24,14 +24,14 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::diagnosis::{Diagnosis, judge, quote, reasons};
+    use crate::diagnosis::{Diagnosis, judge, quote, reasons, whose};
     #[cfg(feature = "local")]
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};
     #[pymodule_export]
     use crate::notice::notices;
     #[pymodule_export]
-    use crate::pool::{Acquiring, Admission, Leg, OpenFailure, Opening, Pool};
+    use crate::pool::{Acquiring, Admission, Leg, OpenFailure, Opening, Permits, Pool};
     #[pymodule_export]
     use crate::session::{Interest, SendResult, Session, SessionFailure, Step};
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that
+//! `Permits`, `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that
 //! order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,22 @@ use crate::waker::Waker;
 /// The service's name in credential scopes.
 const SERVICE: &str = "sagemaker";
 
+/// `max_concurrency`, for several pools together.
+#[pyclass(module = "deepgram_sagemaker._native", frozen)]
+pub(crate) struct Permits {
+    permits: dgsm_net::pool::Permits,
+}
+
+#[pymethods]
+impl Permits {
+    #[new]
+    fn new(max_concurrency: usize) -> Self {
+        Self {
+            permits: dgsm_net::pool::Permits::new(max_concurrency),
+        }
+    }
+}
+
 /// Connections to one endpoint, within limits.
 #[pyclass(module = "deepgram_sagemaker._native", frozen)]
 pub(crate) struct Pool {
@@ -29,7 +45,13 @@ pub(crate) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    fn new(py: Python<'_>, config: PoolConfig, route: Route) -> PyResult<Self> {
+    #[pyo3(signature = (config, route, permits = None))]
+    fn new(
+        py: Python<'_>,
+        config: PoolConfig,
+        route: Route,
+        permits: Option<&Permits>,
+    ) -> PyResult<Self> {
         // Python does not wait for the files, which may lie on a server.
         let tls = py
             .detach(|| tls::client_config(route.ca_bundle.as_deref()))
@@ -44,7 +66,13 @@ impl Pool {
             bundle: route.ca_bundle,
         };
         Ok(Self {
-            pool: dgsm_net::pool::Pool::new(target, limits),
+            pool: match permits {
+                None => dgsm_net::pool::Pool::new(target, limits),
+                Some(shared) => {
+                    let permits = shared.permits.clone();
+                    dgsm_net::pool::Pool::with_permits(target, limits, permits)
+                }
+            },
         })
     }
 

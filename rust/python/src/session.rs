@@ -1,6 +1,7 @@
 //! `Session`, `Step`, `SessionFailure`, `SendResult`, `Interest`: a session as Python holds it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dgsm_leg::frame::Frame;
@@ -8,7 +9,7 @@ use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::SharedSession;
 use dgsm_net::wake::interest;
-use dgsm_session::{PushError, Session as CoreSession, Target};
+use dgsm_session::{Mark, PushError, Session as CoreSession, Settings, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
@@ -88,6 +89,10 @@ pub(crate) struct SessionFailure {
     elapsed: f64,
     unacknowledged_bytes: u64,
     unacknowledged_seconds: f64,
+    /// The endpoint that failed last, or that the last leg was opened at.
+    endpoint: usize,
+    /// The endpoints that have failed since the last progress, with the reasons' names.
+    endpoints: Vec<(usize, &'static str)>,
 }
 
 impl SessionFailure {
@@ -102,6 +107,12 @@ impl SessionFailure {
             elapsed: failure.elapsed.as_secs_f64(),
             unacknowledged_bytes: failure.unacked_bytes,
             unacknowledged_seconds: failure.unacked_seconds,
+            endpoint: failure.endpoint,
+            endpoints: failure
+                .endpoints
+                .iter()
+                .map(|(endpoint, reason)| (*endpoint, reason.as_str()))
+                .collect(),
         })
     }
 }
@@ -116,7 +127,7 @@ pub(crate) struct Session {
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (path, query, config, *, seed, waker, token))]
+    #[pyo3(signature = (path, query, config, *, seed, waker, token, endpoints = vec![0]))]
     fn new(
         path: &str,
         query: &str,
@@ -124,8 +135,13 @@ impl Session {
         seed: u64,
         waker: &Waker,
         token: u64,
+        endpoints: Vec<u32>,
     ) -> PyResult<Self> {
-        let session = CoreSession::new(config.settings()?, &Target { path, query }, seed);
+        let settings = Settings {
+            endpoints,
+            ..config.settings()?
+        };
+        let session = CoreSession::new(settings, &Target { path, query }, seed);
         Ok(Self {
             shared: SharedSession::new(session, waker.token(token)),
             outbox: waker.outbox(),
@@ -185,6 +201,28 @@ impl Session {
                 failure: Py::new(py, SessionFailure::new(py, &failure)?)?,
             },
         })
+    }
+
+    /// Returns how each endpoint stands: `untried`, `failed` or `barred`.
+    fn endpoints(&self) -> Vec<&'static str> {
+        self.shared.lock().endpoints().map(Mark::as_str).collect()
+    }
+
+    /// Says at which endpoint the driver opens the leg that was asked for.
+    fn opening_at(&self, endpoint: usize) {
+        self.shared.lock().opening_at(endpoint);
+    }
+
+    /// Ends the round instead of opening the leg that was asked for. False: there is no other
+    /// round, and the rest has to be tried.
+    fn end_round(&self) -> bool {
+        self.shared.update(CoreSession::end_round)
+    }
+
+    /// Opens the standby that was asked for so many seconds later. False: it cannot be later.
+    fn postpone(&self, by: f64) -> bool {
+        let by = Duration::try_from_secs_f64(by).unwrap_or_default();
+        self.shared.update(|session, now| session.postpone(now, by))
     }
 
     /// Gives the session the leg that the driver opened, and pumps it. Returns its number.

@@ -68,7 +68,10 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     failures: u32,
-    /// Failures of the kinds that are retried less often.
+    /// Failures that were followed by a delay: where there is a choice of endpoints, each is tried
+    /// once before.
+    rounds: u32,
+    /// Rounds of the kinds that are retried less often.
     limited: u32,
     first: Option<Duration>,
     keys: Keys,
@@ -109,22 +112,55 @@ impl Attempts {
         limit: Option<u32>,
         random: f64,
     ) -> Verdict {
-        self.failures = self.failures.saturating_add(1);
-        let first = *self.first.get_or_insert(now);
-        let left = patience.budget.saturating_sub(now.saturating_sub(first));
+        self.count(now);
+        self.round(now, schedule, patience, limit, random)
+    }
+
+    /// Counts a failure after which another endpoint is tried. Within the budget that is at once,
+    /// and no retry.
+    pub fn moved(&mut self, now: Duration, patience: &Patience) -> Verdict {
+        self.count(now);
+        if self.left(now, patience).is_zero() {
+            return Verdict::GiveUp;
+        }
+        Verdict::Retry(Duration::ZERO)
+    }
+
+    /// Ends a round of failures that are counted already, and returns what follows, as
+    /// [`Attempts::failure`] does.
+    pub fn round(
+        &mut self,
+        now: Duration,
+        schedule: &Schedule,
+        patience: &Patience,
+        limit: Option<u32>,
+        random: f64,
+    ) -> Verdict {
+        self.rounds = self.rounds.saturating_add(1);
         self.limited += u32::from(limit.is_some());
+        let left = self.left(now, patience);
         let too_often = limit.is_some_and(|limit| self.limited > limit);
-        if too_often || self.failures > patience.max_retries || left.is_zero() {
+        if too_often || self.rounds > patience.max_retries || left.is_zero() {
             return Verdict::GiveUp;
         }
         // The last retry comes at the end of the budget, not after it.
-        Verdict::Retry(schedule.delay(self.failures, random).min(left))
+        Verdict::Retry(schedule.delay(self.rounds, random).min(left))
     }
 
-    /// Returns whether another failure with this limit would be the last, however soon it comes.
+    fn count(&mut self, now: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        self.first.get_or_insert(now);
+    }
+
+    /// Returns what is left of the budget.
+    fn left(&self, now: Duration, patience: &Patience) -> Duration {
+        patience.budget.saturating_sub(self.elapsed(now))
+    }
+
+    /// Returns whether another round with this limit would be the last, however soon it comes.
     #[must_use]
     pub fn is_last_retry(&self, max_retries: u32, limit: Option<u32>) -> bool {
-        self.failures >= max_retries || limit.is_some_and(|limit| self.limited >= limit)
+        self.rounds >= max_retries || limit.is_some_and(|limit| self.limited >= limit)
     }
 
     /// Returns whether keys that run out may be replaced: once without progress.
@@ -215,6 +251,37 @@ mod tests {
         );
         attempts.progress();
         assert_eq!(fail(&mut attempts, 5), Verdict::Retry(Duration::ZERO));
+    }
+
+    #[test]
+    fn trying_another_endpoint_is_no_retry() {
+        let mut attempts = Attempts::default();
+        let second = Duration::from_secs;
+        for round in 1..=3 {
+            let moved = attempts.moved(second(round), &PATIENCE);
+            assert_eq!(moved, Verdict::Retry(Duration::ZERO));
+            let verdict = attempts.failure(second(round), &SCHEDULE, &PATIENCE, None, 1.0);
+            let delay = SCHEDULE.upper_end(u32::try_from(round).unwrap());
+            assert_eq!(verdict, Verdict::Retry(delay));
+            assert_eq!(
+                u64::from(attempts.failures()),
+                2 * round,
+                "each counts as one"
+            );
+        }
+        assert_eq!(
+            attempts.moved(second(4), &PATIENCE),
+            Verdict::Retry(Duration::ZERO)
+        );
+        let verdict = attempts.round(second(4), &SCHEDULE, &PATIENCE, None, 1.0);
+        assert_eq!(verdict, Verdict::GiveUp);
+        assert_eq!(attempts.failures(), 7, "a round is no failure of its own");
+        let late = attempts.moved(second(31), &PATIENCE);
+        assert_eq!(
+            late,
+            Verdict::GiveUp,
+            "the budget counts from the first failure"
+        );
     }
 
     #[test]

@@ -19,6 +19,6 @@ mod session;
 pub use resume::query::Target;
 pub use session::{
     AfterOpenFailure, Again, EndContext, FailureCause, IllegalMove, LegId, Level, MIN_UNSENT_BYTES,
-    Notice, Outcome, Part, PushError, SendStep, Session, SessionFailure, Settings, Stats, Step,
-    diagnose,
+    Mark, Notice, Outcome, Part, PushError, SendStep, Session, SessionFailure, Settings, Stats,
+    Step, diagnose,
 };

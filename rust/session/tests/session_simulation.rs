@@ -101,9 +101,11 @@ fn settings() -> impl Strategy<Value = Settings> {
         prop_oneof![Just(Some(4.0)), Just(Some(1.0)), Just(None)],
         prop_oneof![4 => Just(8 << 20), 1 => Just(0), 2 => 256..32_768_usize],
         prop_oneof![3 => Just(None), 1 => (20..500_u64).prop_map(Some)],
+        prop_oneof![Just(vec![0]), Just(vec![0, 0]), Just(vec![0, 1, 0])],
     )
         .prop_map(
-            |(age, replay_speed, max_replay_buffer_bytes, keepalive)| Settings {
+            |(age, replay_speed, max_replay_buffer_bytes, keepalive, endpoints)| Settings {
+                endpoints,
                 max_leg_age: age.map(Duration::from_millis),
                 stall_timeout: Some(Duration::from_millis(400)),
                 replay_speed,

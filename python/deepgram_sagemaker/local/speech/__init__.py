@@ -20,6 +20,6 @@ for _package in ("numpy", "moonshine_voice"):
     if importlib.util.find_spec(_package) is None:
         raise MissingExtraError(_package)
 
-from .model import SpeechModel, speech
+from .model import SpeechModel, speech  # noqa: E402 - they import what was looked for
 
 __all__ = ["MissingExtraError", "SpeechModel", "speech"]

@@ -77,6 +77,7 @@ impl Session {
     fn tick_current(&mut self, now: Duration, index: usize) {
         if self.settled_at(index).is_some_and(|at| now >= at) {
             self.attempts.progress();
+            self.round.progress();
             self.suspicion.clear();
         }
         if self.ended_at(index).is_some_and(|at| now >= at) {

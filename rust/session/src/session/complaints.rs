@@ -129,6 +129,7 @@ impl Session {
         self.deliver_held(index);
         // The audio is not at fault. This excuses at most MAX_LEGS_EXCUSED + 1 legs in a row.
         self.attempts.progress();
+        self.round.progress();
         self.suspicion.failed.clear();
         self.suspicion.excused += 1;
         match ending {

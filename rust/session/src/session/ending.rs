@@ -329,6 +329,8 @@ mod tests {
             elapsed: Duration::from_secs(2),
             unacked_bytes: 320,
             unacked_seconds: 0.01,
+            endpoint: 0,
+            endpoints: Vec::new(),
         }
     }
 

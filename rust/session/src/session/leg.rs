@@ -54,6 +54,8 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) id: LegId,
+    /// The endpoint that it was opened at.
+    pub(super) endpoint: usize,
     role: Role,
     pub(super) opened: Duration,
     pub(super) view: LegView,
@@ -85,9 +87,16 @@ pub(super) struct Leg {
 }
 
 impl Leg {
-    pub(super) fn new(id: LegId, now: Duration, role: Role, cursor: Cursor) -> Self {
+    pub(super) fn new(
+        id: LegId,
+        endpoint: usize,
+        now: Duration,
+        role: Role,
+        cursor: Cursor,
+    ) -> Self {
         Self {
             id,
+            endpoint,
             role,
             opened: now,
             view: LegView::default(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::ending::{Circumstances, Ending, classify, in_order, reason_of};
 use super::leg::{Leg, Pace};
+use super::round::{Mark, Next};
 use super::state::{Event, LastStep, Phase, Role, RoleEvent, Standby};
 use super::step::{AfterOpenFailure, EndContext, FailureCause, LegId, Step};
 use super::{Again, Notice, Session};
@@ -11,7 +12,7 @@ use crate::backoff::{Patience, Schedule, Verdict};
 use crate::resume::{Handover, Incoming, as_seconds};
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
-use dgsm_leg::reason::{Reason, verdict};
+use dgsm_leg::reason::{Reason, Whose, verdict, whose};
 
 /// After this silence the application may be why the service closed. The service waits for 10 s.
 const SILENT_APPLICATION: Duration = Duration::from_secs(8);
@@ -147,8 +148,11 @@ impl Session {
         };
         // A session mostly has one leg, and a leg is large.
         self.legs.reserve_exact(1);
+        self.round.opened(self.opening_at);
+        self.failed_at = self.opening_at;
         self.legs.push(Leg::new(
             id,
+            self.opening_at,
             now,
             role,
             self.journal.cursor(self.journal.acked()),
@@ -216,9 +220,8 @@ impl Session {
     /// The leg that [`Step::Open`] asked for could not be opened. Returns what follows.
     pub fn open_failed(&mut self, now: Duration, reason: Reason) -> AfterOpenFailure {
         self.notices.at(now);
-        let limit = verdict(reason).limit();
         let after = match *self.state.phase() {
-            Phase::Opening => match self.count_failure(now, limit) {
+            Phase::Opening => match self.endpoint_failed(now, self.opening_at, reason) {
                 Verdict::Retry(after) => Some(after),
                 Verdict::GiveUp => {
                     self.fail(now, FailureCause::Open(reason));
@@ -226,7 +229,15 @@ impl Session {
                 }
             },
             // The current leg works, so nothing is lost by trying for as long as it does.
-            Phase::Live(Standby::Opening { failures }) => Some(self.standby_delay(failures)),
+            Phase::Live(Standby::Opening { failures }) => {
+                Some(match self.round.failed(self.opening_at, reason) {
+                    Next::Elsewhere => Duration::ZERO,
+                    Next::Again { .. } | Next::Nowhere => {
+                        self.round.progress();
+                        self.standby_delay(failures)
+                    }
+                })
+            }
             Phase::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
             | Phase::Idle
             | Phase::Waiting { .. }
@@ -246,6 +257,67 @@ impl Session {
         }
     }
 
+    /// Returns how each endpoint stands, for the driver's choice.
+    pub fn endpoints(&self) -> impl Iterator<Item = Mark> {
+        self.round.marks()
+    }
+
+    /// The driver opens the leg that [`Step::Open`] asked for at this endpoint.
+    pub const fn opening_at(&mut self, endpoint: usize) {
+        self.opening_at = endpoint;
+    }
+
+    /// The driver would rather end the round than open the leg that [`Step::Open`] asked for,
+    /// because what is left to try is worse than what has failed. Returns whether it may; without
+    /// another retry the rest has to be tried now.
+    pub fn end_round(&mut self, now: Duration) -> bool {
+        let after = match *self.state.phase() {
+            Phase::Opening => {
+                let (schedule, patience) = (self.schedule(), self.patience());
+                let (limit, random) = (self.round.limit(), self.random.unit());
+                let mut attempts = self.attempts;
+                let Verdict::Retry(after) =
+                    attempts.round(now, &schedule, &patience, limit, random)
+                else {
+                    return false;
+                };
+                self.attempts = attempts;
+                self.round.close();
+                after
+            }
+            Phase::Live(Standby::Opening { failures }) => {
+                self.round.progress();
+                self.standby_delay(failures)
+            }
+            Phase::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
+            | Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dormant { .. }
+            | Phase::Finished
+            | Phase::Failed(_) => return false,
+        };
+        self.postponed(now, after);
+        true
+    }
+
+    /// The driver would rather open the standby later, because the endpoint takes few legs just
+    /// now. Returns whether it may.
+    pub fn postpone(&mut self, now: Duration, by: Duration) -> bool {
+        // A replay that begins later may not catch up.
+        let waits = matches!(self.state.phase(), Phase::Live(Standby::Opening { .. }))
+            && self.handover() == Handover::Cut;
+        if waits {
+            self.postponed(now, by);
+        }
+        waits
+    }
+
+    fn postponed(&mut self, now: Duration, by: Duration) {
+        // No leg was requested.
+        self.stats.attempts -= 1;
+        self.moves(now, &Event::Postponed { again: now + by });
+    }
+
     /// Returns the delay before the next standby, after one more failure than these.
     fn standby_delay(&mut self, failures: u32) -> Duration {
         let random = self.random.unit();
@@ -260,11 +332,25 @@ impl Session {
         }
     }
 
-    fn count_failure(&mut self, now: Duration, limit: Option<u32>) -> Verdict {
-        let patience = Patience {
+    const fn patience(&self) -> Patience {
+        Patience {
             max_retries: self.settings.max_retries,
             budget: self.settings.retry_budget,
-        };
+        }
+    }
+
+    /// Counts the failure of an endpoint, and returns what follows.
+    fn endpoint_failed(&mut self, now: Duration, endpoint: usize, reason: Reason) -> Verdict {
+        self.failed_at = endpoint;
+        match self.round.failed(endpoint, reason) {
+            Next::Elsewhere => self.attempts.moved(now, &self.patience()),
+            Next::Again { limit } => self.count_failure(now, limit),
+            Next::Nowhere => self.count_failure(now, Some(0)),
+        }
+    }
+
+    fn count_failure(&mut self, now: Duration, limit: Option<u32>) -> Verdict {
+        let patience = self.patience();
         let random = self.random.unit();
         self.attempts
             .failure(now, &self.schedule(), &patience, limit, random)
@@ -416,6 +502,7 @@ impl Session {
         if effect.advanced {
             self.legs[index].progressed = true;
             self.attempts.progress();
+            self.round.progress();
             self.suspicion.clear();
         }
         if let Some(beyond) = effect.beyond
@@ -637,7 +724,15 @@ impl Session {
             renewable: self.attempts.may_renew(),
         };
         let ending = classify(&end, circumstances);
+        let excused = self.suspicion.excused;
         let ending = self.without_message(index, &end, ending);
+        // A message was at fault, and no endpoint.
+        let excused = self.suspicion.excused > excused;
+        let context = EndContext {
+            silent: circumstances.silent,
+            closing: self.state.is_closing(),
+        };
+        let reason = reason_of(&end, context);
         if ending != Ending::Finished && ending != Ending::Dormant {
             self.stats.last_error = Some(end.to_string());
         }
@@ -652,8 +747,16 @@ impl Session {
                 self.deliver_held(index);
                 self.go_dormant(now);
             }
-            Ending::Terminal => self.leg_failed(now, index, FailureCause::Leg(end)),
-            Ending::Reset { limit } => self.reset(now, index, end, limit),
+            Ending::Terminal if self.may_move(reason) => {
+                self.reset(now, index, end, verdict(reason).limit(), Some(reason));
+            }
+            Ending::Terminal => {
+                self.round.failed(self.legs[index].endpoint, reason);
+                self.leg_failed(now, index, FailureCause::Leg(end));
+            }
+            Ending::Reset { limit } => {
+                self.reset(now, index, end, limit, (!excused).then_some(reason));
+            }
             Ending::Renewal => self.renewed(now, index, end),
         }
     }
@@ -672,12 +775,33 @@ impl Session {
         self.promote(now, false);
     }
 
-    fn reset(&mut self, now: Duration, index: usize, end: LegEnd, limit: Option<u32>) {
+    /// Returns whether another endpoint may take the session after a failure that would be the
+    /// same again.
+    fn may_move(&self, reason: Reason) -> bool {
+        self.round.has_choice()
+            && whose(reason) != Whose::Everywhere
+            && !self.outgrown
+            && self.product.is_resumable(&self.journal)
+    }
+
+    /// Goes on over another leg, if there may be one. `reason`: why the leg's endpoint failed;
+    /// `None`: it did not, and is used again.
+    fn reset(
+        &mut self,
+        now: Duration,
+        index: usize,
+        end: LegEnd,
+        limit: Option<u32>,
+        reason: Option<Reason>,
+    ) {
         if self.outgrown || !self.product.is_resumable(&self.journal) {
             self.leg_failed(now, index, FailureCause::NotResumable(end));
             return;
         }
-        let verdict = self.count_failure(now, limit);
+        let verdict = match reason {
+            Some(reason) => self.endpoint_failed(now, self.legs[index].endpoint, reason),
+            None => self.count_failure(now, limit),
+        };
         self.count_suspects(index);
         let Verdict::Retry(after) = verdict else {
             if self.state.is_closing() && self.inbox.pushed() > 0 && self.misses_nothing() {
@@ -737,6 +861,7 @@ impl Session {
     }
 
     fn leg_failed(&mut self, now: Duration, index: usize, cause: FailureCause) {
+        self.failed_at = self.legs[index].endpoint;
         if let FailureCause::Leg(end) | FailureCause::NotResumable(end) = &cause {
             self.report_end(now, index, Role::Current, end, None);
         }

@@ -16,6 +16,7 @@
 //! clock    what is due without an event              state    where the session stands
 //! settings, stats, notice   plain data
 //! complaints   the service's Error messages           suspicion   what legs may have failed over
+//! round    which endpoint is tried next
 //! ```
 
 mod clock;
@@ -24,6 +25,7 @@ mod ending;
 mod leg;
 mod legs;
 mod notice;
+mod round;
 mod sending;
 mod settings;
 mod state;
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 pub use ending::diagnose;
 pub use notice::{Again, Level, Notice, Part};
+pub use round::Mark;
 pub use settings::{MIN_UNSENT_BYTES, Settings};
 pub use stats::Stats;
 pub use step::{
@@ -53,6 +56,7 @@ use crate::resume::{Input, Product, as_seconds, product_at};
 use dgsm_leg::frame::Frame;
 use leg::{Leg, Once};
 use notice::Notices;
+use round::Round;
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 use suspicion::Suspicion;
 
@@ -92,6 +96,11 @@ pub struct Session {
     /// When the driver asks again by itself.
     driver_due: Option<Duration>,
     attempts: Attempts,
+    round: Round,
+    /// Where the driver opens the leg that it was asked for.
+    opening_at: usize,
+    /// The endpoint that failed last; before that, the latest leg's.
+    failed_at: usize,
     suspicion: Suspicion,
     /// Errors of the leg that failed last, until another one is up.
     last_words: VecDeque<Frame>,
@@ -129,6 +138,9 @@ impl Session {
     #[must_use]
     pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
         Self {
+            round: Round::new(&settings.endpoints),
+            opening_at: 0,
+            failed_at: 0,
             settings,
             product: product_at(target),
             random: SplitMix(seed),
@@ -450,6 +462,8 @@ impl Session {
             elapsed: self.attempts.elapsed(now),
             unacked_bytes: self.journal.end() - self.journal.acked(),
             unacked_seconds: self.product.unacked_seconds(&self.journal),
+            endpoint: self.failed_at,
+            endpoints: self.round.reasons().collect(),
         };
         let failed = Event::Failed(Box::new(failure));
         if self.state.apply(&failed).is_err() {

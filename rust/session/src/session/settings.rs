@@ -36,6 +36,9 @@ pub struct Settings {
     pub close_timeout: Duration,
     /// The age at which the service ends a leg: 30 minutes.
     pub leg_cap: Duration,
+    /// The endpoints that legs may be opened at. Those that are called with the same keys have the
+    /// same number.
+    pub endpoints: Vec<u32>,
 }
 
 impl Default for Settings {
@@ -54,6 +57,7 @@ impl Default for Settings {
             max_unread_bytes: 16 * 1024 * 1024,
             close_timeout: Duration::from_secs(10),
             leg_cap: Duration::from_secs(1800),
+            endpoints: vec![0],
         }
     }
 }

@@ -11,7 +11,8 @@
 //!              Asked │ │   Completed   │ otherwise
 //!                    │ │   with a      │
 //!         OpenFailed │ │   standby     ├──────────┐
-//!                    │ ▼   Opening     │ Lost     │ Completed
+//!          Postponed │ │   Opening     │          │
+//!                    │ ▼               │ Lost     │ Completed
 //!                   Waiting ◀──────────┘          ▼
 //!                      ▲                       Dormant
 //!                      └──────────────────────────┘
@@ -26,7 +27,8 @@
 //!                    ▲ │ │            │
 //!              Asked │ │ │ Dismissed  │ StandbyEnded
 //!                    │ │ └──▶ None    │
-//!                    │ ▼ OpenFailed   │
+//!                    │ ▼ OpenFailed,  │
+//!                    │   Postponed    │
 //!                   Waiting ◀─────────┘
 //!
 //!   intake, beside them: the application's input
@@ -188,6 +190,8 @@ pub(super) enum Event {
     Opened,
     /// That leg could not be opened. The next is due at this time.
     OpenFailed { again: Duration },
+    /// That leg was not tried. The next is due at this time.
+    Postponed { again: Duration },
     /// The current leg is gone or was left, and the session goes on. Without a standby the next
     /// leg is due at this time.
     Lost { again: Duration },
@@ -213,6 +217,7 @@ impl Event {
             Self::Asked => "Asked",
             Self::Opened => "Opened",
             Self::OpenFailed { .. } => "OpenFailed",
+            Self::Postponed { .. } => "Postponed",
             Self::Lost { .. } => "Lost",
             Self::Completed { .. } => "Completed",
             Self::Woken { .. } => "Woken",
@@ -273,6 +278,19 @@ impl Phase {
                 Self::Live(Standby::Opening { failures }) => Some(Self::Live(Standby::Waiting {
                     until: *until,
                     failures: failures.saturating_add(1),
+                })),
+                Self::Idle
+                | Self::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
+                | Self::Waiting { .. }
+                | Self::Dormant { .. }
+                | Self::Finished
+                | Self::Failed(_) => None,
+            },
+            Event::Postponed { again: until } => match *self {
+                Self::Opening => Some(Self::Waiting { until: *until }),
+                Self::Live(Standby::Opening { failures }) => Some(Self::Live(Standby::Waiting {
+                    until: *until,
+                    failures,
                 })),
                 Self::Idle
                 | Self::Live(Standby::None | Standby::Waiting { .. } | Standby::Ready { .. })
@@ -471,6 +489,8 @@ mod tests {
             elapsed: Duration::ZERO,
             unacked_bytes: 0,
             unacked_seconds: 0.0,
+            endpoint: 0,
+            endpoints: Vec::new(),
         }
     }
 
@@ -521,6 +541,8 @@ mod tests {
              [no(), alone(), no(), ready(), no(), no(), no(), no(), no(), no()]),
             (Event::OpenFailed { again: AT },
              [no(), waiting(), no(), again(3), no(), no(), no(), no(), no(), no()]),
+            (Event::Postponed { again: AT },
+             [no(), waiting(), no(), again(2), no(), no(), no(), no(), no(), no()]),
             (Event::Lost { again: AT },
              [no(), no(), waiting(), opening(), waiting(), alone(), no(), no(), no(), no()]),
             (Event::Completed { since: AT },

@@ -135,6 +135,10 @@ pub struct SessionFailure {
     pub unacked_bytes: u64,
     /// The same in seconds; 0 where the audio's rate is unknown.
     pub unacked_seconds: f64,
+    /// The endpoint that failed last, or that the last leg was opened at.
+    pub endpoint: usize,
+    /// The endpoints that have failed since the last progress, and why.
+    pub endpoints: Vec<(usize, Reason)>,
 }
 
 impl fmt::Display for SessionFailure {

@@ -13,7 +13,9 @@ use std::time::Duration;
 use dgsm_leg::end::LegEnd;
 use dgsm_leg::frame::Frame;
 use dgsm_leg::reason::Reason;
-use dgsm_session::{LegId, Notice, Outcome, SendStep, Session, Settings, Stats, Step, Target};
+use dgsm_session::{
+    LegId, Mark, Notice, Outcome, SendStep, Session, Settings, Stats, Step, Target,
+};
 
 /// The clock's grain.
 const STEP: Duration = Duration::from_millis(5);
@@ -403,11 +405,27 @@ impl<S: Service> World<'_, S> {
             }
             Some(steps) => self.opening = Some(steps - 1),
             None => match self.session.step(self.now) {
-                Step::Open { .. } => self.opening = Some(self.plan.opening),
+                Step::Open { .. } => self.choose(),
                 Step::Wait { .. } | Step::Finished => {}
                 Step::Failed(failure) => panic!("the session failed: {failure}"),
             },
         }
+    }
+
+    /// Opens the leg at the first endpoint that has not failed in this round. Now and then the
+    /// driver finds that none is good enough just now.
+    fn choose(&mut self) {
+        let marks: Vec<Mark> = self.session.endpoints().collect();
+        if marks.len() > 1
+            && self.step.is_multiple_of(3)
+            && (self.session.postpone(self.now, STEP * 2) || self.session.end_round(self.now))
+        {
+            return;
+        }
+        let untried = marks.iter().position(|mark| *mark == Mark::Untried);
+        self.session
+            .opening_at(untried.expect("there is one to try"));
+        self.opening = Some(self.plan.opening);
     }
 
     fn pump(&mut self, index: usize) {

@@ -1,0 +1,647 @@
+"""Sessions that fall over to another endpoint, over sockets: nothing is lost or repeated."""
+
+import asyncio
+import contextlib
+import random
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+from deepgram_sagemaker import (
+    Endpoint,
+    SageMakerTransport,
+    SageMakerTransportFactory,
+    events,
+    fallover,
+)
+from deepgram_sagemaker.config import REGION_OF_BOTO3
+from deepgram_sagemaker.errors import (
+    AcquireTimeoutError,
+    AuthenticationError,
+    ConnectError,
+    EndpointNotFoundError,
+    ModelError,
+    NoCredentialsError,
+    RetriesExhaustedError,
+    SageMakerError,
+    ValidationError,
+)
+from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint, Watermark
+from deepgram_sagemaker.local.faults import (
+    AfterChunks,
+    AfterMessages,
+    AfterNewChunks,
+    AfterReplies,
+    Answer,
+    InBandException,
+    ModelStreamError,
+    NeverAnswer,
+    NeverTls,
+    Reset,
+    ResetTcp,
+)
+from deepgram_sagemaker.local.watermark import chunk
+from deepgram_sagemaker.otel import Telemetry
+from e2e.matrix import BREAKS, impatient, parameters
+from e2e.schedules import PRODUCTS
+from e2e.survival import LINEAR16, assert_whole, converse
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sessions import CHUNK, until
+
+NO_DELAYS = {"initial_backoff": 30.0, "max_backoff": 30.0}
+"""Settings under which any wait between two attempts is noticed."""
+QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02}
+QUERY = "model=nova-3&encoding=linear16&sample_rate=16000"
+THROTTLED = Answer(429, "ThrottlingException")
+
+
+@contextlib.asynccontextmanager
+async def two(first=(), second=(), *, model="watermark", **options):
+    """Two endpoints in two regions, each with its faults, authority and keys."""
+    keys = [
+        Credentials(access_key_id=f"AKID{name}", secret_access_key=name)
+        for name in ("FIRST", "SECOND")
+    ]
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                LocalEndpoint(name, model, faults=faults, region=region, credentials=own, **options)
+            )
+            for name, region, faults, own in zip(
+                ("first", "second"),
+                ("us-east-1", "us-west-2"),
+                (first, second),
+                keys,
+                strict=True,
+            )
+        ]
+
+
+def in_order(first, second, **settings):
+    return first.config(**{"fallbacks": [second.as_fallback()], **settings})
+
+
+async def failed(config):
+    """Returns how a session that cannot work ends."""
+    transport = SageMakerTransport(config, "v1/listen", QUERY)
+    try:
+        for number in range(50):
+            await transport.send(chunk(number, CHUNK))
+        async for _ in transport:
+            pass
+    except SageMakerError as error:
+        return error
+    finally:
+        await transport.close()
+    pytest.fail("it worked")
+
+
+async def spoken(config, chunks=60, **more):
+    """Runs a session to its end and checks all of it; returns its statistics."""
+    heard = await converse(config, LINEAR16, chunks, **more)
+    assert_whole(heard, LINEAR16, chunks)
+    return heard.stats
+
+
+# Openings.
+
+OF_ITS_OWN = {
+    "throttled": (THROTTLED, {}),
+    "throttled-400": (Answer(400, "ThrottlingException"), {}),
+    "full": (Answer(424, "ModelError"), {}),
+    "unavailable": (Answer(503, "ServiceUnavailableException"), {}),
+    "internal": (Answer(500, "InternalFailure"), {}),
+    "denied": (Answer(403, "AccessDeniedException"), {}),
+    "gone": (Answer(404, "ResourceNotFound"), {}),
+    "no-tls": (NeverTls(), {"connection_timeout": 0.3}),
+    "no-answer": (NeverAnswer(), {"subscription_timeout": 0.3}),
+    "cut": (ResetTcp(), {}),
+    "refused": (None, {"endpoint_uri": "https://127.0.0.1:1"}),
+    "no-name": (None, {"endpoint_uri": "https://no-such-host.invalid"}),
+    "no-bundle": (None, {"ca_bundle": "/no/such/file.pem"}),
+    "wrong-bundle": (None, {"ca_bundle": "second"}),
+}
+
+
+@pytest.mark.parametrize("how", OF_ITS_OWN)
+async def test_an_opening_that_fails_is_tried_at_the_next_endpoint_at_once(how):
+    action, settings = OF_ITS_OWN[how]
+    faults = [] if action is None else [Fault(action, times=None)]
+    async with two(faults) as (first, second):
+        if settings.get("ca_bundle") == "second":
+            settings = {"ca_bundle": second.ca_bundle}
+        began = time.monotonic()
+        stats = await spoken(in_order(first, second, **NO_DELAYS, **settings))
+        assert time.monotonic() - began < 20
+        assert stats.legs_at == {"second (us-west-2)": 1}
+        assert (stats.attempts, stats.legs, stats.fallovers) == (2, 1, 1)
+        assert second.stats.opens == second.stats.accepted == 1
+        assert second.legs[0].access_key_id == "AKIDSECOND"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(400, "ValidationException", "no"), ValidationError),
+        (Answer(403, "InvalidSignatureException", "Signature not yet current: 1"), None),
+    ],
+)
+async def test_what_would_be_the_same_everywhere_is_not_carried_around(answer, error):
+    async with two([Fault(answer, times=None)]) as (first, second):
+        raised = await failed(in_order(first, second, **QUICK))
+        assert isinstance(raised, error or AuthenticationError)
+        assert (raised.attempts, first.stats.opens, second.stats.opens) == (1, 1, 0)
+
+
+async def test_bad_audio_is_not_carried_around():
+    fault = Fault(ModelStreamError("1011", "DATA-0000"), when=AfterMessages(5), times=None)
+    async with two([fault]) as (first, second):
+        raised = await failed(in_order(first, second, **QUICK))
+        assert isinstance(raised, ModelError)
+        assert (raised.attempts, second.stats.opens) == (1, 0)
+
+
+async def test_missing_credentials_are_not_carried_around():
+    async with two() as (first, second):
+        config = first.config(
+            boto3_session=None, fallbacks=[second.as_fallback(boto3_session=None)]
+        )
+        raised = await failed(config)
+        assert isinstance(raised, NoCredentialsError)
+        assert (first.stats.opens, second.stats.opens) == (0, 0)
+
+
+async def test_keys_that_are_not_known_are_not_carried_around():
+    refusal = Fault(Answer(403, "UnrecognizedClientException"), times=None)
+    async with two([refusal]) as (first, second):
+        fallback = second.as_fallback(boto3_session=None)
+        raised = await failed(first.config(fallbacks=[fallback]))
+        assert isinstance(raised, AuthenticationError)
+        assert (first.stats.opens, second.stats.opens) == (1, 0)
+
+
+async def test_an_endpoint_with_keys_of_its_own_is_tried():
+    refusal = Fault(Answer(403, "UnrecognizedClientException"), times=None)
+    async with two([refusal]) as (first, second):
+        stats = await spoken(in_order(first, second, **NO_DELAYS))
+        assert stats.legs_at == {"second (us-west-2)": 1}
+
+
+async def test_each_endpoint_has_its_variant_and_region():
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(
+            LocalEndpoint("first", faults=[Fault(THROTTLED, times=None)], variants=["blue"])
+        )
+        second = await stack.enter_async_context(
+            LocalEndpoint("second", region="eu-west-1", variants=["red", "green"])
+        )
+        config = first.config(
+            target_variant="blue", fallbacks=[second.as_fallback(target_variant="green")]
+        )
+        stats = await spoken(config)
+        assert stats.legs_at == {"second/green (eu-west-1)": 1}
+        # It refuses the variant of another endpoint, and requests signed for another region.
+        assert (second.stats.opens, second.stats.accepted) == (1, 1)
+
+
+async def test_a_fallback_whose_region_is_boto3s():
+    async with two([Fault(THROTTLED, times=None)]) as (first, second):
+        config = in_order(first, second, fallbacks=[second.as_fallback(region=REGION_OF_BOTO3)])
+        stats = await spoken(config)
+        assert stats.legs_at == {"second (us-west-2)": 1}
+
+
+async def test_routes_take_fallbacks():
+    async with two([Fault(THROTTLED, times=None)]) as (first, second):
+        factory = SageMakerTransportFactory(routes={"v1/listen": in_order(first, second)})
+        assert (await spoken(factory)).legs_at == {"second (us-west-2)": 1}
+
+
+# Every endpoint fails.
+
+
+async def test_the_error_names_each_endpoint_and_its_reason():
+    gone = [Fault(Answer(404, "ResourceNotFound"), times=None)]
+    busy = [Fault(Answer(503, "ServiceUnavailableException"), times=None)]
+    async with two(gone, busy) as (first, second):
+        error = await failed(in_order(first, second, max_retries=2, **QUICK))
+        assert type(error) is RetriesExhaustedError
+        # What would be the same again is tried once; the other one once in each round.
+        assert (first.stats.opens, second.stats.opens) == (1, 3)
+        assert error.attempts == 4
+        assert error.endpoints == {
+            "first (us-east-1)": "no_endpoint",
+            "second (us-west-2)": "service_failed",
+        }
+        assert "first (us-east-1): no_endpoint; second (us-west-2): service_failed" in str(error)
+
+
+async def test_what_is_final_at_every_endpoint_is_not_tried_again():
+    gone = [Fault(Answer(404, "ResourceNotFound"), times=None)]
+    denied = [Fault(Answer(403, "AccessDeniedException"), times=None)]
+    async with two(denied, gone) as (first, second):
+        error = await failed(in_order(first, second, **QUICK))
+        assert type(error) is EndpointNotFoundError
+        assert (first.stats.opens, second.stats.opens) == (1, 1)
+        assert (error.attempts, error.retryable) == (2, False)
+        assert "first (us-east-1): access_denied; second (us-west-2): no_endpoint" in str(error)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_max_retries_counts_rounds(retries):
+    refused = [Fault(THROTTLED, times=None)]
+    async with two(refused, refused) as (first, second):
+        error = await failed(in_order(first, second, max_retries=retries, **QUICK))
+        assert type(error) is (RetriesExhaustedError)
+        assert (first.stats.opens, second.stats.opens) == (retries + 1, retries + 1)
+        assert error.attempts == 2 * (retries + 1)
+
+
+async def test_the_budget_holds_for_all_endpoints_together():
+    refused = [Fault(THROTTLED, times=None)]
+    async with two(refused, refused) as (first, second):
+        settings = {"max_retries": 10_000, "retry_budget": 0.5, **QUICK}
+        error = await failed(in_order(first, second, **settings))
+        assert type(error) is RetriesExhaustedError
+        assert 0.5 <= error.elapsed < 3
+
+
+async def test_max_concurrency_counts_the_streams_of_all_endpoints():
+    faults = [Fault(THROTTLED, legs=1)]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, max_concurrency=1, connection_acquire_timeout=0.2)
+        factory = SageMakerTransportFactory(config=config)
+        holder = factory("wss://x/v1/listen?" + QUERY)
+        await holder.open()
+        assert second.stats.live_streams == 1
+        other = factory("wss://x/v1/listen?" + QUERY)
+        with pytest.raises(RetriesExhaustedError) as caught:
+            await other.open()
+        assert isinstance(caught.value.__cause__, AcquireTimeoutError)
+        assert (first.stats.opens, second.stats.opens) == (1, 1)
+        await holder.close()
+        await other.close()
+
+
+# In mid-session.
+
+
+def middle(product, conversation):
+    """The trigger of a fault in the middle of a conversation."""
+    if product.endswith("listen"):
+        return AfterChunks(conversation.chunks // 2)
+    if product.endswith("converse"):
+        # In its greeting: how often the user speaks is random.
+        return AfterReplies(5)
+    return AfterMessages(max(2, conversation.messages // 2))
+
+
+# One that still covers the stream begins a rollover, and is no failure.
+ENDS = [name for name in BREAKS if name != "goaway-covering"]
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        each
+        for each in parameters(ENDS, [*PRODUCTS], few=9)
+        # An agent is silent while the user does not speak.
+        if each.values != ("silence", "v1/agent/converse")
+    ],
+)
+async def test_a_session_goes_on_at_the_next_endpoint(name, product):
+    conversation = PRODUCTS[product](random.Random(f"{name} {product}"))
+    faults = [Fault(BREAKS[name], when=middle(product, conversation), times=None)]
+    async with two(faults, model=conversation.model) as (first, second):
+        config = impatient(
+            first,
+            fallbacks=[second.as_fallback()],
+            stall_timeout=0.5 if conversation.notices_silence else None,
+            close_timeout=20.0,
+            **NO_DELAYS,
+        )
+        began = time.monotonic()
+        await conversation.converse(config)
+        assert time.monotonic() - began < 25, "no delay comes before another endpoint"
+        conversation.assert_whole(faults)
+        stats = conversation.stats
+        assert (first.stats.opens, second.stats.opens) == (1, 1)
+        assert stats.legs_at == {"first (us-east-1)": 1, "second (us-west-2)": 1}
+        assert stats.fallovers == sum(stats.resets.values()) == 1
+        assert stats.bytes_lost == 0
+        assert second.stats.signature_failures == 0
+
+
+async def test_both_break_in_turn_and_each_time_the_other_goes_on():
+    faults = [Fault(Reset(), when=AfterNewChunks(20), times=None)]
+    async with two(faults, faults) as (first, second):
+        stats = await spoken(
+            in_order(first, second, **NO_DELAYS, replay_speed=None), 200, pace=0.005
+        )
+        assert stats.fallovers >= 8
+        assert abs(first.stats.opens - second.stats.opens) <= 1
+
+
+async def test_a_break_at_one_while_the_other_is_down_waits_there():
+    """The second is known to be down. One reset says nothing about the first."""
+    faults = [Fault(Reset(), when=AfterNewChunks(20), legs=1)]
+    down = [Fault(ResetTcp(), times=None)]
+    async with two(faults, down) as (first, second):
+        config = in_order(first, second, **QUICK)
+        factory = SageMakerTransportFactory(config=config)
+        # This one finds out.
+        services = factory._services_of(config)
+        assert services.endpoints.failed(
+            services.endpoints.choose(["failed", "untried"]), "connect"
+        )
+        stats = await spoken(factory)
+        assert stats.legs_at == {"first (us-east-1)": 2}
+        assert second.stats.connections == 0
+
+
+async def test_without_a_retry_the_one_that_is_down_is_tried_all_the_same():
+    faults = [Fault(Reset(), when=AfterNewChunks(20), legs=1)]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, max_retries=0)
+        factory = SageMakerTransportFactory(config=config)
+        services = factory._services_of(config)
+        assert services.endpoints.failed(
+            services.endpoints.choose(["failed", "untried"]), "connect"
+        )
+        assert (await spoken(factory)).legs_at == {
+            "first (us-east-1)": 1,
+            "second (us-west-2)": 1,
+        }
+
+
+async def test_what_ends_a_stream_for_good_here_is_tried_there():
+    fault = Fault(InBandException("AccessDeniedException", "no"), when=AfterReplies(2), times=None)
+    async with two([fault]) as (first, second):
+        stats = await spoken(in_order(first, second, **NO_DELAYS))
+        assert stats.fallovers == 1
+        assert (first.stats.opens, second.stats.opens) == (1, 1)
+
+
+async def test_keys_that_run_out_are_renewed_where_they_ran_out():
+    fault = Fault(InBandException("ExpiredTokenException"), when=AfterReplies(2), legs=1)
+    async with two([fault]) as (first, second):
+        stats = await spoken(in_order(first, second, max_retries=0))
+        assert stats.legs_at == {"first (us-east-1)": 2}
+        assert (second.stats.opens, stats.fallovers) == (0, 0)
+
+
+# What the sessions of a factory find out together.
+
+
+@pytest.fixture
+def short_rests(monkeypatch):
+    """Seconds become tenths."""
+    monkeypatch.setattr(
+        fallover, "_RESTS", dict.fromkeys(fallover._RESTS, fallover._Rest(first=0.5, most=1.0))
+    )
+
+
+async def test_an_endpoint_that_failed_is_left_alone_by_all(caplog):
+    caplog.set_level("INFO", "deepgram_sagemaker")
+    faults = [Fault(Answer(503, "ServiceUnavailableException"), legs=1)]
+    async with two(faults) as (first, second):
+        factory = SageMakerTransportFactory(config=in_order(first, second))
+        for _ in range(3):
+            await spoken(factory, 20)
+        assert (first.stats.opens, second.stats.opens) == (1, 3)
+        assert factory.stats.legs_at == {"second (us-west-2)": 3}
+        assert factory.stats.fallovers == 1
+        alone = [
+            record for record in caplog.records if "other endpoints are used" in record.getMessage()
+        ]
+        assert len(alone) == 1
+        assert alone[0].levelname == "WARNING"
+
+
+async def test_one_broken_stream_does_not_condemn_an_endpoint():
+    faults = [Fault(Reset(), when=AfterNewChunks(10), legs=1)]
+    async with two(faults) as (first, second):
+        factory = SageMakerTransportFactory(config=in_order(first, second))
+        assert (await spoken(factory)).legs_at == {"first (us-east-1)": 1, "second (us-west-2)": 1}
+        await spoken(factory)
+        assert first.stats.opens == 2
+
+
+async def test_one_session_tries_an_endpoint_again_and_the_others_follow(short_rests, caplog):
+    caplog.set_level("INFO", "deepgram_sagemaker")
+    faults = [Fault(Answer(503, "ServiceUnavailableException"), legs=1)]
+    async with two(faults) as (first, second):
+        factory = SageMakerTransportFactory(config=in_order(first, second))
+        await spoken(factory, 20)
+        await asyncio.sleep(0.7)
+        await asyncio.gather(*(spoken(factory, 20) for _ in range(5)))
+        assert first.stats.accepted == 1
+        assert second.stats.accepted == 5
+        assert "endpoint first (us-east-1) works again" in caplog.text
+
+
+async def test_an_endpoint_on_trial_holds_no_session_for_long(short_rests, monkeypatch):
+    monkeypatch.setattr("deepgram_sagemaker.driver.TRIAL_PATIENCE", 0.3)
+    faults = [
+        Fault(Answer(503, "ServiceUnavailableException"), legs=1),
+        Fault(NeverAnswer(), legs=2),
+    ]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, **NO_DELAYS)
+        factory = SageMakerTransportFactory(config=config)
+        await spoken(factory, 20)
+        await asyncio.sleep(0.7)
+        began = time.monotonic()
+        await spoken(factory, 20)
+        assert time.monotonic() - began < 20
+        assert (first.stats.opens, second.stats.opens) == (2, 2)
+        await until(lambda: first.stats.live_streams == 0)
+
+
+async def test_a_session_returns_at_its_next_rollover(short_rests):
+    faults = [Fault(Answer(503, "ServiceUnavailableException"), legs=1)]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, max_leg_age=1.0)
+        stats = await spoken(config, 150, pace=0.02)
+        assert stats.rollovers >= 1
+        assert stats.resets == {}
+        assert second.stats.opens == 1
+        assert first.stats.accepted >= 1
+
+
+async def test_a_rollover_that_the_preferred_endpoint_refuses_goes_on_elsewhere():
+    faults = [Fault(THROTTLED, legs=(2, None), times=None)]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, max_leg_age=0.5)
+        stats = await spoken(config, 60, pace=0.02)
+        assert (stats.rollovers, stats.resets) == (stats.legs - 1, {})
+        assert stats.legs_at["first (us-east-1)"] == 1
+        assert stats.legs_at["second (us-west-2)"] >= 1
+
+
+# What is told.
+
+
+def told(seen, *kinds):
+    return [event for event in seen if isinstance(event, kinds)]
+
+
+async def test_events_say_where_and_why(short_rests):
+    seen = []
+    faults = [Fault(Reset(), when=AfterNewChunks(10), legs=1), Fault(THROTTLED, legs=2)]
+    async with two(faults) as (first, second):
+        config = in_order(first, second, max_leg_age=1.0)
+        factory = SageMakerTransportFactory(config=config, on_event=seen.append)
+        stats = await spoken(factory, 20)
+        assert stats.legs_at == {"first (us-east-1)": 1, "second (us-west-2)": 1}
+        (changed,) = told(seen, events.EndpointChanged)
+        assert (changed.before, changed.after) == ("first (us-east-1)", "second (us-west-2)")
+        assert (changed.endpoint_name, changed.region) == ("second", "us-west-2")
+        assert (changed.leg, changed.falls_over) == (1, True)
+        assert [event.endpoint_name for event in told(seen, events.LegOpening)] == [
+            "first",
+            "second",
+        ]
+        assert [event.endpoint_name for event in told(seen, events.LegEnded)] == [
+            "first",
+            "second",
+        ]
+        assert told(seen, events.EndpointAvoided) == []
+
+        seen.clear()
+        # The first refuses the first stream, and works from the next one on.
+        await spoken(factory, 150, pace=0.02)
+        (avoided,) = told(seen, events.EndpointAvoided)
+        assert (avoided.endpoint_name, avoided.reason) == ("first", "throttled")
+        (returned,) = told(seen, events.EndpointReturned)
+        assert returned.region == "us-east-1"
+        (back,) = told(seen, events.EndpointChanged)
+        assert (back.after, back.falls_over) == ("first (us-east-1)", False)
+        assert told(seen, events.CredentialsRefreshed) == [], "each endpoint has its own keys"
+        asked = told(seen, events.LegOpening)
+        answered = told(seen, events.LegOpened, events.LegOpenFailed)
+        assert len(asked) == len(answered)
+
+
+async def test_spans_and_metrics_name_the_endpoint_that_they_are_about():
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    faults = [Fault(Reset(), when=AfterNewChunks(10), legs=1)]
+    async with two(faults) as (first, second):
+        telemetry = Telemetry(tracer_provider=tracers, meter_provider=meters)
+        config = in_order(first, second)
+        await spoken(SageMakerTransportFactory(config=config, telemetry=telemetry), 30)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    regions = [
+        span.attributes["cloud.region"]
+        for span in exporter.get_finished_spans()
+        if span.name == "leg v1/listen"
+    ]
+    assert sorted(regions) == ["us-east-1", "us-west-2"]
+    assert "endpoint_changed" in [event.name for event in spans["session v1/listen"].events]
+    places = {}
+    for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+        for point in metric.data.data_points:
+            place = point.attributes["deepgram_sagemaker.endpoint.name"]
+            region = point.attributes["cloud.region"]
+            places.setdefault(metric.name, set()).add((place, region))
+    opened = places["deepgram_sagemaker.leg.open.duration"]
+    assert opened == {("first", "us-east-1"), ("second", "us-west-2")}
+    tracers.shutdown()
+    meters.shutdown()
+
+
+# Many sessions.
+
+SESSIONS = 100
+
+
+@pytest.mark.patience(120)
+async def test_one_of_two_regions_dies_under_a_hundred_sessions():
+    async with two(model=Watermark(silence_timeout=None)) as (first, second):
+        factory = SageMakerTransportFactory(config=in_order(first, second, stall_timeout=None))
+        everybody = asyncio.Event()
+
+        async def wait_for_the_end(_):
+            if first.stats.live_streams == SESSIONS:
+                first.refuse_connections(600)
+                everybody.set()
+            await everybody.wait()
+
+        heard = await asyncio.gather(
+            *(
+                converse(factory, LINEAR16, 40, pace=0.02, interim=False, middle=wait_for_the_end)
+                for _ in range(SESSIONS)
+            )
+        )
+        for each in heard:
+            assert_whole(each, LINEAR16, 40)
+        stats = factory.stats
+        assert stats.bytes_lost == 0
+        assert stats.legs_at == {"first (us-east-1)": SESSIONS, "second (us-west-2)": SESSIONS}
+        assert stats.fallovers == SESSIONS
+        # Nobody knocked at the dead one: each had another to go to.
+        assert (first.stats.opens, second.stats.opens) == (SESSIONS, SESSIONS)
+
+
+@pytest.mark.patience(120)
+async def test_both_die_and_come_back():
+    async with two() as (first, second):
+        config = in_order(
+            first, second, retry_budget=60, max_retries=1000, max_backoff=0.2, replay_speed=None
+        )
+
+        async def outage(_):
+            first.refuse_connections(1.5)
+            second.refuse_connections(1.0)
+
+        factory = SageMakerTransportFactory(config=config)
+        heard = await asyncio.gather(
+            *(
+                converse(factory, LINEAR16, 150, pace=0.02, interim=False, middle=outage)
+                for _ in range(5)
+            )
+        )
+        for each in heard:
+            assert_whole(each, LINEAR16, 150)
+        assert factory.stats.bytes_lost == 0
+
+
+async def test_an_outage_of_both_names_both():
+    async with two() as (first, second):
+        first.refuse_connections(600)
+        second.refuse_connections(600)
+        error = await failed(in_order(first, second, max_retries=1, **QUICK))
+        assert type(error) is RetriesExhaustedError
+        assert isinstance(error.__cause__, ConnectError)
+        assert [*error.endpoints.values()] == ["connect", "connect"]
+
+
+async def test_closing_during_an_opening_that_falls_over_leaves_nothing():
+    async with two([Fault(THROTTLED, times=None)], [Fault(NeverAnswer(), times=None)]) as (
+        first,
+        second,
+    ):
+        config = in_order(first, second, close_timeout=0.2)
+        transport = SageMakerTransport(config, "v1/listen", QUERY)
+        opening = asyncio.create_task(transport.open())
+        await until(lambda: second.stats.opens == 1)
+        await transport.close()
+        with pytest.raises(SageMakerError):
+            await opening
+        await until(lambda: second.stats.live_connections == 0)
+        assert first.stats.live_connections == 0
+
+
+def test_a_local_endpoint_as_a_fallback():
+    with LocalEndpoint("b", region="eu-west-1") as endpoint:
+        fallback = endpoint.as_fallback(target_variant="AllTraffic")
+        assert isinstance(fallback, Endpoint)
+        assert (fallback.endpoint_name, fallback.region) == ("b", "eu-west-1")
+        assert (fallback.endpoint_uri, fallback.ca_bundle) == (endpoint.uri, endpoint.ca_bundle)
+        assert (fallback.proxy, fallback.target_variant) == ("", "AllTraffic")
