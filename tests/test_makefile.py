@@ -49,7 +49,7 @@ def test_what_takes_minutes_is_said_and_shown_the_first_time(tmp_path, target, s
     assert re.search(r'minutes? .*the first time\."$', message)
     # The command after it shows its progress.
     command = first[first.index(message) :].splitlines()[1]
-    assert command.startswith((".venv/bin/", "cargo"))
+    assert command.startswith((".venv/bin/", "cargo", "tools/"))
     assert "--quiet" not in command
     assert f"touch {tmp_path / stamp}" in first[first.index(message) :]
     (tmp_path / stamp).touch()
