@@ -20,8 +20,8 @@ INTRODUCTION = """\
 # Errors by their text
 
 Each heading has the fixed words of an error's message. What varies (names, numbers, what the
-service said) is left out, so paste the message's first words into the search. After the words comes
-the class from [`deepgram_sagemaker.errors`](api/errors.md), and how often the failure is retried.
+service said) is left out, so paste the message's first words into the search. Each entry names
+the class from [`deepgram_sagemaker.errors`](api/errors.md), and says how often it is retried.
 
 - `error.reason` is the name in code font: it does not change with the words.
 - "Detail:" and "It said:" at the end of a message are the system's or the service's own words.

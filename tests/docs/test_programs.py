@@ -3,14 +3,13 @@
 import asyncio
 import os
 import shlex
-import sys
 
 import pytest
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import Answer, Fault
 
 from .blocks import blocks_of, endpoints_of
-from .pages import commands_of
+from .pages import commands, commands_of
 from .recordings import write
 from .test_pages import ROOT
 
@@ -49,8 +48,11 @@ async def test_a_refused_program_says_why_in_a_line_and_fails(tmp_path):
     assert len(found) > 5
     write(tmp_path / "here")
     names, _ = endpoints_of([block for page in GUIDES for block in blocks_of(page)])
-    async with LocalEndpoint(names, faults=[REFUSED]) as endpoint:
-        variables = {
+    async with (
+        LocalEndpoint(names, faults=[REFUSED]) as endpoint,
+        commands(tmp_path / "bin") as paths,
+    ):
+        variables = paths | {
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": endpoint.uri,
             "AWS_CA_BUNDLE": endpoint.ca_bundle,
             "AWS_ACCESS_KEY_ID": endpoint.credentials.access_key_id,
@@ -68,7 +70,7 @@ async def test_a_refused_program_says_why_in_a_line_and_fails(tmp_path):
                 (directory / recording.name).symlink_to(recording)
             async with turn:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, *words),
+                    *("python", *words),
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
                     cwd=directory,

@@ -346,6 +346,8 @@ def test_what_keeps_it_from_starting_is_raised():
 @pytest.mark.parametrize(
     ("wrong", "rule"),
     [
+        ({"endpoint_name": []}, r"endpoint_name=\[\]: must be a name, or several"),
+        ({"region": []}, r"region=\[\]: must be a region, or several"),
         ({"port": 99999}, "port=99999: must be from 0 to 65535"),
         ({"port": -1}, "port=-1: must be"),
         ({"port": "8443"}, "port='8443': must be"),

@@ -124,6 +124,8 @@ class LocalEndpoint:
         )
         self._regions = [region] if isinstance(region, str) else list(region)
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
+        _check("endpoint_name", endpoint_name, bool(self._names), "a name, or several")
+        _check("region", region, bool(self._regions), "a region, or several")
         if credentials is None:
             credentials = Credentials()
         self._credentials = [credentials] if isinstance(credentials, Credentials) else credentials
