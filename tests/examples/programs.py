@@ -50,7 +50,7 @@ async def started(name, *arguments, environment=None, stdout=asyncio.subprocess.
     )
     try:
         # A test has its own patience; this is for the process.
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(190):
             yield process
     finally:
         with suppress(ProcessLookupError):

@@ -19,7 +19,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 # Much waits for the browser, which has a process for each tab.
-pytestmark = pytest.mark.patience(150)
+pytestmark = pytest.mark.patience(200)
 
 FROM, SECONDS = 0.8, 7.7
 MICROSECOND = 1e-6
@@ -56,6 +56,11 @@ def silence(tmp_path):
     return path
 
 
+def heard_until(tab):
+    """The end of the last final, in seconds."""
+    return max((each["end"] for each in tab.received if each.get("final")), default=0.0)
+
+
 def plain(captions):
     """The words, without those that this recogniser hears in silence."""
     text = " ".join(text for *_, text in captions)
@@ -78,8 +83,8 @@ async def test_captions_are_whole_through_two_resets(speech):
         for tab in tabs:
             await tab.press("Start")
         for tab in tabs:
-            # The last word, as a final caption.
-            await tab.page.locator(".final").get_by_text("foolishness").wait_for(timeout=40_000)
+            # The recogniser is slower than speech on a busy machine.
+            await until(lambda tab=tab: heard_until(tab) >= SECONDS - 0.5, within=120)
             await tab.press("Stop")
             await tab.becomes("Ready")
         heard = [await tab.finals() for tab in tabs]
