@@ -8,10 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -162,6 +164,31 @@ def test_the_sbom_has_each_crate_of_the_lock_that_the_notices_have():
         assert f"\n{name} {version} (" in notices
     # What is tested with is not shipped.
     assert not {name for name, _ in components} & {"proptest", "criterion", "aws-sigv4"}
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "speech"),
+    [
+        ("linux", "x86_64", True),
+        ("linux", "aarch64", True),
+        ("linux", "riscv64", False),
+        ("darwin", "arm64", True),
+        ("darwin", "x86_64", False),
+        ("win32", "AMD64", True),
+        ("win32", "ARM64", False),
+    ],
+)
+def test_the_extra_asks_for_the_speech_model_where_it_has_a_wheel(system, machine, speech):
+    manifest = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = manifest["project"]["optional-dependencies"]
+    here = {"sys_platform": system, "platform_machine": machine}
+    asked = {
+        each.name
+        for each in map(Requirement, extras["local"])
+        if each.marker is None or each.marker.evaluate(here)
+    }
+    assert ("moonshine-voice" in asked) is speech
+    assert {Requirement(each).name for each in extras["cli"]} <= asked
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """Where the speech model can be had, and what is said where it cannot."""
 
+import asyncio
 import platform
 import sys
 
@@ -64,7 +65,7 @@ def test_where_it_has_none_one_line_says_so(monkeypatch, system, machine, more, 
     assert INSTALL not in said
 
 
-LOCAL = """
+WITHOUT = """
 import platform, sys
 
 class Missing:
@@ -91,8 +92,29 @@ sys.exit(main())
 )
 @pytest.mark.parametrize(("place", "advice"), [("here", INSTALL), ("elsewhere", ELSEWHERE)])
 def test_the_commands_say_it_in_one_line(command, place, advice):
-    run = run_script(LOCAL, place, *command)
+    run = run_script(WITHOUT, place, *command)
     assert run.returncode != 0
     assert "Traceback" not in run.stderr
     (line,) = run.stderr.strip().splitlines()
     assert line.endswith(advice)
+
+
+async def test_the_endpoint_itself_needs_only_the_command_line():
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WITHOUT, "elsewhere"),
+        *("local", "--model", "watermark", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(40):
+            said = ""
+            while "export AWS_SECRET_ACCESS_KEY" not in said:
+                line = (await process.stdout.readline()).decode()
+                assert line, (await process.stderr.read()).decode()
+                said += line
+        assert process.returncode is None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

@@ -16,9 +16,8 @@ import importlib.util
 
 from .extra import MissingExtraError
 
-for _package in ("numpy", "moonshine_voice"):
-    if importlib.util.find_spec(_package) is None:
-        raise MissingExtraError(_package)
+if importlib.util.find_spec("numpy") is None or importlib.util.find_spec("moonshine_voice") is None:
+    raise MissingExtraError("numpy and moonshine-voice")
 
 from .model import SpeechModel, speech  # noqa: E402 - they import what was looked for
 
