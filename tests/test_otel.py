@@ -94,9 +94,15 @@ async def test_the_trace_of_a_session_with_resets_and_a_rollover(seen):
     faults = [Fault(Reset(), when=AfterNewChunks(60), times=2)]
     tracer = seen.tracers.get_tracer("the application's")
     async with LocalEndpoint(model=Watermark(late_chunks=5), faults=faults) as endpoint:
-        factory = seen.factory(endpoint, max_leg_age=1.0, initial_backoff=0.02)
+        factory = seen.factory(endpoint, max_leg_age=0.4, initial_backoff=0.02)
+
+        async def is_open():
+            # Otherwise everything may have been sent before, and a session that closes does not
+            # roll over.
+            await until(lambda: factory.stats.legs)
+
         with tracer.start_as_current_span("a request"):
-            heard = await session(client_of_factory(factory), 300, pace=0.012)
+            heard = await session(client_of_factory(factory), 300, pace=0.012, gate=is_open)
     assert heard.numbers == list(range(300))
     stats = factory.stats
     named = {}
