@@ -5,7 +5,9 @@ import dataclasses
 import itertools
 import os
 import pickle
+import re
 import threading
+from pathlib import Path
 
 import deepgram_sagemaker
 import pytest
@@ -295,6 +297,22 @@ def test_what_counts_against_an_endpoint(endpoints, clock, reason):
     expected = {"endpoint": 5.0, "load": 1.0}.get(whose()[reason])
     assert rest == expected
     assert endpoints.choose(UNTRIED).endpoint == (0 if expected is None else 1)
+
+
+def test_the_documentation_has_the_rows_of_the_table():
+    page = (Path(__file__).parent.parent / "docs" / "fallbacks.md").read_text()
+    kinds = {
+        "the endpoint's, or that of the way to it": "endpoint",
+        "the endpoint's, which has too much to do": "load",
+        "one stream's": "leg",
+        "the keys'": "keys",
+        "everywhere's": "everywhere",
+    }
+    for row, kind in kinds.items():
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
+        names = re.findall(r"`(\w+)`", line)
+        assert len(names) >= 4
+        assert {whose()[name] for name in names} == {kind}, line
 
 
 def test_an_endpoint_that_failed_is_left_alone_and_then_tried_by_one(endpoints, clock):
