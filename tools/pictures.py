@@ -314,12 +314,20 @@ def _smaller(svg: str) -> str:
     # Every text has its length, so nothing needs to be clipped.
     svg = re.sub(r' clip-path="[^"]*"', "", svg)
     svg = re.sub(r"<text [^>]*>(\s|&#160;)*</text>", "", svg)
+    svg = re.sub(r'textLength="([\d.]+)">([^<]*?)((?:&#160;)+)</text>', _without_spaces, svg)
     # The lines of boxes have no gaps, however wide and high the font's characters are.
     svg = re.sub(r'(textLength="[^"]*">[─╭╮╰╯]+<)', r'lengthAdjust="spacingAndGlyphs" \1', svg)
     svg = re.sub(r'<text( class="[^"]*") x="([^"]*)" y="([^"]*)"[^>]*>│</text>', _bar, svg)
     # Many decimals come of sums of floating-point numbers.
     svg = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
     return re.sub(r"\n\s*", "\n", svg)
+
+
+def _without_spaces(found: re.Match[str]) -> str:
+    """Return the end of a text without the spaces at its end."""
+    # A character is 12.2 wide.
+    length = float(found[1]) - 12.2 * found[3].count("&#160;")
+    return f'textLength="{length:g}">{found[2]}</text>'
 
 
 def _bar(found: re.Match[str]) -> str:

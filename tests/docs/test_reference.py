@@ -38,6 +38,8 @@ def default_of(text):
     plain = text.strip("`").replace(" MiB", "")
     if plain == "None":
         return None
+    if plain == "()":
+        return ()
     try:
         return float(plain) * (2**20 if "MiB" in text else 1)
     except ValueError:
@@ -55,7 +57,7 @@ def test_the_defaults_are_the_settings(row):
 
 def test_the_settings_of_the_readme_are_settings():
     table = rows("README.md", 3)
-    assert len(table) == 10
+    assert len(table) == 11
     for name, default, _ in table:
         assert FIELDS[name].default == default_of(default), name
 

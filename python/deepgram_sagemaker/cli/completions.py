@@ -15,7 +15,7 @@ __all__ = ["faults", "profiles", "regions"]
 
 
 def regions(incomplete: str) -> list[str]:
-    """Return the regions of SageMaker that begin so, as botocore knows them."""
+    """Return the regions that begin with `incomplete`, as botocore knows them."""
 
     def known() -> Iterable[str]:
         import botocore.session
@@ -28,7 +28,7 @@ def regions(incomplete: str) -> list[str]:
 
 
 def profiles(incomplete: str) -> list[str]:
-    """Return the profiles of the shared AWS files that begin so."""
+    """Return the profiles of the shared AWS files that begin with `incomplete`."""
 
     def known() -> Iterable[str]:
         import botocore.session
@@ -39,7 +39,7 @@ def profiles(incomplete: str) -> list[str]:
 
 
 def faults(incomplete: str) -> list[str]:
-    """Return the rules of the local endpoint's faults that begin so and have one more part."""
+    """Return the fault rules that begin with `incomplete` and end with the part it is in."""
 
     def known() -> Iterable[str]:
         from .fault_rules import longer_by_one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .reasons import ConversationError
@@ -23,7 +23,7 @@ _SPARE = 10.0
 
 
 class Loudspeaker:
-    """Plays audio in the order in which it is given, and silence where there is none yet.
+    """Plays audio in the order in which it is given, and silence while there is none yet.
 
     Args:
         rate: Samples per second.
@@ -78,7 +78,8 @@ class Loudspeaker:
 
     def ended(self) -> None:
         """Take note that the device has stopped. Called in a thread of the device's."""
-        if not self._loop.is_closed():
+        # The loop may be closed: after Ctrl-C nobody waits.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)
 
 

@@ -137,7 +137,7 @@ class _Voice:
 
     async def speak(self, client: Any, text: str, query: Mapping[str, Any]) -> None:  # noqa: ANN401 - the SDK's, of no common type
         parameters = dict(query)
-        # The SDK has this parameter's place in one version only.
+        # `v2` requires the model as an argument; in `v1` it can be one of the further parameters.
         model = {"model": parameters.pop("model")} if self._flux else {}
         version = client.speak.v2 if self._flux else client.speak.v1
         options = {"additional_query_parameters": parameters}

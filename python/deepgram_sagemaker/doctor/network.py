@@ -48,7 +48,8 @@ async def proxy(case: Case) -> Told:
     shown = mask_userinfo(way.proxy).strip("'")
     try:
         connection = await case.in_thread(lambda: _tunnel(way, case.within), "asking the proxy")
-    except http.client.HTTPException as error:  # some of which are errors of the system, too
+    # First, because some of these are errors of the system, too.
+    except http.client.HTTPException as error:
         raise FailedError(
             f"{shown} does not answer like an HTTP proxy: {quote(str(error))}",
             "check its port; SOCKS is not supported",

@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["installed", "let_go", "put_back"]
 
-_ACTIVE = "_active_async_factory"
 _ENDPOINT_URI = "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2"
 
 
 def installed() -> tuple[Any, Any]:
     """Return the SDK's async and sync factory, each None if there is none."""
     sdk = sys.modules.get("deepgram.transport")
-    return getattr(sdk, _ACTIVE, None), getattr(sdk, "_active_sync_factory", None)
+    return getattr(sdk, "_active_async_factory", None), getattr(sdk, "_active_sync_factory", None)
 
 
 def put_back(before: tuple[Any, Any]) -> None:
@@ -54,7 +53,8 @@ def let_go(port: int) -> None:
         return
     configs = list(factory.routes.values()) or [factory.config]
     if any(_leads_to(port, config) for config in configs):
-        setattr(sys.modules["deepgram.transport"], _ACTIVE, None)
+        sdk: Any = sys.modules["deepgram.transport"]
+        sdk._active_async_factory = None  # noqa: SLF001 - there is no public way
 
 
 def _leads_to(port: int, config: SageMakerConfig) -> bool:
