@@ -50,6 +50,10 @@ _OF_A_BUSY_MACHINE = re.compile(r"^.*\btakes more than \d+ s; it is waited for .
 """Warnings that a page cannot foresee: reading files takes seconds while everything else runs."""
 
 
+UNREADABLE = not hasattr(os, "fork") or shutil.which("bash") is None
+"""Whether pages cannot be read here: their shell is bash, and the starter of commands forks."""
+
+
 class FailedError(AssertionError):
     """A block did not do what the page says."""
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from .blocks import WrongBlockError, blocks_of, endpoints_of, profiles_of
-from .pages import commands, commands_of, matches, read
+from .pages import UNREADABLE, commands, commands_of, matches, read
 
 GOOD = {
     "python": "```python\nimport asyncio\nx = await asyncio.sleep(0, 7)\n```\n"
@@ -96,11 +96,15 @@ async def outcomes(tmp_path, pages):
         return await asyncio.gather(*runs)
 
 
+@pytest.mark.skipif(UNREADABLE, reason="there is no bash, or no fork")
+@pytest.mark.patience(180)
 async def test_what_is_right_passes(tmp_path):
     failures = await outcomes(tmp_path, GOOD.values())
     assert dict(zip(GOOD, failures, strict=True)) == {name: [] for name in GOOD}
 
 
+@pytest.mark.skipif(UNREADABLE, reason="there is no bash, or no fork")
+@pytest.mark.patience(180)
 async def test_what_is_wrong_fails_and_says_where(tmp_path):
     failures = await outcomes(tmp_path, (text for text, _ in BAD.values()))
     for (name, (_, said)), found in zip(BAD.items(), failures, strict=True):

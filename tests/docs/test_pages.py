@@ -11,7 +11,7 @@ from cli.control_plane import control_plane
 from deepgram_sagemaker.local import LocalEndpoint
 
 from .blocks import blocks_of, endpoints_of, profiles_of
-from .pages import commands, read
+from .pages import UNREADABLE, commands, read
 from .recordings import write
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +77,7 @@ async def environment_of(endpoint, plane):
     }
 
 
+@pytest.mark.skipif(UNREADABLE, reason="there is no bash, or no fork")
 @pytest.mark.patience(240)
 async def test_every_block_does_what_its_page_says(chosen, tmp_path, subtests):
     pytest.importorskip("moonshine_voice", reason="the extra `local` is not installed")

@@ -9,7 +9,7 @@ from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.faults import Answer, Fault
 
 from .blocks import blocks_of, endpoints_of
-from .pages import commands, commands_of
+from .pages import UNREADABLE, commands, commands_of
 from .recordings import write
 from .test_pages import ROOT
 
@@ -41,6 +41,7 @@ def programs():
                         yield page, files, [name, *arguments]
 
 
+@pytest.mark.skipif(UNREADABLE, reason="there is no bash, or no fork")
 @pytest.mark.patience(180)
 async def test_a_refused_program_says_why_in_a_line_and_fails(tmp_path):
     pytest.importorskip("moonshine_voice", reason="the pages' recordings come with it")
