@@ -26,7 +26,7 @@ from deepgram_sagemaker.stats import add_up
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, start_http_server
-from sessions import LISTEN_URL, client_of_factory, session
+from sessions import LISTEN_URL, client_of_factory, session, until
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "observability.md").read_text()
@@ -215,8 +215,17 @@ async def a_day_of_work(provider):
     async def run(endpoint, chunks, sessions=1, *, pace=None, **settings):
         factory = SageMakerTransportFactory(config=endpoint.config(**settings), telemetry=telemetry)
         client = client_of_factory(factory)
+
+        async def are_open():
+            # Otherwise everything may have been sent before, and a session that closes does not
+            # roll over.
+            await until(lambda: factory.stats.legs >= sessions)
+
         await asyncio.gather(
-            *(session(client, chunks, pace=pace, tag=str(each)) for each in range(sessions))
+            *(
+                session(client, chunks, pace=pace, gate=are_open, tag=str(each))
+                for each in range(sessions)
+            )
         )
         restore_transport()
         figures.append(factory.stats)

@@ -83,8 +83,14 @@ async def test_a_session_with_resets_and_a_rollover(caplog):
     seen = []
     faults = [Fault(Reset(), when=AfterNewChunks(60), times=2)]
     async with LocalEndpoint(model=Watermark(late_chunks=5), faults=faults) as endpoint:
-        factory = factory_of(endpoint, seen, max_leg_age=1.0, initial_backoff=0.02)
-        heard = await session(client_of_factory(factory), 300, pace=0.012)
+        factory = factory_of(endpoint, seen, max_leg_age=0.4, initial_backoff=0.02)
+
+        async def is_open():
+            # Otherwise everything may have been sent before, and a session that closes does not
+            # roll over.
+            await until(lambda: factory.stats.legs)
+
+        heard = await session(client_of_factory(factory), 300, pace=0.012, gate=is_open)
         # The leg that was replaced may still be on its way out.
         await until(lambda: isinstance(seen[-1], events.SessionEnded))
     assert heard.numbers == list(range(300))
@@ -94,9 +100,11 @@ async def test_a_session_with_resets_and_a_rollover(caplog):
     assert totals.rollovers >= 1
     resumed = of(seen, events.Resumed)
     assert [each.is_first for each in resumed] == [True] + [False] * (len(resumed) - 1)
-    assert sum(each.bytes_replayed for each in resumed) == totals.bytes_replayed > 0
+    # A leg that is replaced before it has caught up has replayed part of what it would have.
+    announced = sum(each.bytes_replayed for each in resumed)
+    assert announced >= totals.bytes_replayed > 0
     seconds = sum(each.seconds_replayed for each in resumed)
-    assert seconds == pytest.approx(totals.seconds_replayed)
+    assert seconds == pytest.approx(announced / 32_000)
     (first,) = of(seen, events.FirstResult)
     assert first.seconds == totals.time_to_first_result
     resets = [each for each in of(seen, events.LegEnded) if each.resumes]

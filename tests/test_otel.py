@@ -4,8 +4,10 @@ import asyncio
 import gc
 import os
 import pickle
+import sys
 import threading
 import time
+from collections import Counter
 
 import pytest
 from deepgram.transport import restore_transport
@@ -94,9 +96,15 @@ async def test_the_trace_of_a_session_with_resets_and_a_rollover(seen):
     faults = [Fault(Reset(), when=AfterNewChunks(60), times=2)]
     tracer = seen.tracers.get_tracer("the application's")
     async with LocalEndpoint(model=Watermark(late_chunks=5), faults=faults) as endpoint:
-        factory = seen.factory(endpoint, max_leg_age=1.0, initial_backoff=0.02)
+        factory = seen.factory(endpoint, max_leg_age=0.4, initial_backoff=0.02)
+
+        async def is_open():
+            # Otherwise everything may have been sent before, and a session that closes does not
+            # roll over.
+            await until(lambda: factory.stats.legs)
+
         with tracer.start_as_current_span("a request"):
-            heard = await session(client_of_factory(factory), 300, pace=0.012)
+            heard = await session(client_of_factory(factory), 300, pace=0.012, gate=is_open)
     assert heard.numbers == list(range(300))
     stats = factory.stats
     named = {}
@@ -325,6 +333,37 @@ def test_a_forked_child_reports_no_figures_of_its_parent(seen):
         time.sleep(0.11)
         os._exit(len(seen.points("sessions")))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+async def test_no_chunk_and_no_result_passes_telemetry(seen):
+    """Once a session is under way, its audio costs what it costs without."""
+    called = Counter()
+
+    def note(frame, event, _):
+        if event == "call":
+            called[frame.f_globals.get("__name__", "")] += 1
+
+    async with LocalEndpoint() as endpoint:
+        transport = seen.factory(endpoint)(LISTEN_URL)
+        await transport.open()
+        for number in range(10):
+            await transport.send(chunk(number, CHUNK))
+        assert "Results" in await transport.recv()
+        await asyncio.sleep(0.1)
+        results = 0
+        sys.setprofile(note)
+        try:
+            for number in range(10, 210):
+                await transport.send(chunk(number, CHUNK))
+                if number % 10 == 9:
+                    results += "Results" in await transport.recv()
+        finally:
+            sys.setprofile(None)
+        await transport.close()
+    assert results == 20
+    assert called["deepgram_sagemaker.transport"] >= 220
+    telemetry = ("opentelemetry", "deepgram_sagemaker.otel", "deepgram_sagemaker.events")
+    assert {name: count for name, count in called.items() if name.startswith(telemetry)} == {}
 
 
 # Whether it is on -------------------------------------------------------------------------------

@@ -169,6 +169,9 @@ class Services:
     def _watched(self) -> Watch:
         from .otel import Telemetry
 
+        if self._watch is not None:
+            # Another thread has made it during the import.
+            return self._watch
         given = self._telemetry
         telemetry = given if isinstance(given, Telemetry) else Telemetry()
         watch = telemetry.watch(
