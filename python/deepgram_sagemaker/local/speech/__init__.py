@@ -19,6 +19,6 @@ from .extra import MissingExtraError
 if importlib.util.find_spec("numpy") is None or importlib.util.find_spec("moonshine_voice") is None:
     raise MissingExtraError("numpy and moonshine-voice")
 
-from .model import SpeechModel, speech  # noqa: E402 - they import what was looked for
+from .model import SpeechModel, speech
 
 __all__ = ["MissingExtraError", "SpeechModel", "speech"]
