@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = (
     "deepgram_sagemaker",
     "deepgram_sagemaker.errors",
+    "deepgram_sagemaker.events",
     "deepgram_sagemaker.local",
     "deepgram_sagemaker.local.faults",
     "deepgram_sagemaker.local.pytest_plugin",
@@ -34,7 +35,7 @@ PASTED = (
 )
 """Texts of errors."""
 
-ELSEWHERE = {"__version__", "errors"}
+ELSEWHERE = {"__version__", "errors", "events"}
 """Names that are described in the text of a page."""
 
 

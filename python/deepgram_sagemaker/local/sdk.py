@@ -53,8 +53,8 @@ def let_go(port: int) -> None:
         return
     configs = list(factory.routes.values()) or [factory.config]
     if any(_leads_to(port, config) for config in configs):
-        sdk: Any = sys.modules["deepgram.transport"]
-        sdk._active_async_factory = None  # noqa: SLF001 - there is no public way
+        # There is no public way.
+        setattr(sys.modules["deepgram.transport"], "_active_async_factory", None)  # noqa: B010
 
 
 def _leads_to(port: int, config: SageMakerConfig) -> bool:
