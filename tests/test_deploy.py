@@ -207,8 +207,11 @@ def scraped(tmp_path):
         provider.shutdown()
 
 
-async def a_day_of_work(provider):
-    """Sessions with resets, with rollovers, with loss, and one that gives up. Their figures."""
+async def a_day_of_work(provider, is_seen):
+    """Sessions with resets, with rollovers, with loss, and one that gives up. Their figures.
+
+    `is_seen` waits until the first sessions have been scraped: a rate needs something before.
+    """
     telemetry = Telemetry(meter_provider=provider)
     figures = []
 
@@ -233,6 +236,8 @@ async def a_day_of_work(provider):
     resets = [Fault(Reset(), when=AfterNewChunks(40), times=2, scope="conversation")]
     async with LocalEndpoint("resets", faults=resets) as endpoint:
         await run(endpoint, 120, 3, initial_backoff=0.01)
+        await asyncio.to_thread(is_seen, figures[0].sessions)
+        await run(endpoint, 10)
     async with LocalEndpoint("rollovers", model=Watermark(late_chunks=3)) as endpoint:
         await run(endpoint, 100, pace=0.01, max_leg_age=0.3)
     loses = [Fault(Reset(), when=AfterNewChunks(75))]
@@ -256,7 +261,12 @@ QUERIES = dict(rows("Question"))
 @pytest.mark.patience(120)
 def test_prometheus_has_the_figures_of_stats_and_fires_the_alerts(scraped):
     provider, prometheus = scraped
-    stats = asyncio.run(a_day_of_work(provider))
+
+    def is_seen(sessions):
+        query = "sum(deepgram_sagemaker_session_duration_seconds_count)"
+        prometheus.wait(lambda p: sessions in p.query(query).values())
+
+    stats = asyncio.run(a_day_of_work(provider, is_seen))
     assert stats.rollovers > 0
     assert stats.seconds_lost > 0
     assert stats.resets["reset"] == 7
@@ -281,7 +291,8 @@ def test_prometheus_has_the_figures_of_stats_and_fires_the_alerts(scraped):
     assert one("How far behind are the results?") == 0
     broken = asked("How many streams broke, by how they ended?")
     assert {dict(labels)["error_type"]: count for labels, count in broken.items()} == stats.resets
-    assert one("How long does it take to open a stream (p95, 5 minutes)?") > 0
+    slow = "How long does it take to open a stream (p95, 5 minutes)?"
+    assert prometheus.wait(lambda _: asked(slow) and one(slow) > 0)
 
     # Every panel of the dashboard shows something.
     known = {"$__rate_interval": "10s", "$__range": "5m", "$endpoint": ".*", "$path": ".*"}
@@ -290,7 +301,8 @@ def test_prometheus_has_the_figures_of_stats_and_fires_the_alerts(scraped):
             expression = target["expr"]
             for name, value in known.items():
                 expression = expression.replace(name, value)
-            assert prometheus.query(expression), (panel["title"], expression)
+            # A rate needs two scrapes.
+            assert prometheus.wait(lambda p, what=expression: p.query(what)), panel["title"]
 
     def firing(prometheus):
         alerts = prometheus.get("alerts")["alerts"]

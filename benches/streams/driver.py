@@ -221,6 +221,8 @@ def factory(options: argparse.Namespace) -> Any:
         }
     if options.telemetry:
         use_opentelemetry()
+        where_to = None if options.telemetry == 1 else False
+        return SageMakerTransportFactory(config=SageMakerConfig(**where), telemetry=where_to)
     return SageMakerTransportFactory(config=SageMakerConfig(**where))
 
 
@@ -331,7 +333,11 @@ def main() -> None:
     )
     parser.add_argument("--streams-per-connection", type=int, default=1, help="of ours")
     parser.add_argument(
-        "--telemetry", type=int, default=0, help="1: with OpenTelemetry's SDK (ours alone)"
+        "--telemetry",
+        type=int,
+        choices=[0, 1, 2],
+        default=0,
+        help="1: with OpenTelemetry's SDK; 2: with the SDK, which the package does not use (ours)",
     )
     parser.add_argument("--tag", required=True, help="what the streams' names begin with")
     parser.add_argument("--patience", type=float, default=240.0, help="seconds a phase may take")
