@@ -273,7 +273,9 @@ async def test_the_budget_holds_for_all_endpoints_together():
 async def test_max_concurrency_counts_the_streams_of_all_endpoints():
     faults = [Fault(THROTTLED, legs=1)]
     async with two(faults) as (first, second):
-        config = in_order(first, second, max_concurrency=1, connection_acquire_timeout=0.2)
+        config = in_order(
+            first, second, max_concurrency=1, connection_acquire_timeout=0.2, max_retries=1, **QUICK
+        )
         factory = SageMakerTransportFactory(config=config)
         holder = factory("wss://x/v1/listen?" + QUERY)
         await holder.open()
