@@ -137,8 +137,13 @@ bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives be
 	$(BENCH)/bin/python benches/streams/harness.py --peer $(PEER)/bin/python --out build/bench
 	$(BENCH)/bin/python benches/summary.py --criterion $${CARGO_TARGET_DIR:-target}/criterion --out build/bench
 
-pictures: build ## Make the pictures of the command line in docs/pictures.
-	$(BIN)/python tools/pictures.py docs/pictures
+pictures: setup $(BENCH)/.ready ## Make the pictures of the command line in docs/pictures.
+	$(call first,release,$(release))
+	rm -rf build/pictures && tools/build-wheel host build/pictures
+	$(call done,release)
+	$(BENCH)/bin/python -m pip uninstall --quiet --yes deepgram-sagemaker
+	$(BENCH)/bin/python -m pip install --quiet "$$(echo build/pictures/*.whl)[local]"
+	$(BENCH)/bin/python tools/pictures.py docs/pictures
 
 lint: build docs ## Check form, types and documentation; warnings are errors.
 	cargo fmt --all --check
