@@ -512,6 +512,27 @@ mod tests {
         ]
     }
 
+    /// Every event once.
+    fn events() -> [Event; 12] {
+        [
+            Event::Asked,
+            Event::Opened,
+            Event::OpenFailed { again: AT },
+            Event::Postponed { again: AT },
+            Event::Lost { again: AT },
+            Event::Completed { since: AT },
+            Event::Woken { at: AT },
+            Event::StandbyEnded {
+                again: AT,
+                failures: 0,
+            },
+            Event::Dismissed,
+            Event::TookOver,
+            Event::Finished,
+            Event::Failed(Box::new(failed(7))),
+        ]
+    }
+
     /// Every phase with every event, legal and illegal.
     #[test]
     fn the_whole_table() {
@@ -560,6 +581,7 @@ mod tests {
             (Event::Failed(Box::new(failed(7))),
              [fails(), fails(), fails(), fails(), fails(), fails(), fails(), fails(), no(), no()]),
         ];
+        assert!(table.iter().map(|(event, _)| event).eq(&events()));
         for (event, row) in table {
             for (phase, expected) in phases().into_iter().zip(row) {
                 let mut state = State {
@@ -638,24 +660,8 @@ mod tests {
     #[test]
     fn the_drawn_moves_are_the_table() {
         let mut moves = Vec::new();
-        let events = [
-            Event::Asked,
-            Event::Opened,
-            Event::OpenFailed { again: AT },
-            Event::Lost { again: AT },
-            Event::Completed { since: AT },
-            Event::Woken { at: AT },
-            Event::StandbyEnded {
-                again: AT,
-                failures: 0,
-            },
-            Event::Dismissed,
-            Event::TookOver,
-            Event::Finished,
-            Event::Failed(Box::new(failed(7))),
-        ];
         for phase in phases() {
-            for event in &events {
+            for event in &events() {
                 if let Some(next) = phase.after(event) {
                     let (from, event, to) = (phase.name(), event.name(), next.name());
                     moves.push(format!("phase: {from} -- {event} -> {to}\n"));
