@@ -1,6 +1,6 @@
 """Show live captions of what the microphone hears.
 
-    pip install 'deepgram-sagemaker[mic]'
+    pip install 'deepgram-sagemaker[audio]'
     python microphone.py -e my-nova-endpoint
 
 Ctrl-C ends the recording, and the last results are shown. A second Ctrl-C does not wait for them.
@@ -26,7 +26,7 @@ try:
     import sounddevice
 except (ImportError, OSError) as error:  # not installed, or PortAudio is missing
     sys.exit(
-        f"failed: {error} (pip install 'deepgram-sagemaker[mic]'; on Linux also libportaudio2)"
+        f"failed: {error} (pip install 'deepgram-sagemaker[audio]'; on Linux also libportaudio2)"
     )
 
 RATE = 16_000
@@ -115,7 +115,7 @@ async def caption(arguments: argparse.Namespace) -> None:
     config = SageMakerConfig(
         arguments.endpoint_name,
         region=arguments.region,
-        # After an error or Ctrl-C nobody waits for the last results.
+        # After an error or Ctrl-C the last results are not waited for.
         close_timeout=1.0,
     )
     factory = SageMakerTransportFactory(config=config)

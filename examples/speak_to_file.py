@@ -57,7 +57,7 @@ async def speak(arguments: argparse.Namespace, text: str, wav: wave.Wave_write) 
     config = SageMakerConfig(
         arguments.endpoint_name,
         region=arguments.region,
-        # After an error or Ctrl-C nobody waits for the last results.
+        # After an error or Ctrl-C the last results are not waited for.
         close_timeout=1.0,
     )
     factory = SageMakerTransportFactory(config=config)

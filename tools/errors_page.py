@@ -1,4 +1,4 @@
-"""Makes docs/errors.md: every error by the words that somebody pastes into a search.
+"""Makes docs/errors.md: every error by the words that a reader pastes into a search.
 
 The words and the verdicts of failures are those of the package (`aws/advice.py`, and the native
 table of reasons); what is raised elsewhere is listed here. Run it with the environment's Python:
@@ -44,7 +44,7 @@ GROUPS = {
 """The headings, by the first reason below each."""
 
 UNSPOKEN = {"no_credentials", "credentials_unavailable", "setting", "closed"}
-"""Reasons whose own words nobody sees: what raises them has better ones, which are in `OTHERS`."""
+"""Reasons whose own words are never shown: what raises them has better ones, in `OTHERS`."""
 
 
 class Other(NamedTuple):

@@ -211,7 +211,7 @@ def sbom(crates: dict[str, Crate]) -> str:
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=crate.checksum)],
         )
         bom.components.add(parts[key])
-    # The workspace's own crates are one component: nobody meets them alone.
+    # The workspace's own crates are one component: they are not published alone.
     needed = defaultdict(set)
     for key, crate in crates.items():
         name = parts[key].bom_ref.value

@@ -18,12 +18,12 @@ from pathlib import Path
 MOST = 2_900_000
 """Bytes of a wheel: 2.75 MB when this was written."""
 
-# Where the machines on which wheels are built keep sources: homes, work folders, compilers.
+# Where the machines on which wheels are built keep sources: homes, build folders, compilers.
 BUILDER = re.compile(
     # Strings lie in a program without anything between them: what is before a path says nothing,
     # unless the path could as well be the rest of another.
     rb"(?:/home|/root|/Users|/github|/__w|/private/var|/usr/src|/usr/lib/rustlib"
-    rb"|(?<![\w.+\-\\/])(?:/project|/io|/build|/builds|/work|/tmp)"
+    rb"|(?<![\w.+\-\\/])(?:/project|/io|/build|/builds|/tmp)"
     rb"|[A-Za-z]:[\\/](?:Users|a|b|hostedtoolcache))[\\/][\w.+-]+"
     rb"|[\\/]\.cargo[\\/]|[\\/]registry[\\/]src[\\/]|path\+file:"
 )

@@ -369,7 +369,7 @@ class Session:
         """
 
     def postpone(self, by: float) -> bool:
-        """Open the standby that was asked for so many seconds later; False: it cannot be later."""
+        """Open the standby later, by this time in seconds; False: it cannot wait."""
 
     def attach(self, leg: Leg) -> int:
         """Hand over the leg that the driver opened; its pump starts. Return the leg's number."""

@@ -254,7 +254,7 @@ class Driver:
         self._took = 0.0
         self._request_ids: dict[int, str] = {}
         self._attempts = 0
-        # Popped by whoever reports the end: a finaliser may run in another thread.
+        # Popped by the one that reports the end: a finaliser may run in another thread.
         self._end_to_tell = [True]
         self._progress: Progress | None = None
         # The endpoint of the leg that is being opened, and whether one failed just before; that of
@@ -560,7 +560,7 @@ class Driver:
         self._opening.add_done_callback(lambda _: self._tried(choice))
 
     def _tried(self, choice: Opening) -> None:
-        # Whatever ended it: a trial must not seem to go on.
+        # However it ended: a trial must not seem to go on.
         self._services.endpoints.given_up(choice)
         self._wake(Interest.DRIVER)
 

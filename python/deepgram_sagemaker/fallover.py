@@ -7,7 +7,7 @@ State of each endpoint:
     from        event                                                to
     WORKING     an opening fails, and that counts against it         RESTING
     RESTING     the rest is over, and a leg is wanted                ON_TRIAL
-    RESTING     a leg opens all the same                             RETURNING
+    RESTING     a leg opens before the rest is over                  RETURNING
     ON_TRIAL    a leg opens                                          RETURNING
     ON_TRIAL    the trial's leg fails, and that counts against it    RESTING, for longer
     ON_TRIAL    the trial has no outcome                             RESTING, until now
@@ -69,7 +69,7 @@ _MOST_DOUBLINGS: Final = 16
 """More would make no rest longer, and overflow one day."""
 
 _SPREAD: Final = 0.25
-"""Share of a rest by which it is longer or shorter, so that processes do not all come at once."""
+"""Share of a rest by which it is longer or shorter, so that processes do not try together."""
 
 TRIAL_PATIENCE: Final = 5.0
 """Seconds that a session without a leg waits for the endpoint that is on trial. An endpoint whose
@@ -132,7 +132,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Ask again in so many seconds: the preferred endpoint will take the standby soon."""
+    """Ask again after `seconds`: the preferred endpoint will take the standby soon."""
 
     seconds: float
 
@@ -236,9 +236,9 @@ class Endpoints:
             return Opening(min(untried, key=self._badness), now)
 
     def best(self, marks: Sequence[Mark]) -> Opening:
-        """Return the best of the endpoints that are untried, now and whatever it is like.
+        """Return the best of the untried endpoints, even if it takes no legs now.
 
-        For a session that cannot wait: without it, it would fail.
+        For a session that cannot wait: it would fail otherwise.
         """
         untried = [index for index, mark in enumerate(marks) if mark == "untried"]
         with self._lock:

@@ -1,8 +1,8 @@
 """The log's line for each event.
 
 `docs/guarantees.md` lists the lines at INFO and above. Each record carries the event's fields as
-attributes whose names begin with `deepgram_`. Imports `events` alone. Tests:
-`tests/test_notices.py`.
+attributes whose names begin with `deepgram_`. Imports `events` and `stats`.
+Tests: `tests/test_notices.py`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Traces and metrics through OpenTelemetry's API, made of events and of `stats`.
 
 `docs/observability.md` lists the spans, metrics and attributes. The API alone is used: without an
-SDK all of it does nothing. No chunk of audio comes past here. Counters are read from the native
-side when a reader asks; spans and histograms are made of events, which are a few a leg.
+SDK all of it does nothing. No chunk of audio passes through here. Counters are read from the native
+side when a reader asks. Spans and histograms are made of events, of which a leg has a few.
 
 Needs `opentelemetry-api` (extra `otel`). Imports `config`, `events`, `stats` and `_native`. Tests:
 `tests/test_otel.py`.

@@ -117,7 +117,7 @@ class Ledger:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._ending: deque[str] = deque()
-        # Replaced as a whole, never changed: whoever reads it has a consistent view.
+        # Replaced as a whole, never changed: every reader has a consistent view.
         self._parts: tuple[Stats, dict[str, Callable[[], Stats]]] = (Stats(), {})
 
     def begun(self, session: str, read: Callable[[], Stats]) -> None:
@@ -143,8 +143,8 @@ class Ledger:
     def _settle(self) -> None:
         """Move the sessions that have ended into the sum."""
         while self._ending:
-            # A finaliser may run in the middle of this on the same thread, so nobody waits here:
-            # whoever has the lock looks again once it is free.
+            # A finaliser may run in the middle of this on the same thread, so the lock is never
+            # waited for. Its holder looks again once it has released it.
             if not self._lock.acquire(blocking=False):
                 return
             try:

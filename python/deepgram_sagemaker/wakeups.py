@@ -171,22 +171,22 @@ class _Received:
     No task runs that coroutine. The end of `asyncio.run` cancels every task, and sessions that
     close then still have to be woken. Nor would a task that a loop leaves behind be quiet.
 
-    What is pending belongs to the loop, and only weakly to this object, so that a loop that nobody
-    uses any more is collected, and this with it.
+    The loop owns what is pending, and this object has only a weak reference to it. So a loop that
+    is no longer used is collected, and this with it.
     """
 
     def __init__(self) -> None:
         self.waker = Waker("far")
         self._socket: socket.socket | None = None
         self._close: Callable[[], object] = _nothing
-        # The future that the loop sets when something was received; None: nobody listens.
+        # The future that the loop sets when something was received; None: nothing listens.
         self._pending: weakref.ref[Any] | None = None
 
     def listen(self, loop: asyncio.AbstractEventLoop, rung: Callable[[], None]) -> None:
         if self._socket is None:
             self._connect()
-        # When receiving was cancelled, what had just been received is lost. Nobody listened, so
-        # this takes only what was posted for those who are gone.
+        # When receiving was cancelled, what had just been received is lost. Nothing listened, so
+        # this takes only what was posted for handlers that are gone.
         rung()
         self._receive(loop, rung)
 
@@ -295,7 +295,7 @@ class _Received:
 
 
 def _closed(waker: Waker, received: socket.socket, process: int) -> None:
-    # In this order: nothing is written to a socket that nobody reads. In a forked child a lock of
+    # In this order: nothing is written to a socket without a reader. In a forked child a lock of
     # the native half may be held for ever.
     if process == os.getpid():
         waker.disconnect()

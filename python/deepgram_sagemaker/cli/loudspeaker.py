@@ -78,7 +78,7 @@ class Loudspeaker:
 
     def ended(self) -> None:
         """Take note that the device has stopped. Called in a thread of the device's."""
-        # The loop may be closed: after Ctrl-C nobody waits.
+        # The loop may be closed: after Ctrl-C nothing waits.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)
 
@@ -112,5 +112,5 @@ async def loudspeaker(rate: int) -> AsyncIterator[Loudspeaker]:
     try:
         yield speaker
     finally:
-        # At once: after an error or Ctrl-C nothing more is to be heard.
+        # Without playing the rest: after an error or Ctrl-C nothing more is to be heard.
         stream.close()

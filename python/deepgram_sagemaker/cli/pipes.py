@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Read", "by_loop", "by_thread", "reading", "standard_input"]
 
 type Read = Callable[[int], Awaitable[bytes]]
-"""Returns at most so many bytes, at least one of them; none at the end."""
+"""Takes the most bytes to return; returns at least one of them, and none at the end."""
 
 _LOOPS_READ: Final = sys.platform != "win32"
 """Whether a loop can wait for any pipe. On Windows that takes a pipe made for it, which standard
@@ -72,10 +72,10 @@ async def by_loop(file: FileIO) -> AsyncIterator[Read]:
 
 @asynccontextmanager
 async def by_thread(file: FileIO) -> AsyncIterator[Read]:
-    """Have a thread wait for whatever it is, and close it when it has been read.
+    """Have a thread wait for any kind of file, and close it when it has been read.
 
     A read cannot be interrupted. The thread is a daemon, so one that still waits in the end, for
-    somebody to type for example, keeps neither the loop nor the process.
+    example for a person to type, keeps neither the loop nor the process.
     """
     loop = asyncio.get_running_loop()
     wanted: queue.SimpleQueue[tuple[int, asyncio.Future[bytes]] | None] = queue.SimpleQueue()
@@ -116,7 +116,7 @@ def _read(
 
 def _settle(outcome: asyncio.Future[bytes], data: bytes, error: OSError | None) -> None:
     if outcome.done():
-        # Cancelled: nobody waits any more.
+        # Cancelled: there is no reader any more.
         return
     if error is None:
         outcome.set_result(data)

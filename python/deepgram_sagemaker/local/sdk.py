@@ -1,7 +1,7 @@
 """The transport factory that is installed in the Deepgram SDK.
 
 The SDK accepts one factory a process, keeps it, and refuses another. It has no public access to the
-one that is installed. Nothing here imports the SDK where nobody else has.
+one that is installed. Nothing here imports the SDK: it is looked up among the imported modules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def installed() -> tuple[Any, Any]:
 
 
 def put_back(before: tuple[Any, Any]) -> None:
-    """Have the SDK as it was: with these factories, or without any."""
+    """Restore the SDK's factories to what `installed` returned before.
+
+    Args:
+        before: The async and the sync factory, each None if there was none.
+    """
     sdk: Any = sys.modules.get("deepgram.transport")
     if sdk is None or (before != (None, None) and before == installed()):
         return

@@ -263,7 +263,7 @@ mod tests {
 
     /// Rules that hold for the whole column.
     #[test]
-    fn every_reason_is_somebodys() {
+    fn the_columns_of_the_table_agree() {
         for reason in Reason::ALL {
             let (verdict, whose) = (verdict(*reason), whose(*reason));
             match whose {

@@ -62,7 +62,7 @@ pub struct Limits {
 pub struct Permits(Arc<Semaphore>);
 
 impl Permits {
-    /// Makes so many permits.
+    /// Makes this number of permits.
     #[must_use]
     pub fn new(max_concurrency: usize) -> Self {
         let most = max_concurrency.min(Semaphore::MAX_PERMITS);

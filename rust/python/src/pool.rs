@@ -1,5 +1,5 @@
-//! `Permits`, `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in that
-//! order.
+//! `Permits`, `Pool`, `Acquiring`, `Admission`, `Opening`, `Leg`, `OpenFailure`: opening streams, in
+//! that order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -219,7 +219,7 @@ impl Session {
         self.shared.update(CoreSession::end_round)
     }
 
-    /// Opens the standby that was asked for so many seconds later. False: it cannot be later.
+    /// Opens the standby later, by this time in seconds. False: it cannot wait.
     fn postpone(&self, by: f64) -> bool {
         let by = Duration::try_from_secs_f64(by).unwrap_or_default();
         self.shared.update(|session, now| session.postpone(now, by))

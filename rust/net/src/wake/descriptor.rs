@@ -301,7 +301,7 @@ mod tests {
             assert_eq!(descriptor.connect().unwrap(), None);
         }
         assert_eq!(Descriptor::far().handle(), None);
-        // Without a socket nobody is woken.
+        // Without a socket this does nothing.
         Descriptor::far().raise();
     }
 

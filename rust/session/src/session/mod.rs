@@ -371,7 +371,7 @@ impl Session {
         }
     }
 
-    /// Returns how long so much audio lasts, in seconds; 0 where its rate is unknown.
+    /// Returns how long this amount of audio lasts, in seconds; 0 where its rate is unknown.
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     fn seconds_of(&self, bytes: u64) -> f64 {
         let layout = self.product.audio().and_then(Audio::layout);
