@@ -202,4 +202,4 @@ wheel-reproducible: setup ## Build the wheel twice, in two folders, and compare.
 	tools/reproduce-wheel
 
 clean: ## Remove what was built.
-	rm -rf target dist $(VENV) $(PEER) $(BENCH)
+	rm -rf target dist build $(VENV) $(PEER) $(BENCH)

@@ -35,7 +35,7 @@ def test_a_sum_has_the_live_and_the_past():
     assert ledger.total().legs == 3
 
 
-def test_nobody_waits_for_whoever_reads_and_no_end_is_forgotten():
+def test_an_end_during_a_read_is_not_forgotten():
     """A finaliser may end a session in the middle of another's end, on the same thread."""
     ledger = Ledger()
 

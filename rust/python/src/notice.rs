@@ -10,7 +10,9 @@ use dgsm_session::{Level, Notice};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// The level of a skipped event, as `logging` has it.
+// The levels of Python's `logging`.
+const DEBUG: u8 = 10;
+const INFO: u8 = 20;
 const WARNING: u8 = 30;
 
 /// An event's class, its fields, and how many seconds ago it happened.
@@ -116,9 +118,9 @@ pub(crate) fn notices() -> BTreeMap<&'static str, Vec<&'static str>> {
 pub(crate) fn tell(py: Python<'_>, age: Duration, notice: Notice) -> PyResult<Told<'_>> {
     let fields = PyDict::new(py);
     let event = fill(&notice, &fields)?;
-    let level: u8 = match notice.level() {
-        Level::Detail => 10,
-        Level::Info => 20,
+    let level = match notice.level() {
+        Level::Detail => DEBUG,
+        Level::Info => INFO,
         Level::Warning => WARNING,
     };
     fields.set_item("level", level)?;
