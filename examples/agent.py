@@ -1,6 +1,6 @@
 """Talk to a voice agent that can tell the time: a microphone, a loudspeaker, a function call.
 
-    pip install 'deepgram-sagemaker[mic]'
+    pip install 'deepgram-sagemaker[audio]'
     python agent.py -e my-agent-endpoint
 
 Wear headphones, or the agent hears itself. It falls silent when you speak. Ask "What time is it in
@@ -30,7 +30,7 @@ try:
     import sounddevice
 except (ImportError, OSError) as error:  # not installed, or PortAudio is missing
     sys.exit(
-        f"failed: {error} (pip install 'deepgram-sagemaker[mic]'; on Linux also libportaudio2)"
+        f"failed: {error} (pip install 'deepgram-sagemaker[audio]'; on Linux also libportaudio2)"
     )
 
 RATE = 24_000

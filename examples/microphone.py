@@ -1,6 +1,6 @@
 """Show live captions of what the microphone hears.
 
-    pip install 'deepgram-sagemaker[mic]'
+    pip install 'deepgram-sagemaker[audio]'
     python microphone.py -e my-nova-endpoint
 
 Ctrl-C ends the recording, and the last results are shown. A second Ctrl-C does not wait for them.
@@ -26,7 +26,7 @@ try:
     import sounddevice
 except (ImportError, OSError) as error:  # not installed, or PortAudio is missing
     sys.exit(
-        f"failed: {error} (pip install 'deepgram-sagemaker[mic]'; on Linux also libportaudio2)"
+        f"failed: {error} (pip install 'deepgram-sagemaker[audio]'; on Linux also libportaudio2)"
     )
 
 RATE = 16_000
