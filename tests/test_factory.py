@@ -123,6 +123,15 @@ async def test_for_a_sync_client_it_says_async_only():
         connection.send_media(b"never sent")
 
 
+async def test_an_async_client_connects_after_a_sync_one_was_made():
+    factory = SageMakerTransportFactory("ep")
+    wrong = DeepgramClient(api_key="unused", transport_factory=factory)
+    client = AsyncDeepgramClient(api_key="unused", transport_factory=factory)
+    async with client.listen.v1.connect(**LISTEN):
+        with pytest.raises(TypeError, match="async-only"), wrong.listen.v1.connect(**LISTEN):
+            pass
+
+
 def test_a_sync_client_without_a_loop_gets_the_same():
     client = DeepgramClient(api_key="unused", transport_factory=SageMakerTransportFactory("ep"))
     with pytest.raises(TypeError, match="async-only"), client.listen.v1.connect(**LISTEN):

@@ -23,13 +23,17 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import uvicorn
 from deepgram import AsyncDeepgramClient
 from deepgram.listen.v1.socket_client import AsyncV1SocketClient
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
 from deepgram_sagemaker.errors import RetriesExhaustedError, SageMakerError
-from fastapi import FastAPI, Query, WebSocket, WebSocketDisconnect
-from fastapi.responses import FileResponse
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, Query, WebSocket, WebSocketDisconnect
+    from fastapi.responses import FileResponse
+except ImportError as error:
+    sys.exit(f"failed: {error} (pip install fastapi uvicorn)")
 
 PAGE = Path(__file__).with_name("index.html")
 TAB_SECONDS = 10.0

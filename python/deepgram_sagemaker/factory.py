@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from .stats import Stats, add_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from .events import Event
     from .otel import Telemetry
@@ -218,8 +220,13 @@ class SageMakerTransportFactory:
         except RuntimeError:
             raise TypeError(_ASYNC_ONLY) from None
         sdk = sys.modules.get("deepgram.transport")
-        # A sync client in a running loop would never await the transport.
-        if sdk is not None and getattr(sdk, "_active_sync_factory", None) is self:
+        # A sync client in a running loop would never await the transport. The SDK keeps a factory
+        # that was given to a sync client, so for an async client made later the caller decides.
+        if (
+            sdk is not None
+            and getattr(sdk, "_active_sync_factory", None) is self
+            and not _is_async(inspect.currentframe())
+        ):
             raise TypeError(_ASYNC_ONLY)
         # Imported here: importing the package must load only what the settings need.
         from .transport import SageMakerTransport
@@ -269,6 +276,13 @@ class SageMakerTransportFactory:
                     _PLACEHOLDER,
                     _PLACEHOLDER,
                 )
+
+
+def _is_async(frame: FrameType | None) -> bool:
+    """Whether the code that called the frame's function can await."""
+    caller = None if frame is None else frame.f_back
+    can_await = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    return caller is not None and bool(caller.f_code.co_flags & can_await)
 
 
 def _checked_routes(routes: object) -> dict[str, SageMakerConfig]:
