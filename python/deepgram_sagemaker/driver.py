@@ -257,6 +257,8 @@ class Driver:
         # Popped by whoever reports the end: a finaliser may run in another thread.
         self._end_to_tell = [True]
         self._progress: Progress | None = None
+        # The limit of the trial that is going on.
+        self._limit: asyncio.Timeout | None = None
         # The endpoint of the leg that is being opened, and whether one failed just before; that of
         # the current leg; both of each leg; legs by endpoint; the numbers of keys that ran out.
         self._choice = Opening(0, 0.0)
@@ -522,6 +524,8 @@ class Driver:
                         self._settle(self._opening)
                         self._opening = None
                     else:
+                        # The current leg may have ended while a standby was being opened.
+                        self._limit_trial()
                         await self._changed_within(seconds)
                 case Step.Finished():
                     return
@@ -569,14 +573,16 @@ class Driver:
         try:
             return await self._open(choice, standby=standby)
         finally:
+            self._limit = None
             self._took = time.monotonic() - began
 
     async def _open(self, choice: Opening, *, standby: bool) -> Leg:
         place = self._services.places[choice.endpoint]
-        patience = TRIAL_PATIENCE if choice.is_trial and not standby else None
-        self._progress = Progress(self._has_requested)
+        self._progress = Progress(self._has_requested, admitted=self._limit_trial)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(None) as limit:
+                if choice.is_trial:
+                    self._limit = limit
                 leg = await self._opened_at(place, self._progress, standby=standby)
         except SageMakerError as error:
             self._note_failure(choice, error)
@@ -585,7 +591,7 @@ class Driver:
             # What was begun has been cancelled.
             late = ConnectTimeoutError(
                 f"endpoint {self._services.names[choice.endpoint]} has failed before, and opened "
-                f"no stream within {patience} s when it was tried again.",
+                f"no stream within {TRIAL_PATIENCE} s when it was tried again.",
                 reason="connect_timeout",
             )
             self._note_failure(choice, late)
@@ -594,6 +600,17 @@ class Driver:
             common = self._common(choice.endpoint)
             self._tell(events.EndpointReturned(**common, level=logging.INFO))
         return leg
+
+    def _limit_trial(self) -> None:
+        """Limit the trial from when it is under way and the session has no other leg.
+
+        To wait for a permit or for keys says nothing about the endpoint.
+        """
+        limit, progress = self._limit, self._progress
+        if limit is None or progress is None or not progress.is_admitted:
+            return
+        if limit.when() is None and self.session.needs_leg():
+            limit.reschedule(self._loop.time() + TRIAL_PATIENCE)
 
     def _note_failure(self, choice: Opening, error: SageMakerError) -> None:
         """Tell the other sessions that an endpoint has failed."""
