@@ -127,6 +127,8 @@ class Services:
         self._ledger = Ledger()
         self._telemetry = telemetry
         self._watch: Watch | None = None
+        # Its own `setdefault` needs no lock, whose state a forked child would not know.
+        self._watches: dict[str, Watch] = {}
 
     @property
     def config(self) -> SageMakerConfig:
@@ -169,14 +171,13 @@ class Services:
     def _watched(self) -> Watch:
         from .otel import Telemetry
 
-        if self._watch is not None:
-            # Another thread has made it during the import.
-            return self._watch
         given = self._telemetry
         telemetry = given if isinstance(given, Telemetry) else Telemetry()
-        watch = telemetry.watch(
+        made = telemetry.watch(
             self.config, lambda: sum(place.client.waiting for place in self.places)
         )
+        # Threads may make several at once, and all take the same. The others are let go.
+        watch = self._watches.setdefault("watch", made)
         self.events.add(watch.tell)
         return watch
 
@@ -394,6 +395,11 @@ class Driver:
 
     async def close(self) -> None:
         """End the session in order, as far as the service allows."""
+        if self._loop.is_closed():
+            # Nothing of the session runs any more.
+            if not self.is_over:
+                self.abandon()
+            return
         self.session.finish()
         self._wake(Interest.DRIVER)
         try:
@@ -472,6 +478,13 @@ class Driver:
             raise
         except GeneratorExit:
             # The loop is gone: nothing can be awaited.
+            self._cut()
+            raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            # `on_event` has raised it, and it stops the loop. If that runs again, nobody may take
+            # this for the end of an answered session.
+            self._error = SageMakerError(f"the session was interrupted: {error!r}")
+            self._error.__cause__ = error
             self._cut()
             raise
         finally:
