@@ -11,11 +11,12 @@ import threading
 import time
 import typing
 import warnings
+import weakref
 
 import pytest
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory, events
 from deepgram_sagemaker._native import notices
-from deepgram_sagemaker.errors import RetriesExhaustedError
+from deepgram_sagemaker.errors import RetriesExhaustedError, SageMakerError
 from deepgram_sagemaker.local import Credentials, LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import (
     AfterChunks,
@@ -286,7 +287,14 @@ async def test_nothing_of_the_conversation_and_no_key_is_in_an_event(caplog):
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError("mine"), asyncio.CancelledError("mine")], ids=repr
+    "error",
+    [
+        ZeroDivisionError("mine"),
+        asyncio.CancelledError("mine"),
+        GeneratorExit("mine"),
+        pytest.fail.Exception("mine"),
+    ],
+    ids=repr,
 )
 async def test_a_function_that_raises_harms_nothing(error, caplog):
     seen = []
@@ -408,6 +416,60 @@ def test_what_happens_to_a_session_whose_loop_is_closed_is_logged(caplog):
         assert "on_event was not called with session_ended" in told[1]
         assert logged[-1].deepgram_session in told[1]
     assert factory.stats.sessions == 1
+
+
+def test_a_transport_can_be_closed_once_its_loop_is(caplog):
+    seen = []
+    with LocalEndpoint() as endpoint:
+        factory = factory_of(endpoint, seen)
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        (transport,) = began_on(loop, factory, endpoint)
+        loop.close()
+        hub = weakref.ref(transport._driver.hub)
+        for _ in range(2):
+            asyncio.run(transport.close())
+        asyncio.run(until(lambda: endpoint.stats.live_streams == 0))
+        assert (factory.stats.sessions, factory.stats.journal_bytes) == (1, 0)
+        assert "on_event was not called with session_ended" in caplog.text
+        del transport, loop
+        gc.collect()
+        assert hub() is None
+
+
+async def test_a_session_that_is_interrupted_has_not_ended_in_order():
+    """The loop stops, and whoever runs it again must not take the session for complete."""
+
+    def on_event(event):
+        if isinstance(event, events.LegOpened):
+            raise SystemExit(3)
+
+    async with LocalEndpoint() as endpoint:
+        factory = factory_of(endpoint, on_event)
+
+        def run():
+            loop = asyncio.new_event_loop()
+            try:
+
+                async def begin():
+                    transport = factory(LISTEN_URL)
+                    kept.append(transport)
+                    await transport.send(chunk(0, CHUNK))
+                    await asyncio.sleep(10)
+
+                kept = []
+                with pytest.raises(SystemExit):
+                    loop.run_until_complete(begin())
+                with pytest.raises(SageMakerError, match=r"interrupted: SystemExit\(3\)"):
+                    loop.run_until_complete(kept[0].recv())
+                loop.run_until_complete(kept[0].close())
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+                loop.run_until_complete(asyncio.sleep(0))
+            finally:
+                loop.close()
+
+        await asyncio.to_thread(run)
 
 
 def test_what_happens_to_a_session_whose_loop_pauses_is_logged_and_told_later(caplog):

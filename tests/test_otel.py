@@ -139,6 +139,37 @@ async def test_the_trace_of_a_session_with_resets_and_a_rollover(seen):
     assert sorted(attributes(leg)["leg"] for leg in legs) == list(range(stats.legs))
 
 
+def test_threads_that_begin_at_once_make_one_watch(seen):
+    together = threading.Barrier(2, timeout=10)
+
+    class Slow(Telemetry):
+        def watch(self, *about):
+            together.wait()
+            return super().watch(*about)
+
+    telemetry = Slow(tracer_provider=seen.tracers, meter_provider=seen.meters)
+    watches = []
+    with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config(), telemetry=telemetry)
+
+        async def one():
+            transport = factory(LISTEN_URL)
+            watches.append(transport._services.watch)
+            await transport.open()
+            await transport.close()
+
+        threads = [threading.Thread(target=asyncio.run, args=[one()]) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    first, second = watches
+    assert first is second
+    assert seen.value("session.duration") == 2
+    names = [span.name for span in seen.exporter.get_finished_spans()]
+    assert sorted(names) == ["leg v1/listen"] * 2 + ["session v1/listen"] * 2
+
+
 async def test_the_metrics_of_sessions_are_the_figures_of_stats(seen):
     faults = [Fault(Reset(), when=AfterChunks(40), scope="conversation")]
     async with LocalEndpoint(faults=faults) as endpoint:

@@ -358,6 +358,9 @@ class Session:
     def endpoints(self) -> list[Literal["untried", "failed", "barred"]]:
         """Return how each endpoint stands in this round."""
 
+    def needs_leg(self) -> bool:
+        """Return whether the session has no leg until the one that is being opened is up."""
+
     def opening_at(self, endpoint: int) -> None:
         """Say at which endpoint the driver opens the leg that was asked for."""
 

@@ -127,6 +127,8 @@ class Services:
         self._ledger = Ledger()
         self._telemetry = telemetry
         self._watch: Watch | None = None
+        # Its own `setdefault` needs no lock, whose state a forked child would not know.
+        self._watches: dict[str, Watch] = {}
 
     @property
     def config(self) -> SageMakerConfig:
@@ -169,14 +171,13 @@ class Services:
     def _watched(self) -> Watch:
         from .otel import Telemetry
 
-        if self._watch is not None:
-            # Another thread has made it during the import.
-            return self._watch
         given = self._telemetry
         telemetry = given if isinstance(given, Telemetry) else Telemetry()
-        watch = telemetry.watch(
+        made = telemetry.watch(
             self.config, lambda: sum(place.client.waiting for place in self.places)
         )
+        # Threads may make several at once, and all take the same. The others are let go.
+        watch = self._watches.setdefault("watch", made)
         self.events.add(watch.tell)
         return watch
 
@@ -257,6 +258,8 @@ class Driver:
         # Popped by the one that reports the end: a finaliser may run in another thread.
         self._end_to_tell = [True]
         self._progress: Progress | None = None
+        # The limit of the trial that is going on.
+        self._limit: asyncio.Timeout | None = None
         # The endpoint of the leg that is being opened, and whether one failed just before; that of
         # the current leg; both of each leg; legs by endpoint; the numbers of keys that ran out.
         self._choice = Opening(0, 0.0)
@@ -392,6 +395,11 @@ class Driver:
 
     async def close(self) -> None:
         """End the session in order, as far as the service allows."""
+        if self._loop.is_closed():
+            # Nothing of the session runs any more.
+            if not self.is_over:
+                self.abandon()
+            return
         self.session.finish()
         self._wake(Interest.DRIVER)
         try:
@@ -472,6 +480,13 @@ class Driver:
             # The loop is gone: nothing can be awaited.
             self._cut()
             raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            # `on_event` has raised it, and it stops the loop. If that runs again, nobody may take
+            # this for the end of an answered session.
+            self._error = SageMakerError(f"the session was interrupted: {error!r}")
+            self._error.__cause__ = error
+            self._cut()
+            raise
         finally:
             self.is_over = True
             if self._is_ours:
@@ -522,6 +537,8 @@ class Driver:
                         self._settle(self._opening)
                         self._opening = None
                     else:
+                        # The current leg may have ended while a standby was being opened.
+                        self._limit_trial()
                         await self._changed_within(seconds)
                 case Step.Finished():
                     return
@@ -569,14 +586,16 @@ class Driver:
         try:
             return await self._open(choice, standby=standby)
         finally:
+            self._limit = None
             self._took = time.monotonic() - began
 
     async def _open(self, choice: Opening, *, standby: bool) -> Leg:
         place = self._services.places[choice.endpoint]
-        patience = TRIAL_PATIENCE if choice.is_trial and not standby else None
-        self._progress = Progress(self._has_requested)
+        self._progress = Progress(self._has_requested, admitted=self._limit_trial)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(None) as limit:
+                if choice.is_trial:
+                    self._limit = limit
                 leg = await self._opened_at(place, self._progress, standby=standby)
         except SageMakerError as error:
             self._note_failure(choice, error)
@@ -585,7 +604,7 @@ class Driver:
             # What was begun has been cancelled.
             late = ConnectTimeoutError(
                 f"endpoint {self._services.names[choice.endpoint]} has failed before, and opened "
-                f"no stream within {patience} s when it was tried again.",
+                f"no stream within {TRIAL_PATIENCE} s when it was tried again.",
                 reason="connect_timeout",
             )
             self._note_failure(choice, late)
@@ -594,6 +613,17 @@ class Driver:
             common = self._common(choice.endpoint)
             self._tell(events.EndpointReturned(**common, level=logging.INFO))
         return leg
+
+    def _limit_trial(self) -> None:
+        """Limit the trial from when it is under way and the session has no other leg.
+
+        To wait for a permit or for keys says nothing about the endpoint.
+        """
+        limit, progress = self._limit, self._progress
+        if limit is None or progress is None or not progress.is_admitted:
+            return
+        if limit.when() is None and self.session.needs_leg():
+            limit.reschedule(self._loop.time() + TRIAL_PATIENCE)
 
     def _note_failure(self, choice: Opening, error: SageMakerError) -> None:
         """Tell the other sessions that an endpoint has failed."""

@@ -590,8 +590,11 @@ class Channel:
         assert self._on_event is not None  # noqa: S101 - the caller has looked
         try:
             outcome = self._on_event(event)
-        # A CancelledError is the function's own: a plain call cannot be cancelled.
-        except (Exception, asyncio.CancelledError):
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # Also what is no `Exception`: a plain call cannot be cancelled, so a CancelledError is the
+        # function's own, and so is the outcome of a test that fails in it.
+        except BaseException:
             _logger.exception("on_event raised an error, with %s", event.name)
             return
         if inspect.iscoroutine(outcome):

@@ -74,6 +74,16 @@ async def test_a_closed_stream_is_no_error(arguments, closed):
     assert bool(output) is (">&-" not in closed.split())
 
 
+def test_ctrl_c_while_the_commands_are_made_leaves_no_traceback(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.main.get_command", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+
+
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, missing):
     for name in list(sys.modules):

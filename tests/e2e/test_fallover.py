@@ -464,6 +464,48 @@ async def test_an_endpoint_on_trial_holds_no_session_for_long(short_rests, monke
         await until(lambda: first.stats.live_streams == 0)
 
 
+async def test_a_trial_that_waits_for_a_permit_is_not_held_against_the_endpoint(
+    short_rests, monkeypatch
+):
+    monkeypatch.setattr("deepgram_sagemaker.driver.TRIAL_PATIENCE", 0.3)
+    seen = []
+    async with two([Fault(Answer(503, "ServiceUnavailableException"), legs=1)]) as (first, second):
+        config = in_order(first, second, max_concurrency=1)
+        factory = SageMakerTransportFactory(config=config, on_event=seen.append)
+        holder, other = (factory("wss://x/v1/listen?" + QUERY) for _ in range(2))
+        await holder.open()
+        await asyncio.sleep(0.7)
+        opening = asyncio.create_task(other.open())
+        await asyncio.sleep(0.8)
+        assert (first.stats.opens, second.stats.opens, opening.done()) == (1, 1, False)
+        await holder.close()
+        await opening
+        # It waited for its turn, and then it was the trial.
+        assert (first.stats.accepted, second.stats.accepted) == (1, 1)
+        assert [event.reason for event in told(seen, events.EndpointAvoided)] == ["service_failed"]
+        assert len(told(seen, events.EndpointReturned)) == 1
+        await other.close()
+
+
+async def test_a_trial_that_was_a_standby_holds_no_session_whose_leg_ends(short_rests, monkeypatch):
+    monkeypatch.setattr("deepgram_sagemaker.driver.TRIAL_PATIENCE", 0.3)
+    faults = [
+        Fault(Answer(503, "ServiceUnavailableException"), legs=1),
+        Fault(NeverAnswer(), legs=2),
+    ]
+    reset = [Fault(Reset(), when=AfterNewChunks(75), legs=1)]
+    async with two(faults, reset) as (first, second):
+        config = in_order(first, second, max_leg_age=0.9, subscription_timeout=60)
+        factory = SageMakerTransportFactory(config=config)
+        began = time.monotonic()
+        # The standby has been on its way to the first for half a second when the leg ends.
+        stats = await spoken(factory, 100, pace=0.02)
+        assert time.monotonic() - began < 20
+        assert stats.legs_at["second (us-west-2)"] >= 2
+        assert stats.resets == {"reset": 1}
+        await until(lambda: first.stats.live_streams == 0)
+
+
 async def test_a_session_returns_at_its_next_rollover(short_rests):
     faults = [Fault(Answer(503, "ServiceUnavailableException"), legs=1)]
     async with two(faults) as (first, second):

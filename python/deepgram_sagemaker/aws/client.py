@@ -67,12 +67,26 @@ class Progress:
     Args:
         requested: Called on the loop when the engine has the request. From then until the answer
             the engine does not need the loop.
+        admitted: Called on the loop when the opening waits for no other of the factory's any more.
+
+    Attributes:
+        is_admitted: Whether that has happened.
     """
 
-    def __init__(self, requested: Callable[[], None]) -> None:
+    def __init__(
+        self, requested: Callable[[], None], *, admitted: Callable[[], None] | None = None
+    ) -> None:
         self.requested = requested
+        self.is_admitted = False
+        self._admitted = admitted
         self._held: list[Callable[[], None]] = []
         self._is_over = False
+
+    def admitted(self) -> None:
+        """Note that the opening has its permit, and its turn to connect."""
+        self.is_admitted = True
+        if self._admitted is not None:
+            self._admitted()
 
     def holds(self, let_go: Callable[[], None]) -> None:
         """Register a release function; it may be called from any thread and more than once."""
@@ -160,6 +174,7 @@ class LegClient:
         # a burst does not hold all its requests at once.
         admission = await self._admission(ready.pool, invocation, progress, standby=standby)
         progress.holds(admission.release)
+        progress.admitted()
         try:
             return await self._invoke(ready, invocation, identity, admission, progress)
         finally:

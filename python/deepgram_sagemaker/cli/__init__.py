@@ -31,5 +31,9 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    # By one name, however it was started: shells complete the command by it.
-    app(prog_name="deepgram-sagemaker")
+    try:
+        # By one name, however it was started: shells complete the command by it.
+        app(prog_name="deepgram-sagemaker")
+    except KeyboardInterrupt:
+        # While typer makes the commands, which takes a tenth of a second.
+        sys.exit(_INTERRUPTED)

@@ -208,6 +208,11 @@ impl Session {
         self.shared.lock().endpoints().map(Mark::as_str).collect()
     }
 
+    /// Returns whether the session has no leg until the one that is being opened is up.
+    fn needs_leg(&self) -> bool {
+        self.shared.lock().needs_leg()
+    }
+
     /// Says at which endpoint the driver opens the leg that was asked for.
     fn opening_at(&self, endpoint: usize) {
         self.shared.lock().opening_at(endpoint);

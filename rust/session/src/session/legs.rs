@@ -262,6 +262,13 @@ impl Session {
         self.round.marks()
     }
 
+    /// Returns whether the session has no leg until the one that is being opened is up. A standby
+    /// becomes that one when the current leg ends first.
+    #[must_use]
+    pub const fn needs_leg(&self) -> bool {
+        matches!(self.state.phase(), Phase::Opening)
+    }
+
     /// The driver opens the leg that [`Step::Open`] asked for at this endpoint.
     pub const fn opening_at(&mut self, endpoint: usize) {
         self.opening_at = endpoint;
