@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deepgram_sagemaker import SageMakerConfig, SageMakerTransport, SageMakerTransportFactory
+from deepgram_sagemaker.driver import Driver
 from deepgram_sagemaker.errors import (
     AuthenticationError,
     ConnectError,
@@ -416,3 +417,32 @@ async def test_a_full_executor_does_not_hold_up_an_opening():
         finally:
             gate.set()
             await job
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+async def test_a_leg_that_opens_as_its_session_ends_is_reset(monkeypatch, how):
+    """The opening is over, so it cannot be cancelled, and the session does not take the leg."""
+    tried = Driver._tried
+
+    def ends(driver, choice):
+        if how == "closed":
+            driver.session.finish()
+        else:
+            driver._task.cancel()
+        tried(driver, choice)
+
+    monkeypatch.setattr(Driver, "_tried", ends)
+    async with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config(max_concurrency=1))
+        transport = factory(LISTEN_URL)
+        with pytest.raises(SessionClosedError):
+            await transport.open()
+        assert endpoint.stats.accepted == 1
+        # The transport is still referred to. The service would end the stream after 10 s.
+        await until(lambda: endpoint.stats.live_streams == 0, within=5.0)
+        monkeypatch.undo()
+        # It has given its permit back.
+        other = factory(LISTEN_URL)
+        await other.open()
+        await other.close()
+        await transport.close()

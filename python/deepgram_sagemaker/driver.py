@@ -520,6 +520,10 @@ class Driver:
             if not opening.cancelled():
                 # Retrieved: asyncio complains about exceptions that are not.
                 opening.exception()
+        # An opening that was over already has a leg that nobody takes.
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.let_go()
 
     async def _run(self) -> None:
         while True:
