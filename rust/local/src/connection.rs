@@ -78,14 +78,25 @@ async fn speak(
         }
         Some(ConnectionAction::NeverHttp2) | None => {}
     }
-    let handshake = TlsAcceptor::from(shared.tls.clone()).accept(tcp);
+    let acceptor = TlsAcceptor::from(shared.tls.clone());
+    let handshake = async {
+        // A client that leaves without a byte only asked whether the port is open.
+        if tcp.peek(&mut [0]).await? == 0 {
+            return Ok(None);
+        }
+        acceptor.accept(tcp).await.map(Some)
+    };
     let tls = tokio::select! {
         tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => tls,
         _ = commands.recv() => return,
     };
-    let Ok(Ok(tls)) = tls else {
-        count(&shared.counters.tls_failures);
-        return;
+    let tls = match tls {
+        Ok(Ok(Some(tls))) => tls,
+        Ok(Ok(None)) => return,
+        Ok(Err(_)) | Err(_) => {
+            count(&shared.counters.tls_failures);
+            return;
+        }
     };
     if fault.is_some_and(|fault| fault.action == ConnectionAction::NeverHttp2) {
         count(&shared.counters.faults);

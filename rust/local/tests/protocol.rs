@@ -740,6 +740,22 @@ async fn plain_http_is_not_spoken() {
     }
 }
 
+#[tokio::test]
+async fn a_look_whether_the_port_is_open_is_no_failed_handshake() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = start(json!({}));
+    let mut tcp = tokio::net::TcpStream::connect(server.address())
+        .await
+        .unwrap();
+    tcp.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut answer));
+    ended.await.unwrap().unwrap();
+    // Later than the first connection's end, whose counting may be under way.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(counter(&server, "tls_failures"), 0);
+}
+
 #[test]
 fn a_taken_port_is_an_error() {
     let server = start(json!({}));
