@@ -25,6 +25,7 @@ from deepgram_sagemaker.local.faults import (
     Fault,
     GoSilent,
     InBandException,
+    Malformed,
     NeverAnswer,
     Reset,
 )
@@ -207,6 +208,21 @@ async def test_stalls_and_backlogs():
     (backlog,) = of(seen, events.Backlog)
     assert (backlog.kind, backlog.level) == ("unread", logging.WARNING)
     assert backlog.size >= 16 << 20
+
+
+async def test_what_the_pump_skips_is_told_in_its_turn():
+    seen = []
+    faults = [
+        Fault(Malformed("unknown_event"), when=AfterChunks(20)),
+        Fault(Reset(), when=AfterChunks(60)),
+    ]
+    async with LocalEndpoint(model=Watermark(window=10), faults=faults) as endpoint:
+        factory = factory_of(endpoint, seen, initial_backoff=0.01)
+        heard = await session(client_of_factory(factory), 100, pace=0.005)
+    assert heard.numbers == list(range(100))
+    assert_consistent(seen)
+    names = kinds(seen, events.UnknownEventSkipped, events.LegEnded)
+    assert names[:2] == ["unknown_event_skipped", "leg_ended"]
 
 
 async def test_a_sender_that_has_to_wait():

@@ -634,6 +634,8 @@ class Driver:
         reason = failures.reason_of(error)
         rest = self._services.endpoints.failed(choice, reason)
         if rest is not None:
+            # A leg may have ended meanwhile.
+            self._report()
             common = self._common(choice.endpoint)
             self._tell(
                 events.EndpointAvoided(**common, seconds=rest, reason=reason, level=logging.WARNING)
@@ -716,7 +718,9 @@ class Driver:
 
     def _report(self) -> None:
         """Report what has happened on the native side."""
-        for name, fields, age in self.session.take_notices():
+        # What a pump has skipped comes after the rest, however long ago it was.
+        told = sorted(self.session.take_notices(), key=lambda notice: -notice[2])
+        for name, fields, age in told:
             endpoint, falls_over = self._leg_at.get(fields.get("leg", -1), (self._at, False))
             common = self._common(endpoint, age=age)
             event = events.CLASSES[name](**common, **fields)
