@@ -10,6 +10,10 @@ from engines import have_ended
 from hypothesis import HealthCheck, settings
 from loops import LOOPS
 
+# A shell has its background jobs ignore Ctrl-C, and what they start inherits that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PATIENCE = 60
 """Seconds for one test, so that no test hangs."""
 

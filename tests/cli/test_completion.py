@@ -147,7 +147,8 @@ def test_it_is_installed_for_the_shell_that_runs_it(environment, tmp_path):
 def test_a_home_that_cannot_be_written_is_one_line(environment, tmp_path):
     (tmp_path / ".bash_completions").write_text("in the way")
     finished = subprocess.run(
-        ["bash", "--norc", "-c", f"{COMMAND} --install-completion"],
+        # With one command alone bash would make way for it, and would not be found.
+        ["bash", "--norc", "-c", f"{COMMAND} --install-completion; exit $?"],
         env=environment,
         capture_output=True,
         text=True,
