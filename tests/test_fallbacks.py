@@ -302,11 +302,11 @@ def test_what_counts_against_an_endpoint(endpoints, clock, reason):
 def test_the_documentation_has_the_rows_of_the_table():
     page = (Path(__file__).parent.parent / "docs" / "fallbacks.md").read_text()
     kinds = {
-        "the endpoint's, or that of the way to it": "endpoint",
-        "the endpoint's, which has too much to do": "load",
-        "one stream's": "leg",
-        "the keys'": "keys",
-        "everywhere's": "everywhere",
+        "at the endpoint, or on the way to it": "endpoint",
+        "at the endpoint, which is overloaded": "load",
+        "in one stream": "leg",
+        "in the keys": "keys",
+        "in the application, or on its machine": "everywhere",
     }
     for row, kind in kinds.items():
         (line,) = [line for line in page.splitlines() if line.startswith(f"| {row} |")]

@@ -61,11 +61,19 @@ def heard_until(tab):
     return max((each["end"] for each in tab.received if each.get("final")), default=0.0)
 
 
+FANCIED = {"ah", "hm", "oh", "thank", "uh", "um", "you"}
+"""Words that this recogniser hears in silence."""
+
+
 def plain(captions):
-    """The words, without those that this recogniser hears in silence."""
+    """The words, without those that are heard in the silence before and after."""
     text = " ".join(text for *_, text in captions)
-    words = " ".join(re.sub(r"[^a-z ]", " ", text.lower()).split())
-    return words.removeprefix("thank ").removeprefix("you ").removesuffix(" you")
+    words = re.sub(r"[^a-z ]", " ", text.lower()).split()
+    while words and words[0] in FANCIED:
+        del words[0]
+    while words and words[-1] in FANCIED:
+        del words[-1]
+    return " ".join(words)
 
 
 async def test_captions_are_whole_through_two_resets(speech):
