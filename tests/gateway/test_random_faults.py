@@ -1,7 +1,7 @@
 """Random faults behind the gateway: what a client hears is whole, or its connection says otherwise.
 
-The schedules are those of `tests/e2e/test_random_faults.py`. With `--schedules N` and `--first SEED`
-others are run.
+The schedules are those of `tests/e2e/test_random_faults.py`. Others are run with
+`--schedules N` and `--first SEED`.
 """
 
 import asyncio
