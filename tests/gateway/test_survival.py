@@ -3,20 +3,14 @@
 The rows are a selection of those of `tests/e2e`, and are held to the same checks.
 """
 
-import asyncio
-import json
-
 import pytest
-from deepgram import DeepgramClient
-from deepgram.core.events import EventType
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura
 from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from e2e import agents, flux, survival, test_agent_survival, test_aura_survival, voices
 from e2e.matrix import BREAKS, REFUSALS, faults_on_audio, impatient
 from e2e.survival import LINEAR16, OGG, STEREO
-from gateway.through import environment, sdk_as_it_is, through_gateway
-from sessions import LISTEN, counted_chunk
+from gateway.through import sdk_as_it_is, through_gateway
 
 __all__ = ["sdk_as_it_is"]
 
@@ -86,29 +80,3 @@ async def test_a_rollover_is_not_heard():
             heard = await survival.converse(None, LINEAR16, 200, pace=0.005)
         survival.assert_whole(heard, LINEAR16, 200)
         assert heard.stats.rollovers > 0
-
-
-async def test_the_synchronous_client():
-    """It has no other way to SageMaker."""
-
-    def stream(gateway):
-        client = DeepgramClient(api_key="unused", environment=environment(gateway))
-        messages = []
-        with client.listen.v1.connect(**LISTEN) as connection:
-            connection.on(EventType.MESSAGE, messages.append)
-            for number in range(100):
-                connection.send_media(counted_chunk(number))
-            connection.send_close_stream()
-            connection.start_listening()
-        return messages
-
-    async with (
-        LocalEndpoint(faults=on_audio("reset", 60, 100)) as endpoint,
-        through_gateway(impatient(endpoint)) as gateway,
-    ):
-        messages = await asyncio.to_thread(stream, gateway)
-        assert sum(gateway.stats.resets.values()) == 1
-    finals = [each for each in messages if each.type == "Results" and each.is_final]
-    words = [each.channel.alternatives[0].transcript.split() for each in finals]
-    assert [int(word) for each in words for word in each] == list(range(100))
-    assert json.loads(messages[-1].model_dump_json())["type"] == "Metadata"
