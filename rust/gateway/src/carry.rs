@@ -62,15 +62,15 @@ impl From<Error> for Why {
 }
 
 /// Carries a connection to its end.
-pub(crate) async fn carry(line: Line, read: Bytes, accepted: Accepted, limits: Limits) {
+pub(crate) async fn carry(line: Line, accepted: Accepted, limits: Limits) {
     let Accepted { talk, session } = accepted;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)
         .write_buffer_size(WRITE)
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message));
-    let socket =
-        WebSocketStream::from_partially_read(line, read.to_vec(), Role::Server, Some(config)).await;
+    // Not `from_partially_read`: its buffer would grow by single frames, two reads for each.
+    let socket = WebSocketStream::from_raw_socket(line, Role::Server, Some(config)).await;
     let mut carry = Carry {
         socket,
         session,
