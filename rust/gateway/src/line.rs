@@ -25,14 +25,12 @@ enum Wire {
 }
 
 impl Line {
-    /// Returns the line of a connection on which the client has begun to speak.
+    /// Returns the line of a connection.
     pub(crate) async fn begin(
         stream: TcpStream,
         tls: Option<&TlsAcceptor>,
         by: Instant,
     ) -> Option<Self> {
-        // Before anything is allocated for it: there may be many that never speak.
-        timeout_at(by, stream.readable()).await.ok()?.ok()?;
         let wire = match tls {
             None => Wire::Plain(stream),
             Some(acceptor) => {

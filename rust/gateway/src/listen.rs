@@ -176,8 +176,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<Gate>, open: 
     // It fails on a socket that is gone, which the first read finds too.
     let _ = stream.set_nodelay(true);
     let limits = gate.limits;
+    let head_by = Instant::now() + limits.head_within;
+    // Before anything is allocated for it: there may be many that never speak.
+    let begun = timeout_at(head_by, stream.readable()).await;
+    if !matches!(begun, Ok(Ok(()))) {
+        gate.counts.connections_unheard.add(1);
+        return;
+    }
     // In boxes: a task keeps the size of its largest part, and most of its life is the second.
-    let talked = Box::pin(talk_http(stream, peer, gate, open.is_one_too_many)).await;
+    let talked = Box::pin(talk_http(stream, peer, gate, open.is_one_too_many, head_by)).await;
     if let Some((line, accepted)) = talked {
         Box::pin(carry::carry(line, accepted, limits)).await;
     }
@@ -189,10 +196,10 @@ async fn talk_http(
     peer: SocketAddr,
     gate: Arc<Gate>,
     is_one_too_many: bool,
+    head_by: Instant,
 ) -> Option<(Line, Accepted)> {
     let limits = gate.limits;
     let counts = Arc::clone(&gate.counts);
-    let head_by = Instant::now() + limits.head_within;
     let Some(line) = Line::begin(stream, gate.tls.as_ref(), head_by).await else {
         counts.connections_unheard.add(1);
         return None;
