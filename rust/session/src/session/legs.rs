@@ -400,7 +400,7 @@ impl Session {
         leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
         let leg_starts = leg.cursor.byte();
         let idle = self.journal.peek(&leg.cursor).is_none();
-        let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
+        let alive = self.sender.keeps_alive || self.settings.keepalive_interval.is_some();
         if number > 0 && idle && alive {
             leg.head.extend(self.product.keepalive());
         }
@@ -769,7 +769,7 @@ impl Session {
     }
 
     pub(super) fn is_silent(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last_push) >= SILENT_APPLICATION && self.journal.unsent() == 0
+        now.saturating_sub(self.sender.latest) >= SILENT_APPLICATION && self.journal.unsent() == 0
     }
 
     fn go_dormant(&mut self, now: Duration) {

@@ -60,6 +60,17 @@ use round::Round;
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 use suspicion::Suspicion;
 
+/// How the application has been sending.
+#[derive(Debug, Default)]
+struct Sender {
+    /// Its latest message, or when a KeepAlive spoke for it.
+    latest: Duration,
+    /// Its latest message was `KeepAlive`.
+    keeps_alive: bool,
+    /// It has a message for which there was no room.
+    waits_for_room: bool,
+}
+
 /// What was reported, or has to be. A backlog is reported again only after it has shrunk to half.
 #[derive(Debug, Default)]
 struct Reports {
@@ -115,15 +126,13 @@ pub struct Session {
     idle_stall: Option<u64>,
     /// Legs in a row whose connection was going away as soon as they were up.
     hasty: u32,
-    /// The application's last message was `KeepAlive`.
-    keeping_alive: bool,
+    sender: Sender,
     first_audio: Option<Duration>,
     last_audio: Duration,
     /// Where the last frame of audio starts.
     latest_frame: u64,
     /// The size of the largest frame of audio.
     largest_frame: usize,
-    last_push: Duration,
     /// Since when audio has flowed without a longer pause.
     flowing_since: Duration,
     /// The time of the latest `tick`. What was due by then is done.
@@ -159,12 +168,11 @@ impl Session {
             outgrown: false,
             idle_stall: None,
             hasty: 0,
-            keeping_alive: false,
+            sender: Sender::default(),
             first_audio: None,
             last_audio: Duration::ZERO,
             latest_frame: 0,
             largest_frame: 0,
-            last_push: Duration::ZERO,
             flowing_since: Duration::ZERO,
             ticked: Duration::ZERO,
             notices: Notices::default(),
@@ -206,10 +214,12 @@ impl Session {
         // The closing message needs no room: an application that wants to stop does not wait.
         if input != Input::Control(Control::Close) && !self.is_writable(now) {
             self.note_unsent();
+            self.sender.waits_for_room = true;
             return Err(PushError::Full);
         }
+        self.sender.waits_for_room = false;
         self.stats.messages_in += 1;
-        self.keeping_alive = input == Input::Control(Control::KeepAlive);
+        self.sender.keeps_alive = input == Input::Control(Control::KeepAlive);
         match input {
             Input::Nothing => return Ok(()),
             Input::Audio => self.push_audio(now, frame),
@@ -227,7 +237,7 @@ impl Session {
                 }
             }
         }
-        self.last_push = now;
+        self.sender.latest = now;
         if matches!(self.state.phase(), Phase::Dormant { .. }) {
             self.moves(now, &Event::Woken { at: now });
         }
