@@ -124,7 +124,7 @@ def client_of(config):
 
 
 def client_through(gateway, kind=AsyncDeepgramClient, api_key="unused"):
-    """An SDK client that takes a gateway for Deepgram; `restore_transport` must have been called."""
+    """An SDK client that takes a gateway for Deepgram, after `restore_transport`."""
     plain = gateway.url.replace("ws", "http", 1)
     everywhere = DeepgramClientEnvironment(
         base=plain, production=gateway.url, agent=gateway.url, agent_rest=plain
