@@ -51,6 +51,7 @@ TOOLS = {
     "invocation",
     "notices",
     "otel",
+    "reporter",
     "stats",
     "wakeups",
 }

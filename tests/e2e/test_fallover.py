@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
+import threading
 import time
 from contextlib import AsyncExitStack
 
@@ -572,6 +574,35 @@ async def test_events_say_where_and_why(short_rests):
         asked = told(seen, events.LegOpening)
         answered = told(seen, events.LegOpened, events.LegOpenFailed)
         assert len(asked) == len(answered)
+
+
+async def test_a_return_that_was_seen_first_is_told_after_what_came_before_it(short_rests):
+    """While the loop was blocked, the trial's leg opened, and then the current one broke."""
+    seen = []
+
+    def block(loop):
+        if first.stats.connections < 2:
+            # The request is not on its way yet.
+            loop.call_soon(block, loop)
+            return
+        breaks = threading.Timer(0.3, second.refuse_connections, [0.1])
+        breaks.start()
+        time.sleep(0.6)
+        breaks.join()
+
+    def on_event(event):
+        seen.append(event)
+        if isinstance(event, events.LegOpening) and event.standby and event.attempt == 3:
+            block(asyncio.get_running_loop())
+
+    async with two([Fault(Answer(503, "ServiceUnavailableException"), legs=1)]) as (first, second):
+        config = in_order(first, second, max_leg_age=1.0)
+        factory = SageMakerTransportFactory(config=config, on_event=on_event)
+        await converse(factory, LINEAR16, 100, pace=0.02)
+    assert len(told(seen, events.EndpointReturned)) == 1
+    assert "leg_ended" in [event.name for event in seen]
+    times = [event.monotonic for event in seen]
+    assert all(after - before > -0.01 for before, after in itertools.pairwise(times))
 
 
 async def test_spans_and_metrics_name_the_endpoint_that_they_are_about():
