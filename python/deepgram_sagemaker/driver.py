@@ -16,7 +16,6 @@ import os
 import random
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +33,7 @@ from .errors import (
 )
 from .fallover import TRIAL_PATIENCE, Endpoints, EndRound, Later, Opening
 from .reporter import Reporter
-from .stats import Ledger, Stats
+from .stats import Ledger, Shares, Stats, add_up, freed
 from .wakeups import Hub
 
 if TYPE_CHECKING:
@@ -86,6 +85,10 @@ class Place:
         self.credentials = credentials
         self.keys = keys
 
+    def waiting(self) -> int:
+        """Return how many openings wait for one of `max_concurrency`, from any thread."""
+        return self.client.waiting
+
 
 class Services:
     """What all sessions of one factory and config share.
@@ -112,7 +115,8 @@ class Services:
         # By the identity of the boto3 session: one look-up serves all that have their keys from it.
         sources: dict[int, tuple[CredentialSource, int]] = {}
         self.places: list[Place] = []
-        for each in each_endpoint(config):
+        self._configured = each_endpoint(config)
+        for each in self._configured:
             source = id(each.boto3_session)
             if source not in sources:
                 sources[source] = (CredentialSource(each), len(sources))
@@ -123,7 +127,7 @@ class Services:
         self._named: tuple[list[str], list[str]] = [], []
         # By the number of the keys.
         self._identities: dict[int, Identity] = {}
-        self._ledger = Ledger()
+        self._ledger = Ledger(add_up, freed)
         self._telemetry = telemetry
         # Empty, or with the one that all take. Its own `setdefault` needs no lock, whose state a
         # forked child would not know.
@@ -181,7 +185,10 @@ class Services:
         given = self._telemetry
         telemetry = given if isinstance(given, Telemetry) else Telemetry()
         made = telemetry.watch(
-            self.config, lambda: sum(place.client.waiting for place in self.places)
+            [
+                (each, place.waiting)
+                for each, place in zip(self._configured, self.places, strict=True)
+            ]
         )
         # Threads may make several at once, and all take the same. The others are let go.
         watch = self._watch.setdefault(None, made)
@@ -193,15 +200,14 @@ class Services:
         self._ledger.begun(driver.id, lambda: driver.stats)
         watch = self.watch
         if watch is not None:
-            place = (driver.path, self.config.endpoint_name)
-            watch.begun(driver.id, *place, lambda: driver.stats)
+            watch.begun(driver.id, driver.path, driver.shares)
 
     def ended(self, driver: Driver) -> None:
         """Keep a session's figures, but not the session."""
         self._ledger.ended(driver.id)
         watch = self._watch.get(None)
         if watch is not None:
-            watch.ended(driver.id, driver.path, self.config.endpoint_name)
+            watch.ended(driver.id, driver.path)
 
     def is_news(self, keys: int, identity: Identity) -> bool:
         """Return whether a leg is the first to be signed with other keys than those before."""
@@ -264,12 +270,10 @@ class Driver:
         self._progress: Progress | None = None
         # The limit of the trial that is going on.
         self._limit: asyncio.Timeout | None = None
-        # The endpoint of the leg that is being opened, and whether one failed just before; legs by
-        # endpoint; the numbers of keys that ran out.
+        # The endpoint of the leg that is being opened, and whether one failed just before; the
+        # numbers of keys that ran out.
         self._choice = Opening(0, 0.0)
         self._falls_over = False
-        self._legs_at: Counter[int] = Counter()
-        self._fallovers = 0
         self._stale: set[int] = set()
         self._has_opened = False
         # Of the sender: until when the first message waits; the iteration of the last message.
@@ -296,9 +300,19 @@ class Driver:
     @property
     def stats(self) -> Stats:
         """The session's figures."""
-        names = self._services.names
-        legs_at = {names[index]: legs for index, legs in list(self._legs_at.items())}
-        return Stats(sessions=1, fallovers=self._fallovers, legs_at=legs_at, **self.session.stats())
+        figures = self.session.stats()
+        legs = zip(self._services.names, figures.pop("legs_at"), strict=True)
+        legs_at = {name: count for name, count in legs if count}
+        return Stats(sessions=1, legs_at=legs_at, **figures)
+
+    def shares(self) -> Shares:
+        """Return the session's figures by endpoint. It counts as a session at the first."""
+        at, shares = self.session.shares()
+        first, *others = shares
+        return Shares(
+            (Stats(sessions=1, **first), *(Stats(**share) for share in others)),
+            at,
+        )
 
     # The application's side.
 
@@ -691,8 +705,6 @@ class Driver:
             return
         moment = events.Moment.now()
         number = self.session.attach(leg)
-        self._legs_at[endpoint] += 1
-        self._fallovers += self._falls_over
         self._reporter.opened(
             endpoint,
             number,
