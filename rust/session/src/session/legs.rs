@@ -132,11 +132,7 @@ impl Session {
         let id = LegId(self.opened);
         self.opened += 1;
         self.stats.legs += 1;
-        self.shares.of(self.opening_at).legs += 1;
-        if self.falls_over {
-            self.stats.fallovers += 1;
-            self.shares.of(self.opening_at).fallovers += 1;
-        }
+        self.shares.opened(self.opening_at);
         self.forget_ended();
         // The audio may have outgrown the journal while the standby was being opened.
         let is_standby = matches!(self.state.phase(), Phase::Live(Standby::Opening { .. }));
@@ -277,8 +273,8 @@ impl Session {
     /// The driver opens the leg that [`Step::Open`] asked for at this endpoint.
     pub fn opening_at(&mut self, endpoint: usize) {
         self.opening_at = endpoint;
-        self.falls_over = self.round.marks().any(|mark| mark != Mark::Untried);
-        self.shares.of(endpoint).attempts += 1;
+        let falls_over = self.round.marks().any(|mark| mark != Mark::Untried);
+        self.shares.asked(endpoint, falls_over);
     }
 
     /// The driver would rather end the round than open the leg that [`Step::Open`] asked for,

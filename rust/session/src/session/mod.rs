@@ -102,8 +102,6 @@ pub struct Session {
     round: Round,
     /// Where the driver opens the leg that it was asked for.
     opening_at: usize,
-    /// An endpoint has failed just before that.
-    falls_over: bool,
     /// The endpoint that failed last; before that, the latest leg's.
     failed_at: usize,
     suspicion: Suspicion,
@@ -149,7 +147,6 @@ impl Session {
             round: Round::new(&settings.endpoints),
             shares: Shares::new(settings.endpoints.len()),
             opening_at: 0,
-            falls_over: false,
             failed_at: 0,
             settings,
             product: product_at(target),
@@ -382,6 +379,7 @@ impl Session {
             seconds_evicted: self.seconds_of(self.stats.bytes_evicted),
             journal_bytes: self.journal.held(),
             messages_out: self.inbox.pushed(),
+            fallovers: self.shares.fallovers(),
             ..self.stats.clone()
         }
     }

@@ -14,6 +14,8 @@ pub(super) struct Shares {
     /// before that, at the first.
     at: usize,
     each: Vec<Stats>,
+    /// An endpoint had failed just before the leg was asked for that is being opened.
+    falls_over: bool,
     /// The session's figures when it came here.
     came_with: Stats,
 }
@@ -23,8 +25,28 @@ impl Shares {
         Self {
             at: 0,
             each: vec![Stats::default(); endpoints.max(1)],
+            falls_over: false,
             came_with: Stats::default(),
         }
+    }
+
+    /// Counts a leg that is asked for. `falls_over`: an endpoint has failed just before.
+    pub(super) fn asked(&mut self, endpoint: usize, falls_over: bool) {
+        self.falls_over = falls_over;
+        self.of(endpoint).attempts += 1;
+    }
+
+    /// Counts a leg that is open.
+    pub(super) fn opened(&mut self, endpoint: usize) {
+        let fallovers = u64::from(self.falls_over);
+        let share = self.of(endpoint);
+        share.legs += 1;
+        share.fallovers += fallovers;
+    }
+
+    /// Returns the number of legs that were opened because another endpoint had failed.
+    pub(super) fn fallovers(&self) -> u64 {
+        self.each.iter().map(|share| share.fallovers).sum()
     }
 
     /// Returns where the session is.
@@ -32,8 +54,8 @@ impl Shares {
         self.at
     }
 
-    /// Returns the share of an endpoint, for what is counted where it happens: `attempts`, `legs`,
-    /// `fallovers`, `resets`, `rollovers` and `bytes_replayed`.
+    /// Returns the share of an endpoint, for what one leg does: `resets`, `rollovers` and
+    /// `bytes_replayed`.
     pub(super) fn of(&mut self, endpoint: usize) -> &mut Stats {
         // A driver that names another has no choice to begin with.
         let last = self.each.len() - 1;
@@ -61,6 +83,7 @@ impl Shares {
         each
     }
 
+    /// Returns the number of legs that were opened at each endpoint.
     pub(super) fn legs(&self) -> Vec<u64> {
         self.each.iter().map(|share| share.legs).collect()
     }
