@@ -433,6 +433,8 @@ class Driver:
 
         The loop may never run again. The engine's work for a leg on its way ends all the same.
         """
+        # First: the task may run to its end before it is cancelled, and must not end in order.
+        self.is_cut = True
         self.session.abort()
         if self._progress is not None:
             self._progress.let_go()
@@ -447,7 +449,6 @@ class Driver:
                     waiting.close()
         if not self._loop.is_running():
             # The task may never run again, so nothing waits for it.
-            self.is_cut = True
             self._has_ended()
 
     def _raise_error(self) -> None:
