@@ -47,6 +47,7 @@ from deepgram_sagemaker.local.faults import (
 )
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram_sagemaker.otel import Telemetry
+from deepgram_sagemaker.stats import add_up
 from e2e.matrix import BREAKS, impatient, parameters
 from e2e.schedules import PRODUCTS
 from e2e.survival import LINEAR16, assert_whole, converse
@@ -838,6 +839,21 @@ async def test_many_sessions_at_two_endpoints_that_break_add_up(scope):
     assert factory.stats.fallovers >= 8
     assert_sums(found, factory.stats)
     assert found["legs"]["first"] > 1 < found["legs"]["second"]
+
+
+async def test_an_endpoint_of_two_factories_has_one_series(scope):
+    """It is the first of one factory, and the fallback of the other."""
+    async with two([Fault(THROTTLED, times=None)]) as (first, second):
+        falls = scope.factory(in_order(first, second))
+        await spoken(falls, 20)
+        restore_transport()
+        goes_there = scope.factory(in_order(second, first))
+        await spoken(goes_there, 30)
+        found = scope.read()
+    assert_sums(found, add_up([falls.stats, goes_there.stats]))
+    assert found["audio.sent.size"] == {"first": 0, "second": 50 * CHUNK}
+    assert found["sessions"] == {"first": 1, "second": 1}
+    assert found["leg.failures"] == {"first": 1}
 
 
 def test_a_factory_that_is_gone_leaves_its_figures_and_nothing_else(scope):
