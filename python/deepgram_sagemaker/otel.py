@@ -282,6 +282,7 @@ _TOTALS: Final = (
     "legs",
     "attempts",
     "rollovers",
+    "fallovers",
     "seconds_sent",
     "seconds_acknowledged",
     "seconds_replayed",

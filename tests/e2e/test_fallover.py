@@ -713,6 +713,8 @@ async def test_metrics_are_counted_at_the_endpoint_where_it_happened(scope):
     regions = [span.attributes["cloud.region"] for span in scope.spans("leg")]
     assert sorted(regions) == ["us-east-1", "us-west-2"]
     (whole,) = scope.spans("session")
+    assert whole.attributes["cloud.region"] == "us-east-1"
+    assert whole.attributes["deepgram_sagemaker.fallovers"] == stats.fallovers == 1
     assert "endpoint_changed" in [event.name for event in whole.events]
 
 

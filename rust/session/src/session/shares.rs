@@ -5,7 +5,7 @@
 //! the endpoint's share when the session leaves it. What belongs to one leg, such as its end, is
 //! counted at that leg's endpoint when it happens.
 
-use super::Stats;
+use super::stats::Stats;
 
 /// The figures of each endpoint. Together they are the session's.
 #[derive(Debug)]
