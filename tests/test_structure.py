@@ -52,6 +52,7 @@ TOOLS = {
     "invocation",
     "notices",
     "otel",
+    "reporter",
     "stats",
     "wakeups",
 }

@@ -14,7 +14,7 @@
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     types of the driver's side
 //! clock    what is due without an event              state    where the session stands
-//! settings, stats, notice   plain data
+//! settings, stats, notice   plain data                      shares   figures by endpoint
 //! complaints   the service's Error messages           suspicion   what legs may have failed over
 //! round    which endpoint is tried next
 //! ```
@@ -28,12 +28,14 @@ mod notice;
 mod round;
 mod sending;
 mod settings;
+mod shares;
 mod state;
 mod stats;
 mod step;
 mod suspicion;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 pub use ending::diagnose;
@@ -57,6 +59,7 @@ use dgsm_leg::frame::Frame;
 use leg::{Leg, Once};
 use notice::Notices;
 use round::Round;
+use shares::Shares;
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 use suspicion::Suspicion;
 
@@ -138,7 +141,10 @@ pub struct Session {
     /// The time of the latest `tick`. What was due by then is done.
     ticked: Duration,
     notices: Notices,
+    /// The audio that was lost last, in bytes. The next final passes it.
+    gap: Range<u64>,
     stats: Stats,
+    shares: Shares,
 }
 
 impl Session {
@@ -148,6 +154,7 @@ impl Session {
     pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
         Self {
             round: Round::new(&settings.endpoints),
+            shares: Shares::new(settings.endpoints.len()),
             opening_at: 0,
             failed_at: 0,
             settings,
@@ -176,6 +183,7 @@ impl Session {
             flowing_since: Duration::ZERO,
             ticked: Duration::ZERO,
             notices: Notices::default(),
+            gap: 0..0,
             stats: Stats::default(),
         }
     }
@@ -368,17 +376,40 @@ impl Session {
             .product
             .audio()
             .map_or(0, |audio| audio.micros_before(self.journal.sent()));
+        // Lost audio counts as lost at once, and as finalised never.
+        let acked = self.journal.acked();
+        let not_passed = self.gap.end.saturating_sub(self.gap.start.max(acked));
+        let passed = self.stats.bytes_lost.saturating_sub(not_passed);
         Stats {
             bytes_sent: self.journal.sent(),
             seconds_sent: as_seconds(sent),
-            bytes_acknowledged: self.journal.acked().saturating_sub(self.stats.bytes_lost),
+            bytes_acknowledged: acked.saturating_sub(passed),
             seconds_acknowledged: (self.product.acked_seconds() - self.stats.seconds_lost).max(0.0),
             seconds_replayed: self.seconds_of(self.stats.bytes_replayed),
             seconds_evicted: self.seconds_of(self.stats.bytes_evicted),
             journal_bytes: self.journal.held(),
             messages_out: self.inbox.pushed(),
+            fallovers: self.shares.fallovers(),
             ..self.stats.clone()
         }
+    }
+
+    /// Returns the figures of each endpoint, which add up to the session's, and where the session
+    /// is: at the endpoint of the leg that speaks for it, or spoke for it last; before that, at the
+    /// first. `time_to_first_result` and `last_error` are the session's alone.
+    #[must_use]
+    pub fn shares(&self) -> (usize, Vec<Stats>) {
+        let mut each = self.shares.all(&self.stats());
+        for share in &mut each {
+            share.seconds_replayed = self.seconds_of(share.bytes_replayed);
+        }
+        (self.shares.at(), each)
+    }
+
+    /// Returns the number of legs that were opened at each endpoint.
+    #[must_use]
+    pub fn legs_at(&self) -> Vec<u64> {
+        self.shares.legs()
     }
 
     /// Returns how long this amount of audio lasts, in seconds; 0 where its rate is unknown.

@@ -157,7 +157,10 @@ impl Session {
                 payload,
                 again,
             } => {
-                self.stats.bytes_replayed += again;
+                if again > 0 {
+                    self.stats.bytes_replayed += again;
+                    self.shares.of(leg.endpoint).bytes_replayed += again;
+                }
                 if let Some(pace) = &mut leg.pace {
                     pace.sent(payload.len() as u64);
                 }
