@@ -100,6 +100,7 @@ def test_exports():
         "events",
         "factory",
         "invocation",
+        "meters",
         "notices",
         "otel",
         "stats",

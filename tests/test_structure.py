@@ -49,6 +49,7 @@ TOOLS = {
     "events",
     "fallover",
     "invocation",
+    "meters",
     "notices",
     "otel",
     "stats",
