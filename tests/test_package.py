@@ -98,6 +98,7 @@ def test_exports():
         "discretion",
         "errors",
         "events",
+        "exposition",
         "factory",
         "invocation",
         "meters",

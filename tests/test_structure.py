@@ -47,6 +47,7 @@ TOOLS = {
     "discretion",
     "errands",
     "events",
+    "exposition",
     "fallover",
     "invocation",
     "meters",
