@@ -31,7 +31,8 @@ CRATES = {
     "wire": {"leg"},
     "net": {"session", "wire", "leg"},
     "local": {"wire", "leg"},
-    "python": {"session", "wire", "net", "local", "leg"},
+    "gateway": {"net", "session", "leg"},
+    "python": {"session", "wire", "net", "local", "gateway", "leg"},
 }
 # What a crate's tests may depend on besides.
 DEV_CRATES = {
@@ -66,6 +67,7 @@ PARTS = {
     "driver": {"aws", "credentials", "_native", *BASE, *TOOLS},
     "transport": {"driver", "aws", "credentials", "_native", *BASE, *TOOLS},
     "factory": {"transport", *BASE, *TOOLS},
+    "gateway": {"driver", "_native", *BASE, *TOOLS},
     "local": {"_native", *BASE, *TOOLS},
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
     "cli": {"", "factory", "local", "doctor", *BASE},
@@ -244,9 +246,15 @@ VIOLATIONS = [
     ),
     (
         crates_point_down,
-        "rust/gateway/Cargo.toml",
+        "rust/fresh/Cargo.toml",
         "[dependencies]\n",
-        "gateway: give the new crate",
+        "fresh: give the new crate",
+    ),
+    (
+        crates_point_down,
+        "rust/gateway/Cargo.toml",
+        DEPENDS.format("local"),
+        r"gateway must not depend on local \(normal\)",
     ),
     (
         rust_has_no_circles,

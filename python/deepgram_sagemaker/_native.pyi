@@ -15,6 +15,10 @@ __all__ = [
     "Acquiring",
     "Admission",
     "Diagnosis",
+    "Gateway",
+    "GatewayEnd",
+    "GatewayRefusal",
+    "GatewayRequest",
     "Interest",
     "Leg",
     "LocalServer",
@@ -333,7 +337,13 @@ class Session:
         waker: Waker,
         token: int,
         endpoints: Sequence[int] = ...,
-    ) -> Session: ...
+        carried: bool = False,
+    ) -> Session:
+        """Make a session.
+
+        With `carried` its messages do not pass through Python: see `GatewayRequest.accept`.
+        """
+
     def send(self, data: str | bytes | bytearray | memoryview) -> int:
         """Accept a message; return a `SendResult`.
 
@@ -393,6 +403,156 @@ class Session:
             Each as the name of its event's class, the fields that the native side knows, with the
             level, and how many seconds ago it was.
         """
+
+@final
+class Gateway:
+    """A WebSocket server in front of sessions.
+
+    The token is posted when there is something to take.
+
+    Raises:
+        OSError: The address can't be listened on.
+        ValueError: The certificate can't be used.
+    """
+
+    def __new__(
+        cls,
+        *,
+        host: str,
+        port: int,
+        waker: Waker,
+        token: int,
+        pages: Sequence[str],
+        open_pages: Sequence[str],
+        keys: Sequence[tuple[str, str, int | None]],
+        origins: Sequence[str] | None,
+        max_connections: int,
+        reuse_port: bool,
+        certificate: bytes | None,
+        private_key: bytes | None,
+        head_timeout: float,
+        answer_timeout: float,
+        ping_interval: float,
+        ping_timeout: float,
+        close_timeout: float,
+        max_message_bytes: int,
+    ) -> Gateway: ...
+    @property
+    def address(self) -> tuple[str, int]:
+        """The address and port that it listens on."""
+
+    def take(self) -> list[GatewayRequest | GatewayRefusal | GatewayEnd | None]:
+        """Return what has happened since the last call, oldest first.
+
+        Returns:
+            A `None` is the last of all: every connection is closed.
+        """
+
+    def counts(self) -> dict[str, int]:
+        """Return every figure by name."""
+
+    def drain(self) -> None:
+        """Accept no more connections; those that are up go on."""
+
+    def stop(self) -> None:
+        """Close everything now."""
+
+@final
+class GatewayRequest:
+    """A request for a conversation or a page, which waits for an answer."""
+
+    @property
+    def id(self) -> str:
+        """A UUID, which the client has as `dg-request-id`."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str:
+        """The path, as it came."""
+
+    @property
+    def query(self) -> str:
+        """The query, as it came; empty if there was none."""
+
+    @property
+    def peer(self) -> str:
+        """The client's address and port."""
+
+    @property
+    def key(self) -> str | None:
+        """The name of the client's key; None: there are no keys, or none is asked for."""
+
+    @property
+    def route(self) -> str | None:
+        """The product's path, such as `v1/listen`; None for a page."""
+
+    @property
+    def user_agent(self) -> str | None: ...
+    @property
+    def body(self) -> bytes:
+        """The body of a request for a page, at most 64 KiB."""
+
+    def respond(self, status: int, content_type: str, body: bytes) -> bool:
+        """Answer with a page; False: nobody waits for it any more."""
+
+    def refuse(self, status: int, code: str, message: str) -> bool:
+        """Refuse; False: nobody waits for it any more.
+
+        Raises:
+            ValueError: `status` is no error's.
+        """
+
+    def accept(self, session: Session) -> bool:
+        """Make it a WebSocket over a session; False: nobody waits for it any more.
+
+        Raises:
+            ValueError: The session was not made with `carried`.
+        """
+
+    def end(self, code: int, reason: str) -> None:
+        """Say how to close the WebSocket once everything is sent; only the first word counts."""
+
+@final
+class GatewayEnd:
+    """The end of a conversation: once for each request for one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def code(self) -> int | None:
+        """The close code, or the status of the refusal; None: there was neither."""
+
+    @property
+    def by(self) -> Literal["client", "gateway", "lost", "refused"]:
+        """Who ended it. `lost`: the connection broke, or the client no longer answered."""
+
+    @property
+    def messages_in(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def messages_out(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request."""
+
+@final
+class GatewayRefusal:
+    """A request that was refused without asking: its key, its limit, its form."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def code(self) -> str: ...
 
 @final
 class LocalServer:

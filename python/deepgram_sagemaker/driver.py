@@ -212,6 +212,7 @@ class Driver:
         invocation: What to invoke.
         session_id: The session's id.
         opened_in: The context in which the session was opened, as OpenTelemetry has it.
+        carried: Whether the messages go to and from a client of the gateway, and not through here.
     """
 
     def __init__(
@@ -220,6 +221,8 @@ class Driver:
         invocation: Invocation,
         session_id: str,
         opened_in: Context | None = None,
+        *,
+        carried: bool = False,
     ) -> None:
         self._services = services
         self._invocation = invocation
@@ -238,6 +241,7 @@ class Driver:
             waker=self.hub.waker,
             token=self._token,
             endpoints=[place.keys for place in services.places],
+            carried=carried,
         )
         # Lists: each has one waiter, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
@@ -412,6 +416,11 @@ class Driver:
             # The task needs an iteration or two of the loop for its own cancellation.
             await asyncio.wait([self._task])
             raise
+
+    async def ended(self) -> SageMakerError | None:
+        """Return once the session is over, and why it failed if it did."""
+        await asyncio.wait([self._task])
+        return self._error
 
     def abandon(self) -> None:
         """End it now, from any thread: the legs are reset, the task is cancelled.

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use dgsm_leg::frame::Frame;
@@ -35,6 +36,17 @@ pub struct SharedSession {
     waiter: Waiter,
 }
 
+/// What a session has for who reads it.
+#[derive(Debug)]
+pub enum Next {
+    /// A message.
+    Message(Frame),
+    /// Nothing now. The reader is woken when there is something.
+    Nothing,
+    /// Nothing, and there will be nothing more.
+    Over,
+}
+
 /// The types of unknown events, each once, with the time of the first one.
 #[derive(Debug, Default)]
 struct Skipped {
@@ -61,6 +73,17 @@ impl SharedSession {
     /// Shares a session. Its clock starts now.
     #[must_use]
     pub fn new(session: Session, wake: Arc<dyn Wake>) -> Arc<Self> {
+        Self::with(session, Waiter::new(wake))
+    }
+
+    /// Shares a session whose application is a task of the engine's: it pushes and reads, and has
+    /// itself woken by [`SharedSession::listen`]. `wake` is for the driver alone.
+    #[must_use]
+    pub fn carried(session: Session, wake: Arc<dyn Wake>) -> Arc<Self> {
+        Self::with(session, Waiter::carried(wake))
+    }
+
+    fn with(session: Session, waiter: Waiter) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(session),
             began: Instant::now(),
@@ -68,8 +91,14 @@ impl SharedSession {
             read: Notify::new(),
             legs: Mutex::default(),
             skipped: Mutex::default(),
-            waiter: Waiter::new(wake),
+            waiter,
         })
+    }
+
+    /// Returns whether a task of the engine's is the application.
+    #[must_use]
+    pub fn is_carried(&self) -> bool {
+        self.waiter.is_carried()
     }
 
     /// Locks the session. Nothing that waits may be done under the lock.
@@ -123,6 +152,31 @@ impl SharedSession {
             self.has_read();
         }
         frame
+    }
+
+    /// Returns the next message, or whether there will be one.
+    pub fn next(&self) -> Next {
+        let mut session = self.lock();
+        if let Some(frame) = session.pop() {
+            drop(session);
+            self.has_read();
+            return Next::Message(frame);
+        }
+        if session.outcome() != Outcome::Open {
+            return Next::Over;
+        }
+        self.arm(interest::READABLE);
+        Next::Nothing
+    }
+
+    /// Has the task that is the application woken for what it finds missing from now on.
+    pub fn listen(&self, waker: &Waker) {
+        self.waiter.listen(waker);
+    }
+
+    /// Wakes the task that is the application.
+    pub fn call_carrier(&self) {
+        self.waiter.call_carrier();
     }
 
     /// Ends the application's input.

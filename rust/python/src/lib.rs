@@ -7,6 +7,7 @@
 //! at the boundary itself.
 
 mod diagnosis;
+mod gateway;
 #[cfg(feature = "local")]
 mod local;
 mod notice;
@@ -25,6 +26,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::diagnosis::{Diagnosis, judge, quote, reasons, whose};
+    #[pymodule_export]
+    use crate::gateway::{Gateway, GatewayEnd, GatewayRefusal, GatewayRequest};
     #[cfg(feature = "local")]
     #[pymodule_export]
     use crate::local::{LocalServer, LocalStream, watermark};

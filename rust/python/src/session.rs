@@ -124,10 +124,23 @@ pub(crate) struct Session {
     outbox: Arc<Outbox>,
 }
 
+impl Session {
+    /// Returns the session for the task that carries its messages.
+    pub(crate) fn carried(&self) -> PyResult<Arc<SharedSession>> {
+        if self.shared.is_carried() {
+            Ok(Arc::clone(&self.shared))
+        } else {
+            Err(PyValueError::new_err("the session is not carried"))
+        }
+    }
+}
+
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (path, query, config, *, seed, waker, token, endpoints = vec![0]))]
+    #[pyo3(signature = (path, query, config, *, seed, waker, token, endpoints = vec![0],
+        carried = false))]
+    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         path: &str,
         query: &str,
@@ -136,14 +149,20 @@ impl Session {
         waker: &Waker,
         token: u64,
         endpoints: Vec<u32>,
+        carried: bool,
     ) -> PyResult<Self> {
         let settings = Settings {
             endpoints,
             ..config.settings()?
         };
         let session = CoreSession::new(settings, &Target { path, query }, seed);
+        let wake = waker.token(token);
         Ok(Self {
-            shared: SharedSession::new(session, waker.token(token)),
+            shared: if carried {
+                SharedSession::carried(session, wake)
+            } else {
+                SharedSession::new(session, wake)
+            },
             outbox: waker.outbox(),
         })
     }

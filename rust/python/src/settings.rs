@@ -111,7 +111,7 @@ impl From<Proxy> for tunnel::Proxy {
 const ENDLESS: Duration = Duration::from_secs(1_000_000_000);
 
 /// Converts seconds as Python has them.
-fn seconds(value: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
     if value == f64::INFINITY {
         return Ok(ENDLESS);
     }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
 
 use super::Wake;
 
@@ -22,6 +25,8 @@ pub(crate) struct Waiter {
     /// What has happened since it asked last.
     happened: AtomicU8,
     wake: Arc<dyn Wake>,
+    /// The task that reads and writes in the application's place, where one does.
+    carrier: Option<AtomicWaker>,
 }
 
 impl Waiter {
@@ -31,6 +36,35 @@ impl Waiter {
             armed: AtomicU8::new(0),
             happened: AtomicU8::new(0),
             wake,
+            carrier: None,
+        }
+    }
+
+    /// Creates the waiter of a driver that does not read or write itself: a task does, which says
+    /// so by `listen`.
+    pub(crate) fn carried(wake: Arc<dyn Wake>) -> Self {
+        Self {
+            carrier: Some(AtomicWaker::new()),
+            ..Self::new(wake)
+        }
+    }
+
+    /// Returns whether a task reads and writes.
+    pub(crate) fn is_carried(&self) -> bool {
+        self.carrier.is_some()
+    }
+
+    /// Has a task woken for what is armed besides the driver's steps. It listens before it looks.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        if let Some(carrier) = &self.carrier {
+            carrier.register(waker);
+        }
+    }
+
+    /// Wakes the task that reads and writes.
+    pub(crate) fn call_carrier(&self) {
+        if let Some(carrier) = &self.carrier {
+            carrier.wake();
         }
     }
 
@@ -43,7 +77,13 @@ impl Waiter {
     pub(crate) fn notify(&self, news: u8) {
         // The driver always waits. A reader or writer says so each time.
         let wanted = self.armed.fetch_and(!news, Ordering::AcqRel) | DRIVER;
-        let news = news & wanted;
+        let mut news = news & wanted;
+        if let Some(carrier) = &self.carrier {
+            if news & !DRIVER != 0 {
+                carrier.wake();
+            }
+            news &= DRIVER;
+        }
         if news != 0 && self.happened.fetch_or(news, Ordering::AcqRel) == 0 {
             self.wake.wake();
         }
@@ -124,6 +164,39 @@ mod tests {
         assert_eq!(woken(&counted), 1);
         waiter.notify(WRITABLE);
         assert_eq!((woken(&counted), waiter.take_happened()), (2, WRITABLE));
+    }
+
+    #[test]
+    fn a_carrier_is_woken_in_the_applications_place() {
+        #[derive(Default)]
+        struct Task(AtomicUsize);
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let counted = Arc::new(Counted::default());
+        let waiter = Waiter::carried(counted.clone());
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(Arc::clone(&task));
+        let runs = || task.0.load(Ordering::SeqCst);
+
+        waiter.listen(&waker);
+        waiter.arm(READABLE);
+        waiter.notify(WRITABLE);
+        assert_eq!(
+            (runs(), woken(&counted)),
+            (0, 0),
+            "it does not wait for that"
+        );
+        waiter.notify(READABLE | DRIVER);
+        assert_eq!((runs(), woken(&counted)), (1, 1));
+        assert_eq!(waiter.take_happened(), DRIVER);
+        waiter.listen(&waker);
+        waiter.notify(READABLE);
+        assert_eq!(runs(), 1, "it has not armed again");
+        waiter.call_carrier();
+        assert_eq!((runs(), woken(&counted)), (2, 1));
     }
 
     #[test]
