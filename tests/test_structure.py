@@ -70,7 +70,7 @@ PARTS = {
     "gateway": {"driver", "_native", *BASE, *TOOLS},
     "local": {"_native", *BASE, *TOOLS},
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
-    "cli": {"", "factory", "local", "doctor", *BASE},
+    "cli": {"", "factory", "gateway", "local", "doctor", "exposition", "meters", "otel", *BASE},
     "__main__": {"cli"},
     "": {"events", "factory", "transport", "_native", *BASE},
 }
