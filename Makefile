@@ -63,7 +63,7 @@ test: test-rust test-python test-sdk-oldest ## Run every test.
 # In two parts, each with the extension's package: otherwise the features that the oracles of `wire`
 # enable in shared crates would have most of them built twice.
 PURE_TESTS := --package dgsm-python --package dgsm-leg --package dgsm-session --package dgsm-wire
-NET_TESTS := --package dgsm-python --package dgsm-net --package dgsm-local
+NET_TESTS := --package dgsm-python --package dgsm-net --package dgsm-local --package dgsm-gateway
 RUST_TESTS = cargo test --quiet $(PURE_TESTS) && cargo test --quiet $(NET_TESTS)
 
 # Generated cases are the same every time, so a failure is the change's fault. A full run generates

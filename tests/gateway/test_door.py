@@ -189,6 +189,10 @@ async def test_pages_are_served_beside(endpoint):
         assert (await raw.head())[0] == 201
         await raw.leave()
         assert asked == [("GET", "/demo", "a=b", b""), ("POST", "/demo", "", b"abcd")]
+        # A page elsewhere could make a browser ask for one of these.
+        raw = await Raw.open(gateway, "/demo", headers=["Origin: https://evil.example"])
+        assert (await raw.head())[0] == 201, "with keys any origin is allowed unless said otherwise"
+        await raw.leave()
         for path, status in (("/broken", 500), ("/metrics", 401), ("/other", 404)):
             raw = await Raw.open(gateway, path)
             assert (await raw.head())[0] == status
@@ -197,6 +201,19 @@ async def test_pages_are_served_beside(endpoint):
         raw = await Raw.open(gateway, "/demo", method="POST", headers=large)
         await raw.write(bytes(70_000))
         assert (await raw.head())[0] == 413
+        await raw.leave()
+
+
+async def test_foreign_pages_cannot_ask_for_pages(endpoint):
+    async def page(_):
+        pytest.fail("it was asked for")
+
+    pages = {"/break": page}
+    async with gateway_to(endpoint, pages=pages, open_pages=["/break"]) as gateway:
+        raw = await Raw.open(
+            gateway, "/break", method="POST", headers=["Origin: https://evil.example"]
+        )
+        assert (await raw.head())[0] == 403
         await raw.leave()
 
 

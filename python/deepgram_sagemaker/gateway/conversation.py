@@ -72,8 +72,11 @@ class Conversation:
             self._request.end(*answers.GOING_AWAY)
 
     def _begun(self) -> Driver | None:
-        """Return what opens the session; None: the client was refused."""
+        """Return what opens the session; None: there is nothing to open it for."""
         request = self._request
+        if self._end.done():
+            # The client has left again meanwhile.
+            return None
         if self._services is None:
             self._refuse(answers.NOT_SERVED)
             return None
@@ -95,7 +98,8 @@ class Conversation:
         except TimeoutError:
             # The session goes on trying, and keeps what the client sends meanwhile.
             pass
-        self._request.accept(driver.session)
+        if not self._request.accept(driver.session):
+            driver.abandon()
 
     def _refuse(self, refusal: answers.Refusal) -> None:
         self._refusal = refusal

@@ -66,6 +66,7 @@ class Gateway:
         on_request: Called with each request that is over, pages apart, on the event loop.
         ping_interval: Seconds without a word of a client after which it is pinged.
         ping_timeout: Seconds that it has to answer.
+        head_timeout: Seconds that a client has from connecting to the end of its request's head.
         max_message_bytes: The largest message of a client.
 
     Raises:
@@ -94,6 +95,7 @@ class Gateway:
         on_request: Callable[[Served], object] | None = None,
         ping_interval: float = 20.0,
         ping_timeout: float = 20.0,
+        head_timeout: float = 10.0,
         max_message_bytes: int = 16 << 20,
     ) -> None:
         if config is None and not routes:
@@ -113,7 +115,7 @@ class Gateway:
             "reuse_port": reuse_port,
             "pages": list(pages or ()),
             "open_pages": list(open_pages),
-            "head_timeout": 10.0,
+            "head_timeout": head_timeout,
             "answer_timeout": open_wait + _ANSWER,
             "ping_interval": ping_interval,
             "ping_timeout": ping_timeout,

@@ -139,13 +139,19 @@ impl Door {
         }
     }
 
-    /// Returns the name of the key of a request that is over at once. `None`: there are no keys.
+    /// Lets a request in that is over at once, and returns the name of its key. `None`: there are
+    /// no keys, or, where the door `is_open`, it has none that is known.
     ///
     /// # Errors
-    /// [`Denied::Key`] if it has none, or one that is not known.
-    pub fn name(&self, headers: &HeaderMap) -> Result<Option<Arc<str>>, Denied> {
-        let holder = self.holder(headers)?;
-        Ok(holder.map(|holder| Arc::clone(&holder.name)))
+    /// Why it is not let in.
+    pub fn look_in(&self, headers: &HeaderMap, is_open: bool) -> Result<Option<Arc<str>>, Denied> {
+        if !self.allows_origin(headers) {
+            return Err(Denied::Origin);
+        }
+        match self.holder(headers) {
+            Err(_) if is_open => Ok(None),
+            holder => Ok(holder?.map(|holder| Arc::clone(&holder.name))),
+        }
     }
 
     fn holder(&self, headers: &HeaderMap) -> Result<Option<&Holder>, Denied> {
@@ -338,7 +344,8 @@ mod tests {
         let first = door.enter(&phone).unwrap();
         assert_eq!(door.enter(&phone).unwrap_err(), Denied::Busy);
         // What is over at once is not counted.
-        assert_eq!(door.name(&phone).unwrap().as_deref(), Some("phone"));
+        let name = door.look_in(&phone, false).unwrap();
+        assert_eq!(name.as_deref(), Some("phone"));
         assert!(
             door.enter(&headers(&[("authorization", "Token s3cret")]))
                 .is_ok()
@@ -362,6 +369,18 @@ mod tests {
                 .enter(&headers(&[("authorization", "Token s3cret")]))
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn open_pages_need_no_key_and_an_allowed_origin_all_the_same() {
+        let door = door(Some(&["https://app.example"]));
+        let nobody = HeaderMap::new();
+        assert_eq!(door.look_in(&nobody, false), Err(Denied::Key));
+        assert_eq!(door.look_in(&nobody, true), Ok(None));
+        let web = headers(&[("authorization", "Token s3cret")]);
+        assert_eq!(door.look_in(&web, true).unwrap().as_deref(), Some("web"));
+        let evil = headers(&[("origin", "https://evil.example")]);
+        assert_eq!(door.look_in(&evil, true), Err(Denied::Origin));
     }
 
     #[test]

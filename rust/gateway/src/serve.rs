@@ -244,16 +244,9 @@ impl Visit {
         if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
             return Err(NOT_ALLOWED);
         }
-        let name = gate.door.name(request.headers());
-        let is_open = gate
-            .open_pages
-            .iter()
-            .any(|page| page == request.uri().path());
-        let name = if is_open {
-            name.unwrap_or_default()
-        } else {
-            name?
-        };
+        let path = request.uri().path();
+        let is_open = gate.open_pages.iter().any(|page| page == path);
+        let name = gate.door.look_in(request.headers(), is_open)?;
         let place = gate.desk.place().ok_or(TOO_MANY)?;
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY).collect();

@@ -1,0 +1,233 @@
+"""Bounds: slow readers, slow senders, clients that say nothing, too much of anything."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+from deepgram_sagemaker.gateway import Key
+from deepgram_sagemaker.local import LocalEndpoint
+from gateway.clients import LISTEN, Raw, connect, converse, framed, gateway_to, numbers_in
+from sessions import counted_chunk, until
+
+MIB = 1 << 20
+KEPT = 16 * MIB
+"""What the sockets of this machine and HTTP/2 may hold between two that do not read."""
+
+
+FILE = "/v1/listen?model=nova-3"
+"""Audio without a clock: the session does not hold a file back to the pace of its audio."""
+
+
+async def test_a_service_that_does_not_read_holds_the_client_back():
+    reads = asyncio.Event()
+
+    async def slow(stream):
+        heard = 0
+        await reads.wait()
+        async for message in stream:
+            if isinstance(message, str):
+                await stream.send(json.dumps({"type": "Metadata", "bytes": heard}))
+                return
+            heard += len(message)
+
+    size, count = MIB, 64
+    async with LocalEndpoint(model=slow) as endpoint, gateway_to(endpoint) as gateway:
+        async with connect(gateway, FILE) as socket:
+            sending = asyncio.create_task(_send(socket, bytes(size), count))
+            await _standstill(lambda: gateway.counts["bytes_in"])
+            assert not sending.done()
+            assert gateway.counts["bytes_in"] <= KEPT
+            reads.set()
+            await sending
+            await socket.send('{"type": "CloseStream"}')
+            said = [json.loads(each) async for each in socket]
+        assert said[-1]["bytes"] == size * count
+
+
+async def _send(socket, data, count):
+    for _ in range(count):
+        await socket.send(data)
+
+
+async def _standstill(read):
+    """Waits until a figure does not change any more."""
+    before = -1
+    while (now := read()) != before or not now:
+        before = now
+        await asyncio.sleep(0.5)
+
+
+async def test_a_client_that_does_not_read_holds_the_service_back():
+    sent = 0
+
+    async def talkative(stream):
+        nonlocal sent
+        await anext(aiter(stream))
+        for _ in range(80):
+            await stream.send(bytes(MIB))
+            sent += 1
+
+    async with LocalEndpoint(model=talkative) as endpoint, gateway_to(endpoint) as gateway:
+        raw = await (await Raw.open(gateway, LISTEN)).accepted()
+        await raw.write(framed(counted_chunk(0)))
+        await _standstill(lambda: sent)
+        # The session's own bound for messages that are not read is 16 MiB.
+        assert sent * MIB <= KEPT + 16 * MIB
+        assert gateway.counts["bytes_out"] <= KEPT
+        came = 0
+        while came < 80:
+            first, payload = await raw.frame()
+            if first == 0x82:
+                assert len(payload) == MIB
+                came += 1
+        await raw.leave()
+
+
+async def test_a_slow_client_does_not_slow_another():
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
+        slow = await (await Raw.open(gateway, LISTEN + "&interim_results=true")).accepted()
+        for number in range(500):
+            await slow.write(framed(counted_chunk(number)))
+        assert numbers_in(await converse(gateway, 100)) == list(range(100))
+        await slow.leave()
+
+
+async def test_a_client_that_is_silent_is_asked_and_then_gone():
+    served = []
+    times = {"ping_interval": 0.4, "ping_timeout": 0.4}
+    async with (
+        LocalEndpoint() as endpoint,
+        gateway_to(endpoint, on_request=served.append, **times) as gateway,
+    ):
+        silent = await (await Raw.open(gateway)).accepted()
+        answering = await connect(gateway)
+        assert await silent.control(9) == b""
+        assert await silent.control(8) is None, "it is not there, so it is not told"
+        await until(lambda: served)
+        assert (served[0].by, served[0].close_code) == ("lost", None)
+        await silent.leave()
+        # The library answers pings.
+        await asyncio.sleep(1.0)
+        await answering.send(counted_chunk(0))
+        await answering.close()
+        await until(lambda: len(served) == 2)
+        assert served[1].by == "client"
+
+
+async def test_a_request_has_to_come_in_time():
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint, head_timeout=0.5) as gateway:
+        silent = Raw(*await asyncio.open_connection(*gateway.address))
+        begun = Raw(*await asyncio.open_connection(*gateway.address))
+        await begun.write("GET /v1/listen HTTP/1.1\r\nHost: x\r\n")
+        dripping = Raw(*await asyncio.open_connection(*gateway.address))
+
+        async def drip():
+            with contextlib.suppress(ConnectionError):
+                for letter in "GET /v1/listen HTTP/1.1\r\nHost: x\r\nX-Slow: " + "x" * 1000:
+                    await dripping.write(letter)
+                    await asyncio.sleep(0.02)
+
+        dripped = asyncio.create_task(drip())
+        async with asyncio.timeout(5):
+            assert await silent.reader.read() == b""
+            assert (await begun.head())[0] == 408
+            assert await begun.reader.read() == b""
+            assert (await dripping.head())[0] == 408
+            await dripped
+        for each in (silent, begun, dripping):
+            await each.leave()
+        await until(lambda: gateway.counts["connections"] == 0)
+        assert gateway.counts["connections_unheard"] == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (LISTEN, ["X-Long: " + "x" * (17 << 10)], 431),
+        (LISTEN, [f"X-{n}: y" for n in range(150)], 431),
+        ("/" + "x" * (17 << 10), [], 431),
+        (LISTEN, ["Not a header"], 400),
+    ],
+    ids=["long", "many", "path", "malformed"],
+)
+async def test_heads_are_bounded(path, headers, status):
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
+        raw = await Raw.open(gateway, path, headers=headers)
+        assert (await raw.head())[0] == status
+        assert await raw.reader.read() == b""
+        await raw.leave()
+        assert gateway.counts["conversations_begun"] == 0
+
+
+async def test_what_is_no_http_is_closed():
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
+        for sent in (
+            b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3" + bytes(64),
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ):
+            raw = Raw(*await asyncio.open_connection(*gateway.address))
+            await raw.write(sent)
+            with contextlib.suppress(ConnectionError):
+                await raw.reader.read()
+            await raw.leave()
+        await until(lambda: gateway.counts["connections"] == 0)
+        assert numbers_in(await converse(gateway, 5)) == list(range(5))
+
+
+async def test_connections_are_limited():
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint, max_connections=2) as gateway:
+        async with connect(gateway), connect(gateway):
+            for _ in range(3):
+                raw = await Raw.open(gateway)
+                status, headers = await raw.head()
+                assert status == 503
+                assert (await raw.body(headers))["err_code"] == "SERVICE_UNAVAILABLE"
+                await raw.leave()
+            alive = await Raw.open(gateway, "/healthz")
+            assert (await alive.head())[0] == 200
+            await alive.leave()
+        await until(lambda: gateway.counts["connections"] == 0)
+        assert numbers_in(await converse(gateway, 5)) == list(range(5))
+
+
+async def test_floods_do_not_harm_a_live_stream():
+    """Idle connections, refused ones, and opens that go away again, all beside one live stream."""
+    served = []
+    settings = {"keys": [Key("live", "key")], "on_request": served.append}
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint, **settings) as gateway:
+        key = {"additional_headers": {"Authorization": "Token key"}}
+        live = asyncio.create_task(converse(gateway, 150, pace=0.02, **key))
+        idle = [Raw(*await asyncio.open_connection(*gateway.address)) for _ in range(200)]
+        for _ in range(10):
+            unknown = await asyncio.gather(*(Raw.open(gateway) for _ in range(20)))
+            assert {(await each.head())[0] for each in unknown} == {401}
+            leaving = [
+                await Raw.open(gateway, headers=["Authorization: Token key"]) for _ in range(5)
+            ]
+            for each in (*unknown, *leaving):
+                await each.leave()
+        assert numbers_in(await live) == list(range(150))
+        for each in idle:
+            await each.leave()
+        await until(lambda: gateway.counts["connections"] == 0 and gateway.conversations == 0)
+        assert gateway.counts["refused_401"] == 200
+        # Every request was told once; a client may leave before its request is heard.
+        begun = gateway.counts["conversations_begun"]
+        assert 1 < begun <= 51
+        await until(lambda: len(served) == 200 + begun)
+        assert len({each.id for each in served}) == 200 + begun
+
+
+async def test_a_large_message_passes_whole():
+    async def measure(stream):
+        async for message in stream:
+            await stream.send(json.dumps({"type": "Size", "bytes": len(message)}))
+
+    async with (
+        LocalEndpoint(model=measure) as endpoint,
+        gateway_to(endpoint) as gateway,
+        connect(gateway, FILE) as socket,
+    ):
+        await socket.send(bytes(16 * MIB))
+        assert json.loads(await socket.recv()) == {"type": "Size", "bytes": 16 * MIB}
