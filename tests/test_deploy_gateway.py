@@ -1,5 +1,9 @@
 """The files in deploy/gateway: well-formed, true to the command, and safe. No image is built."""
 
+import asyncio
+import contextlib
+import json
+import os
 import re
 import shlex
 import shutil
@@ -8,7 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import websockets
 import yaml
+from cli.gateways import QUERY, finish, send
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.gateway_keys import VARIABLE
 from typer.main import get_command
@@ -30,6 +36,11 @@ def instructions(text):
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def health_probe():
+    """What Docker runs to find out whether the container is well."""
+    return yaml.safe_load(dict(instructions(DOCKERFILE))["HEALTHCHECK"].partition("CMD ")[2])
 
 
 def options_of(words):
@@ -103,7 +114,7 @@ def test_the_image_s_command_is_one_that_the_command_line_takes():
     found = dict(instructions(DOCKERFILE))
     assert yaml.safe_load(found["ENTRYPOINT"]) == ["deepgram-sagemaker"]
     assert options_of(yaml.safe_load(found["CMD"]))["host"] == "0.0.0.0"
-    probe = yaml.safe_load(found["HEALTHCHECK"].partition("CMD ")[2])
+    probe = health_probe()
     compile(probe[2], "probe", "exec")
     assert "/readyz" in probe[2]
 
@@ -170,6 +181,73 @@ def test_the_gateway_reaches_the_endpoint_of_its_compose_file():
     assert ":" in gateway["environment"][VARIABLE]
     assert gateway["ports"] == [f"127.0.0.1:8080:{options['port']}"]
     assert int(gateway["stop_grace_period"].rstrip("s")) > options["drain_timeout"] + 10
+
+
+async def test_the_chain_of_the_compose_file_carries_a_conversation(tmp_path):
+    """Both commands as they are written, on this machine: other ports, the model that counts."""
+    services = COMPOSE["services"]
+    authority = tmp_path / "authority"
+    authority.mkdir()
+
+    def command(name, port):
+        words = [each.replace("/authority", str(authority)) for each in services[name]["command"]]
+        words = [each for each in words if not each.startswith("--port")]
+        return [*words, f"--port={port}"]
+
+    async with started(
+        *command("endpoint", 0),
+        "--model=watermark",
+        "--json",
+        **services["endpoint"]["environment"],
+    ) as endpoint:
+        reachable = json.loads(await endpoint.stdout.readline())
+        # The host's name is the service's own there, which no machine has here.
+        port = reachable["endpoint_uri"].rpartition(":")[2]
+        environment = services["gateway"]["environment"] | {
+            "AWS_CA_BUNDLE": str(authority / "ca.pem"),
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": f"https://localhost:{port}",
+        }
+        async with started(*command("gateway", 0), **environment) as gateway:
+            said = b""
+            while not (found := re.search(rb"ws://127\.0\.0\.1:\d+", said)):
+                line = await asyncio.wait_for(gateway.stderr.readline(), 30)
+                assert line, said
+                said += line
+            key = environment[VARIABLE].partition(":")[2]
+            async with websockets.connect(
+                f"{found[0].decode()}/v1/listen?{QUERY}",
+                additional_headers={"Authorization": f"Token {key}"},
+            ) as socket:
+                await send(socket, 50)
+                assert await finish(socket) == list(range(50))
+            # It is asked as Docker asks for its health.
+            probe = yaml.safe_load(
+                dict(instructions(DOCKERFILE))["HEALTHCHECK"].partition("CMD ")[2]
+            )
+            probe[2] = probe[2].replace("127.0.0.1:8080", found[0].decode().removeprefix("ws://"))
+            asked = await asyncio.create_subprocess_exec(sys.executable, *probe[1:])
+            assert await asked.wait() == 0
+            gateway.terminate()
+            logged = (await gateway.stdout.read()).decode()
+            assert await gateway.wait() == 0
+            assert json.loads(logged)["key"] == "laptop"
+
+
+@contextlib.asynccontextmanager
+async def started(*arguments, **environment):
+    """The command in a process of its own, which is gone afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deepgram_sagemaker.cli", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | environment,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 # Kubernetes ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import ssl
 import sys
@@ -102,6 +103,24 @@ async def test_a_conversation_survives_resets_and_is_logged_and_counted(endpoint
     assert [each["event"] for each in events].count("leg_ended") == 2
     for content in ("Geheim", "nova-3", "linear16"):
         assert content not in log.read_text() + running.errors
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+async def test_promtool_reads_the_metrics(endpoint):
+    async with gateway(endpoint=endpoint) as running:
+        await running.up()
+        await converse(running, 20)
+        _, text = await running.get("/metrics")
+        process = await asyncio.create_subprocess_exec(
+            *("promtool", "check", "metrics"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate(text.encode())
+        # 3 is advice on the names, which are OpenTelemetry's.
+        assert process.returncode in (0, 3), said.decode()
+        assert "error" not in said.decode().lower()
 
 
 async def test_keys_let_in_and_stay_secret(endpoint, tmp_path):
