@@ -21,7 +21,8 @@ from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.errors import RetriesExhaustedError
 from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import AfterNewChunks, Answer, Fault, Reset
-from deepgram_sagemaker.otel import Telemetry, _Meters
+from deepgram_sagemaker.meters import Meters
+from deepgram_sagemaker.otel import Telemetry
 from deepgram_sagemaker.stats import add_up
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
@@ -72,7 +73,7 @@ def test_the_docs_list_every_metric_with_its_type_and_unit():
             self.made[name] = ("gauge", unit)
 
     meter = Meter()
-    _Meters(meter)
+    Meters(meter, dict)
     listed = {row[0].strip("`"): (row[1], row[2].strip("`")) for row in rows("Metric")}
     assert listed == meter.made
     for name, (_, unit) in listed.items():

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .config import SageMakerConfig
     from .credentials import Identity
     from .invocation import Invocation
-    from .otel import Telemetry, Watch
+    from .meters import Measures, Watch
 
 __all__ = ["Driver", "Services"]
 
@@ -96,8 +96,8 @@ class Services:
     Args:
         config: The settings.
         on_event: The application's function for events.
-        telemetry: OpenTelemetry's providers; None: its global ones, if the application uses it;
-            False: no traces and metrics.
+        telemetry: What measures the sessions, such as OpenTelemetry's providers; None: its global
+            ones, if the application uses it; False: no traces and metrics.
 
     Attributes:
         places: The endpoints, in order of preference.
@@ -109,7 +109,7 @@ class Services:
         config: SageMakerConfig,
         *,
         on_event: Callable[[events.Event], object] | None = None,
-        telemetry: Telemetry | bool | None = None,
+        telemetry: Measures | bool | None = None,
     ) -> None:
         concurrency = Concurrency(config.max_concurrency)
         # By the identity of the boto3 session: one look-up serves all that have their keys from it.
@@ -180,10 +180,11 @@ class Services:
             return None
 
     def _watched(self) -> Watch:
-        from .otel import Telemetry
+        telemetry = self._telemetry
+        if telemetry is None or isinstance(telemetry, bool):
+            from .otel import Telemetry
 
-        given = self._telemetry
-        telemetry = given if isinstance(given, Telemetry) else Telemetry()
+            telemetry = Telemetry()
         made = telemetry.watch(
             [
                 (each, place.waiting)
