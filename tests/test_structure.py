@@ -66,6 +66,7 @@ PARTS = {
     "factory": {"transport", *BASE, *TOOLS},
     "local": {"_native", *BASE, *TOOLS},
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
+    "pipecat": {"transport", *BASE, *TOOLS},
     "cli": {"", "factory", "local", "doctor", *BASE},
     "__main__": {"cli"},
     "": {"events", "factory", "transport", "_native", *BASE},
