@@ -45,7 +45,7 @@ _LONGEST_CONTROL: Final = 64
 _shared: WeakValueDictionary[tuple[object, ...], Services] = WeakValueDictionary()
 
 
-class SageMakerBidiSessionError(SageMakerError, _SessionError):  # type: ignore[misc]
+class SageMakerBidiSessionError(SageMakerError, _SessionError):
     """A session could not be started.
 
     Also pipecat's own class of this name, where its release has one, and otherwise a

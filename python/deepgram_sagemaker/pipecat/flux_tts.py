@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DeepgramFluxSageMakerTTSService"]
 
 
-class DeepgramFluxSageMakerTTSService(OverSessions, FluxTTSService):  # type: ignore[misc]
+class DeepgramFluxSageMakerTTSService(OverSessions, FluxTTSService):
     """pipecat's service for Flux on SageMaker: text to speech; from pipecat 1.8 on.
 
     Args:

@@ -184,13 +184,13 @@ class OverSessions:
 
 
 @dataclass
-class _SettingsOf13(nova_stt.DeepgramSageMakerSTTSettings):  # type: ignore[misc]
+class _SettingsOf13(nova_stt.DeepgramSageMakerSTTSettings):
     """pipecat 1.3 gives its settings a value that they have no field for, and fails."""
 
     vad_events: bool | None = None
 
 
-class DeepgramSageMakerSTTService(OverSessions, nova_stt.DeepgramSageMakerSTTService):  # type: ignore[misc]
+class DeepgramSageMakerSTTService(OverSessions, nova_stt.DeepgramSageMakerSTTService):
     """pipecat's service for Nova on SageMaker: speech to text.
 
     Args:
@@ -218,7 +218,7 @@ class DeepgramSageMakerSTTService(OverSessions, nova_stt.DeepgramSageMakerSTTSer
         super().__init__(endpoint_name=endpoint_name, region=region, config=config, **options)
 
 
-class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMakerSTTService):  # type: ignore[misc]
+class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMakerSTTService):
     """pipecat's service for Flux on SageMaker: speech to text, in turns.
 
     Args:
@@ -270,7 +270,7 @@ class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMak
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + _CONFIRMATION)
         await super()._process_responses()
-        if not _ENDS_OPEN_TURNS:
+        if not (_ENDS_OPEN_TURNS or self._is_hurried):
             await self._end_open_turn()
         if self._limit is not None and not self._connection_established_event.is_set():
             self._limit.reschedule(0)
@@ -288,7 +288,7 @@ class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMak
             await self.push_frame(TranscriptionFrame(text, self._user_id, now, language))
 
 
-class DeepgramSageMakerTTSService(OverSessions, aura_tts.DeepgramSageMakerTTSService):  # type: ignore[misc]
+class DeepgramSageMakerTTSService(OverSessions, aura_tts.DeepgramSageMakerTTSService):
     """pipecat's service for Aura on SageMaker: text to speech.
 
     Args:
