@@ -124,7 +124,7 @@ test-pipecat: build $(PIPECAT)-lowest/.ready $(PIPECAT)-newest/.ready ## Run the
 	for which in lowest newest; do \
 		export VIRTUAL_ENV=$(CURDIR)/$(PIPECAT)-$$which; \
 		python=$$VIRTUAL_ENV/bin/python; \
-		$(BIN)/maturin develop --quiet --extras pipecat --group tests && \
+		$(BIN)/maturin develop --quiet --extras cli,pipecat --group tests && \
 		$$python -c 'from importlib.metadata import version as v; print("pipecat-ai", v("pipecat-ai"))' && \
 		$$python -m pytest -q -n $(WORKERS) --dist worksteal -W ignore::DeprecationWarning $(PIPECAT_TESTS) || exit 1; \
 	done
