@@ -23,10 +23,12 @@ from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 pytest.importorskip("pipecat.services", reason="pipecat is not installed: make test-pipecat")
 
 from deepgram_sagemaker import pipecat as ours
+from deepgram_sagemaker.pipecat import services
 from pipecat.frames.frames import (
     CancelFrame,
     InterimTranscriptionFrame,
     InterruptionFrame,
+    STTUpdateSettingsFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
     TTSUpdateSettingsFrame,
@@ -363,6 +365,43 @@ async def test_another_voice_of_flux_is_another_session():
             "model=flux-alexis-en",
         ]
     assert gathered.words == list(range(20))
+
+
+@pytest.mark.skipif(RELEASE < (1, 14), reason="earlier releases do not connect again for it")
+async def test_settings_that_need_another_session_lose_nothing():
+    name = "DeepgramFluxSageMakerSTTService"
+    with endpoint_for(name) as endpoint:
+        service = service_for(name, endpoint)
+
+        async def act(running):
+            await running.hear(range(75))
+            delta = getattr(ours, name).Settings(redact="numbers")
+            await running.put(STTUpdateSettingsFrame(delta=delta))
+            await running.hear(range(75, 150))
+
+        gathered = await run(service, act)
+        assert ["redact" in leg.query for leg in endpoint.legs] == [False, True]
+    assert gathered.errors == []
+    assert gathered.numbers == list(range(150))
+
+
+async def test_flux_that_does_not_confirm_its_session_is_an_error(monkeypatch):
+    name = "DeepgramFluxSageMakerSTTService"
+    # As long as either side waits.
+    monkeypatch.setattr(getattr(ours, name), "_CONNECTION_TIMEOUT", 0.3, raising=False)
+    monkeypatch.setattr(services, "_CONFIRMATION", 0.5)
+
+    async def mute(stream):
+        async for _ in stream:
+            pass
+
+    with LocalEndpoint(model=mute) as endpoint:
+        service = service_for(name, endpoint)
+        connections = Connections(service)
+        gathered = await run(service, lambda it: it.until(lambda _: connections.lost))
+    assert (connections.connected, connections.lost) == (0, 1)
+    (error,) = gathered.errors
+    assert "confirm" in error.error
 
 
 def test_arguments_are_pipecats_own_and_a_config():

@@ -25,7 +25,7 @@ from deepgram_sagemaker.invocation import Invocation
 from deepgram_sagemaker.stats import Stats, add_up
 from deepgram_sagemaker.transport import SageMakerTransport, Services
 
-__all__ = ["SageMakerBidiClient", "SageMakerBidiSessionError", "config_of"]
+__all__ = ["SageMakerBidiClient", "SageMakerBidiSessionError", "config_of", "services_for"]
 
 _logger = logging.getLogger("deepgram_sagemaker.pipecat")
 
@@ -127,7 +127,7 @@ class SageMakerBidiClient:
         config: SageMakerConfig | None = None,
     ) -> None:
         config = config_of(endpoint_name, region, config)
-        self.config = with_attempts(config, max_connect_attempts)
+        self.config = _with_attempts(config, max_connect_attempts)
         self.endpoint_name = self.config.endpoint_name
         self.region = self.config.region
         self.model_invocation_path = model_invocation_path
@@ -338,7 +338,7 @@ def config_of(
     return config
 
 
-def with_attempts(config: SageMakerConfig, attempts: int | None) -> SageMakerConfig:
+def _with_attempts(config: SageMakerConfig, attempts: int | None) -> SageMakerConfig:
     """Return the settings with another number of attempts in a row; None: as they are."""
     if attempts is None:
         return config

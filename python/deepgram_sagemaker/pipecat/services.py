@@ -249,17 +249,19 @@ class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMak
     async def _connect(self) -> None:
         # pipecat waits here for Flux to confirm the session: early releases without end, later ones
         # also when the session has failed meanwhile.
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as self._limit:
-                await super()._connect()
+            async with limit:
+                self._limit = limit
+                try:
+                    await super()._connect()
+                finally:
+                    self._limit = None
         except TimeoutError:
-            failed = self._response_task is not None and self._response_task.done()
-            if not failed:
+            if self._response_task is None or not self._response_task.done():
                 await self.push_error(_UNCONFIRMED)
             # Otherwise the error has been reported from where it was received.
             await self._call_event_handler("on_connection_error", _UNCONFIRMED)
-        finally:
-            self._limit = None
 
     async def _start_session_within_timeout(self) -> None:
         # The session has its deadlines, and says why it could not be opened.
@@ -267,13 +269,17 @@ class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMak
 
     async def _process_responses(self) -> None:
         """Handle what Flux says; the session has been opened just now."""
-        if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + _CONFIRMATION)
+        self._let_connect(_CONFIRMATION)
         await super()._process_responses()
         if not (_ENDS_OPEN_TURNS or self._is_hurried):
             await self._end_open_turn()
-        if self._limit is not None and not self._connection_established_event.is_set():
-            self._limit.reschedule(0)
+        if not self._connection_established_event.is_set():
+            self._let_connect(0)
+
+    def _let_connect(self, seconds: float) -> None:
+        """Limit what is left of `_connect`, if it still waits."""
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def _handle_turn_info(self, data: dict[str, Any]) -> None:
         await super()._handle_turn_info(data)
