@@ -1,7 +1,7 @@
 """Compares the tags in the names of Linux wheels with what auditwheel finds in them: WHEEL...
 
-`auditwheel show` only prints the oldest system that a wheel runs on. Here a wheel whose name promises
-an older one, another C library or another architecture is a failure. Needs auditwheel.
+`auditwheel show` only prints the oldest system that a wheel runs on. Here a wheel whose name
+promises an older one, another C library or another architecture is a failure. Needs auditwheel.
 """
 
 import json
