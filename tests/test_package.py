@@ -30,6 +30,8 @@ FORBIDDEN = (
     "pytest",
     "opentelemetry",
     "deepgram_sagemaker.otel",
+    "pipecat",
+    "deepgram_sagemaker.pipecat",
 )
 
 IMPORT = """
@@ -98,8 +100,10 @@ def test_exports():
         "discretion",
         "errors",
         "events",
+        "exposition",
         "factory",
         "invocation",
+        "meters",
         "notices",
         "otel",
         "stats",

@@ -48,10 +48,13 @@ TOOLS = {
     "discretion",
     "errands",
     "events",
+    "exposition",
     "fallover",
     "invocation",
+    "meters",
     "notices",
     "otel",
+    "reporter",
     "stats",
     "wakeups",
 }
@@ -68,7 +71,8 @@ PARTS = {
     "gateway": {"driver", "_native", *BASE, *TOOLS},
     "local": {"_native", *BASE, *TOOLS},
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
-    "cli": {"", "factory", "local", "doctor", *BASE},
+    "pipecat": {"transport", *BASE, *TOOLS},
+    "cli": {"", "factory", "gateway", "local", "doctor", "exposition", "meters", "otel", *BASE},
     "__main__": {"cli"},
     "": {"events", "factory", "transport", "_native", *BASE},
 }

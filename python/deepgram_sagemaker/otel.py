@@ -1,5 +1,6 @@
 """Traces and metrics through OpenTelemetry's API, made of events and of `stats`.
 
+`meters` decides what is measured; here OpenTelemetry gets it, and the traces are made.
 `docs/observability.md` lists the spans, metrics and attributes. The API alone is used: without an
 SDK all of it does nothing. No chunk of audio passes through here. Counters are read from the native
 side when a reader asks. Spans and histograms are made of events, of which a leg has a few.
@@ -12,15 +13,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-import weakref
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from . import events
 from ._native import __version__
-from .config import REGION_OF_BOTO3
-from .stats import Ledger, Stats, add_up
+from .meters import ENDPOINT, ERROR, PATH, PREFIX, REGION, Meters, is_failure
+from .meters import Watch as Measuring
 
 try:
     from opentelemetry import metrics, trace
@@ -34,10 +32,10 @@ except ImportError as error:
     raise ImportError(message) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from .config import SageMakerConfig
@@ -46,23 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Telemetry", "Watch"]
 
 _SCOPE: Final = "deepgram_sagemaker"
-_PREFIX: Final = "deepgram_sagemaker."
-
-_ENDPOINT: Final = f"{_PREFIX}endpoint.name"
-_PATH: Final = f"{_PREFIX}path"
-_REGION: Final = "cloud.region"
-_ERROR: Final = "error.type"
 _REQUEST_ID: Final = "aws.request_id"
 _STATUS: Final = "http.response.status_code"
-
-_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Borders of histograms of waiting, in seconds."""
-_CALLS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
-"""Borders of the histogram of sessions' lengths, in seconds."""
-
-_FRESH: Final = 0.1
-"""Seconds for which figures that were read are used again. A reader asks for one metric after the
-other: so all metrics of one scrape are of the same moment, and each session is read once."""
 
 
 class Telemetry:
@@ -82,55 +65,33 @@ class Telemetry:
         self._tracer_provider = tracer_provider
         self._meter_provider = meter_provider
 
-    def watch(self, config: SageMakerConfig, waiting: Callable[[], int]) -> Watch:
+    def watch(self, endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]]) -> Watch:
         """Return what follows the sessions of a config.
 
         Args:
-            config: The settings.
-            waiting: Returns how many openings wait for `max_concurrency`.
+            endpoints: The settings of each endpoint, in order of preference, and what returns how
+                many openings wait for `max_concurrency` there.
         """
         tracer = trace.get_tracer(_SCOPE, __version__, self._tracer_provider)
-        return Watch(tracer, _meters_of(self._meter_provider), config, waiting)
+        return Watch(tracer, _meters_of(self._meter_provider), endpoints)
 
 
-class Watch:
+class Watch(Measuring):
     """Follows the sessions of one config. `tell` and `ended` may be called from any thread."""
 
     def __init__(
         self,
         tracer: Tracer,
-        meters: _Meters,
-        config: SageMakerConfig,
-        waiting: Callable[[], int],
+        meters: Meters,
+        endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]],
     ) -> None:
+        super().__init__(meters, endpoints)
         self._tracer = tracer
-        self._meters = meters
-        self._region = config.region
         self._spans: dict[str, _Spans] = {}
-        place = _place(config.endpoint_name, config.region)
-        meters.waits(place, self, waiting)
 
-    @staticmethod
-    def context() -> Context:
+    def context(self) -> Context:
         """Return the context in which a session is opened."""
         return get_current()
-
-    def begun(self, session: str, path: str, endpoint_name: str, read: Callable[[], Stats]) -> None:
-        """Count a session in.
-
-        Args:
-            session: Its id.
-            path: Its path.
-            endpoint_name: Its endpoint.
-            read: Returns its figures, from any thread.
-        """
-        place = _place(endpoint_name, self._region, path)
-        self._meters.series(place).ledger.begun(session, read)
-
-    def ended(self, session: str, path: str, endpoint_name: str) -> None:
-        """Count a session out; it may have been counted out before."""
-        place = _place(endpoint_name, self._region, path)
-        self._meters.series(place).ledger.ended(session)
 
     def opened_in(self, session: str, context: Context | None) -> None:
         """Make the session's span, when it comes, a child of what is current in a context."""
@@ -139,10 +100,7 @@ class Watch:
     def tell(self, event: Event) -> None:
         """Make of an event what belongs to the trace and the metrics."""
         self._trace(event)
-        # A fallback's region is its own.
-        region = self._region if self._region == REGION_OF_BOTO3 else event.region
-        place = _place(event.endpoint_name, region, event.path)
-        self._meters.tell(place, event)
+        super().tell(event)
 
     def _trace(self, event: Event) -> None:
         spans = self._spans.get(event.session)
@@ -164,22 +122,6 @@ class Watch:
                 spans.end(event)
             case _:
                 spans.note(event.name, event)
-
-
-def _place(endpoint_name: str, region: str, path: str | None = None) -> _Place:
-    """Return the attributes that the metrics of a config, or of its sessions, have.
-
-    The region as it is set: one that is looked up later would begin another series.
-    """
-    place = [(_ENDPOINT, endpoint_name)]
-    if region != REGION_OF_BOTO3:
-        place.append((_REGION, region))
-    if path is not None:
-        place.append((_PATH, path))
-    return tuple(place)
-
-
-type _Place = tuple[tuple[str, str], ...]
 
 
 # Traces -----------------------------------------------------------------------------------------
@@ -233,7 +175,7 @@ class _Spans:
             if value is not None:
                 span.set_attribute(name, value)
         if event.error is not None:
-            span.set_attribute(_ERROR, event.reason)
+            span.set_attribute(ERROR, event.reason)
             span.set_status(Status(StatusCode.ERROR, event.error))
         span.end(_nanoseconds(event))
 
@@ -241,8 +183,8 @@ class _Spans:
         span = self._legs.pop(event.leg, None)
         if span is not None:
             span.set_attributes(_own(event, "role", "kind"))
-            if _is_failure(event):
-                span.set_attribute(_ERROR, event.reason or event.kind)
+            if is_failure(event):
+                span.set_attribute(ERROR, event.reason or event.kind)
                 span.set_status(Status(StatusCode.ERROR, event.said))
             span.end(_nanoseconds(event))
         if event.resumes:
@@ -252,7 +194,7 @@ class _Spans:
         """Add what happened to the session's span."""
         if self._session is not None:
             attributes = {
-                _PREFIX + each: value
+                PREFIX + each: value
                 for each, value in events.fields_of(event).items()
                 if value is not None
             }
@@ -265,12 +207,12 @@ class _Spans:
                 span.end(at)
         if self._session is None:
             return
-        self._session.set_attribute(f"{_PREFIX}outcome", event.outcome)
+        self._session.set_attribute(f"{PREFIX}outcome", event.outcome)
         for name in _TOTALS:
-            self._session.set_attribute(_PREFIX + name, getattr(event.totals, name))
-        self._session.set_attribute(f"{_PREFIX}resets", sum(event.totals.resets.values()))
+            self._session.set_attribute(PREFIX + name, getattr(event.totals, name))
+        self._session.set_attribute(f"{PREFIX}resets", sum(event.totals.resets.values()))
         if event.error is not None:
-            self._session.set_attribute(_ERROR, event.error)
+            self._session.set_attribute(ERROR, event.error)
             self._session.set_status(Status(StatusCode.ERROR, f"{event.error} ({event.reason})"))
         self._session.end(at)
 
@@ -279,6 +221,7 @@ _TOTALS: Final = (
     "legs",
     "attempts",
     "rollovers",
+    "fallovers",
     "seconds_sent",
     "seconds_acknowledged",
     "seconds_replayed",
@@ -290,237 +233,24 @@ _TOTALS: Final = (
 
 def _common(event: Event) -> dict[str, Any]:
     return {
-        f"{_PREFIX}session.id": event.session,
-        _PATH: event.path,
-        _ENDPOINT: event.endpoint_name,
-        _REGION: event.region,
+        f"{PREFIX}session.id": event.session,
+        PATH: event.path,
+        ENDPOINT: event.endpoint_name,
+        REGION: event.region,
     }
 
 
 def _own(event: Event, *names: str) -> dict[str, Any]:
-    return {_PREFIX + name: getattr(event, name) for name in names}
+    return {PREFIX + name: getattr(event, name) for name in names}
 
 
 def _nanoseconds(event: Event) -> int:
     return round(event.time * 1e9)
 
 
-def _is_failure(event: events.LegEnded) -> bool:
-    """Return whether the session was left without a leg that it needed.
+# Metrics -----------------------------------------------------------------------------------------
 
-    A standby that ends early is opened again, and a retiring leg has been replaced.
-    """
-    return event.reason is not None and event.role == "current"
-
-
-# Metrics ----------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Series:
-    """What the metrics of one place are made of."""
-
-    ledger: Ledger = field(default_factory=Ledger)
-    legs: set[tuple[str, int]] = field(default_factory=set)
-    """The legs that are open."""
-
-
-_COUNTERS: Final[tuple[tuple[str, str, str, str], ...]] = (
-    ("sessions", "sessions", "{session}", "Sessions begun."),
-    ("attempts", "leg.requests", "{request}", "Streams requested, whether they opened or not."),
-    ("legs", "legs", "{leg}", "Streams opened."),
-    ("rollovers", "rollovers", "{rollover}", "Streams replaced because of their age."),
-    ("fallovers", "fallovers", "{fallover}", "Streams opened because another endpoint had failed."),
-    ("seconds_sent", "audio.sent.time", "s", "Audio sent, each second counted once."),
-    ("bytes_sent", "audio.sent.size", "By", "Audio sent, each byte counted once."),
-    ("seconds_acknowledged", "audio.acknowledged.time", "s", "Audio that is final."),
-    ("bytes_acknowledged", "audio.acknowledged.size", "By", "Audio that is final."),
-    ("seconds_replayed", "audio.replayed.time", "s", "Audio sent again."),
-    ("bytes_replayed", "audio.replayed.size", "By", "Audio sent again."),
-    ("seconds_evicted", "audio.evicted.time", "s", "Audio dropped over the limit."),
-    ("bytes_evicted", "audio.evicted.size", "By", "Audio dropped over the limit."),
-    ("seconds_lost", "audio.lost.time", "s", "Audio dropped, and then needed by a reset."),
-    ("bytes_lost", "audio.lost.size", "By", "Audio dropped, and then needed by a reset."),
-    ("messages_in", "messages.sent", "{message}", "Messages accepted from the application."),
-    ("messages_out", "messages.received", "{message}", "Messages for the application."),
-)
-"""Counters read from `stats`: the figure, the metric's name, its unit, what it counts."""
-
-
-class _Meters:
-    """The instruments of one meter provider, shared by every factory of the process.
-
-    An SDK keeps the first instrument of a name and drops the callbacks of later ones, so there is
-    one set of instruments, and the places that they report are kept here.
-    """
-
-    def __init__(self, meter: Meter) -> None:
-        self._waiting: dict[_Place, weakref.WeakKeyDictionary[Watch, Callable[[], int]]] = {}
-        self.forget()
-        self._make(meter)
-
-    def forget(self) -> None:
-        """Start from nothing, as a forked child has to: its parent reports its own sessions."""
-        self._lock = threading.Lock()
-        self._places: dict[_Place, _Series] = {}
-        self._read_at = -_FRESH
-        self._figures: list[tuple[_Place, Stats, list[Stats], int]] = []
-        # The highest value that each series has reported: a counter must not go back, not even by
-        # the rounding of a sum.
-        self._highest: dict[tuple[str, _Place], float] = {}
-
-    def _make(self, meter: Meter) -> None:
-        for figure, name, unit, about in _COUNTERS:
-            meter.create_observable_counter(_PREFIX + name, [self._counter(figure)], unit, about)
-        meter.create_observable_counter(
-            f"{_PREFIX}leg.resets",
-            [self._resets],
-            "{reset}",
-            "Streams that ended and were followed by another, by how they ended.",
-        )
-        for name, observe, unit, about in (
-            ("session.active", self._sessions, "{session}", "Sessions that go on."),
-            ("leg.active", self._legs, "{leg}", "Streams that are open."),
-            ("leg.waiting", self._waits, "{leg}", "Openings that wait for max_concurrency."),
-            ("journal.size", self._journal, "By", "What the journals hold."),
-        ):
-            meter.create_observable_up_down_counter(_PREFIX + name, [observe], unit, about)
-        meter.create_observable_gauge(
-            f"{_PREFIX}audio.lag",
-            [self._lag],
-            "s",
-            "The most audio of one session that was sent and is not final.",
-        )
-        self._opens = _histogram(
-            meter, "leg.open.duration", _SECONDS, "From the request for a stream to its outcome."
-        )
-        self._first = _histogram(
-            meter,
-            "session.time_to_first_result",
-            _SECONDS,
-            "From the first audio to the first result.",
-        )
-        self._lengths = _histogram(meter, "session.duration", _CALLS, "The length of sessions.")
-        self._failures = meter.create_counter(
-            f"{_PREFIX}leg.failures",
-            "{failure}",
-            "Openings that failed and streams that broke, by reason.",
-        )
-        self._retries = meter.create_counter(
-            f"{_PREFIX}leg.retries", "{retry}", "Streams requested because of a failure."
-        )
-        self._refreshes = meter.create_counter(
-            f"{_PREFIX}credentials.refreshes", "{refresh}", "Changes of the keys."
-        )
-
-    def series(self, place: _Place) -> _Series:
-        """Return what the metrics of a place are made of."""
-        series = self._places.get(place)
-        return self._places.setdefault(place, _Series()) if series is None else series
-
-    def waits(self, place: _Place, watch: Watch, waiting: Callable[[], int]) -> None:
-        """Report how many openings wait, for as long as the watch exists."""
-        with self._lock:
-            known = self._waiting.setdefault(place, weakref.WeakKeyDictionary())
-            known[watch] = waiting
-
-    def tell(self, place: _Place, event: Event) -> None:
-        """Count an event."""
-        attributes = dict(place)
-        match event:
-            case events.LegOpening(failures=failures):
-                if failures > 0:
-                    self._retries.add(1, attributes)
-            case events.LegOpened():
-                self.series(place).legs.add((event.session, event.leg))
-                self._opens.record(event.seconds, attributes)
-            case events.LegOpenFailed(reason=reason):
-                if event.error is not None:
-                    self._opens.record(event.seconds, attributes | {_ERROR: reason})
-                    self._failures.add(1, attributes | {_ERROR: reason, _PHASE: "open"})
-            case events.LegEnded(reason=reason):
-                self.series(place).legs.discard((event.session, event.leg))
-                if reason is not None and _is_failure(event):
-                    self._failures.add(1, attributes | {_ERROR: reason, _PHASE: "stream"})
-            case events.FirstResult(seconds=seconds):
-                self._first.record(seconds, attributes)
-            case events.CredentialsRefreshed():
-                self._refreshes.add(1, attributes)
-            case events.SessionEnded(seconds=seconds, error=failed):
-                more = {} if failed is None else {_ERROR: failed}
-                self._lengths.record(seconds, attributes | more)
-            case _:
-                pass
-
-    def _read(self) -> list[tuple[_Place, Stats, list[Stats], int]]:
-        """Return the figures of each place: of past sessions, of each live one, and its legs."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._read_at >= _FRESH:
-                self._figures = [
-                    (place, *series.ledger.read(), len(series.legs))
-                    for place, series in list(self._places.items())
-                ]
-                self._read_at = now
-            return self._figures
-
-    def _counter(self, figure: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def observe(_: CallbackOptions) -> Iterator[Observation]:
-            for place, past, live, _legs in self._read():
-                value = sum(getattr(each, figure) for each in (past, *live))
-                yield self._counted(figure, place, value)
-
-        return observe
-
-    def _resets(self, _: CallbackOptions) -> Iterator[Observation]:
-        for place, past, live, _legs in self._read():
-            for kind, count in add_up([past, *live]).resets.items():
-                yield self._counted("resets", (*place, (_ERROR, kind)), count)
-
-    def _counted(self, figure: str, place: _Place, value: float) -> Observation:
-        series = (figure, place)
-        value = self._highest[series] = max(value, self._highest.get(series, value))
-        return metrics.Observation(value, dict(place))
-
-    def _sessions(self, _: CallbackOptions) -> Iterator[Observation]:
-        for place, _past, live, _legs in self._read():
-            yield metrics.Observation(len(live), dict(place))
-
-    def _legs(self, _: CallbackOptions) -> Iterator[Observation]:
-        for place, _past, _live, legs in self._read():
-            yield metrics.Observation(legs, dict(place))
-
-    def _journal(self, _: CallbackOptions) -> Iterator[Observation]:
-        for place, _past, live, _legs in self._read():
-            yield metrics.Observation(sum(each.journal_bytes for each in live), dict(place))
-
-    def _lag(self, _: CallbackOptions) -> Iterator[Observation]:
-        for place, _past, live, _legs in self._read():
-            lags = (
-                each.seconds_sent - each.seconds_acknowledged - each.seconds_lost for each in live
-            )
-            yield metrics.Observation(max(0.0, *lags, 0.0), dict(place))
-
-    def _waits(self, _: CallbackOptions) -> Iterator[Observation]:
-        with self._lock:
-            counts = {
-                place: sum(waiting() for waiting in list(known.values()))
-                for place, known in self._waiting.items()
-            }
-        for place, count in counts.items():
-            yield metrics.Observation(count, dict(place))
-
-
-_PHASE: Final = f"{_PREFIX}leg.phase"
-
-
-def _histogram(meter: Meter, name: str, borders: Iterable[float], about: str) -> Histogram:
-    return meter.create_histogram(
-        _PREFIX + name, "s", about, explicit_bucket_boundaries_advisory=list(borders)
-    )
-
-
-_meters: Final[dict[object, _Meters]] = {}
+_meters: Final[dict[object, Meters]] = {}
 _meters_lock = threading.Lock()
 
 
@@ -535,7 +265,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _meters_of(provider: MeterProvider | None) -> _Meters:
+def _meters_of(provider: MeterProvider | None) -> Meters:
     """Return the instruments of a provider, which are made once."""
     # The global provider may be set later: until then the API passes everything on by itself.
     if provider is not None and provider is metrics.get_meter_provider():
@@ -544,5 +274,5 @@ def _meters_of(provider: MeterProvider | None) -> _Meters:
         meters = _meters.get(provider)
         if meters is None:
             meter = metrics.get_meter(_SCOPE, __version__, provider)
-            meters = _meters[provider] = _Meters(meter)
+            meters = _meters[provider] = Meters(meter, metrics.Observation)
         return meters

@@ -13,7 +13,8 @@ import signal
 import sys
 import tempfile
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,9 @@ from .policies import wrong_actions
 
 COMMANDS = Path(__file__).parent / "commands"
 SESSION = Path(__file__).parent / "python_session.py"
+
+GATEWAY = "127.0.0.1:8080"
+"""Where the gateway of a page listens."""
 
 PATIENCE = 60.0
 """Seconds that one block may take."""
@@ -37,9 +41,9 @@ _WRAPPERS = {
     # Options of the interpreter are for one that begins.
     "python": f'case "$1" in -* | "") exec "{sys.executable}" "$@" ;; esac; {_CLIENT} python "$@"',
     "pytest": f'exec "{sys.executable}" -m pytest -p no:cacheprovider "$@"',
-    # `local` has to end. `demo` takes half a minute: its options are checked; tests/cli runs it.
+    # Servers have to end. `demo` takes half a minute: its options are checked; tests/cli runs it.
     "deepgram-sagemaker": f'''case "$1" in
-    local) shift; {_CLIENT} local "$@" ;;
+    local | gateway) {_CLIENT} server "$@" ;;
     demo) set -- "$@" --help ;;
 esac
 {_CLIENT} deepgram-sagemaker "$@"''',
@@ -80,7 +84,7 @@ class Reader:
             for block in self.blocks:
                 if block.title:
                     (self.directory / block.title).write_text(block.code, encoding="utf-8")
-                if block.not_run or not all(map(shutil.which, block.needs)):
+                if block.not_run or not all(map(is_there, block.needs)):
                     continue
                 try:
                     async with asyncio.timeout(PATIENCE):
@@ -135,6 +139,16 @@ class Reader:
             printed = _OF_A_BUSY_MACHINE.sub("", printed)
             if expected and not matches(expected, printed):
                 raise FailedError(f"$ {command}printed\n{printed}\nand not\n{expected}")
+
+
+def is_there(name: str) -> bool:
+    """Return whether there is a program of this name, or, with a dot in it, a module."""
+    if "." not in name:
+        return shutil.which(name) is not None
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def commands_of(code: str) -> list[tuple[str, str]]:
@@ -319,6 +333,16 @@ async def commands(directory: Path):
             await process.wait()
 
 
-def read(page: Path, directory: Path, environment: dict[str, str]) -> Reader:
-    """Return a reader of a page, in a directory of that page's own."""
-    return Reader(directory, environment, blocks_of(page))
+def read(
+    page: Path, directory: Path, environment: dict[str, str], gateway: str = GATEWAY
+) -> Reader:
+    """Return a reader of a page, in a directory of that page's own.
+
+    Args:
+        page: The page.
+        directory: Where its blocks run.
+        environment: With which variables.
+        gateway: The address of a gateway that runs, instead of the one that pages name.
+    """
+    blocks = [replace(each, code=each.code.replace(GATEWAY, gateway)) for each in blocks_of(page)]
+    return Reader(directory, environment, blocks)

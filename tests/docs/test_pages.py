@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli.control_plane import control_plane
+from deepgram_sagemaker.gateway import Gateway
 from deepgram_sagemaker.local import LocalEndpoint
 
 from .blocks import blocks_of, endpoints_of, profiles_of
@@ -86,12 +87,12 @@ async def test_every_block_does_what_its_page_says(chosen, tmp_path, subtests):
     write(tmp_path / "recordings")
     turn = asyncio.Semaphore(AT_ONCE)
 
-    async def one(number, page, environment):
+    async def one(number, page, environment, gateway):
         directory = tmp_path / f"page-{number}" / "here"
         shutil.copytree(tmp_path / "recordings", directory)
         environment = environment | {"HOME": str(directory.parent)}
         async with turn:
-            return await read(page, directory, environment).run()
+            return await read(page, directory, environment, gateway).run()
 
     from deepgram_sagemaker.local.speech import SpeechModel
 
@@ -99,14 +100,16 @@ async def test_every_block_does_what_its_page_says(chosen, tmp_path, subtests):
     patient = SpeechModel(silence_limit=60)
     async with (
         LocalEndpoint(names, model=patient, region=regions) as endpoint,
+        Gateway(config=endpoint.config(), port=0) as gateway,
         commands(tmp_path / "bin") as paths,
     ):
         write_profiles(endpoint, profiles_of(blocks))
+        address = "{}:{}".format(*gateway.address)
         with control_plane() as plane:
             plane.endpoints = {(region, name): "InService" for region in regions for name in names}
             environment = await environment_of(endpoint, plane) | paths
             outcomes = await asyncio.gather(
-                *(one(number, page, environment) for number, page in enumerate(chosen))
+                *(one(number, page, environment, address) for number, page in enumerate(chosen))
             )
     for page, failures in zip(chosen, outcomes, strict=True):
         with subtests.test(page=str(page.relative_to(ROOT))):

@@ -18,6 +18,7 @@ PUBLIC = (
     "deepgram_sagemaker",
     "deepgram_sagemaker.errors",
     "deepgram_sagemaker.events",
+    "deepgram_sagemaker.gateway",
     "deepgram_sagemaker.local",
     "deepgram_sagemaker.local.faults",
     "deepgram_sagemaker.local.pytest_plugin",

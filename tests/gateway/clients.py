@@ -19,6 +19,8 @@ CLOSE_STREAM = json.dumps({"type": "CloseStream"})
 @contextlib.asynccontextmanager
 async def gateway_to(endpoint, **settings):
     """A gateway on a free port, in front of a local endpoint."""
+    # A busy machine takes its time to find out that an opening is refused.
+    settings = {"open_wait": 10.0} | settings
     async with Gateway(config=endpoint.config(), port=0, **settings) as gateway:
         yield gateway
 

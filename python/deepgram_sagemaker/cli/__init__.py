@@ -1,11 +1,12 @@
-"""The command line: `deepgram-sagemaker local`, `demo`, `transcribe`, `speak` and `doctor`.
+"""The command line: `deepgram-sagemaker local`, `demo`, `transcribe`, `speak`, `doctor`, `gateway`.
 
-`app` has the commands and their options; `transcribe` and `speak` have modules of their own. Each
-other module does one part of the work.
+`app` has the commands and their options; `transcribe`, `speak` and `gateway` have modules of their
+own. Each other module does one part of the work.
 
-May import `factory`, `local`, `doctor`, `config` and `errors`; never `transport` or what lies below
-it. Needs the `cli` extra; the demo and the model that hears speech need `local`. Tests: tests/cli,
-and end to end tests/e2e/test_readme.py.
+May import `factory`, `gateway`, `local`, `doctor`, `config` and `errors`, and for the gateway's
+figures `exposition`, `meters` and `otel`; never `transport` or what lies below it. Needs the `cli`
+extra; the demos and the model that hears speech need `local`. Tests: tests/cli, and end to end
+tests/e2e/test_readme.py.
 """
 
 from __future__ import annotations

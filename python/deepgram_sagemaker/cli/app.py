@@ -13,6 +13,7 @@ from deepgram_sagemaker import __version__
 from deepgram_sagemaker.errors import SageMakerError
 
 from .completions import faults, regions
+from .gateway import gateway, gateway_worker
 from .manners import Console, PoliteCommand, PoliteGroup, fail
 from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
 from .outcome import run
@@ -329,6 +330,8 @@ def doctor(
 
 app.command(cls=PoliteCommand)(transcribe)
 app.command(cls=PoliteCommand)(speak)
+app.command(cls=PoliteCommand)(gateway)
+app.command(cls=PoliteCommand, hidden=True)(gateway_worker)
 
 
 def _check_losses(figures: Figures) -> None:

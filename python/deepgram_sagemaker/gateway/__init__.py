@@ -15,7 +15,9 @@ Imports `driver`, `events`, `invocation`, `stats`, `wakeups` and `_native`; neve
     records       what users pass in and get: keys, pages, finished requests
 """
 
+from deepgram_sagemaker._native import GatewayRequest
+
 from .records import Key, Page, Served
 from .server import Gateway
 
-__all__ = ["Gateway", "Key", "Page", "Served"]
+__all__ = ["Gateway", "GatewayRequest", "Key", "Page", "Served"]

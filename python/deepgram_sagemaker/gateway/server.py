@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from deepgram_sagemaker.config import SageMakerConfig
     from deepgram_sagemaker.events import Event
-    from deepgram_sagemaker.otel import Telemetry
+    from deepgram_sagemaker.meters import Measures
 
 __all__ = ["Gateway"]
 
@@ -85,13 +85,13 @@ class Gateway:
         keys: Sequence[Key] = (),
         origins: Sequence[str] | None = None,
         max_connections: int = 10_000,
-        open_wait: float = 10.0,
+        open_wait: float = 3.0,
         reuse_port: bool = False,
         tls: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         pages: Mapping[str, Callable[[GatewayRequest], Awaitable[Page]]] | None = None,
         open_pages: Collection[str] = (),
         on_event: Callable[[Event], object] | None = None,
-        telemetry: Telemetry | bool | None = None,
+        telemetry: Measures | bool | None = None,
         on_request: Callable[[Served], object] | None = None,
         ping_interval: float = 20.0,
         ping_timeout: float = 20.0,
