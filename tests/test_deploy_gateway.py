@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 import websockets
 import yaml
-from cli.gateways import QUERY, finish, send
+from cli.gateways import QUERY, converse, finish, gateway, send
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.gateway_keys import VARIABLE
+from deepgram_sagemaker.local import Fault, LocalEndpoint
+from deepgram_sagemaker.local.faults import AfterNewChunks, Reset
+from test_deploy import DASHBOARD, Prometheus, tool
 from typer.main import get_command
 
 ROOT = Path(__file__).parents[1]
@@ -248,6 +251,41 @@ async def started(*arguments, **environment):
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+# Dashboard and alerts -----------------------------------------------------------------------------
+
+
+@pytest.mark.patience(120)
+async def test_the_dashboard_shows_what_the_gateway_exposes(tmp_path):
+    """Every panel has figures on a Prometheus that scrapes `/metrics`."""
+    path = tool("prometheus")
+    resets = Fault(Reset(), when=AfterNewChunks(40), times=2)
+    with LocalEndpoint("mine", faults=[resets]) as endpoint:
+        async with gateway(endpoint=endpoint) as running:
+            await running.up()
+            prometheus = Prometheus(path, tmp_path, running.url.rpartition(":")[2])
+
+            async def answered(expression):
+                return await asyncio.to_thread(prometheus.wait, lambda p: p.query(expression))
+
+            try:
+                numbers, _ = await converse(running, 100)
+                assert numbers == list(range(100))
+                # A rate needs something before.
+                await answered("deepgram_sagemaker_gateway_closes_total == 1")
+                await converse(running, 20)
+                known = {"$__rate_interval": "10s", "$__range": "5m", "$endpoint": ".*"}
+                for panel in DASHBOARD["panels"]:
+                    for target in panel["targets"]:
+                        expression = target["expr"].replace("$path", ".*")
+                        for name, value in known.items():
+                            expression = expression.replace(name, value)
+                        assert await answered(expression), panel["title"]
+                resets = await answered("sum(deepgram_sagemaker_leg_resets_total) == 2")
+                assert len(resets) == 1
+            finally:
+                await asyncio.to_thread(prometheus.stop)
 
 
 # Kubernetes ---------------------------------------------------------------------------------------
