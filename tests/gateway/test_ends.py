@@ -73,6 +73,19 @@ async def test_a_gateway_that_stops_leaves_nothing_behind():
     await until(lambda: engine_threads() == 0)
 
 
+async def test_a_page_that_takes_long_does_not_keep_it_from_stopping():
+    async def slow(_):
+        await asyncio.sleep(60)
+
+    async with LocalEndpoint() as endpoint:
+        async with gateway_to(endpoint, pages={"/slow": slow}) as gateway:
+            raw = await Raw.open(gateway, "/slow")
+            await until(lambda: gateway.counts["connections"] == 1)
+            await asyncio.sleep(0.1)
+        assert await raw.reader.read() == b""
+        await raw.leave()
+
+
 async def test_a_gateway_may_be_entered_without_a_client_ever_coming():
     async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
         assert gateway.url == f"ws://127.0.0.1:{gateway.address[1]}"

@@ -142,6 +142,7 @@ class Gateway:
         self._token = 0
         self._conversations: dict[str, Conversation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pages_asked: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -182,6 +183,8 @@ class Gateway:
         """Close every connection now; see `drain` for an end in order."""
         native, hub = self._running()
         native.stop()
+        for page in self._pages_asked:
+            page.cancel()
         try:
             async with asyncio.timeout(_STOP):
                 await self._stopped.wait()
@@ -263,7 +266,9 @@ class Gateway:
         for news in self._native.take():
             match news:
                 case GatewayRequest(route=None):
-                    self._start(self._page(news))
+                    page = self._start(self._page(news))
+                    self._pages_asked.add(page)
+                    page.add_done_callback(self._pages_asked.discard)
                 case GatewayRequest():
                     self._begin(news)
                 case GatewayEnd():
@@ -305,10 +310,11 @@ class Gateway:
             return
         request.respond(page.status, page.content_type, page.body)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name="deepgram gateway")
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -62,15 +62,15 @@ impl From<Error> for Why {
 }
 
 /// Carries a connection to its end.
-pub(crate) async fn carry(line: Line, read: Bytes, accepted: Accepted, limits: Limits) {
+pub(crate) async fn carry(line: Line, accepted: Accepted, limits: Limits) {
     let Accepted { talk, session } = accepted;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)
         .write_buffer_size(WRITE)
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message));
-    let socket =
-        WebSocketStream::from_partially_read(line, read.to_vec(), Role::Server, Some(config)).await;
+    // Not `from_partially_read`: its buffer would grow by single frames, two reads for each.
+    let socket = WebSocketStream::from_raw_socket(line, Role::Server, Some(config)).await;
     let mut carry = Carry {
         socket,
         session,
@@ -78,8 +78,7 @@ pub(crate) async fn carry(line: Line, read: Bytes, accepted: Accepted, limits: L
         held: None,
         is_unflushed: false,
         is_blocked: false,
-        has_heard: true,
-        is_pinged: false,
+        presence: Presence::Shown,
         over_since: None,
         tick: limits.ping_interval / 2,
         answer_within: limits.ping_timeout,
@@ -87,6 +86,17 @@ pub(crate) async fn carry(line: Line, read: Bytes, accepted: Accepted, limits: L
     };
     let why = poll_fn(|cx| carry.poll(cx)).await;
     carry.finish(why, limits.close_within).await;
+}
+
+/// What is known of the client since the last tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It has shown that it is there.
+    Shown,
+    /// Nothing was heard of it.
+    Unknown,
+    /// It was asked.
+    Asked,
 }
 
 struct Carry {
@@ -99,10 +109,7 @@ struct Carry {
     is_unflushed: bool,
     /// The socket takes no more.
     is_blocked: bool,
-    /// The client has shown that it is there since the last tick.
-    has_heard: bool,
-    /// It was asked whether it is there.
-    is_pinged: bool,
+    presence: Presence,
     /// Since when the session is over and nothing is left for the client.
     over_since: Option<Instant>,
     tick: Duration,
@@ -156,7 +163,7 @@ impl Carry {
                 Poll::Ready(Some(Err(error))) => break Poll::Ready(error.into()),
                 Poll::Ready(Some(Ok(message))) => message,
             };
-            self.has_heard = true;
+            self.presence = Presence::Shown;
             taken += 1;
             let frame = match message {
                 Message::Text(text) => Frame::Text(text.into()),
@@ -223,7 +230,7 @@ impl Carry {
         }
         if std::mem::take(&mut self.is_blocked) {
             // It has taken what the socket was full of, so it is there.
-            self.has_heard = true;
+            self.presence = Presence::Shown;
         }
         Poll::Ready(Ok(()))
     }
@@ -238,23 +245,30 @@ impl Carry {
             {
                 return Poll::Ready(Why::Ends(Ending::unexplained()));
             }
-            let wait = if self.held.is_some() || std::mem::take(&mut self.has_heard) {
-                // While the client is not read, its silence says nothing.
-                self.is_pinged = false;
-                self.tick
-            } else if std::mem::replace(&mut self.is_pinged, true) {
-                return Poll::Ready(Why::Broken(Broken::Lost));
-            } else {
-                if !self.is_blocked {
-                    let ping = Message::Ping(Bytes::new());
-                    if let Err(error) = Pin::new(&mut self.socket).start_send(ping) {
-                        return Poll::Ready(error.into());
-                    }
-                    self.is_unflushed = true;
-                    // The next poll flushes it.
-                    cx.waker().wake_by_ref();
+            // While the client is not read, its silence says nothing.
+            let presence = match self.held {
+                Some(_) => Presence::Shown,
+                None => self.presence,
+            };
+            let wait = match presence {
+                Presence::Shown => {
+                    self.presence = Presence::Unknown;
+                    self.tick
                 }
-                self.answer_within
+                Presence::Unknown => {
+                    self.presence = Presence::Asked;
+                    if !self.is_blocked {
+                        let ping = Message::Ping(Bytes::new());
+                        if let Err(error) = Pin::new(&mut self.socket).start_send(ping) {
+                            return Poll::Ready(error.into());
+                        }
+                        self.is_unflushed = true;
+                        // The next poll flushes it.
+                        cx.waker().wake_by_ref();
+                    }
+                    self.answer_within
+                }
+                Presence::Asked => return Poll::Ready(Why::Broken(Broken::Lost)),
             };
             self.timer.as_mut().reset(Instant::now() + wait);
         }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -12,27 +13,38 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// The bytes to and from a client.
-pub(crate) enum Line {
+pub(crate) struct Line {
+    wire: Wire,
+    /// What was read already, and is to be read again.
+    ahead: Bytes,
+}
+
+enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Line {
-    /// Returns the line of a connection on which the client has begun to speak.
+    /// Returns the line of a connection.
     pub(crate) async fn begin(
         stream: TcpStream,
         tls: Option<&TlsAcceptor>,
         by: Instant,
     ) -> Option<Self> {
-        // Before anything is allocated for it: there may be many that never speak.
-        timeout_at(by, stream.readable()).await.ok()?.ok()?;
-        match tls {
-            None => Some(Self::Plain(stream)),
+        let wire = match tls {
+            None => Wire::Plain(stream),
             Some(acceptor) => {
                 let accepted = timeout_at(by, acceptor.accept(stream)).await;
-                Some(Self::Tls(Box::new(accepted.ok()?.ok()?)))
+                Wire::Tls(Box::new(accepted.ok()?.ok()?))
             }
-        }
+        };
+        let ahead = Bytes::new();
+        Some(Self { wire, ahead })
+    }
+
+    /// Has bytes read again before any others.
+    pub(crate) fn put_back(&mut self, ahead: Bytes) {
+        self.ahead = ahead;
     }
 
     /// Ends the output, and waits for the client to end the input.
@@ -53,9 +65,15 @@ impl AsyncRead for Line {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        let Self { wire, ahead } = self.get_mut();
+        if !ahead.is_empty() {
+            let now = ahead.split_to(ahead.len().min(buf.remaining()));
+            buf.put_slice(&now);
+            return Poll::Ready(Ok(()));
+        }
+        match wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -66,23 +84,23 @@ impl AsyncWrite for Line {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -177,23 +176,30 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<Gate>, open: 
     // It fails on a socket that is gone, which the first read finds too.
     let _ = stream.set_nodelay(true);
     let limits = gate.limits;
+    let head_by = Instant::now() + limits.head_within;
+    // Before anything is allocated for it: there may be many that never speak.
+    let begun = timeout_at(head_by, stream.readable()).await;
+    if !matches!(begun, Ok(Ok(()))) {
+        gate.counts.connections_unheard.add(1);
+        return;
+    }
     // In boxes: a task keeps the size of its largest part, and most of its life is the second.
-    let talked = Box::pin(talk_http(stream, peer, gate, open.is_one_too_many)).await;
-    if let Some((line, read, accepted)) = talked {
-        Box::pin(carry::carry(line, read, accepted, limits)).await;
+    let talked = Box::pin(talk_http(stream, peer, gate, open.is_one_too_many, head_by)).await;
+    if let Some((line, accepted)) = talked {
+        Box::pin(carry::carry(line, accepted, limits)).await;
     }
 }
 
-/// Serves HTTP. Returns the line and what was read ahead of it once the client has a WebSocket.
+/// Serves HTTP. Returns the line once the client has a WebSocket.
 async fn talk_http(
     stream: TcpStream,
     peer: SocketAddr,
     gate: Arc<Gate>,
     is_one_too_many: bool,
-) -> Option<(Line, Bytes, Accepted)> {
+    head_by: Instant,
+) -> Option<(Line, Accepted)> {
     let limits = gate.limits;
     let counts = Arc::clone(&gate.counts);
-    let head_by = Instant::now() + limits.head_within;
     let Some(line) = Line::begin(stream, gate.tls.as_ref(), head_by).await else {
         counts.connections_unheard.add(1);
         return None;
@@ -217,7 +223,8 @@ async fn talk_http(
     match served {
         Ok(Ok(())) => {
             if let Some(accepted) = visit.take_accepted() {
-                return Some((line, parts.read_buf, accepted));
+                line.put_back(parts.read_buf);
+                return Some((line, accepted));
             }
         }
         Ok(Err(error)) => {
