@@ -13,6 +13,7 @@ from cli.gateways import CERTIFICATES, KEY, converse, finish, gateway, heard, se
 from deepgram_sagemaker.local import Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import AfterNewChunks, Reset
 from prometheus_client.parser import text_string_to_metric_families
+from sessions import run_script
 
 pytestmark = pytest.mark.patience(120)
 
@@ -254,7 +255,7 @@ async def test_a_taken_port_is_said_with_the_way_out(endpoint):
             async with gateway("--workers", workers, endpoint=endpoint, port=port) as other:
                 status, _ = await other.ended()
             assert status == 1
-            assert other.errors.startswith(f"Failed: 127.0.0.1:{port}: ")
+            assert other.errors.startswith(f"Failed: 127.0.0.1:{port} cannot be listened on: ")
             assert "--port 0 takes a free port" in other.errors
 
 
@@ -285,6 +286,25 @@ async def test_a_log_that_cannot_be_opened_is_said(endpoint, tmp_path):
     async with gateway("--access-log", tmp_path / "no" / "log", endpoint=endpoint) as running:
         status, _ = await running.ended()
         assert (status, "No such file or directory" in running.errors) == (1, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize(
+    ("hard", "allowed", "says"), [(1000, 900, ""), (500, 500, "only 500 files may be open")]
+)
+def test_as_many_files_may_be_open_as_the_system_allows(hard, allowed, says):
+    ran = run_script(
+        "import logging, resource\n"
+        "from deepgram_sagemaker.cli.gateway_serving import allow_files\n"
+        "logging.basicConfig(format='%(message)s')\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (200, {hard}))\n"
+        "allow_files(900, least=600)\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == str(allowed)
+    assert says in ran.stderr
+    assert bool(says) is bool(ran.stderr)
 
 
 async def test_an_endpoint_that_refuses_is_an_answer_of_http():
