@@ -220,19 +220,21 @@ async def _written(metrics: GatewayMetrics) -> AsyncIterator[None]:
 async def _drain(gateway: Gateway, within: float, asked: Asked) -> None:
     """Take no more conversations, and let the others end: for so long, or until asked again."""
     if gateway.conversations:
-        _logger.info(
-            "draining: %d conversations go on, for at most %g s; a second signal ends them",
-            gateway.conversations,
-            within,
-        )
+        going = _counted(gateway.conversations, "conversation goes on", "conversations go on")
+        _logger.info("draining: %s, for at most %g s; a second signal ends it", going, within)
     drained = asyncio.create_task(gateway.drain(within))
     ended = asyncio.create_task(asked.end.wait())
     try:
         await asyncio.wait({drained, ended}, return_when=asyncio.FIRST_COMPLETED)
         cut = drained.result() if drained.done() else gateway.conversations
         if cut:
-            _logger.warning("%d conversations were ended before their time", cut)
+            ended_early = _counted(cut, "conversation was ended", "conversations were ended")
+            _logger.warning("%s before time", ended_early)
     finally:
         for task in (drained, ended):
             task.cancel()
         await asyncio.gather(drained, ended, return_exceptions=True)
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
