@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import json
+import socket
+import threading
+import time
 
 import pytest
 from deepgram_sagemaker.gateway import Key
@@ -236,6 +239,47 @@ async def test_floods_do_not_harm_a_live_stream():
         assert 1 < begun <= 51
         await until(lambda: len(served) == 200 + begun)
         assert len({each.id for each in served}) == 200 + begun
+
+
+async def test_clients_that_come_and_go_do_not_pile_up():
+    """While the event loop is busy, nobody takes what has ended."""
+    most, more = 1024, 100
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
+        address = gateway.address
+
+        def come_and_go():
+            head = "\r\n".join(
+                (
+                    f"GET {LISTEN} HTTP/1.1",
+                    "Host: x",
+                    "Upgrade: websocket",
+                    "Connection: Upgrade",
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                    "Sec-WebSocket-Version: 13",
+                    "\r\n",
+                )
+            ).encode()
+            for _ in range(2 * most):
+                if gateway.counts["refused_503"] == more:
+                    return
+                with socket.create_connection(address) as client:
+                    before = gateway.counts["conversations_begun"], gateway.counts["refused_503"]
+                    client.sendall(head)
+                    # It leaves once it was heard.
+                    while before == (
+                        gateway.counts["conversations_begun"],
+                        gateway.counts["refused_503"],
+                    ):
+                        time.sleep(0)
+
+        flood = threading.Thread(target=come_and_go)
+        flood.start()
+        # The loop is busy.
+        flood.join()
+        assert gateway.counts["conversations_begun"] == most
+        await until(lambda: gateway.conversations == gateway.counts["connections"] == 0)
+        assert endpoint.stats.opens == 0
+        assert numbers_in(await converse(gateway, 5)) == list(range(5))
 
 
 async def test_a_large_message_passes_whole():

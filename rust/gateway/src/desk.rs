@@ -1,14 +1,11 @@
 //! What Python has yet to take: requests to decide on, and what has ended.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dgsm_net::wake::Wake;
 
 use crate::request::Request;
 
-/// The most requests that wait for an answer at a time.
-pub(crate) const MOST_WAITING: usize = 1024;
 /// The most refusals that wait to be taken. More are counted and not told: a flood of them must not
 /// fill the memory.
 const MOST_REFUSED: usize = 4096;
@@ -91,34 +88,15 @@ pub struct Ended {
 /// What waits to be taken, and who is woken for it.
 pub(crate) struct Desk {
     news: Mutex<Vec<News>>,
-    waiting: AtomicUsize,
     wake: Arc<dyn Wake>,
-}
-
-/// The place of a request that waits for an answer.
-pub(crate) struct Place(Arc<Desk>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl Desk {
     pub(crate) fn new(wake: Arc<dyn Wake>) -> Self {
         Self {
             news: Mutex::default(),
-            waiting: AtomicUsize::new(0),
             wake,
         }
-    }
-
-    /// Takes a place for a request. `None`: too many wait.
-    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
-        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
-        // Given back at once where there are too many.
-        let place = Place(Arc::clone(self));
-        (waiting < MOST_WAITING).then_some(place)
     }
 
     /// Leaves something to be taken. Returns whether there was room for it.
@@ -148,6 +126,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[derive(Default)]
@@ -191,15 +171,5 @@ mod tests {
         assert_eq!(told, MOST_REFUSED);
         assert!(desk.tell(News::Stopped));
         assert_eq!(desk.take().len(), MOST_REFUSED + 1);
-    }
-
-    #[test]
-    fn places_are_limited_and_given_back() {
-        let desk = Arc::new(Desk::new(Arc::new(Counted::default())));
-        let mut places: Vec<_> = (0..MOST_WAITING).filter_map(|_| desk.place()).collect();
-        assert_eq!(places.len(), MOST_WAITING);
-        assert!(desk.place().is_none());
-        places.pop();
-        assert!(desk.place().is_some());
     }
 }

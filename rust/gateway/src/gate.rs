@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::counts::Counts;
 use crate::desk::{Desk, News};
 use crate::door::Door;
+use crate::places::Places;
 
 /// Times and sizes.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,7 @@ impl Default for Limits {
 pub(crate) struct Gate {
     pub(crate) door: Door,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) places: Arc<Places>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) pages: Vec<String>,
     pub(crate) open_pages: Vec<String>,

@@ -121,6 +121,7 @@ impl Gateway {
         let gate = Arc::new(Gate {
             door,
             desk: Arc::clone(&desk),
+            places: Arc::default(),
             counts: Arc::clone(&counts),
             pages,
             open_pages,

@@ -17,7 +17,7 @@
 //! door      who is let in
 //! answer    refusals as Deepgram writes them
 //! request   a request that Python decides on
-//! desk      what Python has yet to take
+//! desk      what Python has yet to take   places    how much of it
 //! talk      one conversation: its figures and its end
 //! carry     WebSocket ↔ session
 //! close     close codes
@@ -34,6 +34,7 @@ pub mod gate;
 pub mod gateway;
 mod line;
 mod listen;
+mod places;
 pub mod request;
 mod serve;
 mod talk;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::answer::Refusal;
 use crate::close::Ending;
+use crate::places::Place;
 
 /// What Python answers.
 pub(crate) enum Answer {
@@ -43,7 +44,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// The body of a request for a page.
     pub body: Bytes,
-    answer: Mutex<Option<oneshot::Sender<Answer>>>,
+    /// Where the answer goes, and the place among those that wait for one.
+    answer: Mutex<Option<(oneshot::Sender<Answer>, Place)>>,
     session: OnceLock<Arc<SharedSession>>,
     ending: OnceLock<Ending>,
 }
@@ -73,7 +75,7 @@ pub(crate) struct Facts {
 
 impl Request {
     /// Makes a request, and what its answer arrives at.
-    pub(crate) fn new(facts: Facts) -> (Arc<Self>, oneshot::Receiver<Answer>) {
+    pub(crate) fn new(facts: Facts, place: Place) -> (Arc<Self>, oneshot::Receiver<Answer>) {
         let (sender, answer) = oneshot::channel();
         let Facts {
             id,
@@ -96,7 +98,7 @@ impl Request {
             route,
             user_agent,
             body,
-            answer: Mutex::new(Some(sender)),
+            answer: Mutex::new(Some((sender, place))),
             session: OnceLock::new(),
             ending: OnceLock::new(),
         });
@@ -140,11 +142,11 @@ impl Request {
     }
 
     fn decide(&self, answer: Answer) -> bool {
-        let sender = self
+        let waiting = self
             .answer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        sender.is_some_and(|sender| sender.send(answer).is_ok())
+        waiting.is_some_and(|(sender, _)| sender.send(answer).is_ok())
     }
 }

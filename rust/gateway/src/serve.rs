@@ -212,13 +212,12 @@ impl Visit {
         if gate.drain.is_on() {
             return Err(DRAINING);
         }
-        let place = gate.desk.place().ok_or(TOO_MANY)?;
+        let place = gate.places.take().ok_or(TOO_MANY)?;
         let facts = self.facts(id, request, pass.name.clone(), Some(route), Bytes::new());
-        let (asked, answer) = Request::new(facts);
+        let (asked, answer) = Request::new(facts, place);
         let mut talk = Talk::new(Arc::clone(&asked), Arc::clone(gate), began, pass);
         gate.desk.tell(News::Request(asked));
         let answer = timeout(gate.limits.answer_within, answer).await;
-        drop(place);
         let refusal = match answer {
             Ok(Ok(Answer::Carry(session))) => {
                 talk.carry(Arc::clone(&session));
@@ -247,7 +246,7 @@ impl Visit {
         let path = request.uri().path();
         let is_open = gate.open_pages.iter().any(|page| page == path);
         let name = gate.door.look_in(request.headers(), is_open)?;
-        let place = gate.desk.place().ok_or(TOO_MANY)?;
+        let place = gate.places.take().ok_or(TOO_MANY)?;
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY).collect();
         let body = match timeout(gate.limits.head_within, body).await {
@@ -258,10 +257,9 @@ impl Visit {
             Ok(Err(_)) | Err(_) => return Err(BAD_BODY),
         };
         let request = http::Request::from_parts(parts, ());
-        let (asked, answer) = Request::new(self.facts(id, &request, name, None, body));
+        let (asked, answer) = Request::new(self.facts(id, &request, name, None, body), place);
         gate.desk.tell(News::Request(asked));
         let answer = timeout(gate.limits.answer_within, answer).await;
-        drop(place);
         match answer {
             Ok(Ok(Answer::Page {
                 status,
