@@ -3,6 +3,7 @@
 VENV := .venv
 PEER := .venv-peer
 BENCH := .venv-bench
+PIPECAT := .venv-pipecat
 BIN := $(VENV)/bin
 # abi3 needs an interpreter to build against; ours is the one in the environment.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -22,7 +23,7 @@ done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
 release = @echo "Compiling release code: some minutes the first time."
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-full test-witness schedules bench pictures lint docs format licenses wheel wheel-check wheels wheel-reproducible clean
+.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-pipecat test-full test-witness schedules bench pictures lint docs format licenses wheel wheel-check wheels wheel-reproducible clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -108,8 +109,28 @@ test-sdks: build build/sdk-oldest/.ready ## Run what depends on the AWS SDK with
 		$(BIN)/python -m pytest -q $(SDK_ALL) || exit 1; \
 	done
 
+PIPECAT_TESTS := tests/pipecat tests/examples/test_pipecat_bot.py
+
+# pipecat is 0.5 GB with what it needs, and needs an earlier AWS SDK than the environment has.
+$(PIPECAT)-%/.ready: tools/find-python
+	@echo "Making $(@D), with pipecat: about a minute."
+	python=$$(tools/find-python 3.12) && "$$python" -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	touch $@
+
+test-pipecat: build $(PIPECAT)-lowest/.ready $(PIPECAT)-newest/.ready ## Run the tests of pipecat's services with its lowest and newest release.
+	$(PIPECAT)-lowest/bin/python -m pip install --quiet 'pipecat-ai==1.3.*'
+	$(PIPECAT)-newest/bin/python -m pip install --quiet --upgrade 'pipecat-ai<2'
+	for which in lowest newest; do \
+		export VIRTUAL_ENV=$(CURDIR)/$(PIPECAT)-$$which; \
+		python=$$VIRTUAL_ENV/bin/python; \
+		$(BIN)/maturin develop --quiet --extras cli,pipecat --group tests && \
+		$$python -c 'from importlib.metadata import version as v; print("pipecat-ai", v("pipecat-ai"))' && \
+		$$python -m pytest -q -n $(WORKERS) --dist worksteal -W ignore::DeprecationWarning $(PIPECAT_TESTS) || exit 1; \
+	done
+
 test-full: export PROPTEST_CASES := 10000
-test-full: build $(PEER)/.ready test-sdks ## Run every test: whole matrices, new generated cases.
+test-full: build $(PEER)/.ready test-sdks test-pipecat ## Run every test: whole matrices, new generated cases.
 	$(RUST_TESTS)
 	$(PYTEST) --full
 
@@ -196,11 +217,11 @@ wheels: setup ## Build the wheels for every Linux into dist/, and show what they
 	rm -rf dist
 	for target in $(LINUX); do tools/build-wheel $$target dist || exit 1; done
 	$(BIN)/python tools/wheel_contents.py dist/*.whl
-	for wheel in dist/*.whl; do $(BIN)/auditwheel show --ldpaths /nowhere $$wheel || exit 1; done
+	$(BIN)/python tools/linux_tags.py dist/*.whl
 	$(BIN)/abi3audit --strict --summary dist/*.whl
 
 wheel-reproducible: setup ## Build the wheel twice, in two folders, and compare.
 	tools/reproduce-wheel
 
 clean: ## Remove what was built.
-	rm -rf target dist build $(VENV) $(PEER) $(BENCH)
+	rm -rf target dist build $(VENV) $(PEER) $(BENCH) $(PIPECAT)-*

@@ -1,6 +1,9 @@
 """Event loops that differ from the default one in what they can do, and what wakes them."""
 
 import asyncio
+import os
+import socket
+import sys
 
 from deepgram_sagemaker import SageMakerConfig, wakeups
 from deepgram_sagemaker._native import Pool, Waker
@@ -60,6 +63,24 @@ LOOPS = {
     "uvloop": _uvloop,
 }
 """What makes each loop, by the name that `--loop` takes."""
+
+
+def receives(name):
+    """Return whether this loop cannot watch descriptors, so that it receives from a socket."""
+    return name == "proactor-like" or (name == "default" and sys.platform == "win32")
+
+
+def is_open(descriptor):
+    """Return whether a descriptor of a waker is open."""
+    try:
+        if sys.platform == "win32":
+            # All are sockets, which are no descriptors for `os`.
+            socket.socket(fileno=descriptor).detach()
+        else:
+            os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 class Poster:

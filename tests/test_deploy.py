@@ -209,7 +209,7 @@ def scraped(tmp_path):
 
 
 async def a_day_of_work(provider, is_seen):
-    """Sessions with resets, with rollovers, with loss, and one that gives up. Their figures.
+    """Sessions with resets, rollovers, loss, two endpoints, and one that gives up. Their figures.
 
     `is_seen` waits until the first sessions have been scraped: a rate needs something before.
     """
@@ -244,6 +244,12 @@ async def a_day_of_work(provider, is_seen):
     loses = [Fault(Reset(), when=AfterNewChunks(75))]
     async with LocalEndpoint("loses", model=Watermark(late_chunks=40), faults=loses) as endpoint:
         await run(endpoint, 160, pace=0.005, max_replay_buffer_bytes=0)
+    moves = [Fault(Reset(), when=AfterNewChunks(40), scope="conversation")]
+    async with (
+        LocalEndpoint("moves", faults=moves) as endpoint,
+        LocalEndpoint("goes-on", region="us-west-2") as second,
+    ):
+        await run(endpoint, 80, 3, fallbacks=[second.as_fallback()])
     refuses = Fault(Answer(500, "InternalFailure"), times=None)
     async with LocalEndpoint("down", faults=[refuses]) as endpoint:
         config = endpoint.config(max_retries=2, initial_backoff=0.01)
@@ -270,7 +276,8 @@ def test_prometheus_has_the_figures_of_stats_and_fires_the_alerts(scraped):
     stats = asyncio.run(a_day_of_work(provider, is_seen))
     assert stats.rollovers > 0
     assert stats.seconds_lost > 0
-    assert stats.resets["reset"] == 7
+    assert stats.resets["reset"] == 10
+    assert stats.fallovers == 3
 
     def asked(question):
         expression = QUERIES[question].strip("`")
@@ -290,6 +297,18 @@ def test_prometheus_has_the_figures_of_stats_and_fires_the_alerts(scraped):
     assert one("How many rollovers were there?") == stats.rollovers
     assert one("How many streams were opened?") == stats.legs
     assert one("How far behind are the results?") == 0
+
+    def at_each(question):
+        return {
+            dict(labels)["deepgram_sagemaker_endpoint_name"]: value
+            for labels, value in asked(question).items()
+        }
+
+    failed = at_each("At which endpoint do streams fail?")
+    assert failed == {"resets": 6, "loses": 1, "moves": 3, "down": 3}
+    assert {*at_each("Where are the sessions?").items()} == {
+        (name, 0) for name in ("resets", "rollovers", "loses", "moves", "goes-on", "down")
+    }
     broken = asked("How many streams broke, by how they ended?")
     assert {dict(labels)["error_type"]: count for labels, count in broken.items()} == stats.resets
     slow = "How long does it take to open a stream (p95, 5 minutes)?"

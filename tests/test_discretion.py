@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -420,9 +421,10 @@ def from_a_process(_monkeypatch, tmp_path, _provider):
     output = json.dumps(
         {"Version": 1, "AccessKeyId": KEY_ID, "SecretAccessKey": SECRET, "SessionToken": TOKEN}
     )
-    (tmp_path / "keys.json").write_text(output)
+    script = tmp_path / "keys.py"
+    script.write_text(f"print({output!r})\n")
     (tmp_path / "aws-config").write_text(
-        f"[default]\ncredential_process = cat {tmp_path / 'keys.json'}\n"
+        f"[default]\ncredential_process = {sys.executable} {script}\n"
     )
 
 

@@ -331,6 +331,90 @@ async def test_a_function_that_raises_harms_nothing(error, caplog):
     assert all(each.exc_info[1] is error for each in said)
 
 
+async def test_a_function_that_blocks_delays_events_and_loses_no_audio():
+    """Each event takes longer than many chunks. The legs go on meanwhile."""
+    seen = []
+
+    def on_event(event):
+        seen.append(event)
+        time.sleep(0.1)
+
+    fault = Fault(Reset(), when=AfterNewChunks(20), times=2)
+    async with LocalEndpoint(faults=[fault]) as endpoint:
+        factory = factory_of(endpoint, on_event, initial_backoff=0.01)
+        heard = await session(client_of_factory(factory), 60, pace=0.005)
+    assert heard.numbers == list(range(60))
+    assert heard.errors == []
+    assert assert_consistent(seen).totals.resets == {"reset": 2}
+
+
+async def test_a_function_may_use_the_factory_and_its_transports():
+    """It reads figures, opens a session and closes another in the middle of an event."""
+    seen, others, tasks = [], [], []
+
+    async def other():
+        transport = factory(LISTEN_URL)
+        others.append(transport.session_id)
+        await transport.send(chunk(0, CHUNK))
+        await transport.send({"type": "CloseStream"})
+        async for _ in transport:
+            pass
+        await transport.close()
+
+    def on_event(event):
+        seen.append(event)
+        assert factory.stats.sessions >= 1
+        assert transport.stats.legs <= factory.stats.legs
+        if event.session != transport.session_id:
+            return
+        if isinstance(event, events.LegEnded) and event.resumes:
+            tasks.append(asyncio.create_task(other()))
+        if isinstance(event, events.LegOpened) and event.leg == 0:
+            tasks.append(asyncio.create_task(transport.send({"type": "KeepAlive"})))
+        if isinstance(event, events.Resumed):
+            tasks.append(asyncio.create_task(transport.close()))
+
+    fault = Fault(Reset(), when=AfterNewChunks(20))
+    async with LocalEndpoint(faults=[fault]) as endpoint:
+        factory = factory_of(endpoint, on_event, initial_backoff=0.01)
+        transport = factory(LISTEN_URL)
+        for number in range(20):
+            await transport.send(chunk(number, CHUNK))
+        async for _ in transport:
+            pass
+        await until(lambda: len(tasks) == 3)
+        await asyncio.gather(*tasks)
+    for name in (transport.session_id, *others):
+        assert_consistent([event for event in seen if event.session == name])
+    assert len(of(seen, events.SessionEnded)) == 2
+
+
+@pytest.mark.parametrize("kind", [events.LegEnded, events.LegOpening, events.LegOpened])
+async def test_a_function_that_drops_the_transport_hears_of_its_end_last(kind):
+    """Its finaliser runs in the middle of the event, and what was seen before is still to come."""
+    seen, kept, is_sent = [], [], False
+
+    def on_event(event):
+        seen.append(event)
+        if isinstance(event, kind) and is_sent and kept:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                kept.clear()
+                gc.collect()
+
+    fault = Fault(Reset(), when=AfterNewChunks(20))
+    async with LocalEndpoint(faults=[fault]) as endpoint:
+        kept.append(factory_of(endpoint, on_event, initial_backoff=0.01)(LISTEN_URL))
+        await kept[0].open()
+        for number in range(19):
+            await kept[0].send(chunk(number, CHUNK))
+        is_sent = True
+        await kept[0].send(chunk(19, CHUNK))
+        await until(lambda: of(seen, events.SessionEnded))
+    assert kept == []
+    assert assert_consistent(seen).outcome == "cut"
+
+
 async def test_a_function_that_would_have_to_be_awaited_is_refused(caplog):
     async def on_event(event):
         raise AssertionError(event)

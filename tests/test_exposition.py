@@ -198,7 +198,7 @@ def test_a_border_belongs_to_the_bucket_below_it():
 
 def test_openings_that_wait_are_counted_while_their_factory_lives():
     ours = Exposition()
-    watch = ours.watch(SageMakerConfig("mine", "us-east-1"), lambda: 3)
+    watch = ours.watch([(SageMakerConfig("mine", "us-east-1"), lambda: 3)])
     (family,) = ours.snapshot()
     assert family.name == f"{MINE}leg_waiting"
     assert list(family.series.values()) == [3]

@@ -24,11 +24,18 @@ from deepgram_sagemaker.local.faults import (
 )
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram_sagemaker.otel import Telemetry
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    MetricExporter,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 from sessions import CHUNK, LISTEN_URL, client_of_factory, run_script, session, until
 
@@ -270,6 +277,179 @@ async def test_a_session_belongs_to_the_request_that_opened_it(seen):
     assert whole.parent.span_id == opens.get_span_context().span_id
 
 
+async def test_sessions_of_a_task_group_belong_each_to_its_own_span(seen):
+    tracer = seen.tracers.get_tracer("the application's")
+    async with LocalEndpoint() as endpoint:
+        client = client_of_factory(seen.factory(endpoint))
+
+        async def call(number):
+            with tracer.start_as_current_span(f"call {number}") as span:
+                await session(client, 10, tag=str(number))
+                # What the session does on the way leaves the application's context alone.
+                assert trace.get_current_span() is span
+
+        with tracer.start_as_current_span("all calls"):
+            async with asyncio.TaskGroup() as group:
+                for number in range(3):
+                    group.create_task(call(number))
+    by_id = {span.context.span_id: span for span in seen.spans}
+    calls = [by_id[span.parent.span_id].name for span in seen.spans if "session" in span.name]
+    assert sorted(calls) == ["call 0", "call 1", "call 2"]
+    legs = [by_id[span.parent.span_id].name for span in seen.spans if "leg" in span.name]
+    assert legs == ["session v1/listen"] * 3
+
+
+async def test_a_session_without_a_span_around_it_begins_a_trace(seen):
+    async with LocalEndpoint() as endpoint:
+        client = client_of_factory(seen.factory(endpoint))
+        await session(client, 10)
+        await session(client, 10)
+    wholes = [span for span in seen.spans if span.name.startswith("session")]
+    assert [whole.parent for whole in wholes] == [None, None]
+    assert len({whole.context.trace_id for whole in wholes}) == 2
+
+
+async def test_a_session_that_a_plain_function_opens_belongs_to_its_span(seen):
+    """The span is over before the session has begun, and the session outlives it."""
+    tracer = seen.tracers.get_tracer("the application's")
+    async with LocalEndpoint() as endpoint:
+        factory = seen.factory(endpoint)
+
+        @tracer.start_as_current_span("a plain function")
+        def made():
+            return factory(LISTEN_URL)
+
+        transport = made()
+        (around,) = seen.spans
+        with tracer.start_as_current_span("another request"):
+            await transport.open()
+        await transport.close()
+    whole = next(span for span in seen.spans if span.name.startswith("session"))
+    assert whole.parent.span_id == around.context.span_id
+    assert whole.start_time >= around.end_time
+
+
+async def test_a_span_that_is_not_sampled_has_no_session_s(seen):
+    """The parent decides, as OpenTelemetry's samplers have it."""
+    tracers = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    tracers.add_span_processor(SimpleSpanProcessor(seen.exporter))
+    telemetry = Telemetry(tracer_provider=tracers, meter_provider=seen.meters)
+    async with LocalEndpoint() as endpoint:
+        factory = SageMakerTransportFactory(config=endpoint.config(), telemetry=telemetry)
+        with tracers.get_tracer("the application's").start_as_current_span("not sampled"):
+            await session(client_of_factory(factory), 10)
+    assert seen.spans == ()
+    assert seen.value("sessions") == 1
+
+
+class Hangs:
+    """An exporter whose server takes nothing, until it is let go."""
+
+    def __init__(self):
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def export(self, *_, **__):
+        self.asked.set()
+        assert self.let_go.wait(60)
+
+
+class SpansHang(Hangs, SpanExporter):
+    pass
+
+
+class MetricsHang(Hangs, MetricExporter):
+    def __init__(self):
+        MetricExporter.__init__(self)
+        Hangs.__init__(self)
+
+    def force_flush(self, timeout_millis=0):
+        return True
+
+    def shutdown(self, timeout_millis=0, **_):
+        pass
+
+
+async def test_exporters_that_hang_hold_no_session():
+    spans, figures = SpansHang(), MetricsHang()
+    tracers = TracerProvider()
+    # One span is a batch, and the queue is full with the second.
+    tracers.add_span_processor(
+        BatchSpanProcessor(spans, 2, schedule_delay_millis=1, max_export_batch_size=1)
+    )
+    meters = MeterProvider([PeriodicExportingMetricReader(figures, export_interval_millis=10)])
+    telemetry = Telemetry(tracer_provider=tracers, meter_provider=meters)
+    fault = Fault(Reset(), when=AfterNewChunks(10), scope="conversation")
+    try:
+        async with LocalEndpoint(faults=[fault]) as endpoint:
+            factory = SageMakerTransportFactory(
+                config=endpoint.config(initial_backoff=0.01), telemetry=telemetry
+            )
+            client = client_of_factory(factory)
+            await session(client, 10)
+            await until(spans.asked.is_set)
+            await until(figures.asked.is_set)
+            began = time.monotonic()
+            heard = await asyncio.gather(*(session(client, 30, tag=str(n)) for n in range(5)))
+            assert time.monotonic() - began < 20
+        assert all(each.numbers == list(range(30)) for each in heard)
+        assert not spans.let_go.is_set()
+        assert factory.stats.resets == {"reset": 6}
+    finally:
+        spans.let_go.set()
+        figures.let_go.set()
+        await asyncio.to_thread(tracers.shutdown)
+        await asyncio.to_thread(meters.shutdown)
+
+
+def test_threads_with_loops_of_their_own_are_one_set_of_metrics(seen):
+    """While a reader reads. No counter goes back, and at the end the sums are those of `stats`."""
+    fault = Fault(Reset(), when=AfterNewChunks(10), scope="conversation")
+    over, wrong = threading.Event(), []
+
+    def read():
+        highest = {}
+        while not over.is_set():
+            for name in ("sessions", "legs", "audio.sent.size", "audio.acknowledged.size"):
+                for point in seen.points(name).values():
+                    if point.value < highest.get(name, 0):
+                        wrong.append((name, point.value, highest[name]))
+                    highest[name] = point.value
+
+    with LocalEndpoint(faults=[fault]) as endpoint:
+        factory = seen.factory(endpoint, initial_backoff=0.01)
+        client = client_of_factory(factory)
+
+        async def several(thread):
+            await asyncio.gather(*(session(client, 20, tag=f"{thread}-{n}") for n in range(4)))
+
+        reader = threading.Thread(target=read)
+        threads = [
+            threading.Thread(target=lambda thread=thread: asyncio.run(several(thread)))
+            for thread in range(4)
+        ]
+        reader.start()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        over.set()
+        reader.join()
+    assert wrong == []
+    stats = factory.stats
+    assert (stats.sessions, stats.resets) == (16, {"reset": 16})
+    assert seen.value("sessions") == 16
+    assert seen.value("legs") == seen.value("leg.open.duration") == stats.legs == 32
+    assert seen.value("audio.sent.size") == stats.bytes_sent == 16 * 20 * CHUNK
+    assert seen.value("audio.replayed.size") == stats.bytes_replayed
+    assert seen.value("session.active") == seen.value("leg.active") == 0
+    # Each leg is in its own session's trace.
+    by_id = {span.context.span_id: span for span in seen.spans}
+    for span in seen.spans:
+        if span.name.startswith("leg"):
+            whole = by_id[span.parent.span_id]
+            assert attributes(whole)["session.id"] == attributes(span)["session.id"]
+
+
 async def test_two_factories_and_their_past_are_one_set_of_metrics(seen):
     async with LocalEndpoint() as endpoint:
         for _ in range(2):
@@ -451,6 +631,55 @@ def test_it_is_on_where_the_application_uses_opentelemetry(use, said):
         run = run_script(AUTOMATIC, use, port, str(endpoint.ca_bundle), strict=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == said
+
+
+NO_SDK = """
+import asyncio, logging, sys
+port, ca = sys.argv[1:]
+sys.modules["opentelemetry.sdk"] = None
+from opentelemetry import metrics, trace
+import boto3
+from deepgram_sagemaker import SageMakerConfig, SageMakerTransportFactory
+logging.basicConfig(level=logging.WARNING)
+config = SageMakerConfig(
+    "local", "us-east-1", endpoint_uri=f"https://127.0.0.1:{port}", ca_bundle=ca, proxy="",
+    boto3_session=boto3.Session("AKIDLOCALENDPOINT", "local-endpoint"),
+)
+factory = SageMakerTransportFactory(config=config, telemetry=True)
+called = []
+
+def note(frame, event, _):
+    name = frame.f_globals.get("__name__", "")
+    if event == "call" and ("opentelemetry" in name or name.endswith(".otel")):
+        called.append(name)
+
+async def main():
+    with trace.get_tracer("mine").start_as_current_span("mine"):
+        transport = factory("wss://h/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000")
+    await transport.open()
+    for _ in range(10):
+        await transport.send(bytes(640))
+    await asyncio.sleep(0.1)
+    sys.setprofile(note)
+    for _ in range(200):
+        await transport.send(bytes(640))
+    sys.setprofile(None)
+    await transport.send({"type": "CloseStream"})
+    async for _ in transport:
+        pass
+    await transport.close()
+
+asyncio.run(main())
+print(factory.stats.bytes_sent, called)
+"""
+
+
+def test_the_api_without_an_sdk_costs_nothing_and_says_nothing():
+    with LocalEndpoint() as endpoint:
+        port = endpoint.uri.rpartition(":")[2]
+        run = run_script(NO_SDK, port, str(endpoint.ca_bundle), strict=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() == f"{210 * CHUNK} []"
 
 
 WITHOUT = """

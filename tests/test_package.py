@@ -30,6 +30,8 @@ FORBIDDEN = (
     "pytest",
     "opentelemetry",
     "deepgram_sagemaker.otel",
+    "pipecat",
+    "deepgram_sagemaker.pipecat",
 )
 
 IMPORT = """

@@ -9,7 +9,7 @@ import time
 import pytest
 from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.local import LocalEndpoint
-from deepgram_sagemaker.stats import Ledger, Stats
+from deepgram_sagemaker.stats import Ledger, Stats, add_up, freed
 from sessions import client_of_factory, session
 
 
@@ -18,7 +18,7 @@ def figures(legs, **more):
 
 
 def test_a_sum_has_the_live_and_the_past():
-    ledger = Ledger()
+    ledger = Ledger(add_up, freed)
     ledger.begun("a", figures(1, last_error="first"))
     ledger.begun("b", figures(2))
     assert (ledger.total().sessions, ledger.total().legs, ledger.total().journal_bytes) == (
@@ -37,7 +37,7 @@ def test_a_sum_has_the_live_and_the_past():
 
 def test_an_end_during_a_read_is_not_forgotten():
     """A finaliser may end a session in the middle of another's end, on the same thread."""
-    ledger = Ledger()
+    ledger = Ledger(add_up, freed)
 
     def read():
         ledger.ended("inner")
@@ -52,7 +52,7 @@ def test_an_end_during_a_read_is_not_forgotten():
 
 @pytest.mark.parametrize("readers", [4])
 def test_sums_never_miss_a_session_and_never_count_one_twice(readers):
-    ledger = Ledger()
+    ledger = Ledger(add_up, freed)
     begun, over = 0, threading.Event()
     wrong = []
 
@@ -126,7 +126,7 @@ def test_the_figures_of_a_factory_are_read_from_other_threads():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_no_sessions_of_its_parent():
-    ledger = Ledger()
+    ledger = Ledger(add_up, freed)
     asked = []
 
     def read():

@@ -54,6 +54,7 @@ TOOLS = {
     "meters",
     "notices",
     "otel",
+    "reporter",
     "stats",
     "wakeups",
 }
@@ -70,6 +71,7 @@ PARTS = {
     "gateway": {"driver", "_native", *BASE, *TOOLS},
     "local": {"_native", *BASE, *TOOLS},
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
+    "pipecat": {"transport", *BASE, *TOOLS},
     "cli": {"", "factory", "gateway", "local", "doctor", "exposition", "meters", "otel", *BASE},
     "__main__": {"cli"},
     "": {"events", "factory", "transport", "_native", *BASE},

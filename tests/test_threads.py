@@ -12,7 +12,7 @@ import pytest
 from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.local import Fault, LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import AfterChunks, Reset
-from deepgram_sagemaker.stats import Ledger, Stats
+from deepgram_sagemaker.stats import Ledger, Stats, add_up, freed
 from sessions import CHUNK, LISTEN_URL, chunk
 
 THREADS = 6
@@ -56,7 +56,7 @@ def figures():
 
 
 def test_sessions_that_begin_and_end_at_once_are_all_counted():
-    ledger = Ledger()
+    ledger = Ledger(add_up, freed)
     seen = []
 
     def use(thread):

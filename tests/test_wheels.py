@@ -115,6 +115,53 @@ def test_a_free_threaded_wheel_has_a_module_of_its_own(tmp_path, capsys):
     assert wheel_contents.main([str(wheel(tmp_path, name=name))]) == 1
 
 
+linux_tags = tool("linux_tags")
+
+
+@pytest.mark.parametrize(
+    ("promised", "found", "complaint"),
+    [
+        ("manylinux2014_x86_64.manylinux_2_17_x86_64", "manylinux_2_17_x86_64", None),
+        ("manylinux_2_34_x86_64", "manylinux_2_17_x86_64", None),
+        ("musllinux_1_2_aarch64", "musllinux_1_1_aarch64", None),
+        ("manylinux_2_17_x86_64", "manylinux_2_34_x86_64", "finds manylinux_2_34_x86_64"),
+        ("manylinux2010_x86_64.manylinux_2_17_x86_64", "manylinux_2_17_x86_64", "manylinux2010"),
+        ("manylinux_2_9_x86_64", "manylinux_2_17_x86_64", "finds manylinux_2_17_x86_64"),
+        ("musllinux_1_1_x86_64", "musllinux_1_2_x86_64", "finds musllinux_1_2_x86_64"),
+        ("musllinux_1_2_x86_64", "manylinux_2_17_x86_64", "finds manylinux_2_17_x86_64"),
+        ("manylinux_2_17_aarch64", "manylinux_2_17_x86_64", "finds manylinux_2_17_x86_64"),
+        ("manylinux_2_17_x86_64", "linux_x86_64", "finds linux_x86_64"),
+        ("linux_x86_64", "manylinux_2_17_x86_64", "promises no user land"),
+    ],
+)
+def test_a_name_must_not_promise_an_older_linux_than_auditwheel_finds(promised, found, complaint):
+    wrong = linux_tags.complaints(f"deepgram_sagemaker-1.0.0-cp312-abi3-{promised}.whl", found)
+    assert len(wrong) == (complaint is not None)
+    assert (complaint or "") in "".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("report", "fails", "said"),
+    [
+        ({"overall_tag": "manylinux_2_17_x86_64"}, False, "needs libc.so.6 GLIBC_2.17"),
+        ({"overall_tag": "manylinux_2_28_x86_64"}, True, "and auditwheel finds manylinux_2_28"),
+        ({"error": "no\nELF"}, True, "wrong: no ELF"),
+    ],
+)
+def test_what_auditwheel_finds_decides(tmp_path, monkeypatch, capsys, report, fails, said):
+    versions = {"libc.so.6": ["GLIBC_2.9", "GLIBC_2.17", "GLIBC_2.2.5"]}
+    (tmp_path / "auditwheel.py").write_text(
+        "import json, sys\n"
+        f"report = {report | {'versioned_symbols': versions}!r}\n"
+        "assert sys.argv[1] == 'show'\n"
+        "print(json.dumps(report))\n"
+        "sys.exit('error' in report)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert linux_tags.main([NAME]) == fails
+    assert said in capsys.readouterr().out
+
+
 ALPINE = "deepgram_sagemaker-1.0.0-cp312-abi3-musllinux_1_2_aarch64.whl"
 PATCHELF = """#!/bin/sh
 [ "$1 $2 $3" = "--replace-needed libc.so libc.musl-aarch64.so.1" ] || exit 1

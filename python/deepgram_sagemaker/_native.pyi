@@ -391,7 +391,17 @@ class Session:
         """Report that the leg could not be opened."""
 
     def stats(self) -> dict[str, Any]:
-        """Return the session's figures, by the names of `Stats`."""
+        """Return the session's figures, by the names of `Stats`.
+
+        `legs_at` has a number for each endpoint, in their order.
+        """
+
+    def shares(self) -> tuple[int, list[dict[str, Any]]]:
+        """Return the endpoint where the session is, and the figures of each endpoint.
+
+        They add up to the session's. `time_to_first_result` and `last_error` are the session's
+        alone.
+        """
 
     def take_happened(self) -> int:
         """Return what happened since the last call, as bits of `Interest`."""

@@ -16,13 +16,11 @@ import os
 import random
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from . import events, notices
-from ._native import Interest, SendResult, Session, Step, quote
+from ._native import Interest, SendResult, Session, Step
 from .aws import failures
 from .aws.client import Concurrency, LegClient, Progress
 from .config import each_endpoint, names_of
@@ -34,7 +32,8 @@ from .errors import (
     SessionClosedError,
 )
 from .fallover import TRIAL_PATIENCE, Endpoints, EndRound, Later, Opening
-from .stats import Ledger, Stats
+from .reporter import Reporter
+from .stats import Ledger, Shares, Stats, add_up, freed
 from .wakeups import Hub
 
 if TYPE_CHECKING:
@@ -71,9 +70,6 @@ a message wakes its reader."""
 _READ_ON: Final = 0.001
 """Seconds after which a reader that always finds a message lets other tasks run."""
 
-_REQUEST_ID: Final = ("x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id")
-"""The headers that may have the service's id of a request."""
-
 
 class Place:
     """One endpoint, with what opens legs there.
@@ -88,6 +84,10 @@ class Place:
         self.client = client
         self.credentials = credentials
         self.keys = keys
+
+    def waiting(self) -> int:
+        """Return how many openings wait for one of `max_concurrency`, from any thread."""
+        return self.client.waiting
 
 
 class Services:
@@ -115,20 +115,23 @@ class Services:
         # By the identity of the boto3 session: one look-up serves all that have their keys from it.
         sources: dict[int, tuple[CredentialSource, int]] = {}
         self.places: list[Place] = []
-        for each in each_endpoint(config):
+        self._configured = each_endpoint(config)
+        for each in self._configured:
             source = id(each.boto3_session)
             if source not in sources:
                 sources[source] = (CredentialSource(each), len(sources))
             self.places.append(Place(LegClient(each, concurrency), *sources[source]))
         self.endpoints = Endpoints(len(self.places))
         self.events = events.Channel(notices.log, on_event)
+        # The names, and the regions in them.
+        self._named: tuple[list[str], list[str]] = [], []
         # By the number of the keys.
         self._identities: dict[int, Identity] = {}
-        self._ledger = Ledger()
+        self._ledger = Ledger(add_up, freed)
         self._telemetry = telemetry
-        self._watch: Watch | None = None
-        # Its own `setdefault` needs no lock, whose state a forked child would not know.
-        self._watches: dict[str, Watch] = {}
+        # Empty, or with the one that all take. Its own `setdefault` needs no lock, whose state a
+        # forked child would not know.
+        self._watch: dict[None, Watch] = {}
 
     @property
     def config(self) -> SageMakerConfig:
@@ -143,7 +146,12 @@ class Services:
     @property
     def names(self) -> list[str]:
         """The name of each endpoint."""
-        return names_of(self.configs)
+        configs = self.configs
+        regions = [each.region for each in configs]
+        # Made again only if a region that had to be looked up has been found.
+        if self._named[0] != regions:
+            self._named = regions, names_of(configs)
+        return self._named[1]
 
     @property
     def stats(self) -> Stats:
@@ -157,16 +165,19 @@ class Services:
         An application that uses it has imported its API. So nothing is imported for one that does
         not, whether or not the API is installed.
         """
-        if self._watch is None and self._telemetry is not False:
-            used = "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
-            if used or self._telemetry is not None:
-                try:
-                    self._watch = self._watched()
-                except Exception:
-                    # Telemetry must not cost a session: the API may be too old.
-                    self._telemetry = False
-                    _logger.exception("OpenTelemetry cannot be used: no traces and no metrics")
-        return self._watch
+        watch = self._watch.get(None)
+        if watch is not None or self._telemetry is False:
+            return watch
+        used = "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+        if not used and self._telemetry is None:
+            return None
+        try:
+            return self._watched()
+        except Exception:
+            # Telemetry must not cost a session: the API may be too old.
+            self._telemetry = False
+            _logger.exception("OpenTelemetry cannot be used: no traces and no metrics")
+            return None
 
     def _watched(self) -> Watch:
         telemetry = self._telemetry
@@ -175,25 +186,29 @@ class Services:
 
             telemetry = Telemetry()
         made = telemetry.watch(
-            self.config, lambda: sum(place.client.waiting for place in self.places)
+            [
+                (each, place.waiting)
+                for each, place in zip(self._configured, self.places, strict=True)
+            ]
         )
         # Threads may make several at once, and all take the same. The others are let go.
-        watch = self._watches.setdefault("watch", made)
+        watch = self._watch.setdefault(None, made)
         self.events.add(watch.tell)
         return watch
 
     def begun(self, driver: Driver) -> None:
         """Count a session in."""
         self._ledger.begun(driver.id, lambda: driver.stats)
-        if self.watch is not None:
-            place = (driver.path, self.config.endpoint_name)
-            self.watch.begun(driver.id, *place, lambda: driver.stats)
+        watch = self.watch
+        if watch is not None:
+            watch.begun(driver.id, driver.path, driver.shares)
 
     def ended(self, driver: Driver) -> None:
         """Keep a session's figures, but not the session."""
         self._ledger.ended(driver.id)
-        if self._watch is not None:
-            self._watch.ended(driver.id, driver.path, self.config.endpoint_name)
+        watch = self._watch.get(None)
+        if watch is not None:
+            watch.ended(driver.id, driver.path)
 
     def is_news(self, keys: int, identity: Identity) -> bool:
         """Return whether a leg is the first to be signed with other keys than those before."""
@@ -229,7 +244,6 @@ class Driver:
         self.id = session_id
         self.path = invocation.path
         self.process = os.getpid()
-        self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.hub = Hub.running()
         self._token = self.hub.register(self._woken)
@@ -243,6 +257,7 @@ class Driver:
             endpoints=[place.keys for place in services.places],
             carried=carried,
         )
+        self._reporter = Reporter(services, self.session, self._loop, session_id, invocation.path)
         # Lists: each has one waiter, or none.
         self._waiting: dict[int, list[asyncio.Future[None]]] = {
             interest: []
@@ -255,24 +270,15 @@ class Driver:
             )
         }
         self._opening: asyncio.Task[Leg] | None = None
-        # The opening that has no outcome yet, and how long it took once it has one.
-        self._asked: events.LegOpening | None = None
+        # How long it took, once it is over.
         self._took = 0.0
-        self._request_ids: dict[int, str] = {}
-        self._attempts = 0
-        # Popped by the one that reports the end: a finaliser may run in another thread.
-        self._end_to_tell = [True]
         self._progress: Progress | None = None
         # The limit of the trial that is going on.
         self._limit: asyncio.Timeout | None = None
-        # The endpoint of the leg that is being opened, and whether one failed just before; that of
-        # the current leg; both of each leg; legs by endpoint; the numbers of keys that ran out.
+        # The endpoint of the leg that is being opened, and whether one failed just before; the
+        # numbers of keys that ran out.
         self._choice = Opening(0, 0.0)
         self._falls_over = False
-        self._at: int | None = None
-        self._leg_at: dict[int, tuple[int, bool]] = {}
-        self._legs_at: Counter[int] = Counter()
-        self._fallovers = 0
         self._stale: set[int] = set()
         self._has_opened = False
         # Of the sender: until when the first message waits; the iteration of the last message.
@@ -294,14 +300,24 @@ class Driver:
         services.begun(self)
         if services.watch is not None:
             services.watch.opened_in(self.id, opened_in)
-        self._tell(events.SessionBegan(**self._common()))
+        self._reporter.began()
 
     @property
     def stats(self) -> Stats:
         """The session's figures."""
-        names = self._services.names
-        legs_at = {names[index]: legs for index, legs in list(self._legs_at.items())}
-        return Stats(sessions=1, fallovers=self._fallovers, legs_at=legs_at, **self.session.stats())
+        figures = self.session.stats()
+        legs = zip(self._services.names, figures.pop("legs_at"), strict=True)
+        legs_at = {name: count for name, count in legs if count}
+        return Stats(sessions=1, legs_at=legs_at, **figures)
+
+    def shares(self) -> Shares:
+        """Return the session's figures by endpoint. It counts as a session at the first."""
+        at, shares = self.session.shares()
+        first, *others = shares
+        return Shares(
+            (Stats(sessions=1, **first), *(Stats(**share) for share in others)),
+            at,
+        )
 
     # The application's side.
 
@@ -427,6 +443,8 @@ class Driver:
 
         The loop may never run again. The engine's work for a leg on its way ends all the same.
         """
+        # First: the task may run to its end before it is cancelled, and must not end in order.
+        self.is_cut = True
         self.session.abort()
         if self._progress is not None:
             self._progress.let_go()
@@ -441,8 +459,7 @@ class Driver:
                     waiting.close()
         if not self._loop.is_running():
             # The task may never run again, so nothing waits for it.
-            self.is_cut = True
-            self._tell_the_end()
+            self._has_ended()
 
     def _raise_error(self) -> None:
         """Raise why the session failed, if it did; the same error each time."""
@@ -504,7 +521,18 @@ class Driver:
                 self._services.ended(self)
                 self._has_requested()
                 self._wake(Interest.READABLE | Interest.WRITABLE | _OPENED)
-                self._tell_the_end()
+                self._has_ended()
+
+    def _has_ended(self) -> None:
+        """Report the end of the session, unless it was reported, from any thread."""
+        error = self._error
+        self._reporter.ended(
+            self._choice.endpoint,
+            error,
+            None if error is None else failures.reason_of(error),
+            is_cut=self.is_cut,
+            totals=lambda: self.stats,
+        )
 
     @property
     def _is_ours(self) -> bool:
@@ -538,11 +566,11 @@ class Driver:
     async def _run(self) -> None:
         while True:
             step = self.session.step()
-            self._report()
+            self._reporter.report()
             match step:
                 case Step.Open(standby=standby, renew=renew, failures=failures_in_a_row):
-                    if renew and self._at is not None:
-                        self._stale.add(self._services.places[self._at].keys)
+                    if renew and self._reporter.at is not None:
+                        self._stale.add(self._services.places[self._reporter.at].keys)
                     choice = self._chosen(standby=standby)
                     if choice is not None:
                         self._begin(choice, standby=standby, failures_in_a_row=failures_in_a_row)
@@ -586,7 +614,9 @@ class Driver:
         self._choice = choice
         self.session.opening_at(choice.endpoint)
         renews = self._services.places[choice.endpoint].keys in self._stale
-        self._tell_opening(standby=standby, renew=renews, failures_in_a_row=failures_in_a_row)
+        self._reporter.opening(
+            choice.endpoint, standby=standby, renews_keys=renews, failures=failures_in_a_row
+        )
         self._opening = self._loop.create_task(self._opened(choice, standby=standby))
         self._opening.add_done_callback(lambda _: self._tried(choice))
 
@@ -624,8 +654,7 @@ class Driver:
             self._note_failure(choice, late)
             raise late from None
         if self._services.endpoints.opened(choice):
-            common = self._common(choice.endpoint)
-            self._tell(events.EndpointReturned(**common, level=logging.INFO))
+            self._reporter.endpoint_returned(choice.endpoint)
         return leg
 
     def _limit_trial(self) -> None:
@@ -644,12 +673,7 @@ class Driver:
         reason = failures.reason_of(error)
         rest = self._services.endpoints.failed(choice, reason)
         if rest is not None:
-            # A leg may have ended meanwhile.
-            self._report()
-            common = self._common(choice.endpoint)
-            self._tell(
-                events.EndpointAvoided(**common, seconds=rest, reason=reason, level=logging.WARNING)
-            )
+            self._reporter.endpoint_avoided(choice.endpoint, rest, reason)
 
     async def _opened_at(self, place: Place, progress: Progress, *, standby: bool) -> Leg:
         renew = place.keys in self._stale
@@ -673,159 +697,32 @@ class Driver:
         began = time.monotonic()
         identity = await place.credentials.identity(refresh=refresh)
         if self._services.is_news(place.keys, identity):
-            common = self._common(self._choice.endpoint)
             waited = time.monotonic() - began
-            self._tell(events.CredentialsRefreshed(**common, forced=refresh, seconds=waited))
+            self._reporter.keys_changed(self._choice.endpoint, forced=refresh, seconds=waited)
         return identity
 
     def _settle(self, opening: asyncio.Task[Leg]) -> None:
         """Tell the session the outcome of the leg that it wanted."""
         self._has_requested()
         self._progress = None
+        endpoint = self._choice.endpoint
         try:
             leg = opening.result()
         except SageMakerError as error:
+            reason = failures.reason_of(error)
             self._open_error = error
-            self._tell_open_failed(error)
-            self.session.open_failed(failures.reason_of(error))
+            self._reporter.open_failed(endpoint, error, reason)
+            self.session.open_failed(reason)
             return
-        # Taken first: what happens over the leg from now on is later.
-        endpoint = self._choice.endpoint
-        common = self._common(endpoint)
+        moment = events.Moment.now()
         number = self.session.attach(leg)
-        self._tell_opened(leg, number, common)
-        self._leg_at[number] = endpoint, self._falls_over
-        self._legs_at[endpoint] += 1
-        self._fallovers += self._falls_over
-        if self._at is None:
-            self._at = endpoint
+        self._reporter.opened(
+            endpoint,
+            number,
+            moment=moment,
+            seconds=self._took,
+            headers=dict(leg.headers),
+            falls_over=self._falls_over,
+        )
         self._has_opened = True
         self._wake(_OPENED)
-
-    # What happens, as events.
-
-    def _common(self, endpoint: int | None = None, *, age: float = 0.0) -> events.Common:
-        """Return what every event says, for something that happened `age` seconds ago.
-
-        Args:
-            endpoint: Where it happened; None: at the endpoint of the current leg.
-            age: Seconds since then.
-        """
-        moment = events.Moment.now(age=age)
-        place = self._services.places[(self._at or 0) if endpoint is None else endpoint]
-        config = place.client.config
-        return {
-            "session": self.id,
-            "path": self._invocation.path,
-            "endpoint_name": config.endpoint_name,
-            "region": config.region,
-            "time": moment.wall,
-            "monotonic": moment.monotonic,
-        }
-
-    def _tell(self, event: events.Event) -> None:
-        self._services.events.tell(event, self._loop)
-
-    def _report(self) -> None:
-        """Report what has happened on the native side."""
-        # What a pump has skipped comes after the rest, however long ago it was.
-        told = sorted(self.session.take_notices(), key=lambda notice: -notice[2])
-        for name, fields, age in told:
-            endpoint, falls_over = self._leg_at.get(fields.get("leg", -1), (self._at, False))
-            common = self._common(endpoint, age=age)
-            event = events.CLASSES[name](**common, **fields)
-            if isinstance(event, events.LegEnded):
-                self._leg_at.pop(event.leg, None)
-                request_id = self._request_ids.pop(event.leg, None)
-                event = replace(event, request_id=request_id)
-            self._tell(event)
-            if isinstance(event, events.Resumed):
-                self._goes_on_at(endpoint, event.leg, common, falls_over=falls_over)
-
-    def _goes_on_at(
-        self, endpoint: int | None, leg: int, common: events.Common, *, falls_over: bool
-    ) -> None:
-        """Note the endpoint of the leg that speaks for the session now; report another one."""
-        before, self._at = self._at, endpoint
-        if before is None or endpoint is None or before == endpoint:
-            return
-        names = self._services.names
-        self._tell(
-            events.EndpointChanged(
-                **common,
-                leg=leg,
-                before=names[before],
-                after=names[endpoint],
-                falls_over=falls_over,
-                level=logging.INFO,
-            )
-        )
-
-    def _tell_opening(self, *, standby: bool, renew: bool, failures_in_a_row: int) -> None:
-        self._attempts += 1
-        self._asked = events.LegOpening(
-            **self._common(self._choice.endpoint),
-            attempt=self._attempts,
-            standby=standby,
-            renews_keys=renew,
-            failures=failures_in_a_row,
-        )
-        self._tell(self._asked)
-
-    def _tell_opened(self, leg: Leg, number: int, common: events.Common) -> None:
-        headers = dict(leg.headers)
-        request_id = next((quote(headers[each]) for each in _REQUEST_ID if each in headers), None)
-        if request_id is not None:
-            self._request_ids[number] = request_id
-        asked, self._asked = self._asked, None
-        self._tell(
-            events.LegOpened(
-                **common,
-                attempt=self._attempts,
-                leg=number,
-                standby=asked is not None and asked.standby,
-                seconds=self._took,
-                request_id=request_id,
-            )
-        )
-
-    def _tell_open_failed(self, error: SageMakerError | None) -> None:
-        """Report that there is no leg; without an error the session has ended meanwhile."""
-        asked, self._asked = self._asked, None
-        if asked is None:
-            return
-        common = self._common(self._choice.endpoint)
-        self._tell(
-            events.LegOpenFailed(
-                **common,
-                attempt=asked.attempt,
-                standby=asked.standby,
-                seconds=common["monotonic"] - asked.monotonic,
-                reason="closed" if error is None else failures.reason_of(error),
-                error=None if error is None else type(error).__name__,
-                status=None if error is None else error.status,
-                code=None if error is None else error.code,
-                request_id=None if error is None else error.request_id,
-            )
-        )
-
-    def _tell_the_end(self) -> None:
-        """Report the end of the session, once, from any thread."""
-        try:
-            self._end_to_tell.pop()
-        except IndexError:
-            return
-        self._report()
-        self._tell_open_failed(None)
-        common = self._common()
-        error = self._error
-        self._tell(
-            events.SessionEnded(
-                **common,
-                outcome="cut" if self.is_cut else "finished" if error is None else "failed",
-                error=None if error is None else type(error).__name__,
-                reason=None if error is None else failures.reason_of(error),
-                seconds=common["monotonic"] - self._began,
-                totals=replace(self.stats, journal_bytes=0),
-            )
-        )

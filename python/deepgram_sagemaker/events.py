@@ -506,9 +506,13 @@ class Moment:
     monotonic: float
 
     @classmethod
-    def now(cls, *, age: float = 0.0) -> Self:
-        """Return the time `age` seconds ago."""
-        return cls(time.time() - age, time.monotonic() - age)
+    def now(cls) -> Self:
+        """Return this moment."""
+        return cls(time.time(), time.monotonic())
+
+    def before(self, seconds: float) -> Self:
+        """Return the moment that was `seconds` earlier."""
+        return type(self)(self.wall - seconds, self.monotonic - seconds)
 
 
 class Channel:

@@ -150,14 +150,14 @@ class Exposition:
         self._more: list[Callable[[], Iterable[Family]]] = []
         self._meters = Meters(self, _Observation)
 
-    def watch(self, config: SageMakerConfig, waiting: Callable[[], int]) -> Watch:
+    def watch(self, endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]]) -> Watch:
         """Return what follows the sessions of a config.
 
         Args:
-            config: The settings.
-            waiting: Returns how many openings wait for `max_concurrency`.
+            endpoints: The settings of each endpoint, in order of preference, and what returns how
+                many openings wait for `max_concurrency` there.
         """
-        return Watch(self._meters, config, waiting)
+        return Watch(self._meters, endpoints)
 
     def add(self, more: Callable[[], Iterable[Family]]) -> None:
         """Ask this function for further metrics at each snapshot."""

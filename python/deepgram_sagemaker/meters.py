@@ -12,12 +12,12 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from . import events
 from .config import REGION_OF_BOTO3
-from .stats import Ledger, Stats, add_up
+from .stats import Ledger, Shares, Stats, add_up, add_up_shares, freed_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -110,7 +110,7 @@ class Records(Protocol):
 class Measures(Protocol):
     """What is given as `telemetry`."""
 
-    def watch(self, config: SageMakerConfig, waiting: Callable[[], int], /) -> Watch:
+    def watch(self, endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]], /) -> Watch:
         """Return what follows the sessions of a config."""
 
 
@@ -119,46 +119,54 @@ class Watch:
 
     Args:
         meters: What the metrics go to.
-        config: The settings.
-        waiting: Returns how many openings wait for `max_concurrency`.
+        endpoints: The settings of each endpoint, in order of preference, and what returns how many
+            openings wait for `max_concurrency` there.
     """
 
-    def __init__(self, meters: Meters, config: SageMakerConfig, waiting: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        meters: Meters,
+        endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]],
+    ) -> None:
         self._meters = meters
-        self._region = config.region
-        place = _place(config.endpoint_name, config.region)
-        meters.waits(place, self, waiting)
+        self._endpoints = [(config.endpoint_name, config.region) for config, _ in endpoints]
+        waiting: dict[_Place, list[Callable[[], int]]] = {}
+        for endpoint, (_, waits) in zip(self._endpoints, endpoints, strict=True):
+            waiting.setdefault(_place(*endpoint), []).append(waits)
+        for place, counts in waiting.items():
+            meters.waits(place, self, counts)
 
     def context(self) -> Any:  # noqa: ANN401 - OpenTelemetry's, where there is one
         """Return the context in which a session is opened."""
         return None
 
-    def begun(self, session: str, path: str, endpoint_name: str, read: Callable[[], Stats]) -> None:
+    def begun(self, session: str, path: str, read: Callable[[], Shares]) -> None:
         """Count a session in.
 
         Args:
             session: Its id.
             path: Its path.
-            endpoint_name: Its endpoint.
-            read: Returns its figures, from any thread.
+            read: Returns its figures by endpoint, from any thread.
         """
-        place = _place(endpoint_name, self._region, path)
-        self._meters.series(place).ledger.begun(session, read)
+        self._meters.ledger(self._places(path)).begun(session, read)
 
-    def ended(self, session: str, path: str, endpoint_name: str) -> None:
+    def ended(self, session: str, path: str) -> None:
         """Count a session out; it may have been counted out before."""
-        place = _place(endpoint_name, self._region, path)
-        self._meters.series(place).ledger.ended(session)
+        self._meters.ledger(self._places(path)).ended(session)
+
+    def _places(self, path: str) -> tuple[_Place, ...]:
+        return tuple(_place(*endpoint, path) for endpoint in self._endpoints)
 
     def opened_in(self, session: str, context: Any) -> None:  # noqa: ANN401 - likewise
         """Take the context in which a session was opened. Metrics have no use for it."""
 
     def tell(self, event: Event) -> None:
         """Make of an event what belongs to the metrics."""
-        # A fallback's region is its own.
-        region = self._region if self._region == REGION_OF_BOTO3 else event.region
-        place = _place(event.endpoint_name, region, event.path)
-        self._meters.tell(place, event)
+        # An event has the region that was found, and the metrics have it as it is set.
+        endpoint = event.endpoint_name, event.region
+        if endpoint not in self._endpoints:
+            endpoint = event.endpoint_name, REGION_OF_BOTO3
+        self._meters.tell(_place(*endpoint, event.path), event)
 
 
 class Several:
@@ -167,9 +175,9 @@ class Several:
     def __init__(self, *measures: Measures) -> None:
         self._measures = measures
 
-    def watch(self, config: SageMakerConfig, waiting: Callable[[], int]) -> Watch:
+    def watch(self, endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]]) -> Watch:
         """Return what follows the sessions of a config."""
-        return _All([each.watch(config, waiting) for each in self._measures])
+        return _All([each.watch(endpoints) for each in self._measures])
 
 
 class _All(Watch):
@@ -181,13 +189,13 @@ class _All(Watch):
     def context(self) -> list[Any]:
         return [each.context() for each in self._watches]
 
-    def begun(self, session: str, path: str, endpoint_name: str, read: Callable[[], Stats]) -> None:
+    def begun(self, session: str, path: str, read: Callable[[], Shares]) -> None:
         for each in self._watches:
-            each.begun(session, path, endpoint_name, read)
+            each.begun(session, path, read)
 
-    def ended(self, session: str, path: str, endpoint_name: str) -> None:
+    def ended(self, session: str, path: str) -> None:
         for each in self._watches:
-            each.ended(session, path, endpoint_name)
+            each.ended(session, path)
 
     def opened_in(self, session: str, context: list[Any] | None) -> None:
         for number, each in enumerate(self._watches):
@@ -223,12 +231,13 @@ def is_failure(event: events.LegEnded) -> bool:
 
 
 @dataclass(slots=True)
-class _Series:
-    """What the metrics of one place are made of."""
+class _Figures:
+    """What happened in one place so far, and what is going on there."""
 
-    ledger: Ledger = field(default_factory=Ledger)
-    legs: set[tuple[str, int]] = field(default_factory=set)
-    """The legs that are open."""
+    total: Stats
+    sessions: int = 0
+    legs: int = 0
+    lag: float = 0.0
 
 
 _COUNTERS: Final[tuple[tuple[str, str, str, str], ...]] = (
@@ -268,16 +277,18 @@ class Meters:
         self, meter: Instruments, observe: Callable[[float, Mapping[str, str]], Any]
     ) -> None:
         self._observe = observe
-        self._waiting: dict[_Place, weakref.WeakKeyDictionary[Watch, Callable[[], int]]] = {}
+        self._waiting: dict[_Place, weakref.WeakKeyDictionary[Watch, list[Callable[[], int]]]] = {}
         self.forget()
         self._make(meter)
 
     def forget(self) -> None:
         """Start from nothing, as a forked child has to: its parent reports its own sessions."""
         self._lock = threading.Lock()
-        self._places: dict[_Place, _Series] = {}
+        # By the places of a config's endpoints: a session may be at any of them.
+        self._ledgers: dict[tuple[_Place, ...], Ledger[Shares]] = {}
+        self._legs_open: dict[_Place, set[tuple[str, int]]] = {}
         self._read_at = -_FRESH
-        self._figures: list[tuple[_Place, Stats, list[Stats], int]] = []
+        self._figures: dict[_Place, _Figures] = {}
         # The highest value that each series has reported: a counter must not go back, not even by
         # the rounding of a sum.
         self._highest: dict[tuple[str, _Place], float] = {}
@@ -326,12 +337,14 @@ class Meters:
             f"{PREFIX}credentials.refreshes", "{refresh}", "Changes of the keys."
         )
 
-    def series(self, place: _Place) -> _Series:
-        """Return what the metrics of a place are made of."""
-        series = self._places.get(place)
-        return self._places.setdefault(place, _Series()) if series is None else series
+    def ledger(self, places: tuple[_Place, ...]) -> Ledger[Shares]:
+        """Return where the sessions of a config are counted, by the places of its endpoints."""
+        ledger = self._ledgers.get(places)
+        if ledger is None:
+            ledger = self._ledgers.setdefault(places, Ledger(add_up_shares, freed_shares))
+        return ledger
 
-    def waits(self, place: _Place, watch: Watch, waiting: Callable[[], int]) -> None:
+    def waits(self, place: _Place, watch: Watch, waiting: list[Callable[[], int]]) -> None:
         """Report how many openings wait, for as long as the watch exists."""
         with self._lock:
             known = self._waiting.setdefault(place, weakref.WeakKeyDictionary())
@@ -345,14 +358,14 @@ class Meters:
                 if failures > 0:
                     self._retries.add(1, attributes)
             case events.LegOpened():
-                self.series(place).legs.add((event.session, event.leg))
+                self._legs_open.setdefault(place, set()).add((event.session, event.leg))
                 self._opens.record(event.seconds, attributes)
             case events.LegOpenFailed(reason=reason):
                 if event.error is not None:
                     self._opens.record(event.seconds, attributes | {ERROR: reason})
                     self._failures.add(1, attributes | {ERROR: reason, _PHASE: "open"})
             case events.LegEnded(reason=reason):
-                self.series(place).legs.discard((event.session, event.leg))
+                self._legs_open.setdefault(place, set()).discard((event.session, event.leg))
                 if reason is not None and is_failure(event):
                     self._failures.add(1, attributes | {ERROR: reason, _PHASE: "stream"})
             case events.FirstResult(seconds=seconds):
@@ -365,29 +378,46 @@ class Meters:
             case _:
                 pass
 
-    def _read(self) -> list[tuple[_Place, Stats, list[Stats], int]]:
-        """Return the figures of each place: of past sessions, of each live one, and its legs."""
+    def _read(self) -> dict[_Place, _Figures]:
+        """Return the figures of each place."""
         with self._lock:
             now = time.monotonic()
             if now - self._read_at >= _FRESH:
-                self._figures = [
-                    (place, *series.ledger.read(), len(series.legs))
-                    for place, series in list(self._places.items())
-                ]
+                self._figures = self._read_now()
                 self._read_at = now
             return self._figures
 
+    def _read_now(self) -> dict[_Place, _Figures]:
+        shares: dict[_Place, list[Stats]] = {}
+        here: dict[_Place, list[Shares]] = {}
+        for places, ledger in list(self._ledgers.items()):
+            past, live = ledger.read()
+            for one in (past, *live):
+                # Nothing for a past without sessions.
+                for place, share in zip(places, one.each, strict=False):
+                    shares.setdefault(place, []).append(share)
+            for one in live:
+                here.setdefault(places[one.at], []).append(one)
+        return {
+            place: _Figures(
+                add_up(each),
+                sessions=len(here.get(place, ())),
+                legs=len(self._legs_open.get(place, ())),
+                lag=max((_lag(one) for one in here.get(place, ())), default=0.0),
+            )
+            for place, each in shares.items()
+        }
+
     def _counter(self, figure: str) -> Callback:
         def observe(_: object) -> Iterator[Any]:
-            for place, past, live, _legs in self._read():
-                value = sum(getattr(each, figure) for each in (past, *live))
-                yield self._counted(figure, place, value)
+            for place, figures in self._read().items():
+                yield self._counted(figure, place, getattr(figures.total, figure))
 
         return observe
 
     def _resets(self, _: object) -> Iterator[Any]:
-        for place, past, live, _legs in self._read():
-            for kind, count in add_up([past, *live]).resets.items():
+        for place, figures in self._read().items():
+            for kind, count in figures.total.resets.items():
                 yield self._counted("resets", (*place, (ERROR, kind)), count)
 
     def _counted(self, figure: str, place: _Place, value: float) -> Any:  # noqa: ANN401 - as `observe` makes it
@@ -396,32 +426,40 @@ class Meters:
         return self._observe(value, dict(place))
 
     def _sessions(self, _: object) -> Iterator[Any]:
-        for place, _past, live, _legs in self._read():
-            yield self._observe(len(live), dict(place))
+        for place, figures in self._read().items():
+            yield self._observe(figures.sessions, dict(place))
 
     def _legs(self, _: object) -> Iterator[Any]:
-        for place, _past, _live, legs in self._read():
-            yield self._observe(legs, dict(place))
+        for place, figures in self._read().items():
+            yield self._observe(figures.legs, dict(place))
 
     def _journal(self, _: object) -> Iterator[Any]:
-        for place, _past, live, _legs in self._read():
-            yield self._observe(sum(each.journal_bytes for each in live), dict(place))
+        for place, figures in self._read().items():
+            yield self._observe(figures.total.journal_bytes, dict(place))
 
     def _lag(self, _: object) -> Iterator[Any]:
-        for place, _past, live, _legs in self._read():
-            lags = (
-                each.seconds_sent - each.seconds_acknowledged - each.seconds_lost for each in live
-            )
-            yield self._observe(max(0.0, *lags, 0.0), dict(place))
+        for place, figures in self._read().items():
+            yield self._observe(figures.lag, dict(place))
 
     def _waits(self, _: object) -> Iterator[Any]:
         with self._lock:
             counts = {
-                place: sum(waiting() for waiting in list(known.values()))
+                place: sum(waits() for waiting in list(known.values()) for waits in waiting)
                 for place, known in self._waiting.items()
             }
         for place, count in counts.items():
             yield self._observe(count, dict(place))
+
+
+def _lag(shares: Shares) -> float:
+    """Return how much audio of a session was sent and is not final, in seconds."""
+    return max(
+        0.0,
+        sum(
+            each.seconds_sent - each.seconds_acknowledged - each.seconds_lost
+            for each in shares.each
+        ),
+    )
 
 
 _PHASE: Final = f"{PREFIX}leg.phase"

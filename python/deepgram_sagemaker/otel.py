@@ -32,7 +32,7 @@ except ImportError as error:
     raise ImportError(message) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
@@ -65,15 +65,15 @@ class Telemetry:
         self._tracer_provider = tracer_provider
         self._meter_provider = meter_provider
 
-    def watch(self, config: SageMakerConfig, waiting: Callable[[], int]) -> Watch:
+    def watch(self, endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]]) -> Watch:
         """Return what follows the sessions of a config.
 
         Args:
-            config: The settings.
-            waiting: Returns how many openings wait for `max_concurrency`.
+            endpoints: The settings of each endpoint, in order of preference, and what returns how
+                many openings wait for `max_concurrency` there.
         """
         tracer = trace.get_tracer(_SCOPE, __version__, self._tracer_provider)
-        return Watch(tracer, _meters_of(self._meter_provider), config, waiting)
+        return Watch(tracer, _meters_of(self._meter_provider), endpoints)
 
 
 class Watch(Measuring):
@@ -83,10 +83,9 @@ class Watch(Measuring):
         self,
         tracer: Tracer,
         meters: Meters,
-        config: SageMakerConfig,
-        waiting: Callable[[], int],
+        endpoints: Sequence[tuple[SageMakerConfig, Callable[[], int]]],
     ) -> None:
-        super().__init__(meters, config, waiting)
+        super().__init__(meters, endpoints)
         self._tracer = tracer
         self._spans: dict[str, _Spans] = {}
 
@@ -222,6 +221,7 @@ _TOTALS: Final = (
     "legs",
     "attempts",
     "rollovers",
+    "fallovers",
     "seconds_sent",
     "seconds_acknowledged",
     "seconds_replayed",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Ledger", "Stats", "add_up"]
+__all__ = ["Ledger", "Shares", "Stats", "add_up", "add_up_shares", "freed", "freed_shares"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,20 @@ class Stats:
     last_error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The figures of one session, or the sum over several of one config, by endpoint.
+
+    Attributes:
+        each: The share of each endpoint, in order of preference; empty: of no session. They add up
+            to the session's `Stats`, but for `legs_at`, `time_to_first_result` and `last_error`.
+        at: The endpoint where the session is; without a meaning for several.
+    """
+
+    each: tuple[Stats, ...] = ()
+    at: int = 0
+
+
 _COUNTS: Final = ("resets", "legs_at")
 _NOT_SUMS: Final = {*_COUNTS, "time_to_first_result", "last_error"}
 
@@ -102,15 +116,37 @@ def add_up(stats: Iterable[Stats]) -> Stats:
     )
 
 
-class Ledger:
+def add_up_shares(shares: Iterable[Shares]) -> Shares:
+    """Return the sum over several sessions of one config."""
+    every = [one.each for one in shares if one.each]
+    return Shares(tuple(add_up(each) for each in zip(*every, strict=True)))
+
+
+def freed(stats: Stats) -> Stats:
+    """Return the figures that a session leaves behind: its journal is freed."""
+    return dataclasses.replace(stats, journal_bytes=0)
+
+
+def freed_shares(shares: Shares) -> Shares:
+    """Return the same by endpoint."""
+    return Shares(tuple(freed(each) for each in shares.each))
+
+
+class Ledger[F]:
     """The figures of many sessions: of those that go on, and the sum of those that have ended.
 
     Every method may be called from any thread, and `ended` also from a finaliser. Reading takes no
     lock. A sum never misses a session and never counts one twice, so counters do not go back. A
     forked child starts from nothing: its parent's sessions are not its own.
+
+    Args:
+        add_up: Returns the sum over several sessions.
+        freed: Returns what is left of a session's figures once it has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, add_up: Callable[[Iterable[F]], F], freed: Callable[[F], F]) -> None:
+        self._add_up = add_up
+        self._freed = freed
         self._reset()
 
     def _reset(self) -> None:
@@ -118,9 +154,9 @@ class Ledger:
         self._lock = threading.Lock()
         self._ending: deque[str] = deque()
         # Replaced as a whole, never changed: every reader has a consistent view.
-        self._parts: tuple[Stats, dict[str, Callable[[], Stats]]] = (Stats(), {})
+        self._parts: tuple[F, dict[str, Callable[[], F]]] = (self._add_up([]), {})
 
-    def begun(self, session: str, read: Callable[[], Stats]) -> None:
+    def begun(self, session: str, read: Callable[[], F]) -> None:
         """Count a session in.
 
         Args:
@@ -153,21 +189,19 @@ class Ledger:
                     past, live = self._parts
                     read = live.get(session)
                     if read is not None:
-                        # An ended session's journal is freed.
-                        figures = dataclasses.replace(read(), journal_bytes=0)
                         left = {each: live[each] for each in live if each != session}
-                        self._parts = (add_up([past, figures]), left)
+                        self._parts = (self._add_up([past, self._freed(read())]), left)
             finally:
                 self._lock.release()
 
-    def read(self) -> tuple[Stats, list[Stats]]:
+    def read(self) -> tuple[F, list[F]]:
         """Return the sum over the sessions that have ended, and the figures of each other one."""
         if self._process != os.getpid():
-            return Stats(), []
+            return self._add_up([]), []
         past, live = self._parts
         return past, [read() for read in live.values()]
 
-    def total(self) -> Stats:
+    def total(self) -> F:
         """Return the sum over all sessions."""
         past, live = self.read()
-        return add_up([past, *live])
+        return self._add_up([past, *live])

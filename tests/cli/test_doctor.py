@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import rich.console
+from acceptors import accepting
 from cli.control_plane import ARN, control_plane
 from deepgram_sagemaker.cli import doctoring
 from deepgram_sagemaker.cli.app import Product, app
@@ -219,20 +220,12 @@ def test_a_port_that_is_blocked(endpoint, aws):
 def proxy(answer):
     """A proxy that answers every request so."""
 
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(answer)
+    def serve(connection):
+        connection.recv(4096)
+        connection.sendall(answer)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://user:proxy-password@127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
+    with accepting(serve) as port:
+        yield f"http://user:proxy-password@127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(
@@ -258,22 +251,16 @@ PROXY_CERTIFICATE = Path(__file__).parents[1] / "e2e" / "hostile.pem"
 class TlsProxy:
     """A proxy that speaks TLS itself, with a certificate of its own; one connection at a time."""
 
-    def __init__(self, listener):
-        self.uri = f"https://user:proxy-password@127.0.0.1:{listener.getsockname()[1]}"
+    def __init__(self):
+        self.uri = None
         self.asked = []
-        self._listener = listener
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(PROXY_CERTIFICATE)
 
-    def serve(self):
-        # Ends when the listener is shut down.
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    connection.settimeout(20)
-                    with self._context.wrap_socket(connection, server_side=True) as client:
-                        self._connect(client)
+    def serve(self, connection):
+        connection.settimeout(20)
+        with self._context.wrap_socket(connection, server_side=True) as client:
+            self._connect(client)
 
     def _connect(self, client):
         head = client.recv(1 << 16).decode()
@@ -292,13 +279,10 @@ class TlsProxy:
 
 @pytest.fixture
 def tls_proxy():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = TlsProxy(listener)
-        thread = threading.Thread(target=proxy.serve)
-        thread.start()
+    proxy = TlsProxy()
+    with accepting(proxy.serve) as port:
+        proxy.uri = f"https://user:proxy-password@127.0.0.1:{port}"
         yield proxy
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ What a block is follows from its fence:
 
 A block of any language that has a title is a file in the page's directory. Two comments may stand
 before a block: `<!-- not run: reason -->`, and `<!-- needs: ffmpeg -->`, which leaves the block out
-where the program is not installed.
+where the program is not installed; a name with a dot is a module.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Block:
         title: The file that it is, or "".
         code: Its text, with the end of its last line.
         not_run: Why it is not run, or "".
-        needs: The programs that it needs.
+        needs: The programs and modules that it needs.
     """
 
     page: Path

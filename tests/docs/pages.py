@@ -14,6 +14,7 @@ import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -83,7 +84,7 @@ class Reader:
             for block in self.blocks:
                 if block.title:
                     (self.directory / block.title).write_text(block.code, encoding="utf-8")
-                if block.not_run or not all(map(shutil.which, block.needs)):
+                if block.not_run or not all(map(is_there, block.needs)):
                     continue
                 try:
                     async with asyncio.timeout(PATIENCE):
@@ -138,6 +139,16 @@ class Reader:
             printed = _OF_A_BUSY_MACHINE.sub("", printed)
             if expected and not matches(expected, printed):
                 raise FailedError(f"$ {command}printed\n{printed}\nand not\n{expected}")
+
+
+def is_there(name: str) -> bool:
+    """Return whether there is a program of this name, or, with a dot in it, a module."""
+    if "." not in name:
+        return shutil.which(name) is not None
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def commands_of(code: str) -> list[tuple[str, str]]:

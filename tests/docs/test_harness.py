@@ -35,6 +35,7 @@ GOOD = {
     '"Resource": "*"}]}\n```\n',
     "left out": "<!-- not run: it needs a rocket -->\n```sh\nfalse\n```\n",
     "program missing": "<!-- needs: no-such-program -->\n```sh\nfalse\n```\n",
+    "module missing": "<!-- needs: no.such.module -->\n```sh\nfalse\n```\n",
 }
 
 BAD = {

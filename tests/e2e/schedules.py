@@ -10,7 +10,9 @@ import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from deepgram.listen.v2.types import ListenV2Configure
 from deepgram_sagemaker.errors import SageMakerError
@@ -402,6 +404,9 @@ class Outcome:
 class Schedule:
     """The faults of one session."""
 
+    told_by: ClassVar = (SageMakerError,)
+    """The errors by which an application is told."""
+
     seed: int
     name: str = field(init=False)
     product: Product = field(init=False)
@@ -467,6 +472,11 @@ class Schedule:
             error.add_note(str(self))
             raise
 
+    @asynccontextmanager
+    async def _reached(self, config):
+        """What the conversation is held with."""
+        yield config
+
     async def _run(self):
         product = self.product
         async with LocalEndpoint(model=product.model, faults=self.faults) as endpoint:
@@ -483,15 +493,16 @@ class Schedule:
             )
             raised = None
             try:
-                await product.converse(config)
-            except SageMakerError as error:
+                async with self._reached(config) as reached:
+                    await product.converse(reached)
+            except self.told_by as error:
                 raised = error
             told = [*product.errors, *([raised] if raised else [])]
             if not told:
                 product.assert_whole(self.faults)
                 assert product.stats.bytes_lost == 0
             else:
-                assert all(isinstance(error, SageMakerError) for error in told), told
+                assert all(isinstance(error, self.told_by) for error in told), told
                 product.assert_once_and_in_order()
                 assert not self.is_borne, told
             assert endpoint.stats.signature_failures == 0
@@ -507,7 +518,7 @@ def _class(error):
     return type(error).__name__ + (f" ({type(cause).__name__})" if cause is not None else "")
 
 
-async def run_all(seeds, at_once):
+async def run_all(seeds, at_once, kind=Schedule):
     """Runs the schedules of these seeds; returns outcomes and failures, each by its seed."""
     outcomes, failures = {}, {}
     turns = asyncio.Semaphore(at_once)
@@ -515,7 +526,7 @@ async def run_all(seeds, at_once):
     async def in_turn(seed):
         async with turns:
             try:
-                outcomes[seed] = await Schedule(seed).run()
+                outcomes[seed] = await kind(seed).run()
             except Exception as error:  # noqa: BLE001 - one that failed is one of many
                 failures[seed] = error
 

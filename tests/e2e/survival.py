@@ -6,11 +6,13 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from deepgram import AsyncDeepgramClient
+from deepgram import AsyncDeepgramClient, DeepgramClientEnvironment
 from deepgram.core.events import EventType
 from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.errors import SageMakerError
+from deepgram_sagemaker.gateway import Gateway
 from deepgram_sagemaker.local.watermark import chunk
+from websockets import ConnectionClosed
 
 MICROSECOND = 1.000001e-6
 """How far two times that are the same may be apart, printed with six decimals."""
@@ -108,11 +110,26 @@ def _each_its_own(url, headers):
 
 
 def client_of(config):
-    """This task's SDK client, and the factory behind it: one of its own for a config."""
+    """This task's SDK client, and the factory behind it: one of its own for a config.
+
+    For a gateway it is a client without a factory, as an application anywhere has it, and the
+    gateway.
+    """
+    if isinstance(config, Gateway):
+        return client_through(config), config
     shared = isinstance(config, SageMakerTransportFactory)
     factory = config if shared else SageMakerTransportFactory(config=config)
     _factory.set(factory)
     return AsyncDeepgramClient(api_key="unused", transport_factory=_each_its_own), factory
+
+
+def client_through(gateway, kind=AsyncDeepgramClient, api_key="unused"):
+    """An SDK client that takes a gateway for Deepgram, after `restore_transport`."""
+    plain = gateway.url.replace("ws", "http", 1)
+    everywhere = DeepgramClientEnvironment(
+        base=plain, production=gateway.url, agent=gateway.url, agent_rest=plain
+    )
+    return kind(api_key=api_key, environment=everywhere)
 
 
 async def converse(
@@ -155,7 +172,7 @@ async def converse(
                 else:
                     await wait(factory, number + 1)
             await connection.send_close_stream()
-        except SageMakerError:
+        except (SageMakerError, ConnectionClosed):
             # An error of `send` counts as well.
             await listening
             raise

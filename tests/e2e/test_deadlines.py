@@ -231,6 +231,25 @@ async def test_stall_timeout(setting):
         await exactly(setting, measured)
 
 
+async def test_a_file_that_waits_for_room_keeps_its_leg():
+    """The service must not take the wait for the application's silence."""
+    # Results come after the last chunk: a sender waits until the wall clock has caught up.
+    chunks = 700
+    model = Watermark(window=10, late_chunks=chunks - 20, silence_timeout=6)
+    settings = {"max_replay_buffer_bytes": 100 * CHUNK, "stall_timeout": None}
+    async with LocalEndpoint(model=model) as endpoint:
+        query = "model=nova-3&encoding=linear16&sample_rate=16000"
+        transport = SageMakerTransport(endpoint.config(**settings), "v1/listen", query)
+        for number in range(chunks):
+            await transport.send(chunk(number, CHUNK))
+        await transport.send('{"type":"CloseStream"}')
+        async for _ in transport:
+            pass
+        await transport.close()
+        (leg,) = endpoint.legs
+        assert "KeepAlive" in leg.controls
+
+
 @pytest.mark.full
 async def test_silence_ends_a_session_alike_with_a_leg_and_without():
     """Ten seconds without input: the service ends the stream, or would have."""

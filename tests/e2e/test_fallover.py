@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import gc
+import itertools
 import random
+import threading
 import time
+import weakref
 from contextlib import AsyncExitStack
 
 import pytest
+from deepgram.transport import restore_transport
 from deepgram_sagemaker import (
     Endpoint,
     SageMakerTransport,
@@ -42,6 +47,7 @@ from deepgram_sagemaker.local.faults import (
 )
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram_sagemaker.otel import Telemetry
+from deepgram_sagemaker.stats import add_up
 from e2e.matrix import BREAKS, impatient, parameters
 from e2e.schedules import PRODUCTS
 from e2e.survival import LINEAR16, assert_whole, converse
@@ -574,33 +580,297 @@ async def test_events_say_where_and_why(short_rests):
         assert len(asked) == len(answered)
 
 
-async def test_spans_and_metrics_name_the_endpoint_that_they_are_about():
-    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    tracers, meters = TracerProvider(), MeterProvider([reader])
-    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+async def test_a_return_that_was_seen_first_is_told_after_what_came_before_it(short_rests):
+    """While the loop was blocked, the trial's leg opened, and then the current one broke."""
+    seen = []
+
+    def block(loop):
+        if first.stats.connections < 2:
+            # The request is not on its way yet.
+            loop.call_soon(block, loop)
+            return
+        breaks = threading.Timer(0.3, second.refuse_connections, [0.1])
+        breaks.start()
+        time.sleep(0.6)
+        breaks.join()
+
+    def on_event(event):
+        seen.append(event)
+        if isinstance(event, events.LegOpening) and event.standby and event.attempt == 3:
+            block(asyncio.get_running_loop())
+
+    async with two([Fault(Answer(503, "ServiceUnavailableException"), legs=1)]) as (first, second):
+        config = in_order(first, second, max_leg_age=1.0)
+        factory = SageMakerTransportFactory(config=config, on_event=on_event)
+        await converse(factory, LINEAR16, 100, pace=0.02)
+    assert len(told(seen, events.EndpointReturned)) == 1
+    assert "leg_ended" in [event.name for event in seen]
+    times = [event.monotonic for event in seen]
+    assert all(after - before > -0.01 for before, after in itertools.pairwise(times))
+
+
+class Scope:
+    """What an application's OpenTelemetry gets of sessions at several endpoints."""
+
+    def __init__(self):
+        self.exporter, self._reader = InMemorySpanExporter(), InMemoryMetricReader()
+        self.tracers, self.meters = TracerProvider(), MeterProvider([self._reader])
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+
+    def factory(self, config, **more):
+        telemetry = Telemetry(tracer_provider=self.tracers, meter_provider=self.meters)
+        return SageMakerTransportFactory(config=config, telemetry=telemetry, **more)
+
+    def spans(self, name):
+        return [span for span in self.exporter.get_finished_spans() if span.name.startswith(name)]
+
+    def read(self):
+        """The values of every metric by its endpoint; those with errors are summed."""
+        time.sleep(0.11)  # figures are read anew after a tenth of a second
+        found = {}
+        for metric in self._reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+            for point in metric.data.data_points:
+                name = metric.name.removeprefix("deepgram_sagemaker.")
+                where = point.attributes["deepgram_sagemaker.endpoint.name"]
+                value = getattr(point, "count", None)
+                at = found.setdefault(name, {})
+                at[where] = at.get(where, 0) + (point.value if value is None else value)
+        return found
+
+
+@pytest.fixture
+def scope():
+    scope = Scope()
+    yield scope
+    scope.tracers.shutdown()
+    scope.meters.shutdown()
+
+
+FIGURES = {
+    "sessions": "sessions",
+    "leg.requests": "attempts",
+    "legs": "legs",
+    "rollovers": "rollovers",
+    "fallovers": "fallovers",
+    "audio.sent.time": "seconds_sent",
+    "audio.sent.size": "bytes_sent",
+    "audio.acknowledged.time": "seconds_acknowledged",
+    "audio.acknowledged.size": "bytes_acknowledged",
+    "audio.replayed.time": "seconds_replayed",
+    "audio.replayed.size": "bytes_replayed",
+    "audio.evicted.time": "seconds_evicted",
+    "audio.evicted.size": "bytes_evicted",
+    "audio.lost.time": "seconds_lost",
+    "audio.lost.size": "bytes_lost",
+    "journal.size": "journal_bytes",
+    "messages.sent": "messages_in",
+    "messages.received": "messages_out",
+}
+"""The metrics that are read from `stats`."""
+
+
+def assert_sums(found, stats):
+    """The endpoints' series add up to `stats`."""
+    for metric, figure in FIGURES.items():
+        assert sum(found[metric].values()) == pytest.approx(getattr(stats, figure)), metric
+        assert {*found[metric]} == {"first", "second"}, metric
+    resets = found.get("leg.resets", {})
+    assert sum(resets.values()) == sum(stats.resets.values())
+    assert sum(found["leg.open.duration"].values()) == stats.attempts
+
+
+async def test_metrics_are_counted_at_the_endpoint_where_it_happened(scope):
+    """Twenty chunks are sent to the first, whose stream breaks, and the rest to the second."""
+    faults = [Fault(Reset(), when=AfterNewChunks(20), legs=1)]
+    async with two(faults) as (first, second):
+        factory = scope.factory(in_order(first, second))
+        stats = await spoken(factory, 50, pace=0.01)
+        assert stats == factory.stats
+        found = scope.read()
+    assert_sums(found, stats)
+    assert stats.legs_at == {"first (us-east-1)": 1, "second (us-west-2)": 1}
+    for metric, at in {
+        "sessions": (1, 0),
+        "leg.requests": (1, 1),
+        "legs": (1, 1),
+        "fallovers": (0, 1),
+        "rollovers": (0, 0),
+        "session.active": (0, 0),
+        "leg.active": (0, 0),
+        "audio.lag": (0, 0),
+    }.items():
+        assert (found[metric]["first"], found[metric]["second"]) == at, metric
+    assert found["leg.resets"] == found["leg.failures"] == {"first": 1}
+    assert found["leg.retries"] == {"second": 1}
+    assert found["session.duration"] == {"second": 1}
+    sent, final = found["audio.sent.size"], found["audio.acknowledged.size"]
+    # The first was sent some that it did not finalise; that is what the second was sent again.
+    assert 20 * CHUNK <= sent["first"] < 50 * CHUNK
+    assert final["first"] < sent["first"]
+    assert found["audio.replayed.size"] == {"first": 0, "second": sent["first"] - final["first"]}
+    assert final["first"] + final["second"] == 50 * CHUNK
+    assert found["messages.received"]["first"] > 0 < found["messages.received"]["second"]
+    regions = [span.attributes["cloud.region"] for span in scope.spans("leg")]
+    assert sorted(regions) == ["us-east-1", "us-west-2"]
+    (whole,) = scope.spans("session")
+    assert whole.attributes["cloud.region"] == "us-east-1"
+    assert whole.attributes["deepgram_sagemaker.fallovers"] == stats.fallovers == 1
+    assert "endpoint_changed" in [event.name for event in whole.events]
+
+
+async def test_the_endpoint_that_fails_is_the_one_whose_series_says_so(scope):
+    async with two([Fault(THROTTLED, times=None)]) as (first, second):
+        factory = scope.factory(in_order(first, second))
+        for _ in range(3):
+            await spoken(factory, 20)
+        found = scope.read()
+    assert_sums(found, factory.stats)
+    assert found["leg.failures"] == {"first": 1}
+    assert found["leg.requests"] == {"first": 1, "second": 3}
+    assert found["legs"] == {"first": 0, "second": 3}
+    assert found["audio.sent.size"] == {"first": 0, "second": 3 * 20 * CHUNK}
+    assert found["sessions"] == {"first": 3, "second": 0}
+
+
+async def test_what_is_lost_is_lost_at_the_endpoint_whose_stream_broke(scope):
+    faults = [Fault(Reset(), when=AfterNewChunks(75), legs=1)]
+    seen = []
+    async with two(faults, model=Watermark(late_chunks=40)) as (first, second):
+        config = in_order(first, second, max_replay_buffer_bytes=0)
+        factory = scope.factory(config, on_event=seen.append)
+        await converse(factory, LINEAR16, 120, pace=0.005)
+        stats, found = factory.stats, scope.read()
+    assert stats.bytes_lost > 0
+    assert_sums(found, stats)
+    assert found["audio.lost.size"] == {"first": stats.bytes_lost, "second": 0}
+    (gap,) = told(seen, events.Gap)
+    assert (gap.endpoint_name, gap.size) == ("first", stats.bytes_lost)
+    # Audio that is lost is final nowhere.
+    final = found["audio.acknowledged.size"]
+    assert final["first"] + final["second"] + stats.bytes_lost == stats.bytes_sent
+
+
+async def test_what_goes_on_is_shown_where_it_goes_on(scope):
+    faults = [Fault(Reset(), when=AfterChunks(20), legs=1)]
+    async with two(faults, model=Watermark(late_chunks=100)) as (first, second):
+        factory = scope.factory(in_order(first, second))
+        transport = factory("wss://x/v1/listen?" + QUERY)
+        await transport.open()
+        for number in range(10):
+            await transport.send(chunk(number, CHUNK))
+        await until(lambda: transport.stats.bytes_sent == 10 * CHUNK)
+        found = scope.read()
+        for metric in ("session.active", "leg.active"):
+            assert found[metric] == {"first": 1, "second": 0}, metric
+        assert found["audio.lag"] == {"first": pytest.approx(0.2), "second": 0}
+        assert found["journal.size"] == {"first": 10 * CHUNK, "second": 0}
+        for number in range(10, 20):
+            await transport.send(chunk(number, CHUNK))
+        await until(lambda: transport.stats.bytes_replayed == 20 * CHUNK)
+        found = scope.read()
+        for metric in ("session.active", "leg.active"):
+            assert found[metric] == {"first": 0, "second": 1}, metric
+        assert found["audio.lag"] == {"first": 0, "second": pytest.approx(0.4)}
+        assert found["journal.size"] == {"first": 0, "second": 20 * CHUNK}
+        await transport.send({"type": "CloseStream"})
+        async for _ in transport:
+            pass
+        await transport.close()
+    assert_sums(scope.read(), factory.stats)
+
+
+async def test_openings_wait_at_the_endpoint_that_they_wait_for(scope):
+    async with two([Fault(Answer(503, "ServiceUnavailableException"), legs=1)]) as (first, second):
+        factory = scope.factory(in_order(first, second, max_concurrency=1))
+        holder, other = (factory("wss://x/v1/listen?" + QUERY) for _ in range(2))
+        await holder.open()
+        waiting = asyncio.create_task(other.open())
+        await until(lambda: sum(scope.read()["leg.waiting"].values()) == 1)
+        # The first has just failed.
+        assert scope.read()["leg.waiting"] == {"first": 0, "second": 1}
+        await holder.close()
+        await waiting
+        await other.close()
+
+
+async def test_metrics_have_the_regions_as_they_are_set(scope, monkeypatch):
+    """One that has to be looked up would begin another series once it is found."""
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
     faults = [Fault(Reset(), when=AfterNewChunks(10), legs=1)]
     async with two(faults) as (first, second):
-        telemetry = Telemetry(tracer_provider=tracers, meter_provider=meters)
-        config = in_order(first, second)
-        await spoken(SageMakerTransportFactory(config=config, telemetry=telemetry), 30)
-    spans = {span.name: span for span in exporter.get_finished_spans()}
-    regions = [
-        span.attributes["cloud.region"]
-        for span in exporter.get_finished_spans()
-        if span.name == "leg v1/listen"
-    ]
-    assert sorted(regions) == ["us-east-1", "us-west-2"]
-    assert "endpoint_changed" in [event.name for event in spans["session v1/listen"].events]
-    places = {}
-    for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
-        for point in metric.data.data_points:
-            place = point.attributes["deepgram_sagemaker.endpoint.name"]
-            region = point.attributes["cloud.region"]
-            places.setdefault(metric.name, set()).add((place, region))
-    opened = places["deepgram_sagemaker.leg.open.duration"]
-    assert opened == {("first", "us-east-1"), ("second", "us-west-2")}
-    tracers.shutdown()
-    meters.shutdown()
+        fallback = second.as_fallback(region=REGION_OF_BOTO3)
+        factory = scope.factory(in_order(first, second, fallbacks=[fallback]))
+        await spoken(factory, 30)
+        data = scope._reader.get_metrics_data().resource_metrics[0].scope_metrics[0]
+    regions = {
+        (point.attributes["deepgram_sagemaker.endpoint.name"], point.attributes.get("cloud.region"))
+        for metric in data.metrics
+        for point in metric.data.data_points
+    }
+    assert regions == {("first", "us-east-1"), ("second", None)}
+
+
+async def test_many_sessions_at_two_endpoints_that_break_add_up(scope):
+    """Counters never go back, at no endpoint, while sessions move to and fro."""
+    faults = [Fault(Reset(), when=AfterNewChunks(20), times=None)]
+    over = asyncio.Event()
+    async with two(faults, faults) as (first, second):
+        config = in_order(first, second, **QUICK, max_retries=50, replay_speed=None)
+        factory = scope.factory(config)
+
+        async def watch():
+            highest = {}
+            await until(lambda: factory.stats.legs)
+            while not over.is_set():
+                # In another thread, as a reader of the SDK's does.
+                for metric, at in (await asyncio.to_thread(scope.read)).items():
+                    for where, value in at.items():
+                        if metric in FIGURES and metric != "journal.size":
+                            assert value >= highest.get((metric, where), 0), metric
+                            highest[metric, where] = value
+
+        watching = asyncio.create_task(watch())
+        heard = await asyncio.gather(
+            *(converse(factory, LINEAR16, 100, pace=0.004) for _ in range(8))
+        )
+        over.set()
+        await watching
+        found = scope.read()
+    for each in heard:
+        assert_whole(each, LINEAR16, 100)
+    assert factory.stats.fallovers >= 8
+    assert_sums(found, factory.stats)
+    assert found["legs"]["first"] > 1 < found["legs"]["second"]
+
+
+async def test_an_endpoint_of_two_factories_has_one_series(scope):
+    """It is the first of one factory, and the fallback of the other."""
+    async with two([Fault(THROTTLED, times=None)]) as (first, second):
+        falls = scope.factory(in_order(first, second))
+        await spoken(falls, 20)
+        restore_transport()
+        goes_there = scope.factory(in_order(second, first))
+        await spoken(goes_there, 30)
+        found = scope.read()
+    assert_sums(found, add_up([falls.stats, goes_there.stats]))
+    assert found["audio.sent.size"] == {"first": 0, "second": 50 * CHUNK}
+    assert found["sessions"] == {"first": 1, "second": 1}
+    assert found["leg.failures"] == {"first": 1}
+
+
+def test_a_factory_that_is_gone_leaves_its_figures_and_nothing_else(scope):
+    with LocalEndpoint("first") as first, LocalEndpoint("second") as second:
+
+        async def one():
+            factory = scope.factory(in_order(first, second))
+            await spoken(factory, 10)
+            return weakref.ref(next(iter(factory._services.values())))
+
+        services = asyncio.run(one())
+        restore_transport()
+    gc.collect()
+    assert services() is None
+    assert sum(scope.read()["audio.sent.size"].values()) == 10 * CHUNK
 
 
 # Many sessions.

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 
 import pytest
+from deepgram_sagemaker import SageMakerTransportFactory, events
 from deepgram_sagemaker.errors import RetriesExhaustedError
 from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import (
@@ -30,6 +32,7 @@ from deepgram_sagemaker.local.faults import (
     Reset,
     Split,
 )
+from deepgram_sagemaker.otel import Telemetry
 from e2e.schedules import run_all, tally
 from e2e.survival import (
     AUDIO,
@@ -40,6 +43,9 @@ from e2e.survival import (
     assert_complete,
     converse,
 )
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.trace import NoOpTracerProvider
 
 SCHEDULES = 104
 AT_ONCE = 16
@@ -149,6 +155,119 @@ async def one(seed):
         return endpoint.stats.faults, heard
 
 
+async def one_of_two(seed):
+    """The same at two endpoints, each with its own faults. Now and then one of them is gone."""
+    draw = random.Random(f"two {seed}")
+    audio, chunks = draw.choice(AUDIO), draw.randint(40, 250)
+    faults = [list(schedule(draw, chunks)) for _ in range(2)]
+    outages = [
+        (draw.randrange(chunks), draw.randrange(2), draw.uniform(0.05, 0.4))
+        for _ in range(draw.choice([0, 0, 1, 2]))
+    ]
+    model = Watermark(
+        window=draw.choice([1, 3, 10, 25]),
+        late_chunks=draw.choice([0, 1, 3, 30]),
+        closing_time=draw.choice([0.0, 0.02]),
+    )
+    seen, reader = [], InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    age, keys = draw.choice([None, 0.1, 0.4]), draw.choice([{}, {"boto3_session": None}])
+    async with (
+        LocalEndpoint("first", model, faults=faults[0]) as first,
+        LocalEndpoint("second", model, faults=faults[1], region="us-west-2") as second,
+    ):
+        config = first.config(
+            fallbacks=[second.as_fallback(**keys)],
+            max_retries=20,
+            initial_backoff=0.01,
+            max_backoff=0.05,
+            stall_timeout=0.5,
+            close_timeout=2.0,
+            replay_speed=draw.choice([None, 100.0]),
+            max_leg_age=age,
+        )
+        factory = SageMakerTransportFactory(
+            config=config,
+            on_event=seen.append,
+            telemetry=Telemetry(tracer_provider=NoOpTracerProvider(), meter_provider=meters),
+        )
+        pace = draw.choice([0, 0, 0.001, 0.003])
+
+        async def wait(_, sent):
+            for at, which, seconds in outages:
+                if at == sent:
+                    (first, second)[which].refuse_connections(seconds)
+            await asyncio.sleep(pace)
+
+        heard = Heard()
+        with contextlib.suppress(RetriesExhaustedError):
+            await converse(
+                factory,
+                audio,
+                chunks,
+                heard=heard,
+                interim=draw.random() < 0.7,
+                wait=wait,
+                middle=(lambda c: c.send_finalize()) if draw.random() < 0.3 else None,
+            )
+        try:
+            if heard.errors:
+                assert_broken_off(heard, audio, chunks)
+            else:
+                assert_complete(heard, audio, chunks)
+                assert len(heard.metadata) <= 1
+                assert heard.stats.bytes_lost == 0
+            assert first.stats.signature_failures == second.stats.signature_failures == 0
+            assert_told(seen, factory.stats, reader)
+        except AssertionError as error:
+            error.add_note(
+                f"seed {seed}: {audio.name}, {chunks} chunks, {model}, {faults}, {outages}, {age=}"
+            )
+            raise
+        finally:
+            meters.shutdown()
+        return first.stats.faults + second.stats.faults, heard, factory.stats
+
+
+def assert_told(seen, stats, reader):
+    """Events come in the order of their times, and they and the metrics agree with `stats`."""
+    times = [event.monotonic for event in seen]
+    assert all(after - before > -0.01 for before, after in itertools.pairwise(times))
+    assert isinstance(seen[-1], events.SessionEnded)
+    assert seen[-1].totals == stats
+    opened = [event for event in seen if isinstance(event, events.LegOpened)]
+    ended = [event for event in seen if isinstance(event, events.LegEnded)]
+    assert len(opened) == len(ended) == stats.legs == sum(stats.legs_at.values())
+    # A leg's end is told of the endpoint where it was opened.
+    assert {(event.leg, event.endpoint_name) for event in opened} == {
+        (event.leg, event.endpoint_name) for event in ended
+    }
+    sums = {}
+    for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+        for point in metric.data.data_points:
+            name = metric.name.removeprefix("deepgram_sagemaker.")
+            where = name, point.attributes["deepgram_sagemaker.endpoint.name"]
+            value = getattr(point, "count", None)
+            sums[where] = sums.get(where, 0) + (point.value if value is None else value)
+    for name, figure in {
+        "legs": stats.legs,
+        "leg.requests": stats.attempts,
+        "fallovers": stats.fallovers,
+        "rollovers": stats.rollovers,
+        "audio.sent.size": stats.bytes_sent,
+        "audio.acknowledged.size": stats.bytes_acknowledged,
+        "audio.replayed.size": stats.bytes_replayed,
+        "messages.received": stats.messages_out,
+    }.items():
+        assert sums[name, "first"] + sums[name, "second"] == figure, name
+    for name in ("first", "second"):
+        assert sums["legs", name] == sum(event.endpoint_name == name for event in opened)
+        resets = sum(event.endpoint_name == name and event.resumes for event in ended)
+        assert sums.get(("leg.resets", name), 0) == resets
+        for idle in ("session.active", "leg.active", "journal.size"):
+            assert sums[idle, name] == 0, idle
+
+
 def assert_broken_off(heard, audio, chunks):
     """There is one error, about the missing audio; everything before it came once and in order."""
     (error,) = heard.errors
@@ -192,6 +311,30 @@ async def test_nothing_is_lost_whatever_goes_wrong(first):
     assert sum(each.rollovers for each in stats) >= 20
     assert sum(len(heard.metadata) for _, heard in outcomes) >= SCHEDULES * 0.8
     assert sum(bool(heard.errors) for _, heard in outcomes) <= SCHEDULES * 0.1
+
+
+@pytest.mark.patience(120)
+@pytest.mark.parametrize(
+    "first",
+    [0, *(pytest.param(at, marks=pytest.mark.full, id=f"{at}") for at in range(40, 400, 40))],
+)
+async def test_nothing_is_lost_whatever_goes_wrong_at_two_endpoints(first):
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(seed):
+        async with turns, asyncio.timeout(60):
+            return await one_of_two(seed)
+
+    seeds = range(first, first + 40)
+    outcomes = await asyncio.gather(*map(in_turn, seeds), return_exceptions=True)
+    failures = [each for each in outcomes if isinstance(each, BaseException)]
+    if failures:
+        raise BaseExceptionGroup("schedules under which something went wrong", failures)
+    assert sum(faults > 0 for faults, _, _ in outcomes) >= len(seeds) * 0.7
+    stats = [each for _, _, each in outcomes]
+    assert sum(each.fallovers for each in stats) >= len(seeds)
+    assert sum(len(each.legs_at) == 2 for each in stats) >= len(seeds) * 0.5
+    assert sum(bool(heard.errors) for _, heard, _ in outcomes) <= len(seeds) * 0.1
 
 
 FEW, MANY, BATCH = 100, 10_000, 250

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import socket
 import struct
 
 import websockets
@@ -18,6 +19,8 @@ CLOSE_STREAM = json.dumps({"type": "CloseStream"})
 @contextlib.asynccontextmanager
 async def gateway_to(endpoint, **settings):
     """A gateway on a free port, in front of a local endpoint."""
+    # A busy machine takes its time to find out that an opening is refused.
+    settings = {"open_wait": 10.0} | settings
     async with Gateway(config=endpoint.config(), port=0, **settings) as gateway:
         yield gateway
 
@@ -40,26 +43,26 @@ def numbers_in(messages):
 
 async def converse(gateway, chunks=50, *, pace=None, **options):
     """Streams counted chunks, closes the stream in order, and returns what came until the end."""
-    async with connect(gateway, **options) as socket:
-        hearing = asyncio.create_task(hear(socket))
+    async with connect(gateway, **options) as client:
+        hearing = asyncio.create_task(hear(client))
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number in range(chunks):
-            await socket.send(counted_chunk(number))
+            await client.send(counted_chunk(number))
             if pace is not None:
                 await asyncio.sleep(began + (number + 1) * pace - loop.time())
-        await socket.send(CLOSE_STREAM)
+        await client.send(CLOSE_STREAM)
         messages = await hearing
-    assert socket.close_code == 1000, (socket.close_code, socket.close_reason)
+    assert client.close_code == 1000, (client.close_code, client.close_reason)
     return messages
 
 
-async def hear(socket):
+async def hear(client):
     """Returns every message up to the end."""
     messages = []
     with contextlib.suppress(websockets.ConnectionClosed):
         while True:
-            messages.append(await socket.recv())
+            messages.append(await client.recv())
     return messages
 
 
@@ -70,9 +73,14 @@ class Raw:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def open(cls, gateway, path=LISTEN, *, headers=(), method="GET", version="13"):
-        """Sends a handshake."""
-        raw = cls(*await asyncio.open_connection(*gateway.address))
+    async def open(cls, gateway, path=LISTEN, *, headers=(), method="GET", version="13", kept=None):
+        """Sends a handshake; `kept`: bytes that the system keeps of what is not read."""
+        connected = socket.socket()
+        connected.setblocking(False)
+        if kept is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, kept)
+        await asyncio.get_running_loop().sock_connect(connected, gateway.address)
+        raw = cls(*await asyncio.open_connection(sock=connected))
         key = base64.b64encode(os.urandom(16)).decode()
         await raw.write(
             f"{method} {path} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\n"

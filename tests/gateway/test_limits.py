@@ -84,6 +84,25 @@ async def test_a_client_that_does_not_read_holds_the_service_back():
         await raw.leave()
 
 
+@pytest.mark.full
+async def test_what_is_left_reaches_a_slow_client_before_its_close():
+    async def talkative(stream):
+        await anext(aiter(stream))
+        await stream.send(json.dumps({"type": "Metadata"}))
+        # The session has given all of it away, and most of it waits for the socket.
+        await stream.send(bytes(12 * MIB))
+
+    async with LocalEndpoint(model=talkative) as endpoint, gateway_to(endpoint) as gateway:
+        raw = await (await Raw.open(gateway, FILE, kept=1 << 16)).accepted()
+        await raw.write(framed(b'{"type": "CloseStream"}', 1))
+        # Longer than a session that is over waits for the word how to close.
+        await asyncio.sleep(12)
+        assert b"Metadata" in await raw.control(1)
+        assert len(await raw.control(2)) == 12 * MIB
+        assert await raw.closed() == 1000
+        await raw.leave()
+
+
 async def test_a_slow_client_does_not_slow_another():
     async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
         slow = await (await Raw.open(gateway, LISTEN + "&interim_results=true")).accepted()

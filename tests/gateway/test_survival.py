@@ -4,17 +4,24 @@ The rows are a selection of those of `tests/e2e`, and are held to the same check
 """
 
 import pytest
+from deepgram.transport import restore_transport
+from deepgram_sagemaker.gateway import Gateway
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura
 from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from e2e import agents, flux, survival, test_agent_survival, test_aura_survival, voices
 from e2e.matrix import BREAKS, REFUSALS, faults_on_audio, impatient
 from e2e.survival import LINEAR16, OGG, STEREO
-from gateway.through import sdk_as_it_is, through_gateway
 
-__all__ = ["sdk_as_it_is"]
 
-pytestmark = pytest.mark.usefixtures("sdk_as_it_is")
+@pytest.fixture(autouse=True)
+def _the_sdk_as_it_comes():
+    restore_transport()
+
+
+def through_gateway(config):
+    """A gateway: what a conversation is held with."""
+    return Gateway(config=config, port=0)
 
 
 def rows(*some):
@@ -36,8 +43,8 @@ def on_audio(name, every, most):
 @pytest.mark.parametrize("name", rows("reset", "goaway", "model-error"))
 async def test_nova(name, audio):
     async with LocalEndpoint(faults=on_audio(name, 60, 200)) as endpoint:
-        async with through_gateway(impatient(endpoint)):
-            heard = await survival.converse(None, audio, 200)
+        async with through_gateway(impatient(endpoint)) as gateway:
+            heard = await survival.converse(gateway, audio, 200)
         survival.assert_whole(heard, audio, 200)
         assert heard.stats.legs == 1 + (name != "none")
 
@@ -46,8 +53,8 @@ async def test_nova(name, audio):
 async def test_flux(name):
     model = WatermarkFlux(turn=flux.TURN)
     async with LocalEndpoint(model=model, faults=on_audio(name, 70, 220)) as endpoint:
-        async with through_gateway(impatient(endpoint)):
-            told = await flux.converse(None, LINEAR16, 220)
+        async with through_gateway(impatient(endpoint)) as gateway:
+            told = await flux.converse(gateway, LINEAR16, 220)
         flux.assert_whole(told, LINEAR16, 220)
 
 
@@ -58,8 +65,8 @@ async def test_speech(name, version):
     turns = voices.script(3)
     model = WatermarkAura(block=voices.BLOCK, flushes=1000, pace=30.0)
     async with LocalEndpoint(model=model, faults=faults) as endpoint:
-        async with through_gateway(impatient(endpoint)):
-            said = await voices.speak(None, version, turns)
+        async with through_gateway(impatient(endpoint)) as gateway:
+            said = await voices.speak(gateway, version, turns)
         check = voices.assert_aura if version == 1 else voices.assert_flux
         check(said, turns, voices.LINEAR16)
 
@@ -69,14 +76,14 @@ async def test_agent(name):
     faults = [] if name == "none" else test_agent_survival.faults_for(name, "once", "in-a-turn")
     overheard = agents.Overheard()
     async with LocalEndpoint(model=overheard, faults=faults) as endpoint:
-        async with through_gateway(impatient(endpoint)):
-            talked = await agents.converse(None, 3, written={1})
+        async with through_gateway(impatient(endpoint)) as gateway:
+            talked = await agents.converse(gateway, 3, written={1})
         agents.assert_one_conversation(talked, 3, {1})
 
 
 async def test_a_rollover_is_not_heard():
     async with LocalEndpoint() as endpoint:
-        async with through_gateway(impatient(endpoint, rolls_over=True)):
-            heard = await survival.converse(None, LINEAR16, 200, pace=0.005)
+        async with through_gateway(impatient(endpoint, rolls_over=True)) as gateway:
+            heard = await survival.converse(gateway, LINEAR16, 200, pace=0.005)
         survival.assert_whole(heard, LINEAR16, 200)
         assert heard.stats.rollovers > 0

@@ -55,8 +55,9 @@ _IN_ORDER: Final = Ending(1000, "")
 _SILENT: Final = (
     "NET-0001: Neither audio nor a text message was received within the timeout window."
 )
-# The close codes that a container may give.
-_OWN_CODES: Final = range(1000, 5000)
+# Close codes that a container may give and that mean a failure. 1000 and 1001 would tell the client
+# that nothing is missing.
+_FAILURES: Final = {1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 
 
 def refusal(error: SageMakerError) -> Refusal:
@@ -107,7 +108,7 @@ def _of_model(error: ModelError) -> Ending:
         said = f"{code}: {said}"
     if code.startswith("DATA-"):
         return Ending(1008, said)
-    if code.isdecimal() and int(code) in _OWN_CODES:
+    if code.isdecimal() and int(code) in _FAILURES:
         return Ending(int(code), said)
     return Ending(1011, said)
 

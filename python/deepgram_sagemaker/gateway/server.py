@@ -85,7 +85,7 @@ class Gateway:
         keys: Sequence[Key] = (),
         origins: Sequence[str] | None = None,
         max_connections: int = 10_000,
-        open_wait: float = 10.0,
+        open_wait: float = 3.0,
         reuse_port: bool = False,
         tls: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         pages: Mapping[str, Callable[[GatewayRequest], Awaitable[Page]]] | None = None,

@@ -239,10 +239,8 @@ impl Carry {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
-            if self
-                .over_since
-                .is_some_and(|since| since.elapsed() >= WORD_WITHIN)
-            {
+            let is_late = |since: Instant| since.elapsed() >= WORD_WITHIN;
+            if self.over_since.is_some_and(is_late) && self.talk.request.ending().is_none() {
                 return Poll::Ready(Why::Ends(Ending::unexplained()));
             }
             // While the client is not read, its silence says nothing.

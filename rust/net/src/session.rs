@@ -134,6 +134,10 @@ impl SharedSession {
             Err(PushError::Closed | PushError::Failed) => false,
         };
         drop(session);
+        if matches!(pushed, Err(PushError::Full)) {
+            // The leg stays alive while the application waits, and the pump keeps that time.
+            self.notify_pumps();
+        }
         if wanted {
             self.call_driver();
         }

@@ -9,7 +9,7 @@ use dgsm_leg::reason::Reason;
 use dgsm_net::pump;
 use dgsm_net::session::SharedSession;
 use dgsm_net::wake::interest;
-use dgsm_session::{Mark, PushError, Session as CoreSession, Settings, Target};
+use dgsm_session::{Mark, PushError, Session as CoreSession, Settings, Stats, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
@@ -265,31 +265,23 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the session's figures, by the names of `Stats`.
+    /// Returns the session's figures, by the names of `Stats`; `legs_at` has a number for each
+    /// endpoint.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.shared.lock().stats();
-        let figures = PyDict::new(py);
-        figures.set_item("legs", stats.legs)?;
-        figures.set_item("resets", stats.resets)?;
-        figures.set_item("rollovers", stats.rollovers)?;
-        figures.set_item("attempts", stats.attempts)?;
-        figures.set_item("bytes_sent", stats.bytes_sent)?;
-        figures.set_item("seconds_sent", stats.seconds_sent)?;
-        figures.set_item("bytes_acknowledged", stats.bytes_acknowledged)?;
-        figures.set_item("seconds_acknowledged", stats.seconds_acknowledged)?;
-        figures.set_item("bytes_replayed", stats.bytes_replayed)?;
-        figures.set_item("seconds_replayed", stats.seconds_replayed)?;
-        figures.set_item("bytes_evicted", stats.bytes_evicted)?;
-        figures.set_item("seconds_evicted", stats.seconds_evicted)?;
-        figures.set_item("bytes_lost", stats.bytes_lost)?;
-        figures.set_item("seconds_lost", stats.seconds_lost)?;
-        figures.set_item("journal_bytes", stats.journal_bytes)?;
-        figures.set_item("messages_in", stats.messages_in)?;
-        figures.set_item("messages_out", stats.messages_out)?;
-        let first = stats.time_to_first_result.map(|time| time.as_secs_f64());
-        figures.set_item("time_to_first_result", first)?;
-        figures.set_item("last_error", stats.last_error)?;
+        let session = self.shared.lock();
+        let (stats, legs_at) = (session.stats(), session.legs_at());
+        drop(session);
+        let figures = figures(py, stats)?;
+        figures.set_item("legs_at", legs_at)?;
         Ok(figures)
+    }
+
+    /// Returns the endpoint where the session is, and the figures of each endpoint, which add up to
+    /// the session's.
+    fn shares<'py>(&self, py: Python<'py>) -> PyResult<(usize, Vec<Bound<'py, PyDict>>)> {
+        let (at, shares) = self.shared.lock().shares();
+        let each = shares.into_iter().map(|share| figures(py, share));
+        Ok((at, each.collect::<PyResult<_>>()?))
     }
 
     /// Takes what has happened since the last call, as bits of `Interest`.
@@ -310,6 +302,33 @@ impl Session {
             .map(|(age, name)| notice::tell_skipped(py, age, name));
         notices.chain(skipped).collect()
     }
+}
+
+/// Returns figures by the names of `Stats`.
+fn figures(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyDict>> {
+    let figures = PyDict::new(py);
+    figures.set_item("legs", stats.legs)?;
+    figures.set_item("resets", stats.resets)?;
+    figures.set_item("rollovers", stats.rollovers)?;
+    figures.set_item("fallovers", stats.fallovers)?;
+    figures.set_item("attempts", stats.attempts)?;
+    figures.set_item("bytes_sent", stats.bytes_sent)?;
+    figures.set_item("seconds_sent", stats.seconds_sent)?;
+    figures.set_item("bytes_acknowledged", stats.bytes_acknowledged)?;
+    figures.set_item("seconds_acknowledged", stats.seconds_acknowledged)?;
+    figures.set_item("bytes_replayed", stats.bytes_replayed)?;
+    figures.set_item("seconds_replayed", stats.seconds_replayed)?;
+    figures.set_item("bytes_evicted", stats.bytes_evicted)?;
+    figures.set_item("seconds_evicted", stats.seconds_evicted)?;
+    figures.set_item("bytes_lost", stats.bytes_lost)?;
+    figures.set_item("seconds_lost", stats.seconds_lost)?;
+    figures.set_item("journal_bytes", stats.journal_bytes)?;
+    figures.set_item("messages_in", stats.messages_in)?;
+    figures.set_item("messages_out", stats.messages_out)?;
+    let first = stats.time_to_first_result.map(|time| time.as_secs_f64());
+    figures.set_item("time_to_first_result", first)?;
+    figures.set_item("last_error", stats.last_error)?;
+    Ok(figures)
 }
 
 /// Converts a message. The SDK sends `bytes` and `str`.

@@ -278,3 +278,49 @@ fn keys_that_ran_out_are_no_failure_of_the_endpoint() {
         }
     );
 }
+
+/// Bytes are milliseconds.
+#[test]
+fn every_endpoint_has_its_share_of_the_figures() {
+    let mut stage = stage(Settings {
+        max_replay_buffer_bytes: 0,
+        ..two()
+    });
+    fail_at(&mut stage, 0, Reason::Connect);
+    let leg = open_at(&mut stage, 1);
+    stage.audio(1000);
+    stage.audio(500);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.4, &[]);
+    // Audio that was sent is not kept, so what is not final is lost with the leg.
+    stage.end(leg, RESET);
+    let before = stage.session.stats();
+    let leg = open_at(&mut stage, 0);
+    let (at, shares) = stage.session.shares();
+    let [first, second] = &shares[..] else {
+        panic!("{shares:?}")
+    };
+    assert_eq!(at, 0);
+    assert_eq!((first.attempts, second.attempts), (2, 1));
+    assert_eq!((first.legs, second.legs), (1, 1));
+    assert_eq!((first.fallovers, second.fallovers), (1, 1));
+    assert_eq!((first.bytes_sent, second.bytes_sent), (0, 1500));
+    assert_eq!((first.bytes_lost, second.bytes_lost), (0, 1100));
+    assert!((second.seconds_lost - 1.1).abs() < 1e-9);
+    assert_eq!(second.bytes_acknowledged, before.bytes_acknowledged);
+    assert_eq!(second.bytes_acknowledged, 400, "what is lost is not final");
+    assert_eq!(second.resets.values().sum::<u64>(), 1);
+    assert!(first.resets.is_empty());
+
+    stage.audio(300);
+    stage.sent(leg);
+    stage.results(leg, 0.0, 0.3, &[]);
+    let (_, shares) = stage.session.shares();
+    assert_eq!((shares[0].bytes_sent, shares[1].bytes_sent), (300, 1500));
+    assert_eq!(shares[0].bytes_acknowledged, 300);
+    assert_eq!(shares[1].bytes_acknowledged, 400);
+    assert_eq!(stage.session.legs_at(), [1, 1]);
+    let total = stage.session.stats();
+    assert_eq!((total.bytes_acknowledged, total.bytes_lost), (700, 1100));
+    assert_eq!((total.fallovers, total.attempts), (2, 3));
+}

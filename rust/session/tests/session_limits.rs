@@ -5,6 +5,7 @@ mod stage;
 
 use std::time::Duration;
 
+use dgsm_leg::end::LegEnd;
 use dgsm_session::resume::inbox::MESSAGE_COST;
 use dgsm_session::{
     FailureCause, Level, MIN_UNSENT_BYTES, Notice, Outcome, PushError, SendStep, Settings, Step,
@@ -63,6 +64,59 @@ fn a_file_waits_for_its_results() {
         0,
         "only a reset would need it"
     );
+}
+
+#[test]
+fn an_application_that_waits_for_room_is_not_silent() {
+    let file = || {
+        let limits = Settings {
+            max_replay_buffer_bytes: 30_000,
+            stall_timeout: None,
+            ..settings()
+        };
+        let mut stage = Stage::with(limits, QUERY);
+        let leg = stage.open();
+        for _ in 0..31 {
+            stage.audio(1000);
+            stage.sent(leg);
+        }
+        (stage, leg)
+    };
+    let second = |stage: &mut Stage, leg| {
+        stage.pass(1.0);
+        stage.sent(leg)
+    };
+    // It stops, although it could send: nothing speaks for it.
+    let (mut stage, leg) = file();
+    for _ in 0..20 {
+        assert_eq!(second(&mut stage, leg), [""; 0]);
+    }
+    stage.end(leg, net_0001());
+    assert!(matches!(stage.step(), Step::Failed(_)));
+    // It waits: the service hears that there will be more.
+    let (mut stage, leg) = file();
+    assert_eq!(stage.try_audio(1), Err(PushError::Full));
+    let sent: Vec<_> = (0..20).flat_map(|_| second(&mut stage, leg)).collect();
+    assert_eq!(sent, [KEEPALIVE; 5]);
+    stage.end(leg, net_0001());
+    stage.open();
+    // It does not come back when there is room.
+    let (mut stage, leg) = file();
+    assert_eq!(stage.try_audio(1), Err(PushError::Full));
+    stage.results(leg, 0.0, 10.0, &[]);
+    assert!(stage.session.is_writable(stage.now));
+    for _ in 0..9 {
+        assert_eq!(second(&mut stage, leg), [""; 0]);
+    }
+    stage.end(leg, net_0001());
+    assert!(matches!(stage.step(), Step::Failed(_)));
+}
+
+fn net_0001() -> LegEnd {
+    LegEnd::Closed {
+        code: "1011".into(),
+        text: "NET-0001: no audio".into(),
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use h2::Reason;
 use h2::server::Builder;
 use tokio::sync::{Notify, mpsc};
 
-use crate::client::{Conversation, eventually, open, soon};
+use crate::client::{Conversation, HANG, eventually, open, soon};
 use crate::peer::{
     DATA, END_HEADERS, END_STREAM, Event, Events, HEADERS, Peer, STREAM, accept, accepted, event,
     frame, goaway, reset, text,
@@ -311,7 +311,14 @@ async fn a_peer_that_does_not_read_makes_the_application_wait() {
     let go = Arc::new(Notify::new());
     let (told, mut events) = mpsc::unbounded_channel();
     let peer = tight(Arc::clone(&go), told).await;
-    let conversation = Conversation::over(&peer.pool()).await;
+    // All 8 MiB go out after the last `send`, a window of 1000 bytes at a time: on a slow machine,
+    // or under wine, longer than a session usually has to end.
+    let patient = Settings {
+        close_timeout: 4 * HANG,
+        ..Settings::default()
+    };
+    let conversation = Conversation::with(patient, "v9/echo", "");
+    conversation.go_on(&peer.pool()).await;
     let chunk = |number: u32| {
         let mut chunk = vec![0; 3200];
         chunk[..4].copy_from_slice(&number.to_be_bytes());

@@ -195,7 +195,7 @@ impl Session {
 
     /// Returns whether the application only keeps the leg open.
     fn keeps_alive(&self) -> bool {
-        self.keeping_alive || self.settings.keepalive_interval.is_some()
+        self.sender.keeps_alive || self.settings.keepalive_interval.is_some()
     }
 
     /// Returns when the service is asked for results that nothing else makes it send: once a leg

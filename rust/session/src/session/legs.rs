@@ -132,6 +132,7 @@ impl Session {
         let id = LegId(self.opened);
         self.opened += 1;
         self.stats.legs += 1;
+        self.shares.opened(self.opening_at);
         self.forget_ended();
         // The audio may have outgrown the journal while the standby was being opened.
         let is_standby = matches!(self.state.phase(), Phase::Live(Standby::Opening { .. }));
@@ -270,8 +271,10 @@ impl Session {
     }
 
     /// The driver opens the leg that [`Step::Open`] asked for at this endpoint.
-    pub const fn opening_at(&mut self, endpoint: usize) {
+    pub fn opening_at(&mut self, endpoint: usize) {
         self.opening_at = endpoint;
+        let falls_over = self.round.marks().any(|mark| mark != Mark::Untried);
+        self.shares.asked(endpoint, falls_over);
     }
 
     /// The driver would rather end the round than open the leg that [`Step::Open`] asked for,
@@ -374,6 +377,11 @@ impl Session {
         let start = self.product.begin_leg(number, &mut self.journal);
         if let Some(gap) = start.gap {
             let seconds = as_seconds(gap.end - gap.start);
+            let end = start.cursor.byte();
+            if self.journal.acked() >= self.gap.end {
+                self.gap.start = end.saturating_sub(gap.bytes);
+            }
+            self.gap.end = end;
             self.stats.bytes_lost += gap.bytes;
             self.stats.seconds_lost += seconds;
             self.notices.say(Notice::Gap {
@@ -381,6 +389,11 @@ impl Session {
                 seconds,
                 bytes: gap.bytes,
             });
+        }
+        // What was lost was lost where the session was.
+        let endpoint = self.legs[index].endpoint;
+        if self.shares.leaves_for(endpoint) {
+            self.shares.move_to(endpoint, self.stats());
         }
         let pace = self.replay_pace(now).filter(|_| paced && number > 0);
         let age = self.settings.max_leg_age;
@@ -400,7 +413,7 @@ impl Session {
         leg.rollover_at = age.map(|age| leg.opened + age.mul_f64(spread));
         let leg_starts = leg.cursor.byte();
         let idle = self.journal.peek(&leg.cursor).is_none();
-        let alive = self.keeping_alive || self.settings.keepalive_interval.is_some();
+        let alive = self.sender.keeps_alive || self.settings.keepalive_interval.is_some();
         if number > 0 && idle && alive {
             leg.head.extend(self.product.keepalive());
         }
@@ -583,6 +596,7 @@ impl Session {
     /// Counts and reports that a leg has taken over from an old one.
     fn rolled_over(&mut self, index: usize) {
         self.stats.rollovers += 1;
+        self.shares.of(self.legs[index].endpoint).rollovers += 1;
         self.notices.say(Notice::RolledOver {
             leg: self.legs[index].id,
         });
@@ -769,7 +783,7 @@ impl Session {
     }
 
     pub(super) fn is_silent(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last_push) >= SILENT_APPLICATION && self.journal.unsent() == 0
+        now.saturating_sub(self.sender.latest) >= SILENT_APPLICATION && self.journal.unsent() == 0
     }
 
     fn go_dormant(&mut self, now: Duration) {
@@ -847,6 +861,8 @@ impl Session {
     fn go_on_after(&mut self, now: Duration, index: usize, end: &LegEnd, after: Duration) {
         self.last_words = self.legs[index].view.take_held();
         *self.stats.resets.entry(end.kind()).or_default() += 1;
+        let share = self.shares.of(self.legs[index].endpoint);
+        *share.resets.entry(end.kind()).or_default() += 1;
         let again = Again {
             attempts: self.attempts.failures(),
             unacked_seconds: self.product.unacked_seconds(&self.journal),

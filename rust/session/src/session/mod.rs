@@ -14,7 +14,7 @@
 //! legs     opening, ends, rollover                   leg      one leg's state
 //! sending  what goes out, its pace, the limits       step     types of the driver's side
 //! clock    what is due without an event              state    where the session stands
-//! settings, stats, notice   plain data
+//! settings, stats, notice   plain data                      shares   figures by endpoint
 //! complaints   the service's Error messages           suspicion   what legs may have failed over
 //! round    which endpoint is tried next
 //! ```
@@ -28,12 +28,14 @@ mod notice;
 mod round;
 mod sending;
 mod settings;
+mod shares;
 mod state;
 mod stats;
 mod step;
 mod suspicion;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 pub use ending::diagnose;
@@ -57,8 +59,20 @@ use dgsm_leg::frame::Frame;
 use leg::{Leg, Once};
 use notice::Notices;
 use round::Round;
+use shares::Shares;
 use state::{Event, LastStep, Phase, Role, RoleEvent, State};
 use suspicion::Suspicion;
+
+/// How the application has been sending.
+#[derive(Debug, Default)]
+struct Sender {
+    /// Its latest message, or when a KeepAlive spoke for it.
+    latest: Duration,
+    /// Its latest message was `KeepAlive`.
+    keeps_alive: bool,
+    /// It has a message for which there was no room.
+    waits_for_room: bool,
+}
 
 /// What was reported, or has to be. A backlog is reported again only after it has shrunk to half.
 #[derive(Debug, Default)]
@@ -115,21 +129,22 @@ pub struct Session {
     idle_stall: Option<u64>,
     /// Legs in a row whose connection was going away as soon as they were up.
     hasty: u32,
-    /// The application's last message was `KeepAlive`.
-    keeping_alive: bool,
+    sender: Sender,
     first_audio: Option<Duration>,
     last_audio: Duration,
     /// Where the last frame of audio starts.
     latest_frame: u64,
     /// The size of the largest frame of audio.
     largest_frame: usize,
-    last_push: Duration,
     /// Since when audio has flowed without a longer pause.
     flowing_since: Duration,
     /// The time of the latest `tick`. What was due by then is done.
     ticked: Duration,
     notices: Notices,
+    /// The audio that was lost last, in bytes. The next final passes it.
+    gap: Range<u64>,
     stats: Stats,
+    shares: Shares,
 }
 
 impl Session {
@@ -139,6 +154,7 @@ impl Session {
     pub fn new(settings: Settings, target: &Target<'_>, seed: u64) -> Self {
         Self {
             round: Round::new(&settings.endpoints),
+            shares: Shares::new(settings.endpoints.len()),
             opening_at: 0,
             failed_at: 0,
             settings,
@@ -159,15 +175,15 @@ impl Session {
             outgrown: false,
             idle_stall: None,
             hasty: 0,
-            keeping_alive: false,
+            sender: Sender::default(),
             first_audio: None,
             last_audio: Duration::ZERO,
             latest_frame: 0,
             largest_frame: 0,
-            last_push: Duration::ZERO,
             flowing_since: Duration::ZERO,
             ticked: Duration::ZERO,
             notices: Notices::default(),
+            gap: 0..0,
             stats: Stats::default(),
         }
     }
@@ -206,10 +222,12 @@ impl Session {
         // The closing message needs no room: an application that wants to stop does not wait.
         if input != Input::Control(Control::Close) && !self.is_writable(now) {
             self.note_unsent();
+            self.sender.waits_for_room = true;
             return Err(PushError::Full);
         }
+        self.sender.waits_for_room = false;
         self.stats.messages_in += 1;
-        self.keeping_alive = input == Input::Control(Control::KeepAlive);
+        self.sender.keeps_alive = input == Input::Control(Control::KeepAlive);
         match input {
             Input::Nothing => return Ok(()),
             Input::Audio => self.push_audio(now, frame),
@@ -227,7 +245,7 @@ impl Session {
                 }
             }
         }
-        self.last_push = now;
+        self.sender.latest = now;
         if matches!(self.state.phase(), Phase::Dormant { .. }) {
             self.moves(now, &Event::Woken { at: now });
         }
@@ -358,17 +376,40 @@ impl Session {
             .product
             .audio()
             .map_or(0, |audio| audio.micros_before(self.journal.sent()));
+        // Lost audio counts as lost at once, and as finalised never.
+        let acked = self.journal.acked();
+        let not_passed = self.gap.end.saturating_sub(self.gap.start.max(acked));
+        let passed = self.stats.bytes_lost.saturating_sub(not_passed);
         Stats {
             bytes_sent: self.journal.sent(),
             seconds_sent: as_seconds(sent),
-            bytes_acknowledged: self.journal.acked().saturating_sub(self.stats.bytes_lost),
+            bytes_acknowledged: acked.saturating_sub(passed),
             seconds_acknowledged: (self.product.acked_seconds() - self.stats.seconds_lost).max(0.0),
             seconds_replayed: self.seconds_of(self.stats.bytes_replayed),
             seconds_evicted: self.seconds_of(self.stats.bytes_evicted),
             journal_bytes: self.journal.held(),
             messages_out: self.inbox.pushed(),
+            fallovers: self.shares.fallovers(),
             ..self.stats.clone()
         }
+    }
+
+    /// Returns the figures of each endpoint, which add up to the session's, and where the session
+    /// is: at the endpoint of the leg that speaks for it, or spoke for it last; before that, at the
+    /// first. `time_to_first_result` and `last_error` are the session's alone.
+    #[must_use]
+    pub fn shares(&self) -> (usize, Vec<Stats>) {
+        let mut each = self.shares.all(&self.stats());
+        for share in &mut each {
+            share.seconds_replayed = self.seconds_of(share.bytes_replayed);
+        }
+        (self.shares.at(), each)
+    }
+
+    /// Returns the number of legs that were opened at each endpoint.
+    #[must_use]
+    pub fn legs_at(&self) -> Vec<u64> {
+        self.shares.legs()
     }
 
     /// Returns how long this amount of audio lasts, in seconds; 0 where its rate is unknown.

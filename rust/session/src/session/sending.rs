@@ -10,8 +10,9 @@ use crate::journal::{Control, Item, Next};
 use crate::resume::audio::Audio;
 use dgsm_leg::frame::Frame;
 
-/// How often a standby gets a KeepAlive. The service closes a silent leg after 10 s.
-const STANDBY_KEEPALIVE: Duration = Duration::from_secs(4);
+/// How often the session sends a KeepAlive of its own, to a standby, and while the application waits
+/// for room. The service closes a silent leg after 10 s.
+const OWN_KEEPALIVE: Duration = Duration::from_secs(4);
 
 /// After this silence a service has said everything about what it was sent.
 const QUIET: Duration = Duration::from_millis(300);
@@ -62,7 +63,7 @@ impl Session {
     }
 
     fn send_standby(&mut self, now: Duration, index: usize, replays: bool) -> SendStep {
-        let interval = self.product.standby_keepalive().map(|_| STANDBY_KEEPALIVE);
+        let interval = self.product.standby_keepalive().map(|_| OWN_KEEPALIVE);
         let leg = &mut self.legs[index];
         let mut until = None;
         if replays {
@@ -95,7 +96,7 @@ impl Session {
     }
 
     fn send_current(&mut self, now: Duration, index: usize) -> SendStep {
-        let interval = self.settings.keepalive_interval;
+        let interval = self.keepalive_interval(now);
         let leg = &mut self.legs[index];
         if leg.input_ended {
             return SendStep::Wait { until: None };
@@ -156,7 +157,10 @@ impl Session {
                 payload,
                 again,
             } => {
-                self.stats.bytes_replayed += again;
+                if again > 0 {
+                    self.stats.bytes_replayed += again;
+                    self.shares.of(leg.endpoint).bytes_replayed += again;
+                }
                 if let Some(pace) = &mut leg.pace {
                     pace.sent(payload.len() as u64);
                 }
@@ -185,6 +189,22 @@ impl Session {
         })
     }
 
+    /// Returns after which time without another message the current leg gets a KeepAlive.
+    fn keepalive_interval(&self, now: Duration) -> Option<Duration> {
+        let own = (self.speaks_for_application(now) && self.product.standby_keepalive().is_some())
+            .then_some(OWN_KEEPALIVE);
+        [self.settings.keepalive_interval, own]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Returns whether the application would send but has to wait. It is not silent then, and the
+    /// service must not take it for that.
+    fn speaks_for_application(&self, now: Duration) -> bool {
+        self.sender.waits_for_room && !self.is_writable(now)
+    }
+
     /// Returns `KeepAlive` when nothing else was sent for this interval.
     fn keep_alive(
         &mut self,
@@ -193,6 +213,7 @@ impl Session {
         interval: Option<Duration>,
         until: Option<Duration>,
     ) -> SendStep {
+        let speaks = self.speaks_for_application(now);
         let leg = &mut self.legs[index];
         let next = if let Some(frame) = leg.head.pop_front() {
             Some(frame)
@@ -204,6 +225,9 @@ impl Session {
                 return SendStep::Wait {
                     until: [due, until].into_iter().flatten().min(),
                 };
+            }
+            if speaks {
+                self.sender.latest = now;
             }
             self.product.keepalive()
         };

@@ -13,6 +13,8 @@ pub struct Stats {
     pub resets: BTreeMap<&'static str, u64>,
     /// Old legs that another took over from.
     pub rollovers: u64,
+    /// Legs opened at another endpoint because one had failed just before.
+    pub fallovers: u64,
     /// Legs that the driver was asked for.
     pub attempts: u64,
     /// Audio sent for the first time, in bytes.

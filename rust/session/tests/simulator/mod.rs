@@ -22,6 +22,32 @@ const STEP: Duration = Duration::from_millis(5);
 /// Steps after which a session counts as hanging.
 const PATIENCE: u32 = 60_000;
 
+/// The figures that only grow, and that every endpoint has a share of.
+const COUNTS: [Figure<u64>; 11] = [
+    ("legs", |stats| stats.legs),
+    ("rollovers", |stats| stats.rollovers),
+    ("fallovers", |stats| stats.fallovers),
+    ("attempts", |stats| stats.attempts),
+    ("bytes_sent", |stats| stats.bytes_sent),
+    ("bytes_acknowledged", |stats| stats.bytes_acknowledged),
+    ("bytes_replayed", |stats| stats.bytes_replayed),
+    ("bytes_evicted", |stats| stats.bytes_evicted),
+    ("bytes_lost", |stats| stats.bytes_lost),
+    ("messages_in", |stats| stats.messages_in),
+    ("messages_out", |stats| stats.messages_out),
+];
+const SECONDS: [Figure<f64>; 5] = [
+    ("seconds_sent", |stats| stats.seconds_sent),
+    ("seconds_acknowledged", |stats| stats.seconds_acknowledged),
+    ("seconds_replayed", |stats| stats.seconds_replayed),
+    ("seconds_evicted", |stats| stats.seconds_evicted),
+    ("seconds_lost", |stats| stats.seconds_lost),
+];
+type Figure<T> = (&'static str, fn(&Stats) -> T);
+
+/// What a gap that begins in the middle of a sample may be longer, in seconds.
+const A_SAMPLE: f64 = 1.0 / 8000.0;
+
 /// HTTP/2 codes of a reset.
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
@@ -292,6 +318,7 @@ struct World<'a, S> {
     frames: Vec<Frame>,
     deliveries: Vec<Delivery>,
     notices: Vec<Notice>,
+    shares: Vec<Stats>,
 }
 
 /// Plays a plan with its script to its end. `open` makes the service's side of a leg, by the leg's
@@ -335,6 +362,7 @@ pub fn play_with<S: Service>(
         frames: Vec::new(),
         deliveries: Vec::new(),
         notices: Vec::new(),
+        shares: Vec::new(),
     };
     for _ in 0..PATIENCE {
         if world.advance() {
@@ -370,7 +398,35 @@ impl<S: Service> World<'_, S> {
             self.notices.push(notice);
         }
         self.read();
+        self.check_shares();
         self.session.outcome() != Outcome::Open
+    }
+
+    /// The endpoints' figures add up to the session's, and none goes back.
+    fn check_shares(&mut self) {
+        let (stats, (at, shares)) = (self.session.stats(), self.session.shares());
+        for (name, figure) in COUNTS {
+            let sum: u64 = shares.iter().map(figure).sum();
+            assert_eq!(sum, figure(&stats), "{name}: {shares:?}");
+        }
+        for (name, figure) in SECONDS {
+            let sum: f64 = shares.iter().map(figure).sum();
+            assert!((sum - figure(&stats)).abs() < 1e-6, "{name}: {shares:?}");
+        }
+        let kinds = shares.iter().flat_map(|share| &share.resets);
+        let resets: u64 = kinds.map(|(_, count)| count).sum();
+        assert_eq!(resets, stats.resets.values().sum::<u64>());
+        assert_eq!(shares[at].journal_bytes, stats.journal_bytes);
+        for (before, now) in self.shares.iter().zip(&shares) {
+            for (name, figure) in COUNTS {
+                assert!(figure(now) >= figure(before), "{name}: {before:?} {now:?}");
+            }
+            for (name, figure) in SECONDS {
+                let grew = figure(now) - figure(before);
+                assert!(grew > -A_SAMPLE, "{name}: {before:?} {now:?}");
+            }
+        }
+        self.shares = shares;
     }
 
     fn read(&mut self) {
