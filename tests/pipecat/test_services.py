@@ -25,6 +25,7 @@ pytest.importorskip("pipecat.services", reason="pipecat is not installed: make t
 from deepgram_sagemaker import pipecat as ours
 from deepgram_sagemaker.pipecat import services
 from pipecat.frames.frames import (
+    BotStoppedSpeakingFrame,
     CancelFrame,
     InterruptionFrame,
     STTUpdateSettingsFrame,
@@ -210,6 +211,8 @@ async def test_a_voice_that_fails_reports_it_and_flux_speaks_on(name):
         async def act(running):
             await running.say(*SPOKEN[:2])
             await running.until(lambda it: it.errors)
+            # As a transport does that has nothing more to play.
+            await running.put(BotStoppedSpeakingFrame())
             await running.say(SPOKEN[5])
 
         gathered = await run(service, act)
