@@ -156,6 +156,9 @@ bench: setup $(BENCH)/.ready $(PEER)/.ready ## Measure, with the alternatives be
 	cargo bench --quiet --package dgsm-benches
 	$(BENCH)/bin/python -m pytest -q benches --benchmark-only --benchmark-json=build/bench/python.json
 	$(BENCH)/bin/python benches/streams/harness.py --peer $(PEER)/bin/python --out build/bench
+	cargo build --quiet --release --package dgsm-benches --example gateway_load
+	$(BENCH)/bin/python benches/streams/gateway.py --peer $(PEER)/bin/python --out build/bench \
+		--load $${CARGO_TARGET_DIR:-target}/release/examples/gateway_load
 	$(BENCH)/bin/python benches/summary.py --criterion $${CARGO_TARGET_DIR:-target}/criterion --out build/bench
 
 pictures: setup $(BENCH)/.ready ## Make the pictures of the command line in docs/pictures.
