@@ -181,6 +181,7 @@ lint: build docs ## Check form, types and documentation; warnings are errors.
 	$(BIN)/python tools/third_party.py --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/gateway/compose.yaml
 	$(BIN)/zizmor --offline --quiet --no-progress .github
 
 docs: export NO_MKDOCS_2_WARNING := 1

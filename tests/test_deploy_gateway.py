@@ -1,4 +1,7 @@
-"""The files in deploy/gateway: well-formed, true to the command, and safe. No image is built."""
+"""The files in deploy/gateway: true to the command, and safe. No image is built.
+
+`make lint` holds the compose file against its schema.
+"""
 
 import asyncio
 import contextlib
@@ -14,9 +17,12 @@ from pathlib import Path
 import pytest
 import websockets
 import yaml
-from cli.gateways import QUERY, finish, send
+from cli.gateways import QUERY, converse, finish, gateway, send
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.gateway_keys import VARIABLE
+from deepgram_sagemaker.local import Fault, LocalEndpoint
+from deepgram_sagemaker.local.faults import AfterNewChunks, Reset
+from test_deploy import DASHBOARD, Prometheus, tool
 from typer.main import get_command
 
 ROOT = Path(__file__).parents[1]
@@ -146,15 +152,6 @@ def test_the_environment_is_made_by_commands_that_work(tmp_path):
 # Compose ------------------------------------------------------------------------------------------
 
 
-def test_the_compose_file_keeps_to_its_schema():
-    check = Path(sys.executable).with_name("check-jsonschema")
-    if not check.exists():
-        pytest.skip("check-jsonschema is not installed")
-    command = [check, "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
-
-
 def test_the_gateway_reaches_the_endpoint_of_its_compose_file():
     services = COMPOSE["services"]
     endpoint, gateway = services["endpoint"], services["gateway"]
@@ -248,6 +245,41 @@ async def started(*arguments, **environment):
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+# Dashboard and alerts -----------------------------------------------------------------------------
+
+
+@pytest.mark.patience(120)
+async def test_the_dashboard_shows_what_the_gateway_exposes(tmp_path):
+    """Every panel has figures on a Prometheus that scrapes `/metrics`."""
+    path = tool("prometheus")
+    resets = Fault(Reset(), when=AfterNewChunks(40), times=2)
+    with LocalEndpoint("mine", faults=[resets]) as endpoint:
+        async with gateway(endpoint=endpoint) as running:
+            await running.up()
+            prometheus = Prometheus(path, tmp_path, running.url.rpartition(":")[2])
+
+            async def answered(expression):
+                return await asyncio.to_thread(prometheus.wait, lambda p: p.query(expression))
+
+            try:
+                numbers, _ = await converse(running, 100)
+                assert numbers == list(range(100))
+                # A rate needs something before.
+                await answered("deepgram_sagemaker_gateway_closes_total == 1")
+                await converse(running, 20)
+                known = {"$__rate_interval": "10s", "$__range": "5m", "$endpoint": ".*"}
+                for panel in DASHBOARD["panels"]:
+                    for target in panel["targets"]:
+                        expression = target["expr"].replace("$path", ".*")
+                        for name, value in known.items():
+                            expression = expression.replace(name, value)
+                        assert await answered(expression), panel["title"]
+                resets = await answered("sum(deepgram_sagemaker_leg_resets_total) == 2")
+                assert len(resets) == 1
+            finally:
+                await asyncio.to_thread(prometheus.stop)
 
 
 # Kubernetes ---------------------------------------------------------------------------------------

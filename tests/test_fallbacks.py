@@ -14,7 +14,7 @@ import pytest
 from botocore.session import Session
 from deepgram_sagemaker import Endpoint, SageMakerConfig, SageMakerTransportFactory
 from deepgram_sagemaker._native import reasons, whose
-from deepgram_sagemaker.config import DefaultRegion, each_endpoint, names_of
+from deepgram_sagemaker.config import REGION_OF_BOTO3, DefaultRegion, each_endpoint, names_of
 from deepgram_sagemaker.driver import Services
 from deepgram_sagemaker.errors import ValidationError
 from deepgram_sagemaker.fallover import Endpoints, EndRound, Later, Opening, State
@@ -185,6 +185,20 @@ async def test_keys_from_one_source_are_looked_up_once():
     assert places[0].credentials is places[1].credentials
     assert places[2].credentials is places[3].credentials
     assert places[0].credentials is not places[2].credentials
+
+
+async def test_names_are_made_again_only_when_a_region_is_found(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "deepgram_sagemaker.driver.names_of", lambda configs: made.append(1) or names_of(configs)
+    )
+    services = Services(config(Endpoint("b", REGION_OF_BOTO3)))
+    assert [services.names for _ in range(3)] == [["first (us-east-1)", "b (auto)"]] * 3
+    assert len(made) == 1
+    client = services.places[1].client
+    client.config = dataclasses.replace(client.config, region="eu-west-1")
+    assert [services.names for _ in range(3)] == [["first (us-east-1)", "b (eu-west-1)"]] * 3
+    assert len(made) == 2
 
 
 def test_a_factory_and_its_routes_take_a_config_with_fallbacks():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from . import events
@@ -33,6 +33,15 @@ __all__ = ["Reporter"]
 
 _REQUEST_ID: Final = ("x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id")
 """The headers that may have the service's id of a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the driver has said, until it is an event."""
+
+    make: Callable[[Common], Event | None]
+    endpoint: int | None
+    moment: Moment | None
 
 
 class Shared(Protocol):
@@ -325,19 +334,3 @@ class Reporter:
             "time": moment.wall,
             "monotonic": moment.monotonic,
         }
-
-
-class _Said:
-    """What the driver has said, until it is an event."""
-
-    __slots__ = ("endpoint", "make", "moment")
-
-    def __init__(
-        self,
-        make: Callable[[Common], Event | None],
-        endpoint: int | None,
-        moment: Moment | None,
-    ) -> None:
-        self.make = make
-        self.endpoint = endpoint
-        self.moment = moment

@@ -1,7 +1,6 @@
 """What shells complete, in the shells themselves where they are installed."""
 
 import os
-import pty
 import re
 import select
 import shlex
@@ -15,11 +14,17 @@ import pytest
 from deepgram_sagemaker.cli import completions
 from deepgram_sagemaker.cli.fault_rules import FaultRuleError, actions, parse_fault
 
+try:
+    import pty
+except ImportError:  # There is none on Windows.
+    pty = None
+
 COMMAND = "deepgram-sagemaker"
 
 
 def needs(shell):
-    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
+    missing = pty is None or shutil.which(shell) is None
+    return pytest.mark.skipif(missing, reason=f"{shell} or its terminal is not there")
 
 
 @pytest.fixture

@@ -2,11 +2,10 @@
 
 import json
 import re
-import wave
 
 import pytest
 from cli.gateways import gateway
-from examples.browsers import browser
+from examples.browsers import Page, browser, spoken
 from sessions import until
 
 # Much waits for the browser and for the recogniser, which are slow on a busy machine.
@@ -16,70 +15,39 @@ SECONDS = 9.0
 """Of the recording that are played."""
 SAID = "it was the best of times it was the worst of times it was the age of wisdom"
 
-COUNTS = re.compile(r"[^a-z ]")
-
 
 @pytest.fixture
 def speech(tmp_path):
     """The first sentences of the bundled recording, for the microphone."""
-    pytest.importorskip("moonshine_voice", reason="the extra `local` is not installed")
-    from deepgram_sagemaker.local.speech.sample import two_cities
-
-    path = tmp_path / "speech.wav"
-    with wave.open(str(two_cities())) as source, wave.open(str(path), "wb") as target:
-        target.setparams(source.getparams())
-        source.setpos(round(0.8 * source.getframerate()))
-        target.writeframes(source.readframes(round(6 * source.getframerate())))
-    return path
+    return spoken(tmp_path / "speech.wav", 0.8, 6.0)
 
 
-class Page:
-    """The page in a tab."""
-
-    def __init__(self, page):
-        self.page = page
-        self.errors = []
-        # What the gateway told it, in order.
-        self.received = []
-        page.on("pageerror", lambda error: self.errors.append(error))
-        page.on("websocket", self._watch)
-
-    def _watch(self, socket):
-        socket.on("framereceived", lambda text: self.received.append(json.loads(text)))
-
-    async def press(self, name):
-        await self.page.get_by_role("button", name=name, exact=True).click()
-
-    async def becomes(self, status):
-        await self.page.get_by_role("status").get_by_text(status, exact=True).wait_for()
+class Demo(Page):
+    """The demo's page."""
 
     async def figure(self, name):
         return await self.page.locator(f"#{name}").text_content()
 
-    async def problem(self):
-        # It is hidden while there is none.
-        return await self.page.locator("[role=alert]").text_content()
-
     @property
-    def finals(self):
+    def told(self):
+        """The final results."""
         return [each for each in self.received if each.get("is_final")]
 
     @property
     def heard_until(self):
-        return max((each["start"] + each["duration"] for each in self.finals), default=0.0)
+        return max((each["start"] + each["duration"] for each in self.told), default=0.0)
 
-
-def plain(text):
-    return " ".join(COUNTS.sub(" ", text.lower()).split())
+    async def captions(self):
+        """The words of the final captions."""
+        text = " ".join(text for *_, text in await self.finals())
+        return " ".join(re.sub("[^a-z ]", " ", text.lower()).split())
 
 
 async def test_a_broken_stream_is_not_seen_in_the_captions(speech):
     async with gateway("--demo") as running, browser(speech) as program:
         await running.up()
         assert f"Open {running.http}/ in a browser" in running.said
-        context = await program.new_context()
-        tab = Page(await context.new_page())
-        await tab.page.goto(f"{running.http}/")
+        tab = await Demo.open(program, running.http.removeprefix("http://"))
         await tab.becomes("Ready")
         button = tab.page.get_by_role("button", name="Break the stream")
         assert await button.is_disabled()
@@ -100,13 +68,12 @@ async def test_a_broken_stream_is_not_seen_in_the_captions(speech):
         assert await tab.figure("gaps") == "0"
         assert float(await tab.figure("replayed")) > 0
         end = 0.0
-        for final in tab.finals:
+        for final in tab.told:
             assert final["start"] == pytest.approx(end, abs=1e-6)
             end = final["start"] + final["duration"]
         # Each break is named, and nothing of the captions is missing.
         assert await tab.page.locator("mark").count() == 2
-        captions = " ".join(await tab.page.locator(".final").all_text_contents())
-        assert SAID in plain(captions)
+        assert SAID in await tab.captions()
         said = await tab.page.locator("#happened li").all_text_contents()
         assert all("0.0 s were lost" in each for each in said)
         # The figures are those of the gateway, and it says nothing of the recording.
@@ -120,8 +87,7 @@ async def test_a_broken_stream_is_not_seen_in_the_captions(speech):
         await until(lambda: tab.heard_until >= 4.0, within=100)
         await tab.press("Stop")
         await tab.becomes("Ready")
-        captions = " ".join(await tab.page.locator(".final").all_text_contents())
-        assert "best of times" in plain(captions)
+        assert "best of times" in await tab.captions()
         assert tab.errors == []
         running.stop()
         assert (await running.ended())[0] == 0

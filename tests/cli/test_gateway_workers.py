@@ -105,7 +105,7 @@ async def test_signals_reach_every_worker_and_conversations_end_first(endpoint):
         assert (await running.ended())[0] == 0
         # No worker is taken for dead, or replaced.
         assert "another one starts" not in running.errors
-        going = re.findall(r"draining: (\d+) conversations", running.errors)
+        going = re.findall(r"draining: (\d+) conversation", running.errors)
         assert sum(map(int, going)) == 6
 
 

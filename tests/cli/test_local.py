@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import wave
 
@@ -35,6 +36,8 @@ async def running(*arguments, **variables):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | variables,
+        # Ctrl-Break, Windows' only signal between processes, goes to a whole group.
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
     try:
         yield process
@@ -44,7 +47,14 @@ async def running(*arguments, **variables):
         await process.wait()
 
 
-async def stopped(process, by=signal.SIGTERM):
+STOPS = (
+    [signal.CTRL_BREAK_EVENT]
+    if sys.platform == "win32"
+    else [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+)
+
+
+async def stopped(process, by=STOPS[0]):
     """The rest of what it prints."""
     process.send_signal(by)
     output, errors = await asyncio.wait_for(process.communicate(), 20)
@@ -79,12 +89,15 @@ def exported(lines):
 @pytest.fixture
 def terminal_hangs_up():
     """A test that runs under `nohup` would hand its ignored signal on."""
+    if sys.platform == "win32":
+        yield
+        return
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stop", STOPS)
 async def test_it_says_what_to_set_ends_quietly_and_leaves_nothing(
     tmp_path, terminal_hangs_up, stop
 ):
@@ -103,6 +116,7 @@ async def test_it_says_what_to_set_ends_quietly_and_leaves_nothing(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no hang-ups on this platform")
 async def test_it_goes_on_under_nohup(terminal_hangs_up):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with running() as process:

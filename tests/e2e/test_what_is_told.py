@@ -129,6 +129,16 @@ SECOND = [
 ]
 
 
+def found(places):
+    """Where which of the secrets is."""
+    return [
+        (place, kind)
+        for place, text in places.items()
+        for kind, secret in (SAID | KEYS).items()
+        if secret in text
+    ]
+
+
 async def test_nothing_told_has_content_or_keys(told):
     keys = Credentials(
         access_key_id=KEYS["id"], secret_access_key=KEYS["secret"], session_token=KEYS["token"]
@@ -180,10 +190,26 @@ async def test_nothing_told_has_content_or_keys(told):
     assert "leg_ended" in places["log"]
     assert "session v1/listen" in places["spans"]
     assert "deepgram_sagemaker.audio.sent.size" in places["metrics"]
-    found = [
-        (place, kind)
-        for place, text in places.items()
-        for kind, secret in (SAID | KEYS).items()
-        if secret in text
-    ]
-    assert found == []
+    assert found(places) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [(400, "ValidationException"), (403, "AccessDeniedException"), (424, "ModelError")],
+)
+async def test_a_refusal_that_repeats_the_request_is_for_the_error_alone(told, status, name):
+    """The application gets the service's words. What is told has the reason."""
+    words = f"1 validation error: Value 'keyterm={SAID['keyterm']}&tag={SAID['tag']}' is wrong"
+    async with LocalEndpoint(faults=[Fault(Answer(status, name, words), times=None)]) as endpoint:
+        config = endpoint.config(max_retries=1, initial_backoff=0.01)
+        factory = SageMakerTransportFactory(
+            config=config, on_event=told.events.append, telemetry=told.telemetry
+        )
+        transport = factory(URL)
+        with pytest.raises(SageMakerError, match=SAID["keyterm"]):
+            await transport.open()
+        await transport.close()
+    places = told.by_place(transport, factory, factory.stats, transport.stats)
+    assert any(isinstance(event, events.LegOpenFailed) for event in told.events)
+    assert f"{status}" in places["spans"]
+    assert found(places) == []

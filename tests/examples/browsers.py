@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import wave
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,6 +20,18 @@ addEventListener("DOMContentLoaded", () => {
   }
 });
 """
+
+
+def spoken(path, start, seconds):
+    """Writes a part of the bundled recording to a file, for the microphone."""
+    pytest.importorskip("moonshine_voice", reason="the extra `local` is not installed")
+    from deepgram_sagemaker.local.speech.sample import two_cities
+
+    with wave.open(str(two_cities())) as source, wave.open(str(path), "wb") as target:
+        target.setparams(source.getparams())
+        source.setpos(round(start * source.getframerate()))
+        target.writeframes(source.readframes(round(seconds * source.getframerate())))
+    return path
 
 
 @asynccontextmanager
@@ -48,7 +61,7 @@ async def browser(recording):
 
 
 class Page:
-    """The page of the relay in a tab of its own.
+    """A page with captions in a tab of its own.
 
     Args:
         page: Playwright's page.
@@ -57,7 +70,7 @@ class Page:
     def __init__(self, page):
         self.page = page
         self.errors = []
-        # What the relay told it, in order.
+        # What the server told it, in order.
         self.received = []
         page.on("pageerror", lambda error: self.errors.append(error))
         page.on("websocket", self._watch)

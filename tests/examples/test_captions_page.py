@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from deepgram_sagemaker.cli.fault_rules import parse_fault
 from deepgram_sagemaker.local import LocalEndpoint
-from examples.browsers import Page, browser
+from examples.browsers import Page, browser, spoken
 from examples.programs import variables
 from examples.relays import relay, relay_process
 from sessions import until
@@ -36,15 +36,7 @@ def endpoint(*faults, **options):
 @pytest.fixture
 def speech(tmp_path):
     """The first sentences of the bundled recording."""
-    pytest.importorskip("moonshine_voice", reason="the extra `local` is not installed")
-    from deepgram_sagemaker.local.speech.sample import two_cities
-
-    path = tmp_path / "speech.wav"
-    with wave.open(str(two_cities())) as source, wave.open(str(path), "wb") as target:
-        target.setparams(source.getparams())
-        source.setpos(round(FROM * source.getframerate()))
-        target.writeframes(source.readframes(round(SECONDS * source.getframerate())))
-    return path
+    return spoken(tmp_path / "speech.wav", FROM, SECONDS)
 
 
 @pytest.fixture

@@ -82,6 +82,8 @@ async def demonstrate(settings: GatewaySettings) -> None:
             # In a thread of its own, so that the model does not stand in the gateway's way.
             await asyncio.to_thread(endpoint.__enter__)
         stack.push_async_callback(asyncio.to_thread, endpoint.__exit__, None, None, None)
+        if asked.drain.is_set():
+            return
         demo = Demo(endpoint)
 
         def ready(gateway: Gateway) -> None:

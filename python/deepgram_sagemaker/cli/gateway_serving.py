@@ -31,17 +31,24 @@ if TYPE_CHECKING:
     from .gateway_metrics import SharedFigures
     from .gateway_settings import GatewaySettings
 
-__all__ = ["SIGNALS", "TAKEN", "Asked", "serve"]
+__all__ = ["ADVICE", "SIGNALS", "Asked", "allow_files", "serve"]
 
 SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Signals that end the gateway in order. SIGHUP is for POSIX, SIGBREAK for Windows."""
 
-TAKEN: Final = "--port 0 takes a free port"
+ADVICE: Final = "--port 0 takes a free port"
+"""What to do about a port that another program has."""
+
+_TAKEN: Final = "Address already in use"
 
 _METRICS: Final = "/metrics"
 
 _SWITCHED: Final = 101
 """The status of a request that became a WebSocket."""
+
+_FILES: Final = 2
+"""Open files of a conversation: the client's connection, and that to the endpoint."""
+_OTHER_FILES: Final = 256
 
 _WRITE_EVERY: Final = 1.0
 """Seconds between two times that a worker writes down its figures."""
@@ -106,6 +113,8 @@ async def serve(
     metrics = GatewayMetrics(exposition, shared, worker)
     async with AsyncExitStack() as stack:
         stack.enter_context(session_log(settings.log_format))
+        most = settings.max_connections
+        allow_files(_FILES * most + _OTHER_FILES, least=most + _OTHER_FILES)
         log = AccessLog(settings.access_log)
         stack.callback(log.close)
 
@@ -139,12 +148,40 @@ async def serve(
         try:
             await stack.enter_async_context(gateway)
         except OSError as error:
-            raise OSError(f"{settings.host}:{settings.port}: {error}; {TAKEN}") from None
+            if _TAKEN in str(error):
+                raise OSError(f"{error}; {ADVICE}") from None
+            raise
         if shared is not None:
             await stack.enter_async_context(_written(metrics))
         ready(gateway)
         await asked.drain.wait()
         await _drain(gateway, settings.drain_timeout, asked)
+
+
+def allow_files(wanted: int, *, least: int) -> None:
+    """Raise this process's limit of open files, and say where that is not allowed.
+
+    The usual limit, 1,024, is for programs that wait with `select`, which this is not.
+
+    Args:
+        wanted: How many it may need.
+        least: Below this many it is said.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < least:
+        _logger.warning(
+            "only %d files may be open, too few for --max-connections: raise the limit "
+            "(`ulimit -Hn`, LimitNOFILE=) to %d, or give fewer connections",
+            allowed,
+            wanted,
+        )
 
 
 def _measured_by(exposition: Exposition) -> Measures:
@@ -183,19 +220,21 @@ async def _written(metrics: GatewayMetrics) -> AsyncIterator[None]:
 async def _drain(gateway: Gateway, within: float, asked: Asked) -> None:
     """Take no more conversations, and let the others end: for so long, or until asked again."""
     if gateway.conversations:
-        _logger.info(
-            "draining: %d conversations go on, for at most %g s; a second signal ends them",
-            gateway.conversations,
-            within,
-        )
+        going = _counted(gateway.conversations, "conversation goes on", "conversations go on")
+        _logger.info("draining: %s, for at most %g s; a second signal ends it", going, within)
     drained = asyncio.create_task(gateway.drain(within))
     ended = asyncio.create_task(asked.end.wait())
     try:
         await asyncio.wait({drained, ended}, return_when=asyncio.FIRST_COMPLETED)
         cut = drained.result() if drained.done() else gateway.conversations
         if cut:
-            _logger.warning("%d conversations were ended before their time", cut)
+            ended_early = _counted(cut, "conversation was ended", "conversations were ended")
+            _logger.warning("%s before time", ended_early)
     finally:
         for task in (drained, ended):
             task.cancel()
         await asyncio.gather(drained, ended, return_exceptions=True)
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .gateway_log import session_log
 from .gateway_metrics import SharedFigures
-from .gateway_serving import TAKEN, Asked, serve
+from .gateway_serving import ADVICE, Asked, serve
 from .gateway_settings import GatewaySettings
 from .reasons import ConversationError
 
@@ -259,7 +259,7 @@ def _held(host: str, port: int) -> socket.socket:
         held.bind((host, port))
     except OSError as error:
         held.close()
-        raise OSError(f"{host}:{port}: {error.strerror}; {TAKEN}") from None
+        raise OSError(f"{host}:{port} cannot be listened on: {error.strerror}; {ADVICE}") from None
     return held
 
 

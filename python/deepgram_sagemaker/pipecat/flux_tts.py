@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pipecat.services.deepgram.flux.sagemaker.tts import (
     DeepgramFluxSageMakerTTSService as FluxTTSService,
 )
+from pipecat.utils.errors import ErrorCategory
+
+from deepgram_sagemaker.errors import SageMakerError
 
 from .services import OverSessions
 
@@ -45,3 +48,10 @@ class DeepgramFluxSageMakerTTSService(OverSessions, FluxTTSService):
         **options: Any,  # noqa: ANN401 - pipecat's
     ) -> None:
         super().__init__(endpoint_name=endpoint_name, region=region, config=config, **options)
+
+    def _classify_error(self, exception: Exception) -> Any:  # noqa: ANN401 - pipecat's
+        category = super()._classify_error(exception)
+        if category is None and isinstance(exception, SageMakerError):
+            # By its HTTP status it would be final in some releases: the next text is tried.
+            category = ErrorCategory.CONNECTIVITY
+        return category
