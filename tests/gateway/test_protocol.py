@@ -1,6 +1,9 @@
 """The WebSocket protocol against clients that break it: each is answered as RFC 6455 says.
 
-A set like that of the Autobahn test suite, by hand: the suite itself needs Python 2.
+A set by hand, like that of the Autobahn test suite, which needs Python 2.7. Its release 25.10.1 was
+run once against a gateway whose model echoes. Of its 301 cases, compression apart, 11 passed as not
+strict, because the echo takes longer than the answer to a violation that follows at once. Two
+failed: 1.2.1 and 9.8.1, binary messages of no bytes, which a session does not send on.
 """
 
 import asyncio
