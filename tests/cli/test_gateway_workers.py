@@ -4,12 +4,17 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from cli.gateways import converse, gateway, heard, send
 from cli.test_gateway import values
+from deepgram_sagemaker.cli import gateway_workers
+from deepgram_sagemaker.cli.gateway_settings import GatewaySettings
+from deepgram_sagemaker.cli.reasons import ConversationError
 from deepgram_sagemaker.local import LocalEndpoint
 from sessions import until
 
@@ -138,3 +143,55 @@ async def test_a_worker_that_cannot_start_is_the_end_with_its_reason(endpoint, t
         assert status == 1
         assert "certificate" in running.errors.lower()
         assert re.search(r"Failed: worker \d \(process \d+\) did not start", running.errors)
+
+
+async def test_a_worker_that_does_not_come_back_is_said_and_tried_again(
+    tmp_path, monkeypatch, caplog
+):
+    """The first dies, the next two do not start, the one after them does."""
+    asked = gateway_workers.Asked()
+    parent = gateway_workers._Parent(GatewaySettings(), tmp_path, asked)
+    tries = []
+
+    async def start(number):
+        tries.append(number)
+        if len(tries) in (2, 3):
+            raise ConversationError(f"worker {number} did not start: no more processes")
+        program = "raise SystemExit(3)" if len(tries) == 1 else "import time; time.sleep(60)"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+        line, other = socket.socketpair()
+        other.close()
+        parent.workers[number] = gateway_workers._Worker(
+            number, f"{number}-{len(tries)}", process, line, time.monotonic()
+        )
+
+    monkeypatch.setattr(parent, "start", start)
+    monkeypatch.setattr(gateway_workers, "_MOST_PAUSE", 0.05)
+    await start(1)
+    with caplog.at_level("INFO", "deepgram_sagemaker.gateway"):
+        keeping = asyncio.create_task(parent.keep(1))
+        await until(lambda: len(tries) == 4)
+        await until(lambda: "is process" in caplog.text)
+    asked.again()
+    await parent.end()
+    await keeping
+    assert "ended with status 3" in caplog.text
+    assert caplog.text.count("did not start: no more processes") == 2
+    assert "another one starts in 0.05 s" in caplog.text
+
+
+async def test_a_full_disk_costs_no_worker(tmp_path, monkeypatch, caplog):
+    asked = gateway_workers.Asked()
+    parent = gateway_workers._Parent(GatewaySettings(), tmp_path, asked)
+
+    def full(_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(parent._shared, "end", full)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "pass")
+    line, other = socket.socketpair()
+    other.close()
+    parent.workers[1] = gateway_workers._Worker(1, "1-a", process, line, time.monotonic())
+    asked.again()
+    await parent.keep(1)
+    assert "what worker 1 has counted is lost: No space left on device" in caplog.text

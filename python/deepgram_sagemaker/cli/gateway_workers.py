@@ -89,13 +89,17 @@ class _Parent:
         """
         name = f"{number}-{os.urandom(4).hex()}"
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "deepgram_sagemaker.cli", COMMAND),
-                stdin=theirs.fileno(),
-                # Ctrl-C in a terminal reaches a whole group; workers get it from the parent alone.
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "deepgram_sagemaker.cli", COMMAND),
+                    stdin=theirs.fileno(),
+                    # Ctrl-C in a terminal reaches a whole group; workers get it from here alone.
+                    start_new_session=True,
+                )
+        except OSError as error:
+            ours.close()
+            raise ConversationError(f"worker {number} did not start: {error}") from None
         ours.setblocking(False)
         worker = self.workers[number] = _Worker(number, name, process, ours, time.monotonic())
         told = {"settings": self._settings.to_json(), "folder": str(self._folder), "name": name}
@@ -116,7 +120,10 @@ class _Parent:
             worker = self.workers[number]
             status = await worker.process.wait()
             worker.line.close()
-            self._shared.end(worker.name)
+            try:
+                self._shared.end(worker.name)
+            except OSError as error:
+                _logger.error("what worker %d has counted is lost: %s", number, error)  # noqa: TRY400
             if self._asked.drain.is_set():
                 return
             lived = time.monotonic() - worker.began
@@ -138,9 +145,12 @@ class _Parent:
                 return
             try:
                 await self.start(number)
-            except ConversationError:
-                # It has said why, and its end is seen at once.
-                await self._kill(self.workers[number])
+            except ConversationError as error:
+                _logger.error("%s", error)  # noqa: TRY400 - it is the reason, in words
+                # Its end is seen at once, and the pause before the next one is longer.
+                failed = self.workers[number]
+                await self._kill(failed)
+                failed.began = time.monotonic()
             else:
                 _logger.info(
                     "worker %d is process %d now", number, self.workers[number].process.pid
@@ -206,7 +216,12 @@ async def supervise(
         keeps = [asyncio.create_task(parent.keep(number)) for number in range(1, count + 1)]
         stack.push_async_callback(_cancelled, keeps)
         ready(host, port)
-        await asked.drain.wait()
+        drain = asyncio.create_task(asked.drain.wait())
+        stack.push_async_callback(_cancelled, [drain])
+        done, _ = await asyncio.wait({drain, *keeps}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            # A place that nobody keeps any more is an error of ours, which must not stay unseen.
+            task.result()
         parent.tell(signal.SIGTERM)
         ends = asyncio.create_task(asked.end.wait())
         stack.push_async_callback(_cancelled, [ends])
