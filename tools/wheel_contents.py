@@ -15,8 +15,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-MOST = 2_900_000
-"""Bytes of a wheel: 2.75 MB when this was written."""
+MOST = 3_000_000
+"""Bytes of a wheel: 2.86 MB when this was written."""
 
 # Where the machines on which wheels are built keep sources: homes, build folders, compilers.
 BUILDER = re.compile(

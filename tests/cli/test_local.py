@@ -126,6 +126,26 @@ async def test_it_goes_on_under_nohup(terminal_hangs_up):
         assert process.returncode == 0
 
 
+def test_it_runs_where_no_terminal_hangs_up():
+    """Windows has no SIGHUP."""
+    code = (
+        "import signal\n"
+        "if hasattr(signal, 'SIGHUP'): del signal.SIGHUP\n"
+        "from deepgram_sagemaker.cli import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *LOCAL[3:], *WATERMARK, "--json", "--stop-with-stdin"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout)["endpoint_name"]
+
+
 async def test_it_writes_the_authority_where_it_is_told(tmp_path):
     bundle = tmp_path / "an authority" / "ca.pem"
     bundle.parent.mkdir()

@@ -77,8 +77,7 @@ async def serve(
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         for name in _SIGNALS:
-            # `nohup` has SIGHUP ignored, which stays so.
-            if not (name == "SIGHUP" and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN):
+            if not _ignored_hang_up(name):
                 stack.enter_context(on_signal(name, stop.set))
         try:
             endpoint = await stack.enter_async_context(LocalEndpoint(**options))
@@ -121,6 +120,14 @@ def _own_lines() -> Iterator[None]:
         yield
     finally:
         _logger.removeFilter(keep)
+
+
+def _ignored_hang_up(name: str) -> bool:
+    """Return whether this is the signal that `nohup` has ignored; that stays so."""
+    hang_up: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    return (
+        hang_up is not None and name == hang_up.name and signal.getsignal(hang_up) == signal.SIG_IGN
+    )
 
 
 async def _stdin_ended() -> None:
