@@ -18,6 +18,8 @@ READ = {
     "_session": "boto3.Session",
     "_active_async_factory": "deepgram.transport",
     "_active_sync_factory": "deepgram.transport",
+    # Tested where pipecat is: tests/pipecat.
+    "_end_turn_cut_short": "pipecat's DeepgramFluxSageMakerSTTService",
 }
 """The owner of each name."""
 

@@ -115,12 +115,102 @@ async def test_a_slow_client_does_not_slow_another():
         await slow.leave()
 
 
+IMPATIENT = {"ping_interval": 0.4, "ping_timeout": 0.4}
+
+
+async def test_a_client_that_reads_slowly_and_says_nothing_is_there():
+    async def talkative(stream):
+        await anext(aiter(stream))
+        for _ in range(40):
+            await stream.send(bytes(MIB))
+
+    async with (
+        LocalEndpoint(model=talkative) as endpoint,
+        gateway_to(endpoint, **IMPATIENT) as gateway,
+    ):
+        raw = await (await Raw.open(gateway, LISTEN, kept=1 << 16)).accepted()
+        await raw.write(framed(counted_chunk(0)))
+        # It plays what it hears, and never answers a ping.
+        for _ in range(30):
+            await raw.reader.readexactly(200_000)
+            await asyncio.sleep(0.1)
+        assert gateway.conversations == 1
+        await raw.leave()
+
+
+async def test_a_client_that_sends_slowly_is_there_within_one_message():
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint, **IMPATIENT) as gateway:
+        raw = await (await Raw.open(gateway)).accepted()
+        whole = framed(b"".join(map(counted_chunk, range(50))))
+        for at in range(0, len(whole), 1600):
+            await raw.write(whole[at : at + 1600])
+            await asyncio.sleep(0.1)
+        await raw.write(framed(b'{"type": "CloseStream"}', 1))
+        said = [""]
+        while "Metadata" not in said[-1]:
+            said.append((await raw.control(1)).decode())
+        said.remove("")
+        assert numbers_in(said) == list(range(50))
+        await raw.leave()
+
+
+async def test_a_client_with_which_nothing_moves_is_gone():
+    """It sends, and reads nothing, until both directions are full."""
+
+    async def talkative(stream):
+        async for _ in stream:
+            await stream.send(bytes(MIB))
+
+    served = []
+    settings = {"on_request": served.append} | IMPATIENT
+    async with (
+        LocalEndpoint(model=talkative) as endpoint,
+        gateway_to(endpoint, **settings) as gateway,
+    ):
+        raw = await (await Raw.open(gateway, FILE, kept=1 << 16)).accepted()
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while not served:
+                    await raw.write(framed(bytes(MIB)))
+        await until(lambda: served)
+        assert [each.by for each in served] == ["lost"]
+        await until(lambda: endpoint.stats.live_streams == 0)
+        raw.writer.transport.abort()
+
+
+async def test_answers_to_pings_that_are_not_read_are_bounded():
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
+        raw = await (await Raw.open(gateway, kept=1 << 16)).accepted()
+        pings, sent = framed(bytes(125), 9) * 1000, 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 64 * MIB:
+                async with asyncio.timeout(2):
+                    await raw.write(pings)
+                sent += len(pings)
+        assert sent <= KEPT, "the gateway goes on reading"
+        assert numbers_in(await converse(gateway, 50)) == list(range(50))
+        raw.writer.transport.abort()
+
+
+async def test_a_connection_may_ask_for_more_than_one_thing():
+    """Each request has its own deadline, however old the connection is."""
+    async with LocalEndpoint() as endpoint, gateway_to(endpoint) as gateway:
+        raw = Raw(*await asyncio.open_connection(*gateway.address))
+        for _ in range(3):
+            await raw.write("GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            status, headers = await raw.head()
+            assert status == 200
+            await raw.reader.readexactly(int(headers["content-length"]))
+        await raw.leave()
+        await until(lambda: gateway.counts["connections"] == 0)
+        assert gateway.counts["connections_unheard"] == 0
+
+
 async def test_a_client_that_is_silent_is_asked_and_then_gone():
     served = []
-    times = {"ping_interval": 0.4, "ping_timeout": 0.4}
     async with (
         LocalEndpoint() as endpoint,
-        gateway_to(endpoint, on_request=served.append, **times) as gateway,
+        gateway_to(endpoint, on_request=served.append, **IMPATIENT) as gateway,
     ):
         silent = await (await Raw.open(gateway)).accepted()
         answering = await connect(gateway)

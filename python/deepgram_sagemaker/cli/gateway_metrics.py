@@ -67,8 +67,6 @@ _REFUSED: Final = "refused_"
 _REMEMBERED: Final = 64
 """Ended workers whose files may still be there."""
 
-_AGAIN: Final = 5
-"""Times that the folder is read until it holds still. A worker ends seldom."""
 
 
 def families_of(counts: Mapping[str, int]) -> Iterator[Family]:
@@ -121,21 +119,15 @@ class SharedFigures:
 
     def others(self, worker: str) -> tuple[list[list[Family]], list[Family]]:
         """Return the figures of every other worker, and those of the ended ones together."""
-        for last in reversed(range(_AGAIN)):
-            ended, past = self._read_past()
-            found = []
-            for file in sorted(self._folder.glob("live-*.json")):
-                name = file.stem.removeprefix("live-")
-                if name == worker or name in ended:
-                    continue
-                families = self._read(file)
-                if families is None and not last:
-                    # It has ended since: what it counted is in the other file now.
-                    break
-                found.append(families or [])
-            else:
-                return found, past
-        return found, past
+        found = {}
+        for file in sorted(self._folder.glob("live-*.json")):
+            name = file.stem.removeprefix("live-")
+            families = None if name == worker else self._read(file)
+            if families is not None:
+                found[name] = families
+        # Read last: a worker that has ended since is in it, and counts there alone.
+        ended, past = self._read_past()
+        return [families for name, families in found.items() if name not in ended], past
 
     def _file(self, worker: str) -> Path:
         return self._folder / f"live-{worker}.json"

@@ -30,7 +30,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::close::{Broken, Ending, judge};
 use crate::desk::By;
 use crate::gate::Limits;
-use crate::line::Line;
+use crate::line::{Line, Moved};
 use crate::serve::Accepted;
 use crate::talk::Talk;
 
@@ -78,7 +78,9 @@ pub(crate) async fn carry(line: Line, accepted: Accepted, limits: Limits) {
         held: None,
         is_unflushed: false,
         is_blocked: false,
+        pings: 0,
         presence: Presence::Shown,
+        moved: Moved::default(),
         over_since: None,
         tick: limits.ping_interval / 2,
         answer_within: limits.ping_timeout,
@@ -109,7 +111,11 @@ struct Carry {
     is_unflushed: bool,
     /// The socket takes no more.
     is_blocked: bool,
+    /// The client's pings since everything was written last: each is answered.
+    pings: usize,
     presence: Presence,
+    /// What had gone each way at the last tick.
+    moved: Moved,
     /// Since when the session is over and nothing is left for the client.
     over_since: Option<Instant>,
     tick: Duration,
@@ -157,13 +163,16 @@ impl Carry {
                 cx.waker().wake_by_ref();
                 break Poll::Pending;
             }
+            if self.pings >= AT_ONCE {
+                // The answers would be kept without bound for a client that does not read them.
+                break Poll::Pending;
+            }
             let message = match Pin::new(&mut self.socket).poll_next(cx) {
                 Poll::Pending => break Poll::Pending,
                 Poll::Ready(None) => break Poll::Ready(Why::Broken(Broken::Lost)),
                 Poll::Ready(Some(Err(error))) => break Poll::Ready(error.into()),
                 Poll::Ready(Some(Ok(message))) => message,
             };
-            self.presence = Presence::Shown;
             taken += 1;
             let frame = match message {
                 Message::Text(text) => Frame::Text(text.into()),
@@ -172,8 +181,14 @@ impl Carry {
                     let code = close.map(|close| close.code.into());
                     break Poll::Ready(Why::Closed(code));
                 }
-                // The library has answered, and returns no frames.
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+                // The library has answered, if the socket takes it.
+                Message::Ping(_) => {
+                    self.pings += 1;
+                    self.is_unflushed = true;
+                    continue;
+                }
+                // It returns no frames.
+                Message::Pong(_) | Message::Frame(_) => continue,
             };
             self.talk.heard(frame.len());
             self.held = Some(frame);
@@ -228,10 +243,11 @@ impl Carry {
             }
             self.is_unflushed = false;
         }
-        if std::mem::take(&mut self.is_blocked) {
-            // It has taken what the socket was full of, so it is there.
-            self.presence = Presence::Shown;
+        if std::mem::take(&mut self.pings) >= AT_ONCE {
+            // The input waited for this.
+            cx.waker().wake_by_ref();
         }
+        self.is_blocked = false;
         Poll::Ready(Ok(()))
     }
 
@@ -243,12 +259,10 @@ impl Carry {
             if self.over_since.is_some_and(is_late) && self.talk.request.ending().is_none() {
                 return Poll::Ready(Why::Ends(Ending::unexplained()));
             }
-            // While the client is not read, its silence says nothing.
-            let presence = match self.held {
-                Some(_) => Presence::Shown,
-                None => self.presence,
-            };
-            let wait = match presence {
+            if self.shows_itself() {
+                self.presence = Presence::Shown;
+            }
+            let wait = match self.presence {
                 Presence::Shown => {
                     self.presence = Presence::Unknown;
                     self.tick
@@ -270,6 +284,23 @@ impl Carry {
             };
             self.timer.as_mut().reset(Instant::now() + wait);
         }
+    }
+
+    /// Returns whether the client has shown since the last tick that it is there.
+    ///
+    /// Bytes count, not messages: one message may take minutes. What was sent counts only where the
+    /// socket was full of it, because only then did the client take any.
+    fn shows_itself(&mut self) -> bool {
+        let moved = self.socket.get_ref().moved();
+        let before = std::mem::replace(&mut self.moved, moved);
+        if moved.received > before.received {
+            return true;
+        }
+        if self.is_blocked {
+            return moved.sent > before.sent;
+        }
+        // While the client is not read, its silence says nothing.
+        self.held.is_some()
     }
 
     /// Ends the connection in order, as far as the client allows.

@@ -39,6 +39,12 @@ counts! {
     refused_403,
     /// Nothing there.
     refused_404,
+    /// Another method.
+    refused_405,
+    /// A body that is too large.
+    refused_413,
+    /// No WebSocket.
+    refused_426,
     /// Over a limit.
     refused_429,
     /// Not now.
@@ -69,6 +75,9 @@ impl Counts {
             401 => &self.refused_401,
             403 => &self.refused_403,
             404 => &self.refused_404,
+            405 => &self.refused_405,
+            413 => &self.refused_413,
+            426 => &self.refused_426,
             429 => &self.refused_429,
             503 => &self.refused_503,
             _ => &self.refused_others,

@@ -17,6 +17,15 @@ pub(crate) struct Line {
     wire: Wire,
     /// What was read already, and is to be read again.
     ahead: Bytes,
+    /// Bytes that came from the client, and that its side has taken.
+    moved: Moved,
+}
+
+/// How many bytes have gone each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 enum Wire {
@@ -39,12 +48,21 @@ impl Line {
             }
         };
         let ahead = Bytes::new();
-        Some(Self { wire, ahead })
+        Some(Self {
+            wire,
+            ahead,
+            moved: Moved::default(),
+        })
     }
 
     /// Has bytes read again before any others.
     pub(crate) fn put_back(&mut self, ahead: Bytes) {
         self.ahead = ahead;
+    }
+
+    /// Returns how many bytes have gone each way.
+    pub(crate) fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Ends the output, and waits for the client to end the input.
@@ -65,16 +83,19 @@ impl AsyncRead for Line {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { wire, ahead } = self.get_mut();
+        let Self { wire, ahead, moved } = self.get_mut();
         if !ahead.is_empty() {
             let now = ahead.split_to(ahead.len().min(buf.remaining()));
             buf.put_slice(&now);
             return Poll::Ready(Ok(()));
         }
-        match wire {
+        let before = buf.filled().len();
+        let polled = match wire {
             Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Wire::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
-        }
+        };
+        moved.received += (buf.filled().len() - before) as u64;
+        polled
     }
 }
 
@@ -84,10 +105,15 @@ impl AsyncWrite for Line {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().wire {
+        let Self { wire, moved, .. } = self.get_mut();
+        let polled = match wire {
             Wire::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Wire::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        };
+        if let Poll::Ready(Ok(written)) = polled {
+            moved.sent += written as u64;
         }
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

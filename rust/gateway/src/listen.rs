@@ -25,6 +25,9 @@ use crate::gate::Gate;
 use crate::line::Line;
 use crate::serve::{Accepted, Visit, serve};
 
+/// Bytes that the system keeps for a client. It says that there is room again once a third of it is
+/// free, and by that a client that reads slowly is known to be there. It bounds what is kept, too.
+const SEND_BUFFER: usize = 128 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// The largest head of a request, in bytes.
@@ -76,6 +79,8 @@ fn bind_to(address: SocketAddr, reuse_port: bool) -> io::Result<StdListener> {
             "ports cannot be shared on this system",
         ));
     }
+    // Accepted sockets have it too.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -215,9 +220,19 @@ async fn talk_http(
         .max_buf_size(MAX_HEAD)
         .keep_alive(!is_one_too_many)
         .serve_connection(TokioIo::new(line), service);
-    // The parts have their deadlines; this one is for a client that does not read its answers.
-    let by = head_by + limits.answer_within + WRITTEN_WITHIN;
-    let served = timeout_at(by, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
+    // The parts have their deadlines; this one is for a client that does not read its answers. It is
+    // each request's own.
+    let mut latest = visit.heard();
+    let served = loop {
+        let from = latest.unwrap_or(head_by);
+        let by = from + limits.answer_within + WRITTEN_WITHIN;
+        let served = timeout_at(by, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
+        if served.is_err() && visit.heard() != latest {
+            latest = visit.heard();
+        } else {
+            break served;
+        }
+    };
     let parts = connection.into_parts();
     let mut line = parts.io.into_inner();
     match served {
@@ -228,7 +243,9 @@ async fn talk_http(
             }
         }
         Ok(Err(error)) => {
-            counts.connections_unheard.add(1);
+            if visit.heard().is_none() {
+                counts.connections_unheard.add(1);
+            }
             if error.is_timeout() && !parts.read_buf.is_empty() {
                 let _ = timeout(LINGER, line.write_all(TOO_LATE)).await;
             }

@@ -91,6 +91,8 @@ pub(crate) struct Visit {
     peer: SocketAddr,
     is_one_too_many: bool,
     accepted: Mutex<Option<Accepted>>,
+    /// When the latest request came.
+    heard: Mutex<Option<Instant>>,
 }
 
 /// What the WebSocket is for that the client was answered with.
@@ -106,7 +108,13 @@ impl Visit {
             peer,
             is_one_too_many,
             accepted: Mutex::default(),
+            heard: Mutex::default(),
         }
+    }
+
+    /// Returns when the latest request came; `None`: there was none.
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what was accepted, if anything was.
@@ -124,6 +132,7 @@ pub(crate) async fn serve(
     request: http::Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let counts = &visit.gate.counts;
+    *visit.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     // A system without random bytes does no TLS either, so nothing of this ever leaves it.
     let id = answer::draw_id().unwrap_or_default();
     let path = request.uri().path().to_owned();
