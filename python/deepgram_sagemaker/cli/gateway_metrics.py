@@ -68,7 +68,6 @@ _REMEMBERED: Final = 64
 """Ended workers whose files may still be there."""
 
 
-
 def families_of(counts: Mapping[str, int]) -> Iterator[Family]:
     """Yield the gateway's own metrics, from its counts."""
     for name, (metric, kind, unit, about) in _KNOWN.items():

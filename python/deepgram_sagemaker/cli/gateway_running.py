@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .gateway_settings import GatewaySettings
 
 __all__ = ["clients", "demonstrate", "run_one", "run_several"]
+
+_logger = logging.getLogger("deepgram_sagemaker.gateway")
 
 _UNENCRYPTED: Final = (
     "keys and audio travel unencrypted: give --tls-certificate and --tls-key, or put a proxy with "
@@ -116,6 +119,13 @@ def _say(
     workers: int = 1,
 ) -> None:
     """Print how to reach the gateway."""
+    if settings.log_format == "json":
+        # Programs read these lines.
+        _logger.info("the gateway is up: %s", _url(settings, host, port, settings.scheme))
+        for name, value in _facts(settings, configs, host, port, workers):
+            if name == "Warning":
+                _logger.warning("%s", value)
+        return
     console = _console(settings)
     _plain(console, "The gateway is up. Ctrl-C ends it.")
     for name, value in _facts(settings, configs, host, port, workers):

@@ -59,6 +59,10 @@ type PageAnswer = Callable[[GatewayRequest], Awaitable[Page]]
 """Answers a request for a page."""
 
 
+_TELLING: Final = 2.0
+"""Seconds that clients have for their close frame when it ends at once."""
+
+
 class Asked:
     """How often this process was asked to stop: once to drain, twice to end at once.
 
@@ -230,6 +234,11 @@ async def _drain(gateway: Gateway, within: float, asked: Asked) -> None:
         if cut:
             ended_early = _counted(cut, "conversation was ended", "conversations were ended")
             _logger.warning("%s before time", ended_early)
+        if not drained.done():
+            # Clients are told, as far as they listen.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TELLING):
+                    await gateway.drain(0)
     finally:
         for task in (drained, ended):
             task.cancel()
