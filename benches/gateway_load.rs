@@ -36,12 +36,10 @@ const AT_ONCE: usize = 50;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// The phases, which all streams begin together. The one that measures is a party too.
-struct Phases {
-    opened: Barrier,
-    measured: Barrier,
-    answered: Barrier,
-    close: Barrier,
+/// What keeps the streams together.
+struct Together {
+    /// All streams, and what measures, go from one phase to the next here.
+    phases: Barrier,
     handshakes: Semaphore,
 }
 
@@ -111,13 +109,13 @@ async fn one(
     audio: Bytes,
     chunks: usize,
     place: Duration,
-    phases: Arc<Phases>,
+    together: Arc<Together>,
 ) -> Result<Seen, Failure> {
     let mut seen = Seen {
         exact: true,
         ..Seen::default()
     };
-    let admitted = phases.handshakes.acquire().await?;
+    let admitted = together.handshakes.acquire().await?;
     let address = url.split('/').nth(2).ok_or("the URL has an address")?;
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
@@ -125,11 +123,11 @@ async fn one(
     let (mut socket, _) = client_async_with_config(&url, tcp, Some(small)).await?;
     drop(admitted);
     talk(&mut socket, &mut seen, &audio, OPENING, place).await?;
-    phases.opened.wait().await;
-    phases.measured.wait().await;
+    together.phases.wait().await;
+    together.phases.wait().await;
     talk(&mut socket, &mut seen, &audio, chunks, place).await?;
-    phases.answered.wait().await;
-    phases.close.wait().await;
+    together.phases.wait().await;
+    together.phases.wait().await;
     socket
         .send(Message::text(r#"{"type":"CloseStream"}"#))
         .await?;
@@ -184,11 +182,8 @@ async fn main() -> Result<(), Failure> {
         .map_err(|_| "URL STREAMS CHUNKS AUDIO TAG PID OUT")?;
     let (streams, chunks) = (streams.parse::<usize>()?, chunks.parse::<usize>()?);
     let audio = Bytes::from(fs::read(audio)?);
-    let phases = Arc::new(Phases {
-        opened: Barrier::new(streams + 1),
-        measured: Barrier::new(streams + 1),
-        answered: Barrier::new(streams + 1),
-        close: Barrier::new(streams + 1),
+    let together = Arc::new(Together {
+        phases: Barrier::new(streams + 1),
         handshakes: Semaphore::new(AT_ONCE),
     });
     let idle = usage(&process)?;
@@ -198,17 +193,23 @@ async fn main() -> Result<(), Failure> {
             // Spread over the period, and results over their windows.
             let place = PERIOD * (stream * OPENING) as u32 / streams as u32;
             let url = format!("{url}{tag}-{stream}");
-            tokio::spawn(one(url, audio.clone(), chunks, place, Arc::clone(&phases)))
+            tokio::spawn(one(
+                url,
+                audio.clone(),
+                chunks,
+                place,
+                Arc::clone(&together),
+            ))
         })
         .collect();
     let measured = timeout(PATIENCE, async {
-        phases.opened.wait().await;
+        together.phases.wait().await;
         let (opened, opening) = (usage(&process)?, start.elapsed());
         let start = Instant::now();
-        phases.measured.wait().await;
-        phases.answered.wait().await;
+        together.phases.wait().await;
+        together.phases.wait().await;
         let (done, steady) = (usage(&process)?, start.elapsed());
-        phases.close.wait().await;
+        together.phases.wait().await;
         Ok::<_, Failure>((opened, opening, done, steady, Instant::now()))
     });
     let (opened, opening, done, steady, closing) = match measured.await {

@@ -13,7 +13,6 @@ from deepgram.agent.v1.types import AgentV1Settings
 from deepgram.core.events import EventType
 from deepgram.speak.v1.types import SpeakV1Text
 from deepgram.speak.v2.types import SpeakV2Speak
-from deepgram.transport import restore_transport
 from deepgram_sagemaker.gateway import Key
 from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import AfterMessages, Fault, Reset
@@ -31,11 +30,6 @@ TURNS = voices.script(4)
 KEY = "a-key-of-the-test"
 
 pytestmark = pytest.mark.patience(90)
-
-
-@pytest.fixture(autouse=True)
-def _the_sdk_as_it_comes():
-    restore_transport()
 
 
 class Listener(threading.Thread):

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from deepgram.core.api_error import ApiError
-from deepgram.transport import restore_transport
 from deepgram_sagemaker.gateway import Gateway
 from e2e.schedules import Schedule, run_all, tally
 from sessions import until
@@ -46,7 +45,6 @@ def pytest_generate_tests(metafunc):
 async def test_everything_comes_once_and_in_order_or_the_close_code_says_why(
     seeds, record_property
 ):
-    restore_transport()
     outcomes, failures = await run_all(seeds, AT_ONCE, Behind)
     record_property("schedules", tally(outcomes, failures))
     if failures:

@@ -4,7 +4,6 @@ The rows are a selection of those of `tests/e2e`, and are held to the same check
 """
 
 import pytest
-from deepgram.transport import restore_transport
 from deepgram_sagemaker.gateway import Gateway
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura
@@ -12,11 +11,6 @@ from deepgram_sagemaker.local.watermark_flux import WatermarkFlux
 from e2e import agents, flux, survival, test_agent_survival, test_aura_survival, voices
 from e2e.matrix import BREAKS, REFUSALS, faults_on_audio, impatient
 from e2e.survival import LINEAR16, OGG, STEREO
-
-
-@pytest.fixture(autouse=True)
-def _the_sdk_as_it_comes():
-    restore_transport()
 
 
 def through_gateway(config):

@@ -5,7 +5,7 @@ Imports `services`. Tests: `tests/pipecat/test_services.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipecat.services.deepgram.flux.sagemaker.tts import (
     DeepgramFluxSageMakerTTSService as FluxTTSService,
@@ -15,9 +15,6 @@ from pipecat.utils.errors import ErrorCategory
 from deepgram_sagemaker.errors import SageMakerError
 
 from .services import OverSessions
-
-if TYPE_CHECKING:
-    from deepgram_sagemaker.config import SageMakerConfig
 
 __all__ = ["DeepgramFluxSageMakerTTSService"]
 
@@ -38,16 +35,6 @@ class DeepgramFluxSageMakerTTSService(OverSessions, FluxTTSService):
 
     _begins_anew = True
     _has_results = False
-
-    def __init__(
-        self,
-        *,
-        endpoint_name: str | None = None,
-        region: str | None = None,
-        config: SageMakerConfig | None = None,
-        **options: Any,  # noqa: ANN401 - pipecat's
-    ) -> None:
-        super().__init__(endpoint_name=endpoint_name, region=region, config=config, **options)
 
     def _classify_error(self, exception: Exception) -> Any:  # noqa: ANN401 - pipecat's
         category = super()._classify_error(exception)

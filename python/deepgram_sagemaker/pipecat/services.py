@@ -79,9 +79,9 @@ class OverSessions:
     def __init__(
         self,
         *,
-        endpoint_name: str | None,
-        region: str | None,
-        config: SageMakerConfig | None,
+        endpoint_name: str | None = None,
+        region: str | None = None,
+        config: SageMakerConfig | None = None,
         **options: Any,  # noqa: ANN401 - pipecat's
     ) -> None:
         self._sagemaker_config = config_of(endpoint_name, region, config)
@@ -207,16 +207,6 @@ class DeepgramSageMakerSTTService(OverSessions, nova_stt.DeepgramSageMakerSTTSer
     if _RELEASE.startswith("1.3."):
         Settings = _SettingsOf13
 
-    def __init__(
-        self,
-        *,
-        endpoint_name: str | None = None,
-        region: str | None = None,
-        config: SageMakerConfig | None = None,
-        **options: Any,  # noqa: ANN401 - pipecat's
-    ) -> None:
-        super().__init__(endpoint_name=endpoint_name, region=region, config=config, **options)
-
 
 class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMakerSTTService):
     """pipecat's service for Flux on SageMaker: speech to text, in turns.
@@ -235,16 +225,6 @@ class DeepgramFluxSageMakerSTTService(OverSessions, flux_stt.DeepgramFluxSageMak
     _limit: asyncio.Timeout | None = None
     _open_turn: dict[str, Any] | None = None
     """The last message about a turn that has not ended."""
-
-    def __init__(
-        self,
-        *,
-        endpoint_name: str | None = None,
-        region: str | None = None,
-        config: SageMakerConfig | None = None,
-        **options: Any,  # noqa: ANN401 - pipecat's
-    ) -> None:
-        super().__init__(endpoint_name=endpoint_name, region=region, config=config, **options)
 
     async def _connect(self) -> None:
         # pipecat waits here for Flux to confirm the session: early releases without end, later ones
@@ -309,13 +289,3 @@ class DeepgramSageMakerTTSService(OverSessions, aura_tts.DeepgramSageMakerTTSSer
     """
 
     _has_results = False
-
-    def __init__(
-        self,
-        *,
-        endpoint_name: str | None = None,
-        region: str | None = None,
-        config: SageMakerConfig | None = None,
-        **options: Any,  # noqa: ANN401 - pipecat's
-    ) -> None:
-        super().__init__(endpoint_name=endpoint_name, region=region, config=config, **options)

@@ -79,7 +79,7 @@ pub(crate) async fn carry(line: Line, accepted: Accepted, limits: Limits) {
         is_unflushed: false,
         is_blocked: false,
         pings: 0,
-        presence: Presence::Shown,
+        is_asked: false,
         moved: Moved::default(),
         over_since: None,
         tick: limits.ping_interval / 2,
@@ -88,17 +88,6 @@ pub(crate) async fn carry(line: Line, accepted: Accepted, limits: Limits) {
     };
     let why = poll_fn(|cx| carry.poll(cx)).await;
     carry.finish(why, limits.close_within).await;
-}
-
-/// What is known of the client since the last tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    /// It has shown that it is there.
-    Shown,
-    /// Nothing was heard of it.
-    Unknown,
-    /// It was asked.
-    Asked,
 }
 
 struct Carry {
@@ -113,7 +102,8 @@ struct Carry {
     is_blocked: bool,
     /// The client's pings since everything was written last: each is answered.
     pings: usize,
-    presence: Presence,
+    /// The client has been asked whether it is there, and has not shown itself since.
+    is_asked: bool,
     /// What had gone each way at the last tick.
     moved: Moved,
     /// Since when the session is over and nothing is left for the client.
@@ -259,28 +249,22 @@ impl Carry {
             if self.over_since.is_some_and(is_late) && self.talk.request.ending().is_none() {
                 return Poll::Ready(Why::Ends(Ending::unexplained()));
             }
-            if self.shows_itself() {
-                self.presence = Presence::Shown;
-            }
-            let wait = match self.presence {
-                Presence::Shown => {
-                    self.presence = Presence::Unknown;
-                    self.tick
-                }
-                Presence::Unknown => {
-                    self.presence = Presence::Asked;
-                    if !self.is_blocked {
-                        let ping = Message::Ping(Bytes::new());
-                        if let Err(error) = Pin::new(&mut self.socket).start_send(ping) {
-                            return Poll::Ready(error.into());
-                        }
-                        self.is_unflushed = true;
-                        // The next poll flushes it.
-                        cx.waker().wake_by_ref();
+            let wait = if self.shows_itself() {
+                self.is_asked = false;
+                self.tick
+            } else if std::mem::replace(&mut self.is_asked, true) {
+                return Poll::Ready(Why::Broken(Broken::Lost));
+            } else {
+                if !self.is_blocked {
+                    let ping = Message::Ping(Bytes::new());
+                    if let Err(error) = Pin::new(&mut self.socket).start_send(ping) {
+                        return Poll::Ready(error.into());
                     }
-                    self.answer_within
+                    self.is_unflushed = true;
+                    // The next poll flushes it.
+                    cx.waker().wake_by_ref();
                 }
-                Presence::Asked => return Poll::Ready(Why::Broken(Broken::Lost)),
+                self.answer_within
             };
             self.timer.as_mut().reset(Instant::now() + wait);
         }
