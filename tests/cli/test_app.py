@@ -294,7 +294,7 @@ def test_the_demo_transcribes_real_speech_and_loses_nothing():
 
 def test_the_demo_fails_when_the_transcript_is_wrong(monkeypatch):
     from deepgram_sagemaker.cli import demonstration
-    from deepgram_sagemaker.cli.figures import Figures
+    from deepgram_sagemaker.conversations.figures import Figures
 
     async def wrong(console, *, speed, worst):
         return Figures(), 0.151

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from deepgram_sagemaker.cli.captions import Captions, heading, summary, summary_rows
-from deepgram_sagemaker.cli.figures import Figures, Final, Streams, Word
+from deepgram_sagemaker.conversations.figures import Figures, Final, Streams, Word
 from rich.console import Console
 
 LONG = "a line that is much longer than forty characters, which is all the room there is"

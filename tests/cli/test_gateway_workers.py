@@ -14,7 +14,7 @@ from cli.gateways import converse, gateway, heard, send
 from cli.test_gateway import values
 from deepgram_sagemaker.cli import gateway_workers
 from deepgram_sagemaker.cli.gateway_settings import GatewaySettings
-from deepgram_sagemaker.cli.reasons import ConversationError
+from deepgram_sagemaker.conversations.reasons import ConversationError
 from deepgram_sagemaker.local import LocalEndpoint
 from sessions import until
 

@@ -6,8 +6,8 @@ import pytest
 from cli.commands import against, run
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.fault_rules import parse_fault
-from deepgram_sagemaker.cli.speaking import pieces
-from deepgram_sagemaker.cli.speech_file import SpeechFile, SpeechFileError
+from deepgram_sagemaker.conversations.speech_file import SpeechFile, SpeechFileError
+from deepgram_sagemaker.conversations.voice import pieces
 from deepgram_sagemaker.doctor import NAME_A_REGION, NO_REGION
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.local.watermark_aura import WatermarkAura

@@ -10,7 +10,7 @@ from cli.test_transcribe_microphone import device as device  # the fixture
 from deepgram_sagemaker.cli import loudspeaker
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.loudspeaker import Loudspeaker
-from deepgram_sagemaker.cli.reasons import ConversationError
+from deepgram_sagemaker.conversations.reasons import ConversationError
 from e2e.voices import LINEAR16, NARROW
 from typer.testing import CliRunner
 

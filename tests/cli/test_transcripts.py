@@ -5,9 +5,9 @@ import json
 import re
 
 import pytest
-from deepgram_sagemaker.cli.figures import Figures, Final, Streams, Word
 from deepgram_sagemaker.cli.progress import Bars
 from deepgram_sagemaker.cli.transcripts import Format, failure, span_of, written
+from deepgram_sagemaker.conversations.figures import Figures, Final, Streams, Word
 from rich.console import Console
 
 

@@ -21,7 +21,7 @@ from .speak import speak
 from .transcribe import transcribe
 
 if TYPE_CHECKING:
-    from .figures import Figures
+    from deepgram_sagemaker.conversations.figures import Figures
 
 __all__ = ["app"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from .figures import Figures, Final, Streams
+    from deepgram_sagemaker.conversations.figures import Figures, Final, Streams
 
 __all__ = ["Captions", "heading", "loss", "outcome", "stream_counts", "summary", "summary_rows"]
 

@@ -6,17 +6,17 @@ import importlib
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
+from deepgram_sagemaker.conversations.caller import converse
+from deepgram_sagemaker.conversations.recording import Recording
 from deepgram_sagemaker.local.speech.sample import TWO_CITIES_TEXT, two_cities, word_error_rate
 
 from .captions import Captions, heading, summary
-from .conversation import converse
-from .recording import Recording
 from .served import endpoint_process
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .figures import Figures
+    from deepgram_sagemaker.conversations.figures import Figures
 
 __all__ = ["demonstrate"]
 

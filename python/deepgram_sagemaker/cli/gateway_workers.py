@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from deepgram_sagemaker.conversations.reasons import ConversationError
+
 from .gateway_log import session_log
 from .gateway_metrics import SharedFigures
 from .gateway_serving import ADVICE, Asked, serve
 from .gateway_settings import GatewaySettings
-from .reasons import ConversationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from .reasons import ConversationError
+from deepgram_sagemaker.conversations.reasons import ConversationError
+
 from .sound_device import opened
 
 if TYPE_CHECKING:

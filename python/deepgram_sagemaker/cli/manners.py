@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from .reasons import reason_of
+from deepgram_sagemaker.conversations.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,14 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from .recording import Recording, Sound
+from deepgram_sagemaker.conversations.recording import Recording, Sound
+
 from .signals import on_signal
 from .sound_device import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .pipes import Read
+    from deepgram_sagemaker.conversations.pipes import Read
 
 __all__ = ["MICROPHONE", "MICROPHONE_QUERY", "microphone"]
 

@@ -16,7 +16,7 @@ from deepgram_sagemaker.errors import SageMakerError
 from .completions import profiles, regions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 __all__ = [
     "CaBundle",
@@ -24,15 +24,12 @@ __all__ = [
     "EndpointUri",
     "Parameters",
     "Profile",
-    "Query",
     "Region",
     "configure",
     "find_region",
     "need_standard_input",
     "parse_parameters",
 ]
-
-type Query = Mapping[str, str | list[str]]
 
 EndpointName = Annotated[
     str, typer.Option("--endpoint-name", "-e", metavar="NAME", help="The SageMaker endpoint.")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from deepgram_sagemaker.conversations.reasons import reason_of
+
 from .manners import FAILED, INTERRUPTED, fail
-from .reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

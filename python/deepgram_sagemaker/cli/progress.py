@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from .figures import Final
+    from deepgram_sagemaker.conversations.figures import Final
 
 __all__ = ["Bar", "Bars"]
 

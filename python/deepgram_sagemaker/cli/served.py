@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from deepgram_sagemaker.config import SageMakerConfig
-
-from .reasons import ConversationError
+from deepgram_sagemaker.conversations.reasons import ConversationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

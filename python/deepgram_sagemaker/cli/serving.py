@@ -17,10 +17,10 @@ from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
 from rich.text import Text
 
+from deepgram_sagemaker.conversations.pipes import reading, standard_input
 from deepgram_sagemaker.local import LocalEndpoint
 
 from .manners import Console as OwnConsole
-from .pipes import reading, standard_input
 from .served import Reachable
 from .signals import on_signal
 from .watching import watch

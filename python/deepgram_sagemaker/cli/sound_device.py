@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .recording import AudioError
+from deepgram_sagemaker.conversations.recording import AudioError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -71,8 +71,9 @@ def speak(
     Credentials come from boto3's default chain. The file is written when all of it was spoken. The
     exit status is 0 then, 1 if it failed, and 2 if the command cannot work as it was typed.
     """
+    from deepgram_sagemaker.conversations.speech_file import PLAYED, SpeechFile, SpeechFileError
+
     from .speaking import Target, say
-    from .speech_file import PLAYED, SpeechFile, SpeechFileError
 
     if output is None and not play:
         raise typer.BadParameter("give --output, --play, or both", param_hint="--output")

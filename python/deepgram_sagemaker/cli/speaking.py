@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from deepgram.core.events import EventType
-from deepgram.speak.v1.types import SpeakV1Text
-from deepgram.speak.v2.types import SpeakV2Speak
+from deepgram_sagemaker.conversations.caller import Caller, streams_of
+from deepgram_sagemaker.conversations.voice import Voice
 
 from .captions import outcome, stream_counts
-from .conversation import Caller, streams_of
 from .destinations import save
 from .loudspeaker import loudspeaker
 from .manners import Console
-from .reasons import ConversationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from deepgram_sagemaker.config import SageMakerConfig
-
-    from .loudspeaker import Loudspeaker
-    from .speech_file import SpeechFile
-
-__all__ = ["Target", "pieces", "say"]
-
-# Deepgram's limit for one message.
-_MOST_CHARACTERS: Final = 2_000
+    from deepgram_sagemaker.conversations.speech_file import SpeechFile
 
 
-def pieces(text: str, most: int = _MOST_CHARACTERS) -> Iterator[str]:
-    """Yield a text in pieces of at most `most` characters, cut where its sentences or words end."""
-    rest = text.strip()
-    while len(rest) > most:
-        head = rest[: most + 1]
-        ends = [found.end() for found in re.finditer(r"[.!?…]\s+|\n\s*\n", head)]
-        spaces = [found.end() for found in re.finditer(r"\s+", head)]
-        # A word that is longer than a message can only be cut within.
-        cut = next((places[-1] for places in (ends, spaces) if places), most)
-        # The space stays with the piece in front of it: pieces are spoken as one text.
-        cut = min(cut, most)
-        yield rest[:cut]
-        rest = rest[cut:]
-    if rest:
-        yield rest
+__all__ = ["Target", "say"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +73,7 @@ async def say(
         speaker = None
         if target.play:
             speaker = await stack.enter_async_context(loudspeaker(file.sample_rate))
-        voice = _Voice(flux=flux, speaker=speaker)
+        voice = Voice(flux=flux, heard=None if speaker is None else speaker.play)
         caller = Caller(config)
         opened = stack.enter_context(caller.watched())
         await voice.speak(caller.client, text, query)
@@ -122,62 +96,3 @@ async def say(
     ]
     outcome(console, "Spoken", rows, good=True)
     return True
-
-
-class _Voice:
-    """Has a text spoken, and takes what comes back."""
-
-    def __init__(self, *, flux: bool, speaker: Loudspeaker | None) -> None:
-        self.audio = bytearray()
-        self.warnings: list[str] = []
-        self._flux = flux
-        self._speaker = speaker
-        self._failures: list[Exception] = []
-        self._is_over = False
-
-    async def speak(self, client: Any, text: str, query: Mapping[str, Any]) -> None:  # noqa: ANN401 - the SDK's, of no common type
-        parameters = dict(query)
-        # `v2` requires the model as an argument; in `v1` it can be one of the further parameters.
-        model = {"model": parameters.pop("model")} if self._flux else {}
-        version = client.speak.v2 if self._flux else client.speak.v1
-        options = {"additional_query_parameters": parameters}
-        async with version.connect(**model, request_options=options) as connection:
-            connection.on(EventType.MESSAGE, self._take)
-            connection.on(EventType.ERROR, self._failures.append)
-            listening = asyncio.create_task(connection.start_listening())
-            try:
-                for piece in pieces(text):
-                    if self._flux:
-                        await connection.send_speak(SpeakV2Speak(text=piece))
-                    else:
-                        await connection.send_text(SpeakV1Text(text=piece))
-                await connection.send_flush()
-                await connection.send_close()
-                await listening
-            finally:
-                listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
-        if self._failures:
-            raise self._failures[0]
-        if not self._is_over:
-            raise ConversationError("the service ended the stream before all was spoken")
-        if not self.audio:
-            raise ConversationError("the service spoke nothing")
-
-    def _take(self, message: object) -> None:
-        if isinstance(message, bytes):
-            self.audio.extend(message)
-            if self._speaker is not None:
-                self._speaker.play(message)
-            return
-        description = getattr(message, "description", message)
-        # By name, because not every supported SDK has a class for each type.
-        match getattr(message, "type", None):
-            case "SpeechMetadata" if self._flux:
-                self._is_over = True
-            case "Flushed" if not self._flux:
-                self._is_over = True
-            case "Warning":
-                self.warnings.append(str(description))
-            case "Error":
-                self._failures.append(ConversationError(f"the service says: {description}"))

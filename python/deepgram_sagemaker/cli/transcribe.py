@@ -93,9 +93,10 @@ def transcribe(
     said about them to standard error. The exit status is 0 if every recording was transcribed
     without loss, 1 if one was not, and 2 if the command cannot work as it was typed.
     """
+    from deepgram_sagemaker.conversations.recording import Recording
+
     from .destinations import STANDARD_INPUT, DestinationError, destinations
     from .microphone import MICROPHONE, MICROPHONE_QUERY, microphone
-    from .recording import Recording
     from .transcribing import Job, transcribe_all
     from .transcripts import Format
 

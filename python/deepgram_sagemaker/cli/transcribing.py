@@ -7,13 +7,14 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deepgram_sagemaker.conversations.caller import Caller
+from deepgram_sagemaker.conversations.figures import Figures
+from deepgram_sagemaker.conversations.reasons import reason_of
+
 from .captions import Captions, heading, loss, stream_counts, summary
-from .conversation import Caller
 from .destinations import STANDARD_INPUT, save
-from .figures import Figures
 from .manners import Console, say_failed
 from .progress import Bars
-from .reasons import reason_of
 from .transcripts import Format, conclusion, failure, record, written
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deepgram_sagemaker.config import SageMakerConfig
-
-    from .conversation import Watcher
-    from .figures import Final
-    from .options import Query
-    from .recording import Recording
+    from deepgram_sagemaker.conversations.caller import Watcher
+    from deepgram_sagemaker.conversations.figures import Final
+    from deepgram_sagemaker.conversations.query import Query
+    from deepgram_sagemaker.conversations.recording import Recording
 
 __all__ = ["Job", "transcribe_all"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .figures import Figures, Word
-    from .figures import Final as Result
+    from deepgram_sagemaker.conversations.figures import Figures, Word
+    from deepgram_sagemaker.conversations.figures import Final as Result
 
 __all__ = [
     "Format",

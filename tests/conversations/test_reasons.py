@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from botocore.exceptions import NoRegionError, ProfileNotFound
-from deepgram_sagemaker.cli.reasons import ConversationError, reason_of
+from deepgram_sagemaker.conversations.reasons import ConversationError, reason_of
 from deepgram_sagemaker.errors import ValidationError
 from deepgram_sagemaker.local import LocalEndpoint
 

@@ -5,7 +5,7 @@ import sys
 import wave
 
 import pytest
-from deepgram_sagemaker.cli.recording import AudioError, Recording, Sound
+from deepgram_sagemaker.conversations.recording import AudioError, Recording, Sound
 
 FFMPEG = f"""#!{sys.executable}
 import sys
@@ -146,7 +146,7 @@ async def test_ffmpeg_says_why_it_cannot(tmp_path, ffmpeg):
 
 STREAM = """
 import asyncio, sys
-from deepgram_sagemaker.cli.recording import Recording
+from deepgram_sagemaker.conversations.recording import Recording
 
 async def main():
     query = dict(each.split("=") for each in sys.argv[1:])

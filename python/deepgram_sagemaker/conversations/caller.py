@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from deepgram.listen.v1.types import ListenV1Metadata, ListenV1Results
     from deepgram.listen.v2.types import ListenV2TurnInfo
 
-    from deepgram_sagemaker import SageMakerTransport
     from deepgram_sagemaker.config import SageMakerConfig
+    from deepgram_sagemaker.transport import SageMakerTransport
 
-    from .options import Query
+    from .query import Query
     from .recording import Recording
 
 __all__ = ["Caller", "Watcher", "converse", "streams_of"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .options import Query
+    from .query import Query
 
 __all__ = ["PLAYED", "SpeechFile", "SpeechFileError"]
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from .options import Query
     from .pipes import Read
+    from .query import Query
 
 __all__ = ["AudioError", "Chunk", "Recording", "Sound"]
 

@@ -7,7 +7,7 @@ import threading
 from io import FileIO
 
 import pytest
-from deepgram_sagemaker.cli import pipes
+from deepgram_sagemaker.conversations import pipes
 from loops import ProactorLike
 from sessions import until
 

@@ -1,7 +1,7 @@
 """The figures of a conversation, above all the losses."""
 
 import pytest
-from deepgram_sagemaker.cli.figures import Figures, Final
+from deepgram_sagemaker.conversations.figures import Figures, Final
 
 
 def final(start, end, *, text="a b", channel=0):
