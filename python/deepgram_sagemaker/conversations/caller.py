@@ -82,6 +82,7 @@ class Caller:
         speed: float,
         flux: bool = False,
         figures: Figures | None = None,
+        chunk: float = _CHUNK_SECONDS,
     ) -> Figures:
         """Stream a recording and receive its results to the end.
 
@@ -92,6 +93,7 @@ class Caller:
             speed: Speed of the stream, in times real time.
             flux: Whether to use `v2/listen`, and not `v1/listen`.
             figures: Receives the figures, for a caller that reads them after an error.
+            chunk: Seconds of audio in each message.
 
         Raises:
             SageMakerError: The transport gave up.
@@ -109,7 +111,7 @@ class Caller:
                 async with listen.connect(
                     model=model, request_options={"additional_query_parameters": parameters}
                 ) as connection:
-                    await _exchange(connection, recording, listener, figures, speed)
+                    await _exchange(connection, recording, listener, figures, speed, chunk)
             finally:
                 figures.elapsed = time.monotonic() - started
                 listener.over()
@@ -273,10 +275,11 @@ async def _exchange(
     listener: _Listener,
     figures: Figures,
     speed: float,
+    chunk: float,
 ) -> None:
     connection.on(EventType.MESSAGE, listener.on_message)
     connection.on(EventType.ERROR, listener.on_error)
-    speaking = asyncio.create_task(_speak(connection, recording, figures, speed))
+    speaking = asyncio.create_task(_speak(connection, recording, figures, speed, chunk))
     listening = asyncio.create_task(connection.start_listening())
     try:
         await asyncio.wait({speaking, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -290,12 +293,18 @@ async def _exchange(
         await asyncio.gather(speaking, listening, return_exceptions=True)
 
 
-async def _speak(connection: Any, recording: Recording, figures: Figures, speed: float) -> None:  # noqa: ANN401 - likewise
+async def _speak(
+    connection: Any,  # noqa: ANN401 - likewise
+    recording: Recording,
+    figures: Figures,
+    speed: float,
+    chunk: float,
+) -> None:
     started = time.monotonic()
-    async with aclosing(recording.chunks(_CHUNK_SECONDS)) as chunks:
-        async for chunk in chunks:
-            await connection.send_media(chunk.data)
+    async with aclosing(recording.chunks(chunk)) as chunks:
+        async for piece in chunks:
+            await connection.send_media(piece.data)
             now = time.monotonic()
-            figures.sent(len(chunk.data), chunk.end, now)
-            await asyncio.sleep(started + chunk.end / speed - now)
+            figures.sent(len(piece.data), piece.end, now)
+            await asyncio.sleep(started + piece.end / speed - now)
     await connection.send_close_stream()

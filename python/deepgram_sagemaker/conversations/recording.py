@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import stat
+import tempfile
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -200,6 +201,28 @@ class Recording:
         name = "standard input"
         return cls(name, name, None, lambda: _piped(standard_input(), raw), raw)
 
+    @classmethod
+    def stored(
+        cls,
+        name: str,
+        source: Callable[[], AbstractAsyncContextManager[Read]],
+        query: Query | None = None,
+    ) -> Recording:
+        """Return a file that is not on this machine, and that is read as it is streamed.
+
+        ffmpeg seeks in some containers, so what it decodes is first copied to a temporary file.
+
+        Args:
+            name: What to call it.
+            source: Opens the file.
+            query: Deepgram's parameters. If they have `encoding`, the file is raw audio.
+
+        Raises:
+            AudioError: The parameters declare a format that cannot be streamed.
+        """
+        raw = Sound.of_query(query or {})
+        return cls(name, name, None, lambda: _stored(source, raw), raw)
+
     async def chunks(self, seconds: float) -> AsyncGenerator[Chunk]:
         """Yield the bytes in chunks of `seconds` of audio.
 
@@ -294,6 +317,36 @@ async def _piped(file: FileIO, raw: Sound | None) -> AsyncIterator[Read]:
             return
         async with _decoded("pipe:0", feed=again) as decoded:
             yield decoded
+
+
+@asynccontextmanager
+async def _stored(
+    source: Callable[[], AbstractAsyncContextManager[Read]], raw: Sound | None
+) -> AsyncIterator[Read]:
+    """Read a file that can be read once, from its beginning; ffmpeg decodes what cannot be sent."""
+    async with source() as read:
+        if raw is not None:
+            yield read
+            return
+        head, sound = b"", None
+        try:
+            while (header := read_wav_header(head)) is None and (more := await read(_GLANCE)):
+                head += more
+            sound = None if header is None else Sound.of_wav(header)
+        except AudioError as error:
+            _need_ffmpeg(error)
+        else:
+            if sound is None:
+                raise AudioError(_SILENT)
+            yield _again(head, read)
+            return
+        with tempfile.NamedTemporaryFile(prefix="deepgram-sagemaker-", delete_on_close=False) as own:
+            own.write(head)
+            while more := await read(_BLOCK):
+                own.write(more)
+            own.close()
+            async with _decoded(f"file:{own.name}") as decoded:
+                yield decoded
 
 
 def _again(head: bytes, read: Read) -> Read:

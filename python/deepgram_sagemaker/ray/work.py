@@ -1,0 +1,209 @@
+"""A worker: many sessions at once on one event loop, and what becomes of each.
+
+Ray starts a worker, gives it lots of recordings or texts, and starts it again if it is killed. What
+had been finished by then is found in the output, and is not done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import ray
+from ray.exceptions import RayError
+
+from deepgram_sagemaker.conversations.caller import Caller
+from deepgram_sagemaker.conversations.reasons import ConversationError
+from deepgram_sagemaker.errors import (
+    ModelError,
+    RetriesExhaustedError,
+    SageMakerError,
+    SessionClosedError,
+    SessionLostError,
+)
+
+from .permits import BatchStoppedError, Permits, PermitsLostError
+from .rows import as_table, failure, key_of
+from .storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from deepgram_sagemaker.config import SageMakerConfig
+
+    from .output import Output
+
+__all__ = ["Job", "Task", "Worker", "ends_the_batch", "may_pass"]
+
+_LONGEST_WAIT: Final = 30.0
+# Times that a result is written before the output counts as broken.
+_WRITES: Final = 5
+
+_logger = logging.getLogger("deepgram_sagemaker.ray")
+
+
+class Task(Protocol):
+    """What is done with one item of a batch."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of its rows."""
+
+    async def do(
+        self, caller: Caller, storage: Storage, item: dict[str, Any], attempt: int
+    ) -> list[dict[str, Any]]:
+        """Do it, in one session; return the rows.
+
+        Args:
+            caller: Opens sessions.
+            storage: Reads and writes files.
+            item: The recording or the text: a row of the input.
+            attempt: The number of the attempt, from 1.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker of a batch gets.
+
+    Attributes:
+        config: The endpoint.
+        task: What is done with each item.
+        output: Where results are kept; None: nowhere.
+        run: The id of this run.
+        office: The actor that leases permits.
+        attempts: The most sessions for one item.
+    """
+
+    config: SageMakerConfig
+    task: Task
+    output: Output | None
+    run: str
+    office: Any
+    attempts: int
+
+
+class Worker:
+    """What Ray Data calls with each lot, several at the same time.
+
+    Args:
+        job: The batch.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._caller = Caller(job.config)
+        self._storage = Storage()
+        self._permits = Permits(job.office, ray.get_runtime_context().get_actor_id() or "driver")
+        self._is_ending = False
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(
+            target=self._loop.run_forever, name="deepgram-sagemaker-batch", daemon=True
+        ).start()
+
+    def __call__(self, lot: pa.Table) -> Iterator[pa.Table]:
+        """Yield the rows of a lot."""
+        # A generator: Ray's lock around calls is open while it runs.
+        work = asyncio.run_coroutine_threadsafe(self._lot(lot.to_pylist()), self._loop)
+        yield as_table(work.result(), self._job.task.schema)
+
+    async def _lot(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._one(item)) for item in items]
+        return [row for task in tasks for row in task.result()]
+
+    async def _one(self, item: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return an item's rows; none if the batch is ending."""
+        if self._is_ending:
+            return []
+        name = item[key_of(self._job.task.schema)]
+        try:
+            return await self._kept(name) or await self._fresh(item, name)
+        except BatchStoppedError:
+            self._is_ending = True
+            return []
+        except OSError as error:
+            # The output cannot be read or written: so it would be for all others.
+            await self._stop(error)
+            return []
+
+    async def _kept(self, name: str) -> list[dict[str, Any]] | None:
+        """Return the rows of an item that was finished before a worker was killed."""
+        output = self._job.output
+        if output is None:
+            return None
+        finished = await self._storage.run(output.finished, name)
+        if finished is None or (finished.has_failed and finished.run != self._job.run):
+            return None
+        return finished.rows
+
+    async def _fresh(self, item: dict[str, Any], name: str) -> list[dict[str, Any]]:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with self._permits.permit():
+                    rows = await self._job.task.do(self._caller, self._storage, item, attempt)
+            except PermitsLostError:
+                attempt -= 1
+                continue
+            except (BatchStoppedError, RayError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the others go on
+                if ends_the_batch(error):
+                    await self._stop(error)
+                    raise BatchStoppedError from error
+                if attempt < self._job.attempts and may_pass(error):
+                    await asyncio.sleep(random.uniform(0, min(2.0**attempt, _LONGEST_WAIT)))  # noqa: S311 - no secret
+                    continue
+                key = key_of(self._job.task.schema)
+                rows = [{key: name, "attempts": attempt, "error": failure(error)}]
+            await self._keep(name, rows)
+            return rows
+
+    async def _keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+        output = self._job.output
+        if output is None:
+            return
+        for again in reversed(range(_WRITES)):
+            try:
+                await self._storage.run(output.finish, name, self._job.run, rows)
+            except OSError:
+                if not again:
+                    raise
+                await asyncio.sleep(random.uniform(0, 2.0 ** (_WRITES - again)))  # noqa: S311 - no secret
+            else:
+                return
+
+    async def _stop(self, error: Exception) -> None:
+        self._is_ending = True
+        # A cause may be of a class that other processes do not have.
+        error.__cause__ = error.__context__ = None
+        told = self._job.office.stop.remote(error)
+        await asyncio.wait_for(asyncio.wrap_future(told.future()), 30)
+
+
+def ends_the_batch(error: Exception) -> bool:
+    """Return whether an error is about the endpoint, the caller or the parameters.
+
+    Every other recording would fail in the same way: the endpoint does not exist, the keys are
+    missing or not accepted, the permission is missing, the request breaks a rule.
+    """
+    own = (RetriesExhaustedError, SessionLostError, SessionClosedError, ModelError)
+    return isinstance(error, SageMakerError) and not error.retryable and not isinstance(error, own)
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether another session for the same recording may succeed."""
+    if isinstance(error, SageMakerError):
+        return not isinstance(error, SessionClosedError)
+    if isinstance(error, OSError):
+        lasting = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+        return not isinstance(error, lasting)
+    return isinstance(error, ConversationError)
