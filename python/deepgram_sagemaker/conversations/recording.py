@@ -340,7 +340,9 @@ async def _stored(
                 raise AudioError(_SILENT)
             yield _again(head, read)
             return
-        with tempfile.NamedTemporaryFile(prefix="deepgram-sagemaker-", delete_on_close=False) as own:
+        with tempfile.NamedTemporaryFile(
+            prefix="deepgram-sagemaker-", delete_on_close=False
+        ) as own:
             own.write(head)
             while more := await read(_BLOCK):
                 own.write(more)

@@ -6,6 +6,7 @@ twice runs twice, and sessions cost money. What is returned reads the output, or
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from contextlib import ExitStack
@@ -277,11 +278,8 @@ class _Run:
             fn_constructor_kwargs={"job": self._job},
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                min_size=least, max_size=most, max_tasks_in_flight_per_actor=calls
-            ),
             num_cpus=pool.num_cpus,
-            max_concurrency=calls,
+            **_at_once(least, most, calls),
             **pool.ray_remote_args,
         )
 
@@ -292,6 +290,17 @@ class _Run:
             raise cast("Exception", reason)
         if untold:
             raise RuntimeError(f"{len(untold)} have no result, such as {min(untold)}")
+
+
+def _at_once(least: int, most: int, calls: int) -> dict[str, Any]:
+    """Return the options of `map_batches` for a pool whose workers have several lots at once."""
+    sizes = {"min_size": least, "max_size": most, "max_tasks_in_flight_per_actor": calls}
+    pool = ray.data.ActorPoolStrategy
+    # Ray 2.59 has a name for it; before, it was an option of the actor.
+    name = "max_concurrent_calls_per_actor"
+    if name in inspect.signature(pool).parameters:
+        return {"compute": pool(**sizes, **{name: calls})}
+    return {"compute": pool(**sizes), "max_concurrency": calls}
 
 
 def _only(batch: pa.Table, key: str, wanted: ray.ObjectRef[set[str]]) -> pa.Table:

@@ -92,7 +92,9 @@ class Places:
             text = str(Path(text).expanduser().absolute())
             return Place(self._bucket("", ""), text, text)
         if scheme not in _BUCKETS:
-            raise ValueError(f"{text}: give filesystem= for paths other than s3://, gs:// and files")
+            raise ValueError(
+                f"{text}: give filesystem= for paths other than s3://, gs:// and files"
+            )
         bucket = rest.partition("/")[0]
         return Place(self._bucket(scheme, bucket), rest, text)
 
@@ -121,7 +123,9 @@ class Places:
             OSError: A folder cannot be listed.
             ValueError: As `place`.
         """
-        endings = None if extensions is None else tuple(f".{e.lstrip('.').lower()}" for e in extensions)
+        endings = (
+            None if extensions is None else tuple(f".{e.lstrip('.').lower()}" for e in extensions)
+        )
         found: dict[str, None] = {}
         for place in map(self.place, roots):
             info = place.filesystem.get_file_info(place.path.rstrip("/") or "/")
