@@ -1,9 +1,8 @@
 """Batches on Ray: recordings whose every chunk tells which recording it is from, and workers."""
 
+import json
 import os
 import signal
-import sys
-import textwrap
 import wave
 from collections import Counter
 from pathlib import Path
@@ -25,9 +24,7 @@ def recording(path, number, *, chunks=50, channels=1):
         file.setframerate(16_000)
         first = number * SPAN
         file.writeframes(
-            b"".join(
-                chunk(first + n, 640 * channels, channels=channels) for n in range(chunks)
-            )
+            b"".join(chunk(first + n, 640 * channels, channels=channels) for n in range(chunks))
         )
     return path
 
@@ -44,23 +41,19 @@ def archive(folder, count, **options):
 
 def heard(endpoint):
     """How often the endpoint has begun to hear each recording, by number."""
-    return Counter(
-        leg.arrivals[0][0] // SPAN for leg in endpoint.legs if leg.arrivals
-    )
+    return Counter(leg.arrivals[0][0] // SPAN for leg in endpoint.legs if leg.arrivals)
 
 
 def finished(output):
     """The paths of what is kept as finished in an output, in parts or not."""
-    import json
-
-    import pyarrow.parquet as pq
-
     paths = set()
     for file in (output / "_progress").glob("*.json"):
         try:
             paths.add(json.loads(file.read_text())["name"])
         except FileNotFoundError:
             continue
+    import pyarrow.parquet as pq
+
     for file in output.glob("part-*.parquet"):
         paths |= set(pq.read_table(file, columns=["path"])["path"].to_pylist())
     return paths

@@ -39,8 +39,12 @@ def cluster():
     # Sockets have short paths only, and pytest's folders long ones.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         context = ray.init(
-            num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
-            object_store_memory=100 * 1024 * 1024, logging_level="WARNING",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            _temp_dir=folder,
+            object_store_memory=100 * 1024 * 1024,
+            logging_level="WARNING",
         )
         os.environ.clear()
         os.environ.update(before)

@@ -147,7 +147,7 @@ def checked_query(query: Mapping[str, Any]) -> Query:
         for name, value in query.items()
     }
     if not isinstance(checked.get("model"), str):
-        raise ValueError("query= needs a model, such as {'model': 'nova-3'}")
+        raise ValueError("query= needs a model, such as {'model': 'nova-3'}")  # noqa: TRY004 - of any type
     return checked
 
 
@@ -181,16 +181,20 @@ def run(batch: Batch, items: pa.Table | Dataset, names: Sequence[str]) -> Datase
     results = Results(output, facts, retry_failed=batch.retry_failed)
     make_folder(place)
     with ExitStack() as stack:
-        stopping: list[_Run] = []
-        lease = RunLease(place.below(LEASE_FILE), lambda: [each.give_up() for each in stopping])
-        stack.enter_context(lease)
+        under_way: list[_Run] = []
+
+        def give_up() -> None:
+            for each in under_way:
+                each.give_up()
+
+        lease = stack.enter_context(RunLease(place.below(LEASE_FILE), give_up))
         results.begin()
         missing = {name for name in names if not results.is_done(name)}
         if len(missing) < len(names):
             _logger.info("%d of %d are done", len(names) - len(missing), len(names))
         if missing:
             current = _Run(batch, output, lease.run)
-            stopping.append(current)
+            under_way.append(current)
             current.into(results, items, missing)
         results.finish()
     return results.dataset(names)
@@ -260,12 +264,12 @@ class _Run:
     def _done(self, items: pa.Table | Dataset, missing: set[str]) -> Dataset:
         pool, (least, most) = self._pool, self._pool.sizes
         if isinstance(items, pa.Table):
-            table = items.filter(pc.is_in(items[self._key], pa.array(list(missing), pa.string())))
-            size = min(max(_LOT, len(table) // _LOTS), _MOST_LOT)
-            table = table.combine_chunks()
-            lots = [table.slice(at, size) for at in range(0, len(table), size)]
-            source = ray.data.from_arrow(lots)
-            shares = math.ceil(len(lots) / least)
+            wanted = pa.array(list(missing), pa.string())
+            rows = items.filter(pc.is_in(items[self._key], wanted)).to_pylist()
+            size = min(max(_LOT, len(rows) // _LOTS), _MOST_LOT)
+            lots = math.ceil(len(rows) / size)
+            source = ray.data.from_items(rows, override_num_blocks=lots)
+            shares = math.ceil(lots / least)
         else:
             wanted = ray.put(missing)
             source = items.map_batches(

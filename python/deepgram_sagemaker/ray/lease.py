@@ -49,7 +49,7 @@ class RunLease:
     """
 
     def __init__(
-        self, place: Place, lost: Callable[[], None], *, patience: float = PATIENCE
+        self, place: Place, lost: Callable[[], object], *, patience: float = PATIENCE
     ) -> None:
         self.run = uuid.uuid4().hex
         self._place = place
@@ -93,7 +93,7 @@ class RunLease:
         if found is None or _is_dead(found):
             return
         _logger.warning(
-            "another run has been writing to this output: waiting %.0f s to see whether it still is",
+            "another run has written to this output: waiting %.0f s to see whether it still does",
             self._patience,
         )
         end = time.monotonic() + self._patience
@@ -166,4 +166,4 @@ def _is_dead(found: dict[str, Any]) -> bool:
     if found.get("host") != _host() or began is None or not isinstance(pid, int):
         return False
     # Numbers of processes are used again, and hosts are booted again.
-    return _began(pid) != began
+    return bool(_began(pid) != began)

@@ -9,9 +9,9 @@
 | `_run.json` | the lease of the run that is writing |
 
 Names that begin with an underscore are ignored by what reads folders of Parquet. Workers write to
-`_progress` alone, each recording under a name of its own, so it may be done twice without harm. Only
-the driver writes parts: first the part, then it removes the files in `_progress`. So whenever a
-process ends, each finished recording is in a part, in `_progress`, or in both.
+`_progress` alone, each recording under a name of its own, so it may be done twice without harm.
+Only the driver writes parts: first the part, then it removes the files in `_progress`. So whenever
+a process ends, each finished recording is in a part, in `_progress`, or in both.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ LEASE_FILE: Final = "_run.json"
 """The lease of the run that is writing."""
 
 _VERSION: Final = 1
+# In place of a part's path.
+_FAILED: Final = ""
 _MANIFEST: Final = "_batch.json"
 _PROGRESS: Final = "_progress"
 _ERRORS: Final = "_errors"
@@ -277,40 +279,48 @@ class Results:
     def dataset(self, names: Iterable[str]) -> Dataset:
         """Return the rows about these names, as a Dataset that reads the parts."""
         wanted = set(names)
-        schema = self._output.schema
         failed = [row for name, row in self._failed.items() if name in wanted]
-        found = ray.data.from_arrow(as_table(failed, schema))
-        if not self._parts:
-            return found
         # Most calls are about all that there is.
         keep = None if self._succeeded <= wanted else ray.put(wanted)
-        parts = ray.data.from_items([part.path for part in self._parts])
-        read = parts.map_batches(
+        # Not `from_arrow` and `union`, for which Ray starts tasks at once.
+        return ray.data.from_items([*(part.path for part in self._parts), _FAILED]).map_batches(
             read_parts,
             batch_size=1,
             batch_format="pyarrow",
-            fn_kwargs={"output": self._output, "keep": keep},
+            fn_kwargs={
+                "output": self._output,
+                "keep": keep,
+                "failed": ray.put(as_table(failed, self._output.schema)),
+            },
         )
-        return read.union(found) if failed else read
 
 
-def read_parts(batch: pa.Table, output: Output, keep: ObjectRef[set[str]] | None) -> pa.Table:
+def read_parts(
+    batch: pa.Table,
+    output: Output,
+    keep: ObjectRef[set[str]] | None,
+    failed: ObjectRef[pa.Table],
+) -> pa.Table:
     """Return the rows in parts.
 
     Args:
-        batch: The paths of the parts, in the column `item`.
+        batch: The paths of the parts, in the column `item`; an empty one stands for what failed.
         output: The folder.
         keep: What the rows to return are about; None: all of them.
+        failed: The rows of what failed, to return as they are.
     """
     system, schema = output.place.filesystem, output.schema
-    tables = [
-        read_rows(Place(system, path, path), schema, output.form)
-        for path in batch["item"].to_pylist()
-    ]
-    table = pa.concat_tables(tables)
-    if keep is None:
-        return table
-    return table.filter(pc.is_in(table[key_of(schema)], pa.array(sorted(ray.get(keep)))))
+    tables = [schema.empty_table()]
+    for path in batch["item"].to_pylist():
+        if path == _FAILED:
+            tables.append(ray.get(failed))
+            continue
+        table = read_rows(Place(system, path, path), schema, output.form)
+        if keep is not None:
+            wanted = pa.array(list(ray.get(keep)), pa.string())
+            table = table.filter(pc.is_in(table[key_of(schema)], wanted))
+        tables.append(table)
+    return pa.concat_tables(tables)
 
 
 def _is_part(place: Place) -> bool:

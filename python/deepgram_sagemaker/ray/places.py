@@ -1,8 +1,8 @@
 """Paths and the file systems that they are in: this machine's, S3, Google's, or one that is given.
 
 A path of a file system that is given is passed on as it is. Without one, `s3://` and `gs://` name a
-bucket, and anything else is on this machine. Paths are taken literally: `#`, `%` and `=` are part of
-a name.
+bucket, and anything else is on this machine. Paths are taken literally: `#`, `%` and `=` are
+part of a name.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Place:
         return Place(self.filesystem, f"{path}/{name}", f"{shown}/{name}")
 
     @property
-    def is_local(self) -> bool:
-        """Whether it is a path of the operating system."""
-        return isinstance(self.filesystem, fs.LocalFileSystem)
+    def above(self) -> Place:
+        """The folder that it is in."""
+        return Place(self.filesystem, self.path.rpartition("/")[0], self.shown.rpartition("/")[0])
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class Places:
             start = len(inner.lstrip("/"))
             for below in (name.lstrip("/")[start:].lstrip("/") for name in names):
                 hidden = any(part.startswith(".") for part in below.split("/"))
-                if not hidden and (endings is None or below.lower().endswith(endings)):
+                if not hidden and (not extensions or below.lower().endswith(endings)):
                     found[place.below(below).shown] = None
         return list(found)
 

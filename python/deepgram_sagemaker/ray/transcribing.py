@@ -148,7 +148,52 @@ def transcribe(
     filesystem: Any = None,  # noqa: ANN401 - pyarrow's or fsspec's
     ray_remote_args: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """Transcribe recordings."""
+    """Transcribe recordings on Ray's workers; return a row for each channel of each recording.
+
+    It runs when it is called, and may be stopped at any time: with an `output`, the same call does
+    only what is missing. A recording that fails is a row with its error, and the others go on.
+
+    Args:
+        recordings: A file or a folder, or several: paths of this machine, which every worker must
+            be able to read, `s3://` or `gs://`. Folders are read with all folders in them, without
+            what begins with a dot. Or a Ray Dataset with a column `path`, and perhaps a column
+            `bytes` with each file's content. What is no WAV file is decoded by ffmpeg; if the query
+            has `encoding`, all files are raw audio.
+        config: The endpoint. It is sent to the workers, so it has no `boto3_session`.
+        query: Deepgram's parameters, `model` included.
+        flux: Whether to use `v2/listen`, and not `v1/listen`.
+        output: The folder of the results. None: they are only returned, and what a stopped call has
+            done is lost.
+        format: The form of the results: `parquet` or `jsonl`.
+        streams: Sessions at once, over all workers.
+        workers: Ray actors: how many, or the fewest and the most.
+        num_cpus: Processors that Ray reserves for each worker.
+        speed: Speed of each stream, in times real time, at most 100.
+        attempts: The most sessions for one recording whose failures may pass.
+        retry_failed: Whether recordings that failed in an earlier call are tried again.
+        file_extensions: Endings, such as `wav`, of the files to take from folders; None: all files.
+        filesystem: The file system of all paths, of the output too: pyarrow's or fsspec's. None:
+            each path's own.
+        ray_remote_args: Further options of `map_batches` for the workers, such as `resources` or
+            `runtime_env`.
+
+    Returns:
+        A Dataset with the columns `path`, `channel`, `text`, `words` (`word`, `start`, `end`,
+        `confidence`, `speaker`), `segments` (`start`, `end`, `text`, `turn`), `seconds` (of audio),
+        `attempts`, `resets` and `error` (`type`, `message`, `status`, `code`, `reason`), which is
+        null if the recording was transcribed. Times are in seconds. It reads `output`, or is in
+        Ray's memory.
+
+    Raises:
+        SageMakerError: The endpoint, the caller or the parameters are at fault, so every recording
+            would fail.
+        OutputError: The output belongs to another batch.
+        OutputBusyError: Another run writes to the output.
+        FileNotFoundError: The only path does not exist.
+        OSError: A folder cannot be listed, or the output cannot be read or written.
+        TypeError: The config cannot be sent to workers.
+        ValueError: A value is not allowed.
+    """
     parameters = checked_query(query)
     if not 0 < speed <= _FASTEST:
         raise ValueError(f"speed={speed!r}: must be above 0 and at most {_FASTEST:g}")
@@ -167,12 +212,14 @@ def transcribe(
         retry_failed=retry_failed,
         places=places,
     )
-    items = _items(recordings, places, file_extensions)
-    return run(batch, *items)
+    return run(batch, *_items(recordings, places, file_extensions, output))
 
 
 def _items(
-    recordings: _Recordings, places: Places, file_extensions: Sequence[str] | None
+    recordings: _Recordings,
+    places: Places,
+    file_extensions: Sequence[str] | None,
+    output: str | os.PathLike[str] | None,
 ) -> tuple[pa.Table | Dataset, list[str]]:
     """Return what is to be done, and what it is called."""
     if isinstance(recordings, ray.data.Dataset):
@@ -189,6 +236,17 @@ def _items(
             return recordings, names
         names = list(dict.fromkeys(names))
     else:
-        single = isinstance(recordings, str | os.PathLike)
-        names = places.files([recordings] if single else list(recordings), file_extensions)
+        roots = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
+        if output is not None:
+            _keep_apart([places.place(root).shown for root in roots], places.place(output).shown)
+        names = places.files(roots, file_extensions)
     return pa.table({"path": pa.array(names, pa.string())}), names
+
+
+def _keep_apart(roots: Sequence[str], output: str) -> None:
+    """Raise an error if results would be taken for recordings."""
+    for root in roots:
+        if f"{output.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):
+            raise ValueError(
+                f"output={output}: must not be within {root}, which has the recordings"
+            )

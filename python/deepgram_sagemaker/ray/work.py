@@ -155,7 +155,7 @@ class Worker:
                 continue
             except (BatchStoppedError, RayError):
                 raise
-            except Exception as error:  # noqa: BLE001 - the others go on
+            except Exception as error:
                 if ends_the_batch(error):
                     await self._stop(error)
                     raise BatchStoppedError from error
