@@ -73,13 +73,13 @@ transcribe(calls, config=config, query={"model": "nova-3"}, output=output, strea
 
 @pytest.mark.patience(120)
 def test_a_driver_is_killed(cluster, tmp_path):
-    paths = archive(tmp_path / "calls", 120)
+    paths = archive(tmp_path / "calls", 80)
     output = tmp_path / "out"
     with LocalEndpoint(record_arrivals=True) as endpoint:
         arguments = (cluster, endpoint.uri, endpoint.ca_bundle, tmp_path / "calls", output)
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, *map(str, arguments)])
         try:
-            while len(done := finished(output)) < 30:
+            while len(done := finished(output)) < 20:
                 assert driver.poll() is None
                 time.sleep(0.05)
             driver.send_signal(signal.SIGKILL)
@@ -99,7 +99,7 @@ def test_a_driver_is_killed(cluster, tmp_path):
     assert all(row["text"] == text(number_of(row["path"])) for row in rows)
     assert stats.most_live_streams <= STREAMS
     assert all(times[number_of(path)] == 1 for path in done)
-    assert sum(times.values()) <= 120 + STREAMS
+    assert sum(times.values()) <= 80 + STREAMS
     # Nothing is left but the output.
     assert {each.name for each in output.iterdir()} == {
         "_batch.json",

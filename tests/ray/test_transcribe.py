@@ -8,7 +8,11 @@ import wave
 import pyarrow.parquet as pq
 import pytest
 from batches import QUERY, archive, heard, recording, text
-from deepgram_sagemaker.errors import AuthenticationError, EndpointNotFoundError
+from deepgram_sagemaker.errors import (
+    AuthenticationError,
+    EndpointNotFoundError,
+    ServiceUnavailableError,
+)
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import Answer
 from deepgram_sagemaker.ray import OutputError, transcribe
@@ -105,7 +109,9 @@ def test_each_recording_has_its_rows(cluster, tmp_path):
 
     assert again["empty.wav"][0]["text"] == text(4)
     files = sorted(each.name for each in output.iterdir() if not each.name.startswith("_"))
-    lines = [json.loads(line) for name in files for line in (output / name).open()]
+    lines = [
+        json.loads(line) for name in files for line in (output / name).read_text().split("\n")[:-1]
+    ]
     assert sorted(row["path"].rpartition("/")[2] for row in lines) == sorted(
         [mono.name, "empty.wav", "stereo.wav", "stereo.wav"]
     )
@@ -144,30 +150,35 @@ def test_a_failure_that_may_pass_is_tried_again(cluster, tmp_path):
         rows = call(endpoint, paths, streams=1, attempts=2, settings={"max_retries": 0}).take_all()
     failed, told = sorted(rows, key=lambda row: row["error"] is None)
     assert (failed["attempts"], failed["error"]["status"]) == (2, 503)
-    assert failed["error"]["type"] == "RetriesExhaustedError"
+    assert failed["error"]["type"] == "ServiceUnavailableError"
     assert (told["attempts"], told["error"]) == (2, None)
     assert told["text"] in (text(0), text(1))
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_an_error_of_the_endpoint_ends_the_batch(cluster, tmp_path, kept):
-    archive(tmp_path / "calls", 40)
-    output = tmp_path / "out" if kept else None
-    with LocalEndpoint(unknown_endpoint_status=404) as endpoint:
-        endpoint.accept(Credentials(access_key_id="AKIAOTHER", secret_access_key="other"))
-        with pytest.raises(AuthenticationError) as caught:
-            call(endpoint, tmp_path / "calls", output=output)
-        assert caught.value.status == 403
-        # Those under way, and not the forty.
-        assert endpoint.stats.opens <= 8
-
-
-def test_an_unknown_endpoint_ends_the_batch(cluster, tmp_path):
-    paths = archive(tmp_path / "calls", 10)
+def test_an_error_of_the_endpoint_ends_the_batch(cluster, tmp_path):
+    paths = archive(tmp_path / "calls", 40)
     with LocalEndpoint(unknown_endpoint_status=404) as endpoint:
         with pytest.raises(EndpointNotFoundError):
             call(endpoint, paths, settings={"endpoint_name": "elsewhere"})
+        # Those under way, and not the forty.
         assert endpoint.stats.opens <= 8
+        endpoint.accept(Credentials(access_key_id="AKIAOTHER", secret_access_key="other"))
+        with pytest.raises(AuthenticationError) as caught:
+            call(endpoint, paths, output=tmp_path / "out")
+        assert caught.value.status == 403
+        assert endpoint.stats.opens <= 16
+    assert not (tmp_path / "out" / "_run.json").exists()
+
+
+def test_a_service_that_refuses_everything_ends_the_batch(cluster, tmp_path):
+    paths = archive(tmp_path / "calls", 40)
+    settings = {"max_retries": 0}
+    fault = Fault(Answer(503), times=None)
+    with LocalEndpoint(faults=[fault]) as endpoint:
+        with pytest.raises(ServiceUnavailableError) as caught:
+            call(endpoint, paths, attempts=1, settings=settings)
+        assert caught.value.__notes__ == ["the first 10 failed with errors of the service"]
+        assert 10 <= endpoint.stats.opens < 40
 
 
 def test_datasets_go_in(cluster, tmp_path):

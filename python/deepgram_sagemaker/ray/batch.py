@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 import ray.data
-from ray import cloudpickle
 
 from deepgram_sagemaker.config import SageMakerConfig
 
@@ -174,7 +173,7 @@ def run(batch: Batch, items: pa.Table | Dataset, names: Sequence[str]) -> Datase
     if batch.output is None:
         if not names:
             return ray.data.from_arrow(batch.task.schema.empty_table())
-        return _Run(batch, None, "").collected(items, set(names))
+        return _Run(batch, None).collected(items, set(names))
     place = batch.places.place(batch.output)
     output = Output(place, batch.task.schema, batch.form, batch.rows)
     facts = {"kind": batch.kind, "format": batch.form, **batch.facts}
@@ -193,7 +192,7 @@ def run(batch: Batch, items: pa.Table | Dataset, names: Sequence[str]) -> Datase
         if len(missing) < len(names):
             _logger.info("%d of %d are done", len(names) - len(missing), len(names))
         if missing:
-            current = _Run(batch, output, lease.run)
+            current = _Run(batch, output, lease.run, is_proven=results.has_succeeded)
             under_way.append(current)
             current.into(results, items, missing)
         results.finish()
@@ -202,22 +201,21 @@ def run(batch: Batch, items: pa.Table | Dataset, names: Sequence[str]) -> Datase
 
 def _check_config(config: SageMakerConfig) -> None:
     """Raise an error if the config cannot be sent to workers."""
-    try:
-        cloudpickle.dumps(config)
-    except Exception as error:
-        sessions = [config.boto3_session, *(each.boto3_session for each in config.fallbacks)]
-        if any(session is not None for session in sessions):
-            raise TypeError(
-                "a config with a boto3_session cannot be sent to workers: leave it out, and each "
-                "worker finds keys with boto3's chain (a role, AWS_PROFILE, variables)"
-            ) from error
-        raise TypeError(f"the config cannot be sent to workers: {error}") from error
+    sessions = [config.boto3_session, *(each.boto3_session for each in config.fallbacks)]
+    if any(session is not None for session in sessions):
+        # Some can be pickled, with their keys, and then stop where those run out.
+        raise TypeError(
+            "a config with a boto3_session cannot be sent to workers: leave it out, and each "
+            "worker finds keys with boto3's chain (a role, AWS_PROFILE, variables)"
+        )
 
 
 class _Run:
     """One run over Ray's workers."""
 
-    def __init__(self, batch: Batch, output: Output | None, run: str) -> None:
+    def __init__(
+        self, batch: Batch, output: Output | None, run: str = "", *, is_proven: bool = False
+    ) -> None:
         pool = batch.pool
         self._key = key_of(batch.task.schema)
         self._pool = pool
@@ -225,7 +223,9 @@ class _Run:
         # that replace old ones.
         most = max(batch.config.max_concurrency, 2 * pool.streams)
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": _MOST_CALLS}
-        self._office = ray.remote(Office).options(**options).remote(pool.streams)
+        self._office = (
+            ray.remote(Office).options(**options).remote(pool.streams, is_proven=is_proven)
+        )
         self._job = Job(
             replace(batch.config, max_concurrency=most),
             batch.task,
@@ -269,6 +269,7 @@ class _Run:
             size = min(max(_LOT, len(rows) // _LOTS), _MOST_LOT)
             lots = math.ceil(len(rows) / size)
             source = ray.data.from_items(rows, override_num_blocks=lots)
+            least, most = min(least, lots), min(most, lots)
             shares = math.ceil(lots / least)
         else:
             wanted = ray.put(missing)

@@ -224,6 +224,11 @@ class Results:
         return name in self._succeeded or (not self._retry_failed and name in self._failed)
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether anything has."""
+        return bool(self._succeeded)
+
+    @property
     def told(self) -> set[str]:
         """What has a row, with an error or without."""
         return self._succeeded | self._failed.keys()

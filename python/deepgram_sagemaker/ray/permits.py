@@ -28,10 +28,21 @@ from ray.exceptions import ActorDiedError, RayError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["LEASE", "BatchStoppedError", "Ledger", "Office", "Permits", "PermitsLostError"]
+__all__ = [
+    "HOPELESS",
+    "LEASE",
+    "BatchStoppedError",
+    "Ledger",
+    "Office",
+    "Permits",
+    "PermitsLostError",
+]
 
 LEASE: Final = 30.0
 """Seconds for which a lease holds without being renewed."""
+
+HOPELESS: Final = 10
+"""Recordings that fail through the service, with none that succeeds, after which a batch ends."""
 
 _RENEWAL: Final = 3.0
 # A worker ends its sessions this much earlier than the office gives their permits away.
@@ -132,9 +143,12 @@ class Office:
 
     Args:
         limit: Sessions at once, over all workers.
+        is_proven: Whether sessions of this batch have succeeded before.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, is_proven: bool) -> None:
+        self._is_proven = is_proven
+        self._failures = 0
         now = time.monotonic()
         with warnings.catch_warnings():
             # It reads another property, which is deprecated.
@@ -180,6 +194,17 @@ class Office:
         kept = self._ledger.renew(worker, life, held, self._look())
         self._wake()
         return kept
+
+    async def succeeded(self) -> None:
+        """Note that sessions can succeed."""
+        self._is_proven = True
+
+    async def failed(self, error: Exception) -> None:
+        """Count a failure of the service; end the batch if there has been nothing else."""
+        self._failures += 1
+        if not self._is_proven and self._failures >= HOPELESS:
+            error.add_note(f"the first {self._failures} failed with errors of the service")
+            await self.stop(error)
 
     async def stop(self, reason: object) -> None:
         """End the batch: nothing new begins. The first reason counts."""

@@ -44,6 +44,8 @@ __all__ = ["Job", "Task", "Worker", "ends_the_batch", "may_pass"]
 _LONGEST_WAIT: Final = 30.0
 # Times that a result is written before the output counts as broken.
 _WRITES: Final = 5
+# Seconds for an answer of the office.
+_PATIENCE: Final = 30.0
 
 _logger = logging.getLogger("deepgram_sagemaker.ray")
 
@@ -102,6 +104,7 @@ class Worker:
         self._storage = Storage()
         self._permits = Permits(job.office, ray.get_runtime_context().get_actor_id() or "driver")
         self._is_ending = False
+        self._has_succeeded = False
         self._loop = asyncio.new_event_loop()
         threading.Thread(
             target=self._loop.run_forever, name="deepgram-sagemaker-batch", daemon=True
@@ -164,6 +167,12 @@ class Worker:
                     continue
                 key = key_of(self._job.task.schema)
                 rows = [{key: name, "attempts": attempt, "error": failure(error)}]
+                if isinstance(error, SageMakerError):
+                    await self._tell("failed", error)
+            else:
+                if not self._has_succeeded:
+                    self._has_succeeded = True
+                    await self._tell("succeeded")
             await self._keep(name, rows)
             return rows
 
@@ -183,10 +192,14 @@ class Worker:
 
     async def _stop(self, error: Exception) -> None:
         self._is_ending = True
-        # A cause may be of a class that other processes do not have.
-        error.__cause__ = error.__context__ = None
-        told = self._job.office.stop.remote(error)
-        await asyncio.wait_for(asyncio.wrap_future(told.future()), 30)
+        await self._tell("stop", error)
+
+    async def _tell(self, what: str, *error: Exception) -> None:
+        for each in error:
+            # A cause may be of a class that cannot be sent.
+            each.__cause__ = each.__context__ = None
+        told = getattr(self._job.office, what).remote(*error)
+        await asyncio.wait_for(asyncio.wrap_future(told.future()), _PATIENCE)
 
 
 def ends_the_batch(error: Exception) -> bool:
