@@ -23,7 +23,7 @@ done = @mkdir -p $(TARGET) && touch $(TARGET)/.made-$(1)
 release = @echo "Compiling release code: some minutes the first time."
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-python test-sdk-oldest test-sdks test-pipecat test-full test-witness schedules bench pictures lint docs format licenses wheel wheel-check wheels wheel-reproducible clean
+.PHONY: help setup build demo test test-rust test-python test-ray test-sdk-oldest test-sdks test-pipecat test-full test-witness schedules bench pictures lint docs format licenses wheel wheel-check wheels wheel-reproducible clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -59,7 +59,7 @@ $(BENCH)/.ready: pyproject.toml tools/find-python
 demo: build ## Transcribe real speech through the whole path, on the local endpoint.
 	$(BIN)/deepgram-sagemaker demo
 
-test: test-rust test-python test-sdk-oldest ## Run every test.
+test: test-rust test-python test-ray test-sdk-oldest ## Run every test.
 
 # In two parts, each with the extension's package: otherwise the features that the oracles of `wire`
 # enable in shared crates would have most of them built twice.
@@ -81,7 +81,11 @@ WORKERS = $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 test-python: build $(PEER)/.ready
-	$(PYTEST)
+	$(PYTEST) --ignore tests/ray
+
+# One Ray for all of them, whose processes take the whole machine.
+test-ray: build
+	$(BIN)/python -m pytest -q tests/ray
 
 # Tests that depend on the AWS SDK, with another version of it first on the path.
 SDK := aws-sdk-sagemaker-runtime-http2
@@ -130,9 +134,9 @@ test-pipecat: build $(PIPECAT)-lowest/.ready $(PIPECAT)-newest/.ready ## Run the
 	done
 
 test-full: export PROPTEST_CASES := 10000
-test-full: build $(PEER)/.ready test-sdks test-pipecat ## Run every test: whole matrices, new generated cases.
+test-full: build $(PEER)/.ready test-sdks test-pipecat test-ray ## Run every test: whole matrices, new generated cases.
 	$(RUST_TESTS)
-	$(PYTEST) --full
+	$(PYTEST) --full --ignore tests/ray
 
 schedules: build ## Run N=10000 random schedules of faults, the first with the seed FIRST=200.
 	$(PYTEST) tests/e2e/test_random_faults.py -k everything \

@@ -32,6 +32,10 @@ FORBIDDEN = (
     "deepgram_sagemaker.otel",
     "pipecat",
     "deepgram_sagemaker.pipecat",
+    "ray",
+    "pyarrow",
+    "pandas",
+    "deepgram_sagemaker.ray",
 )
 
 IMPORT = """

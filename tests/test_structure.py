@@ -73,6 +73,7 @@ PARTS = {
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
     "pipecat": {"transport", *BASE, *TOOLS},
     "conversations": {"factory", "transport", "local", *BASE},
+    "ray": {"conversations", *BASE},
     "cli": {
         "",
         "factory",

@@ -28,13 +28,19 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .lease import OutputBusyError
     from .output import OutputError
     from .speaking import speak
     from .transcribing import transcribe
 
-__all__ = ["OutputError", "speak", "transcribe"]
+__all__ = ["OutputBusyError", "OutputError", "speak", "transcribe"]
 
-_HOMES: Final = {"OutputError": "output", "speak": "speaking", "transcribe": "transcribing"}
+_HOMES: Final = {
+    "OutputBusyError": "lease",
+    "OutputError": "output",
+    "speak": "speaking",
+    "transcribe": "transcribing",
+}
 _INSTALL: Final = "pip install 'deepgram-sagemaker[ray]'"
 
 
