@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tempfile
 import wave
+from contextlib import asynccontextmanager
 
 import pytest
 from deepgram_sagemaker.conversations.recording import AudioError, Recording, Sound
@@ -142,6 +144,54 @@ async def test_ffmpeg_says_why_it_cannot(tmp_path, ffmpeg):
     path.write_bytes(b"nothing that it knows")
     with pytest.raises(AudioError, match=r"ffmpeg: file:.*Invalid data found"):
         await read(Recording.open(path))
+
+
+def stored(content, query=None, most=1000):
+    """A recording of bytes that are read in pieces; tells how often it was opened."""
+    opened = []
+
+    @asynccontextmanager
+    async def source():
+        opened.append(True)
+        rest = memoryview(content)
+
+        async def piece(size):
+            nonlocal rest
+            data, rest = rest[: min(size, most)], rest[min(size, most) :]
+            return bytes(data)
+
+        yield piece
+
+    return Recording.stored("a", source, query), opened
+
+
+async def test_a_stored_file_is_read_while_it_is_streamed(tmp_path, no_ffmpeg):
+    path = wav(tmp_path / "a.wav", seconds=0.512)
+    recording, opened = stored(path.read_bytes())
+    for _ in range(2):
+        chunks = await read(recording)
+        assert b"".join(chunk.data for chunk in chunks) == path.read_bytes()
+        assert chunks[-1].end == 0.512
+    assert len(opened) == 2
+    raw, _ = stored(bytes(10_000), {"encoding": "mulaw"})
+    assert (await read(raw))[-1].end == 1.25
+    for content, reason in ((b"", "has no audio"), (b"RIFF", "has no audio"), (b"x", "ffmpeg")):
+        with pytest.raises(AudioError, match=reason):
+            await read(stored(content)[0])
+
+
+async def test_ffmpeg_decodes_a_copy_of_a_stored_file(tmp_path, ffmpeg, monkeypatch):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    chunks = await read(stored(b"FAKE" + bytes(9600))[0])
+    assert sum(len(chunk.data) for chunk in chunks) == 9644
+    packed = bytearray(wav(tmp_path / "a.wav").read_bytes())
+    packed[20] = 0x11
+    for content in (b"nothing that it knows", bytes(packed)):
+        with pytest.raises(AudioError, match=r"ffmpeg: file:.*Invalid data found"):
+            await read(stored(content)[0])
+    assert not list(folder.iterdir())
 
 
 STREAM = """

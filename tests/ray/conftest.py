@@ -21,7 +21,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def short_folder():
+    """Where Ray may write. Sockets have short paths only, and pytest's folders long ones."""
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def cluster(short_folder):
     """The address of a Ray with two processors."""
     import ray
     from deepgram_sagemaker.local import Credentials
@@ -36,18 +45,16 @@ def cluster():
     }
     before = dict(os.environ)
     os.environ.update(own)
-    # Sockets have short paths only, and pytest's folders long ones.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        context = ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            _temp_dir=folder,
-            object_store_memory=100 * 1024 * 1024,
-            logging_level="WARNING",
-        )
-        os.environ.clear()
-        os.environ.update(before)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        yield context.address_info["address"]
-        ray.shutdown()
+    context = ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="WARNING",
+        object_store_memory=100 * 1024 * 1024,
+        _temp_dir=short_folder,
+    )
+    os.environ.clear()
+    os.environ.update(before)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield context.address_info["address"]
+    ray.shutdown()

@@ -1,15 +1,16 @@
 """The programs of docs/batches.md, as they stand there, on a Ray that is up."""
 
-import asyncio
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from batches import archive, recording, text
+import pytest
+from batches import archive, text
 from deepgram_sagemaker.local import LocalEndpoint
 
+RUN = "import runpy, sys; [runpy.run_path(name) for name in sys.argv[1:]]"
 PAGE = Path(__file__).parents[2] / "docs" / "batches.md"
 
 
@@ -19,19 +20,36 @@ def program(name):
     return found[1]
 
 
-def run(name, endpoint, cluster, folder):
-    (folder / name).write_text(program(name))
-    reach = {
-        "RAY_ADDRESS": cluster,
-        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": endpoint.uri,
-        "AWS_CA_BUNDLE": endpoint.ca_bundle,
-    }
-    return subprocess.run(
-        [sys.executable, name],
-        cwd=folder,
-        env=os.environ | reach,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
+@pytest.mark.patience(150)
+def test_the_programs_do_what_the_page_says(tmp_path, short_folder):
+    for name in ("transcribe_archive.py", "speak_texts.py"):
+        (tmp_path / name).write_text(program(name))
+    archive(tmp_path / "calls", 3)
+    with LocalEndpoint(["my-nova-endpoint", "my-aura-endpoint"]) as endpoint:
+        keys = endpoint.credentials
+        ran = subprocess.run(
+            # One after the other, because Ray takes most of the time.
+            [sys.executable, "-c", RUN, "transcribe_archive.py", "speak_texts.py"],
+            cwd=tmp_path,
+            env=os.environ
+            | {
+                "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": endpoint.uri,
+                "AWS_CA_BUNDLE": endpoint.ca_bundle,
+                "AWS_ACCESS_KEY_ID": keys.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+                # Of `calls` and of what Ray has about this machine, nothing goes elsewhere.
+                "RAY_TMPDIR": short_folder,
+            },
+            capture_output=True,
+            text=True,
+            timeout=140,
+            check=False,
+        )
+    assert ran.returncode == 0, ran.stderr
+    told = ran.stdout.splitlines()
+    for number in range(3):
+        assert f"{tmp_path}/calls/call {number:03d}.wav {text(number)}" in told
+    spoken = [line for line in told if line.startswith(f"{tmp_path}/speech/audio/greetings/")]
+    assert len(spoken) == 2
+    assert all(float(line.split()[-1]) > 0 for line in spoken)
+    assert len(list((tmp_path / "transcripts").glob("part-*.parquet"))) == 1
