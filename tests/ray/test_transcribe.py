@@ -7,6 +7,7 @@ import wave
 
 import pyarrow.parquet as pq
 import pytest
+import ray.data
 from batches import QUERY, archive, heard, recording, text
 from deepgram_sagemaker.errors import (
     AuthenticationError,
@@ -120,7 +121,10 @@ def test_each_recording_has_its_rows(cluster, tmp_path):
     assert not list((output / "_progress").iterdir())
 
 
-def test_the_limit_holds_over_all_workers(cluster, tmp_path):
+def test_the_limit_holds_over_all_workers(cluster, tmp_path, monkeypatch):
+    # Ray's patience, in which no worker can start: recordings may take longer than it.
+    context = ray.data.DataContext.get_current()
+    monkeypatch.setattr(context, "execution_no_progress_timeout_s", 0.5, raising=False)
     archive(tmp_path / "calls", 40, chunks=30)
     # Uneven work: some are ten times as long.
     for number in range(0, 40, 8):
@@ -182,8 +186,6 @@ def test_a_service_that_refuses_everything_ends_the_batch(cluster, tmp_path):
 
 
 def test_datasets_go_in(cluster, tmp_path):
-    import ray
-
     paths = archive(tmp_path / "calls", 3)
     with LocalEndpoint() as endpoint:
         by_path = ray.data.from_items([{"path": str(each)} for each in [*paths, paths[0]]])

@@ -278,7 +278,7 @@ class _Run:
             )
             size, shares = _LOT, pool.streams
         calls = max(2, min(math.ceil(_AHEAD * math.ceil(pool.streams / least) / size), shares))
-        return source.map_batches(
+        done = source.map_batches(
             Worker,
             fn_constructor_kwargs={"job": self._job},
             batch_size=None,
@@ -287,6 +287,11 @@ class _Run:
             **_at_once(least, most, calls),
             **pool.ray_remote_args,
         )
+        # Ray would end a batch in which no lot ends for half an hour. Sessions have deadlines of
+        # their own, and a recording may take hours.
+        if hasattr(done.context, "execution_no_progress_timeout_s"):
+            done.context.execution_no_progress_timeout_s = -1
+        return done
 
     def _check(self, untold: set[str]) -> None:
         """Raise what has ended the run early."""

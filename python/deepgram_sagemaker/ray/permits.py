@@ -49,8 +49,9 @@ _RENEWAL: Final = 3.0
 _MARGIN: Final = 10.0
 # Seconds for which the office keeps a request that it cannot meet.
 _PATIENCE: Final = 5.0
-# Seconds for which a worker waits for any answer of the office.
+# Seconds for which a worker waits for the answer to a request, and to the news of a lease.
 _ANSWER: Final = 15.0
+_CONFIRMED: Final = 5.0
 # Seconds without the office after which a worker gives up.
 _GIVES_UP: Final = 300.0
 
@@ -355,7 +356,7 @@ class Permits:
 
     async def _report(self, held: int | None) -> None:
         began = time.monotonic()
-        if await self._call("renew", held, within=_RENEWAL + 2):
+        if await self._call("renew", held, within=_CONFIRMED):
             self._renewed = began
         else:
             self._lose()
