@@ -272,12 +272,10 @@ class _Run:
             least, most = min(least, lots), min(most, lots)
             shares = math.ceil(lots / least)
         else:
-            wanted = ray.put(missing)
-            source = items.map_batches(
-                _only, batch_format="pyarrow", fn_kwargs={"key": self._key, "wanted": wanted}
-            )
+            kwargs = {"key": self._key, "wanted": ray.put(missing)}
+            source = items.map_batches(_only, batch_format="pyarrow", fn_kwargs=kwargs)
             size, shares = _LOT, pool.streams
-        calls = max(2, min(math.ceil(_AHEAD * math.ceil(pool.streams / least) / size), shares))
+        calls = max(2, min(math.ceil(_AHEAD * math.ceil(pool.streams / most) / size), shares))
         done = source.map_batches(
             Worker,
             fn_constructor_kwargs={"job": self._job},
@@ -304,7 +302,9 @@ class _Run:
 
 def _at_once(least: int, most: int, calls: int) -> dict[str, Any]:
     """Return the options of `map_batches` for a pool whose workers have several lots at once."""
-    sizes = {"min_size": least, "max_size": most, "max_tasks_in_flight_per_actor": calls}
+    # Ray adds workers when lots queue at those that there are.
+    queued = calls if least == most else 2 * calls
+    sizes = {"min_size": least, "max_size": most, "max_tasks_in_flight_per_actor": queued}
     pool = ray.data.ActorPoolStrategy
     # Ray 2.59 has a name for it; before, it was an option of the actor.
     name = "max_concurrent_calls_per_actor"

@@ -192,7 +192,9 @@ class Results:
                 self._succeeded |= names
             for table in pool.map(self._table, files_in(place.below(_ERRORS))):
                 for row in table.to_pylist():
-                    self._failed[row[self._key]] = row
+                    # One that has succeeded since, in a run that did not come to its end.
+                    if row[self._key] not in self._succeeded:
+                        self._failed[row[self._key]] = row
             progress = files_in(place.below(_PROGRESS))
             for each, finished in zip(progress, pool.map(_read_finished, progress), strict=True):
                 if finished is None:
