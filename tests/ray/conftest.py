@@ -4,13 +4,15 @@ import os
 import tempfile
 
 import pytest
+from deepgram_sagemaker.local import LocalEndpoint
 
-pytest.importorskip("ray.data")
-
-# As Ray reads them once, when it is imported.
+# Ray reads them when it is imported: no keys in this user's home, nothing for its makers.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("ray.data")
 
 
 def pytest_collection_modifyitems(items):
@@ -30,18 +32,24 @@ def short_folder():
 
 
 @pytest.fixture(scope="session")
-def cluster(short_folder):
-    """The address of a Ray with two processors."""
-    import ray
-    from deepgram_sagemaker.local import Credentials
+def page_endpoint():
+    """The endpoint of configs that do not say where it is."""
+    with LocalEndpoint(["my-nova-endpoint", "my-aura-endpoint"]) as endpoint:
+        yield endpoint
 
-    keys = Credentials()
+
+@pytest.fixture(scope="session")
+def cluster(short_folder, page_endpoint):
+    """The address of a Ray with two processors, whose workers have keys for local endpoints."""
+    keys = page_endpoint.credentials
     own = {
         "AWS_ACCESS_KEY_ID": keys.access_key_id,
         "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": page_endpoint.uri,
+        "AWS_CA_BUNDLE": page_endpoint.ca_bundle,
     }
     before = dict(os.environ)
     os.environ.update(own)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from batches import archive, text
-from deepgram_sagemaker.local import LocalEndpoint
 
 RUN = "import runpy, sys; [runpy.run_path(name) for name in sys.argv[1:]]"
 PAGE = Path(__file__).parents[2] / "docs" / "batches.md"
@@ -20,31 +19,21 @@ def program(name):
     return found[1]
 
 
-@pytest.mark.patience(150)
-def test_the_programs_do_what_the_page_says(tmp_path, short_folder):
+@pytest.mark.patience(120)
+def test_the_programs_do_what_the_page_says(cluster, tmp_path):
     for name in ("transcribe_archive.py", "speak_texts.py"):
         (tmp_path / name).write_text(program(name))
     archive(tmp_path / "calls", 3)
-    with LocalEndpoint(["my-nova-endpoint", "my-aura-endpoint"]) as endpoint:
-        keys = endpoint.credentials
-        ran = subprocess.run(
-            # One after the other, because Ray takes most of the time.
-            [sys.executable, "-c", RUN, "transcribe_archive.py", "speak_texts.py"],
-            cwd=tmp_path,
-            env=os.environ
-            | {
-                "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2": endpoint.uri,
-                "AWS_CA_BUNDLE": endpoint.ca_bundle,
-                "AWS_ACCESS_KEY_ID": keys.access_key_id,
-                "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-                # Of `calls` and of what Ray has about this machine, nothing goes elsewhere.
-                "RAY_TMPDIR": short_folder,
-            },
-            capture_output=True,
-            text=True,
-            timeout=140,
-            check=False,
-        )
+    ran = subprocess.run(
+        # One after the other, because Ray takes most of the time.
+        [sys.executable, "-c", RUN, "transcribe_archive.py", "speak_texts.py"],
+        cwd=tmp_path,
+        env=os.environ | {"RAY_ADDRESS": cluster},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     told = ran.stdout.splitlines()
     for number in range(3):

@@ -11,6 +11,7 @@ import pytest
 from deepgram_sagemaker import errors
 from deepgram_sagemaker.conversations.reasons import ConversationError
 from deepgram_sagemaker.conversations.recording import AudioError
+from deepgram_sagemaker.ray import lease
 from deepgram_sagemaker.ray.lease import OutputBusyError, RunLease
 from deepgram_sagemaker.ray.permits import LEASE, Ledger
 from deepgram_sagemaker.ray.places import Places, write_whole
@@ -102,7 +103,8 @@ def test_all_permits_are_used_and_come_back():
     assert ledger.held == 3
 
 
-def test_an_output_has_one_run(tmp_path):
+def test_an_output_has_one_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "_RENEWAL", 0.3)
     lost = threading.Event()
     place = Places().place(tmp_path / "_run.json")
     with RunLease(place, lost.set):

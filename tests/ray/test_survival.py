@@ -42,6 +42,7 @@ def test_a_worker_is_killed(cluster, tmp_path):
                 output=output,
                 streams=STREAMS,
                 workers=2,
+                speed=2,
             )
         finally:
             over.set()
@@ -73,7 +74,7 @@ transcribe(calls, config=config, query={"model": "nova-3"}, output=output, strea
 
 @pytest.mark.patience(120)
 def test_a_driver_is_killed(cluster, tmp_path):
-    paths = archive(tmp_path / "calls", 80)
+    paths = archive(tmp_path / "calls", 60)
     output = tmp_path / "out"
     with LocalEndpoint(record_arrivals=True) as endpoint:
         arguments = (cluster, endpoint.uri, endpoint.ca_bundle, tmp_path / "calls", output)
@@ -99,7 +100,7 @@ def test_a_driver_is_killed(cluster, tmp_path):
     assert all(row["text"] == text(number_of(row["path"])) for row in rows)
     assert stats.most_live_streams <= STREAMS
     assert all(times[number_of(path)] == 1 for path in done)
-    assert sum(times.values()) <= 80 + STREAMS
+    assert sum(times.values()) <= 60 + STREAMS
     # Nothing is left but the output.
     assert {each.name for each in output.iterdir()} == {
         "_batch.json",

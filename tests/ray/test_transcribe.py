@@ -11,7 +11,6 @@ import ray.data
 from batches import QUERY, archive, heard, recording, text
 from deepgram_sagemaker.errors import (
     AuthenticationError,
-    EndpointNotFoundError,
     ServiceUnavailableError,
 )
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
@@ -130,7 +129,7 @@ def test_the_limit_holds_over_all_workers(cluster, tmp_path, monkeypatch):
     for number in range(0, 40, 8):
         recording(tmp_path / "calls" / f"call {number:03d}.wav", number, chunks=300)
     with LocalEndpoint(record_arrivals=True) as endpoint:
-        rows = call(
+        results = call(
             endpoint,
             str(tmp_path / "calls"),
             output=tmp_path / "out",
@@ -138,8 +137,10 @@ def test_the_limit_holds_over_all_workers(cluster, tmp_path, monkeypatch):
             workers=2,
             speed=4,
             settings={"max_concurrency": 1},
-        ).take_all()
+        )
         stats = endpoint.stats
+    results.context.execution_no_progress_timeout_s = -1
+    rows = results.take_all()
     assert len(rows) == 40
     assert not any(row["error"] for row in rows)
     assert stats.most_live_streams == 6
@@ -149,9 +150,10 @@ def test_the_limit_holds_over_all_workers(cluster, tmp_path, monkeypatch):
 
 def test_a_failure_that_may_pass_is_tried_again(cluster, tmp_path):
     paths = archive(tmp_path / "calls", 2)
+    given = ray.data.from_items([{"path": str(each)} for each in [*paths, paths[0]]])
     fault = Fault(Answer(503), legs=range(1, 4))
     with LocalEndpoint(faults=[fault], record_arrivals=True) as endpoint:
-        rows = call(endpoint, paths, streams=1, attempts=2, settings={"max_retries": 0}).take_all()
+        rows = call(endpoint, given, streams=1, attempts=2, settings={"max_retries": 0}).take_all()
     failed, told = sorted(rows, key=lambda row: row["error"] is None)
     assert (failed["attempts"], failed["error"]["status"]) == (2, 503)
     assert failed["error"]["type"] == "ServiceUnavailableError"
@@ -161,16 +163,13 @@ def test_a_failure_that_may_pass_is_tried_again(cluster, tmp_path):
 
 def test_an_error_of_the_endpoint_ends_the_batch(cluster, tmp_path):
     paths = archive(tmp_path / "calls", 40)
-    with LocalEndpoint(unknown_endpoint_status=404) as endpoint:
-        with pytest.raises(EndpointNotFoundError):
-            call(endpoint, paths, settings={"endpoint_name": "elsewhere"})
-        # Those under way, and not the forty.
-        assert endpoint.stats.opens <= 8
+    with LocalEndpoint() as endpoint:
         endpoint.accept(Credentials(access_key_id="AKIAOTHER", secret_access_key="other"))
         with pytest.raises(AuthenticationError) as caught:
             call(endpoint, paths, output=tmp_path / "out")
         assert caught.value.status == 403
-        assert endpoint.stats.opens <= 16
+        # Those under way, and not the forty.
+        assert endpoint.stats.opens <= 8
     assert not (tmp_path / "out" / "_run.json").exists()
 
 
@@ -185,14 +184,9 @@ def test_a_service_that_refuses_everything_ends_the_batch(cluster, tmp_path):
         assert 10 <= endpoint.stats.opens < 40
 
 
-def test_datasets_go_in(cluster, tmp_path):
+def test_files_that_are_in_ray_go_in(cluster, tmp_path):
     paths = archive(tmp_path / "calls", 3)
     with LocalEndpoint() as endpoint:
-        by_path = ray.data.from_items([{"path": str(each)} for each in [*paths, paths[0]]])
-        told = rows_by_name(call(endpoint, by_path))
-        assert {name: row["text"] for name, (row,) in told.items()} == {
-            path.name: text(n) for n, path in enumerate(paths)
-        }
         content = [{"path": f"x/{n}", "bytes": each.read_bytes()} for n, each in enumerate(paths)]
         told = rows_by_name(call(endpoint, ray.data.from_items(content), workers=1))
         assert {name: row["text"] for name, (row,) in told.items()} == {
