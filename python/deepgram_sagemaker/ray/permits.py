@@ -305,7 +305,7 @@ class Permits:
             try:
                 if not self._is_known:
                     await self._report(self._held)
-                    self._is_known = True
+                    continue
                 life = self._life
                 granted = await self._call("acquire", len(self._queue), within=_ANSWER)
                 failing_since = None
@@ -348,6 +348,8 @@ class Permits:
             await asyncio.sleep(_RENEWAL)
             is_asking = self._asking is not None and not self._asking.done()
             if not self._held and not is_asking:
+                # The lease runs out, so the next request begins with a report.
+                self._is_known = False
                 return
             with suppress(RayError, TimeoutError):
                 await self._report(None if is_asking else self._held)
@@ -358,6 +360,7 @@ class Permits:
         began = time.monotonic()
         if await self._call("renew", held, within=_CONFIRMED):
             self._renewed = began
+            self._is_known = True
         else:
             self._lose()
 
