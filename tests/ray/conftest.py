@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 from deepgram_sagemaker.local import LocalEndpoint
@@ -15,11 +16,25 @@ ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
 
 
+# Ray uses what it has deprecated, and leaves open some of its logs and handles of its processes.
+LEFT_OPEN = ("<_io.FileIO name='/tmp/ray-", "<function Popen.__del__")
+NOT_OURS = [
+    r"ignore::DeprecationWarning:ray\..*",
+    *(
+        f"ignore:Exception ignored in. {each}:pytest.PytestUnraisableExceptionWarning"
+        for each in LEFT_OPEN
+    ),
+]
+
+# Ray imports jsonschema, which imports this where it is installed, for a format that Ray does not
+# use: seconds in each process. Other tools of the development environment have installed it.
+SLOW = "rfc3987_syntax"
+
+
 def pytest_collection_modifyitems(items):
-    """Ray has deprecated what it uses itself."""
     for item in items:
         if "/tests/ray/" in item.path.as_posix():
-            item.add_marker(pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"))
+            item.add_marker(pytest.mark.filterwarnings(*NOT_OURS))
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +68,11 @@ def cluster(short_folder, page_endpoint):
     }
     before = dict(os.environ)
     os.environ.update(own)
+    without = Path(short_folder, "without")
+    without.mkdir()
+    (without / f"{SLOW}.py").write_text("raise ImportError\n")
+    paths = [str(without), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     context = ray.init(
         num_cpus=2,
         include_dashboard=False,
