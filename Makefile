@@ -34,7 +34,7 @@ $(VENV)/.ready: pyproject.toml tools/find-python
 	@echo "Making $(VENV), with tools and dependencies from the package index: about a minute."
 	python=$$(tools/find-python 3.12) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev
+	$(BIN)/python -m pip install --quiet --group dev --group batches
 	touch $@
 
 build: setup ## Build the extension into the environment.
