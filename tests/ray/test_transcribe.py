@@ -8,13 +8,13 @@ import wave
 import pyarrow.parquet as pq
 import pytest
 import ray.data
-from batches import QUERY, archive, heard, recording, text
+from batches import QUERY, archive, heard, number_of, recording, text
 from deepgram_sagemaker.errors import (
     AuthenticationError,
     ServiceUnavailableError,
 )
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
-from deepgram_sagemaker.local.faults import Answer
+from deepgram_sagemaker.local.faults import AfterAudio, Answer, Reset
 from deepgram_sagemaker.ray import OutputError, transcribe
 from pyarrow import fs
 
@@ -128,7 +128,11 @@ def test_the_limit_holds_over_all_workers(cluster, tmp_path, monkeypatch):
     # Uneven work: some are ten times as long.
     for number in range(0, 40, 8):
         recording(tmp_path / "calls" / f"call {number:03d}.wav", number, chunks=300)
-    with LocalEndpoint(record_arrivals=True) as endpoint:
+    faults = [
+        Fault(Reset(), AfterAudio(0.2), legs=range(2, 40, 7)),
+        Fault(Answer(503), legs=range(6, 40, 9)),
+    ]
+    with LocalEndpoint(faults=faults) as endpoint:
         results = call(
             endpoint,
             str(tmp_path / "calls"),
@@ -143,6 +147,12 @@ def test_the_limit_holds_over_all_workers(cluster, tmp_path, monkeypatch):
     rows = results.take_all()
     assert len(rows) == 40
     assert not any(row["error"] for row in rows)
+    for row in rows:
+        number = number_of(row["path"])
+        assert row["text"] == text(number, chunks=30 if number % 8 else 300)
+    # What happens to streams is the sessions' business.
+    assert sum(row["resets"] for row in rows) == 6
+    assert {row["attempts"] for row in rows} == {1}
     assert stats.most_live_streams == 6
     parts = list((tmp_path / "out").glob("part-*.parquet"))
     assert sum(len(pq.read_table(part)) for part in parts) == 40
