@@ -280,7 +280,10 @@ class Gateway:
                         Served(
                             id=news.id,
                             path=news.path,
+                            route=news.route,
+                            key=news.key,
                             peer=news.peer,
+                            user_agent=news.user_agent,
                             status=news.status,
                             error=news.code,
                         )
