@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -118,6 +119,17 @@ def test_a_mistake_of_ours_is_one_line_too(monkeypatch):
     monkeypatch.setattr(serving, "serve", breaks)
     result = invoke("local", "--model", "watermark")
     assert (result.exit_code, result.output) == (1, "Failed: unexpected LookupError: surprise\n")
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_windows_has_another_word_for_a_reader_that_has_enough(monkeypatch, platform):
+    monkeypatch.setattr(sys, "platform", platform)
+    invalid = OSError(errno.EINVAL, "Invalid argument")
+    assert manners.has_enough(BrokenPipeError())
+    assert manners.has_enough(invalid) is (platform == "win32")
+    # A file's name that is not allowed.
+    assert not manners.has_enough(OSError(errno.EINVAL, "Invalid argument", "a:b.txt"))
+    assert not manners.has_enough(ValueError())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ no character for is written in ASCII. An error is one line on standard error, ne
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "PoliteCommand",
     "PoliteGroup",
     "fail",
+    "has_enough",
     "prepare_streams",
     "say_failed",
 ]
@@ -131,6 +133,15 @@ def say_failed(reason: str, console: Console | None = None) -> None:
     (console or Console(stderr=True)).print(
         f"[bold red]Failed:[/] {escape(reason)}", soft_wrap=True, highlight=False, emoji=False
     )
+
+
+def has_enough(error: BaseException) -> bool:
+    """Return whether whoever read standard output has gone, such as `head`."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    # What Windows says of it, and of no file that we write by its name.
+    invalid = isinstance(error, OSError) and error.errno == errno.EINVAL
+    return sys.platform == "win32" and invalid and error.filename is None
 
 
 def prepare_streams() -> None:
