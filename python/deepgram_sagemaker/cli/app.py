@@ -142,6 +142,16 @@ def local(
             min=0.1,
         ),
     ] = 1800.0,
+    max_streams: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            help="The most streams at once; one more is answered with 424, as by an endpoint whose "
+            "containers have no room.",
+            min=1,
+            max=1_000_000,
+        ),
+    ] = None,
     strict_flux: Annotated[
         bool,
         typer.Option(
@@ -237,6 +247,7 @@ def local(
             ca_bundle=ca_file,
             endpoint_name=endpoint_name,
             region=region,
+            max_streams=max_streams,
             max_stream_age=None if math.isinf(max_age) else max_age,
             faults=faults,
             strict_flux=strict_flux,
