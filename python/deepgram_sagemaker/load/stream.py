@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .metronome import Metronome
     from .tally import Tally
 
-__all__ = ["Stream", "kind_of"]
+__all__ = ["LATE", "Stream", "kind_of", "said_by"]
 
 LATE: Final = 0.05
 """Seconds after which a chunk counts as late. Less makes no difference to a recogniser."""
@@ -45,11 +45,11 @@ def kind_of(error: BaseException) -> str:
 
 
 def said_by(error: BaseException) -> str:
-    """Return an error's words, not too many of them."""
-    cause = error.__cause__ if isinstance(error, SageMakerError) else None
-    text = reason_of(cause if isinstance(cause, SageMakerError) else Exception(error))
-    if isinstance(error, SageMakerError) and cause is None:
-        text = reason_of(error)
+    """Return an error's words, not too many of them: the service's own if there are any."""
+    cause = error.__cause__ if isinstance(error.__cause__, SageMakerError) else error
+    text = getattr(cause, "model_message", None) or (
+        reason_of(cause) if isinstance(cause, Exception) else str(cause)
+    )
     return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}…"
 
 

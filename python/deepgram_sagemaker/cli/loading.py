@@ -1,0 +1,322 @@
+"""Runs a load test for a person: says what it will do, how it goes, and what it found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deepgram_sagemaker.load.conductor import Conductor
+from deepgram_sagemaker.load.descriptors import allow
+from deepgram_sagemaker.load.report import report
+from deepgram_sagemaker.load.verdict import Outcome
+from deepgram_sagemaker.load.workers import Here
+
+from .captions import heading
+from .destinations import save
+from .manners import FAILED, INTERRUPTED, Console, say_failed
+from .signals import on_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from deepgram_sagemaker.load.plan import Plan
+    from deepgram_sagemaker.load.spec import Spec
+    from deepgram_sagemaker.load.step import Step
+    from deepgram_sagemaker.load.tally import Tally
+    from deepgram_sagemaker.load.verdict import Judged, Limits
+    from deepgram_sagemaker.load.workers import Crew
+
+__all__ = ["WritingError", "check_outputs", "crew_of", "run_test", "table"]
+
+_SUFFIXES: Final = (".json", ".html")
+
+
+class WritingError(ValueError):
+    """A report cannot be written as it was asked for."""
+
+
+def check_outputs(paths: Sequence[Path]) -> None:
+    """Check that reports can be written, before anything is streamed.
+
+    Raises:
+        WritingError: One has another suffix, no folder, or no extra that makes it.
+    """
+    for path in paths:
+        if path.suffix.lower() not in _SUFFIXES:
+            raise WritingError(f"{path}: a report is .json or .html")
+        if not path.absolute().parent.is_dir():
+            raise WritingError(f"{path.absolute().parent} is not a folder")
+        if path.suffix.lower() == ".html":
+            try:
+                import deepgram_sagemaker.load.page  # noqa: F401 - it is needed at the end
+            except ImportError:
+                raise WritingError(
+                    "the page needs matplotlib: pip install 'deepgram-sagemaker[load]'"
+                ) from None
+
+
+def crew_of(workers: str, spec: Spec) -> tuple[Crew, str]:
+    """Return what holds the streams, and what to call it.
+
+    Args:
+        workers: `1`, a number of processes, `ray`, or `ray:` and a number of actors.
+        spec: What the streams are.
+
+    Raises:
+        ValueError: It is none of these, or its extra is not installed.
+    """
+    if workers == "1":
+        return Here(spec), "this process"
+    raise ValueError(f"{workers}: must be a number, `ray` or `ray:` and a number")
+
+
+async def run_test(
+    plan: Plan,
+    spec: Spec,
+    limits: Limits,
+    crew: Crew,
+    *,
+    workers: str,
+    outputs: Sequence[Path],
+    as_json: bool,
+) -> int:
+    """Run a test, show what it found, and return the exit status.
+
+    Args:
+        plan: How many streams there are to be, and when.
+        spec: The endpoint and the audio.
+        limits: What a step may not exceed.
+        crew: What holds the streams.
+        workers: What to call it.
+        outputs: Where the report is written.
+        as_json: Whether it is printed as JSON, and not as a table.
+    """
+    console = Console(stderr=True)
+    _announce(console, plan, spec, workers)
+    allow(plan.streams)
+    started = datetime.now(UTC)
+    with _Progress(console, plan) as progress:
+        conductor = Conductor(plan, limits, crew, progress)
+        with on_signal("SIGINT", conductor.stop) as as_before:
+            progress.on_stopping = as_before
+            course = await conductor.run()
+    found = report(course, plan, spec, limits, workers=workers, started=started)
+    if as_json:
+        sys.stdout.write(f"{json.dumps(found)}\n")
+    else:
+        _show(Console(), found)
+    written = _write(console, outputs, found)
+    if course.is_stopped:
+        return INTERRUPTED
+    return 0 if written and found["verdict"]["holds"] else FAILED
+
+
+def _announce(console: Console, plan: Plan, spec: Spec, workers: str) -> None:
+    """Say what will run, and what it will cost."""
+    length = f"{plan.step_seconds} s each"
+    stay = f", then {plan.duration:g} s with all of them" if plan.duration else ""
+    replaced = f", each replaced after {spec.stream_duration:g} s" if spec.stream_duration else ""
+    heading(
+        console,
+        "Load test",
+        [
+            ("Endpoint", f"{spec.endpoint_name} in {spec.region}"),
+            ("Model", f"{spec.query['model']}, {'v2/listen' if spec.flux else 'v1/listen'}"),
+            (
+                "Audio",
+                ", ".join(
+                    f"{each.name}, {each.seconds:.0f} s, {each.encoding}, "
+                    f"{each.sample_rate / 1000:g} kHz"
+                    for each in spec.pieces
+                ),
+            ),
+            (
+                "Streams",
+                f"up to {plan.streams}{replaced}: {len(plan.levels)} steps of {length}{stay}",
+            ),
+            ("Workers", workers),
+            ("Cost", f"{plan.stream_seconds / 60:,.1f} minutes of audio if every step holds"),
+            ("To stop", "Ctrl-C: the streams end in order, and the report is written"),
+        ],
+    )
+
+
+def _write(console: Console, outputs: Sequence[Path], found: Mapping[str, Any]) -> bool:
+    """Write the reports, and return whether all were written."""
+    done = True
+    for path in outputs:
+        try:
+            if path.suffix.lower() == ".html":
+                from deepgram_sagemaker.load.page import page
+
+                save(path, page(found))
+            else:
+                save(path, f"{json.dumps(found, indent=1)}\n")
+        except OSError as error:
+            say_failed(f"{path}: {error.strerror or error}", console)
+            done = False
+        else:
+            _say(console, f"Report: {path}")
+    return done
+
+
+class _Progress:
+    """Shows how a test goes: a line that changes on a terminal, and a line for each step."""
+
+    def __init__(self, console: Console, plan: Plan) -> None:
+        self._console = console
+        self._plan = plan
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+            if console.is_terminal
+            else None
+        )
+        self._failures = 0
+        self.on_stopping = _nothing
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+            self._show("opening one stream …")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.update("", refresh=True)
+            self._live.stop()
+
+    def began(self, step: Step) -> None:
+        self._show(f"{step.streams} streams are opened …")
+
+    def second(self, step: Step, number: int, tally: Tally) -> None:
+        self._failures += sum(tally.failed.values()) + sum(tally.refused.values())
+        self._failures += sum(tally.unreachable.values())
+        lag = tally.lag.quantile(0.95)
+        said = "no results" if lag is None else f"lag p95 {lag:.2f} s"
+        late = f", {tally.late} chunks late" if tally.late else ""
+        self._show(
+            f"{number + 1} s of {self._plan.seconds} s: {tally.live} of {step.streams} streams, "
+            f"{said}, {self._failures} refused or failed{late}"
+        )
+
+    def ended(self, judged: Judged) -> None:
+        lag = judged.settled.lag.quantile(0.95)
+        said = "no results" if lag is None else f"lag p95 {lag:.2f} s"
+        outcome = "" if judged.outcome is Outcome.HELD else f" ({judged.reason})"
+        _say(
+            self._console,
+            f"{judged.step.streams} streams, {judged.step.seconds} s: "
+            f"{judged.outcome.value}{outcome}, {said}",
+        )
+
+    def closing(self) -> None:
+        # A second Ctrl-C ends it at once.
+        self.on_stopping()
+        self._show("closing the streams …")
+
+    def _show(self, text: str) -> None:
+        if self._live is not None:
+            self._live.update(Text(text, style="cyan"), refresh=True)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+_COLUMNS: Final = (
+    "Streams",
+    "Open",
+    "To open",
+    "First",
+    "Lag p50",
+    "p95",
+    "p99",
+    "Refused",
+    "Failed",
+    "Resets",
+    "Lost",
+    "Outcome",
+)
+
+
+def table(found: Mapping[str, Any]) -> Table:
+    """Return the steps of a report as a table."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in _COLUMNS:
+        made.add_column(name, justify="left" if name == "Outcome" else "right", no_wrap=True)
+    for step in found["steps"]:
+        held = step["outcome"] == Outcome.HELD.value
+        lost = step["seconds_lost"] + 0.02 * step["chunks_missing"]
+        made.add_row(
+            f"{step['streams']}",
+            f"{step['live']}",
+            _seconds(step["opening"]["p95"]),
+            _seconds(step["first_result"]["p95"]),
+            *(_seconds(step["lag"][each]) for each in ("p50", "p95", "p99")),
+            _count(step["refused"], step["unreachable"]),
+            _count(step["failed"]),
+            _count(step["resets"]),
+            f"{lost:.1f} s" if lost else "0",
+            Text(step["outcome"], style="green" if held else "red"),
+        )
+    return made
+
+
+def _seconds(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.3f}" if value < 1 else f"{value:.2f}"
+
+
+def _count(*kinds: Mapping[str, int]) -> str:
+    return str(sum(sum(each.values()) for each in kinds))
+
+
+def _show(console: Console, found: Mapping[str, Any]) -> None:
+    """Print the table, what gave way, and the verdict."""
+    console.print()
+    console.print(table(found))
+    if not console.is_terminal or console.width:
+        _say(console, "")
+    total = found["total"]
+    for name, title in (
+        ("refused", "Refused"),
+        ("unreachable", "No answer"),
+        ("failed", "Failed"),
+        ("resets", "Resets"),
+    ):
+        for kind, count in total[name].items():
+            words = total["examples"].get(kind)
+            _say(console, f"{title}: {count} × {kind}{f': {words}' if words else ''}")
+    for worker in found["workers"]["lost"]:
+        _say(console, f"Worker lost: {worker}")
+    if any(step["limited_by_workers"] for step in found["steps"]):
+        chunks = total["chunks_late"] / max(1, total["chunks"])
+        console.print(
+            Text(
+                f"This machine was too slow: {chunks:.1%} of the audio left late, and a thread "
+                f"used up to {total['busiest_thread']:.0%} of a processor. Use more workers.",
+                style="bold yellow",
+            ),
+            soft_wrap=True,
+        )
+    verdict = found["verdict"]
+    console.print(
+        Text(verdict["sentence"], style="bold green" if verdict["holds"] else "bold red"),
+        soft_wrap=True,
+    )
