@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgram_sagemaker.load.conductor import Conductor
-from deepgram_sagemaker.load.descriptors import allow
 from deepgram_sagemaker.load.report import report
 from deepgram_sagemaker.load.verdict import Outcome
 from deepgram_sagemaker.load.workers import Here
@@ -73,9 +72,25 @@ def crew_of(workers: str, spec: Spec) -> tuple[Crew, str]:
     Raises:
         ValueError: It is none of these, or its extra is not installed.
     """
-    if workers == "1":
+    kind, _, number = workers.partition(":")
+    if kind == "ray" and (not number or _is_count(number)) and workers != "ray:":
+        try:
+            from deepgram_sagemaker.load.on_ray import OnRay
+        except ImportError:
+            raise ValueError("Ray is needed: pip install 'deepgram-sagemaker[ray]'") from None
+        count = int(number) if number else None
+        return OnRay(spec, count), f"{count or 'one for each processor'} on Ray"
+    if not _is_count(workers):
+        raise ValueError(f"{workers}: must be a number, `ray` or `ray:` and a number")
+    if int(workers) == 1:
         return Here(spec), "this process"
-    raise ValueError(f"{workers}: must be a number, `ray` or `ray:` and a number")
+    from deepgram_sagemaker.load.processes import Processes
+
+    return Processes(spec, int(workers)), f"{workers} processes"
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
 
 
 async def run_test(
@@ -101,7 +116,6 @@ async def run_test(
     """
     console = Console(stderr=True)
     _announce(console, plan, spec, workers)
-    allow(plan.streams)
     started = datetime.now(UTC)
     with _Progress(console, plan) as progress:
         conductor = Conductor(plan, limits, crew, progress)
@@ -243,12 +257,12 @@ def _say(console: Console, text: str) -> None:
 _COLUMNS: Final = (
     "Streams",
     "Open",
-    "To open",
-    "First",
-    "Lag p50",
-    "p95",
-    "p99",
-    "Refused",
+    "To\nopen",
+    "First\nresult",
+    "Lag\np50",
+    "Lag\np95",
+    "Lag\np99",
+    "Re-\nfused",
     "Failed",
     "Resets",
     "Lost",
@@ -258,9 +272,9 @@ _COLUMNS: Final = (
 
 def table(found: Mapping[str, Any]) -> Table:
     """Return the steps of a report as a table."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in _COLUMNS:
-        made.add_column(name, justify="left" if name == "Outcome" else "right", no_wrap=True)
+        made.add_column(name, justify="left" if name == "Outcome" else "right", vertical="bottom")
     for step in found["steps"]:
         held = step["outcome"] == Outcome.HELD.value
         lost = step["seconds_lost"] + 0.02 * step["chunks_missing"]
@@ -302,7 +316,10 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
     ):
         for kind, count in total[name].items():
             words = total["examples"].get(kind)
-            _say(console, f"{title}: {count} × {kind}{f': {words}' if words else ''}")
+            _say(
+                console,
+                f"{title}: {count} \N{MULTIPLICATION SIGN} {kind}{f': {words}' if words else ''}",
+            )
     for worker in found["workers"]["lost"]:
         _say(console, f"Worker lost: {worker}")
     if any(step["limited_by_workers"] for step in found["steps"]):

@@ -135,7 +135,7 @@ async def _read_recording(path: Path, query: Query) -> Piece:
     piece = Piece(
         path.name, bytes(whole), sound.encoding, sound.sample_rate, sound.channels, sound.frame_size
     )
-    if not piece.chunks:
+    if piece.seconds < piece.chunk_seconds:
         raise AudioError("it has less than one chunk of audio")
     return piece
 

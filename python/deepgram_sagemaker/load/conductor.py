@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .tally import Tally
 from .verdict import Conclusion, Judged, Limits, conclude, judge
@@ -118,16 +118,19 @@ class Conductor:
         return course
 
     async def _prepare(self) -> None:
-        preparing = asyncio.gather(*(worker.prepare() for worker in self._workers))
+        preparing = asyncio.create_task(self._each(lambda worker: worker.prepare()))
         stopping = asyncio.create_task(self._stop.wait())
+        both: set[asyncio.Task[Any]] = {preparing, stopping}
         try:
-            await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if preparing.done():
                 await preparing
         finally:
-            for task in (preparing, stopping):
+            for task in both:
                 task.cancel()
-            await asyncio.gather(preparing, stopping, return_exceptions=True)
+            await asyncio.gather(*both, return_exceptions=True)
+        if not self._workers:
+            raise WorkerLostError(f"no worker is left: {', '.join(self.course.lost_workers)}")
         await self._each(lambda worker: worker.begin(_LEAD))
         self._begins = asyncio.get_running_loop().time() + _LEAD
 

@@ -1,6 +1,6 @@
 """Holds the streams of one process: as many as are wanted, each replaced when it ends.
 
-Imports `metronome`, `spec`, `stream` and `tally`, and `factory` and `events`.
+Imports `descriptors`, `metronome`, `spec`, `stream` and `tally`, and `factory` and `events`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from deepgram_sagemaker import events
 from deepgram_sagemaker.factory import SageMakerTransportFactory
 
 from .audio import PERIOD
+from .descriptors import allow
 from .metronome import Metronome
 from .stream import Stream, kind_of, said_by
 from .tally import Tally
@@ -105,7 +106,9 @@ class Generator:
 
         Raises:
             SageMakerError: The endpoint cannot be used.
+            TooFewDescriptorsError: This process may not have enough connections.
         """
+        allow(-(-self._spec.streams // self._workers))
         self._ticking = asyncio.create_task(self._metronome.run())
         stream = self._stream(0)
         await self._run(stream, _PROBE)
@@ -144,7 +147,7 @@ class Generator:
             )
 
     async def collect(self) -> list[tuple[int, Tally]]:
-        """Return the figures of the seconds that have ended since the last call, with their numbers."""
+        """Return the seconds that have ended since the last call: their numbers and figures."""
         self._turn()
         done, self._done = self._done, []
         return done

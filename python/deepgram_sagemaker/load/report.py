@@ -13,13 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .histogram import Histogram
 from .tally import add_up
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from .conductor import Course
+    from .histogram import Histogram
     from .plan import Plan
     from .spec import Spec
     from .tally import Tally

@@ -50,6 +50,8 @@ def said_by(error: BaseException) -> str:
     text = getattr(cause, "model_message", None) or (
         reason_of(cause) if isinstance(cause, Exception) else str(cause)
     )
+    # The first sentence says what happened, and the others what to do.
+    text = text.partition(". ")[0].rstrip(".")
     return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}…"
 
 

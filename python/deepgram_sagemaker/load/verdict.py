@@ -4,8 +4,8 @@ Pure: judges figures that may be made up. Imports `step` and `tally`.
 
 A step holds if every stream of it opened at the first request, no session failed, no audio was
 lost, and results came in time. A stream that breaks and is followed by another is no failure: the
-session's results show what it cost. What this machine was too slow for says nothing about the endpoint,
-and is told apart.
+session's results show what it cost. What this machine was too slow for says nothing about the
+endpoint, and is told apart.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _outcome(
 def _counted(kinds: Mapping[str, int]) -> str:
     """Return counts in words, the most frequent first."""
     ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} × {name}" for name, count in ordered)
+    return ", ".join(f"{count} \N{MULTIPLICATION SIGN} {name}" for name, count in ordered)
 
 
 def _losses(total: Tally) -> str:
@@ -283,8 +283,8 @@ def conclude(
             )
         if stopped:
             sentence = f"held {_streams(held)} until the test was stopped"
-            return Conclusion(asked, held, False, Outcome.STOPPED, sentence)  # noqa: FBT003
-        return Conclusion(asked, held, False, Outcome.HELD, f"holds {_streams(held)}")  # noqa: FBT003
+            return Conclusion(asked, held, False, Outcome.STOPPED, sentence)
+        return Conclusion(asked, held, False, Outcome.HELD, f"holds {_streams(held)}")
     # Not the first in time: a search goes down, too.
     worst = min(bad, key=lambda each: each.step.streams)
     below = [each.step.streams for each in judged if each.outcome is Outcome.HELD]
@@ -292,12 +292,13 @@ def conclude(
     exact = hard_limit(judged)
     if exact and worst.outcome is Outcome.REFUSED:
         told = next(iter(sorted(worst.total.refused, key=lambda k: -worst.total.refused[k])))
-        words = worst.total.examples.get(told)
+        every = [*(each.total for each in judged), ending]
+        words = next((each.examples[told] for each in every if told in each.examples), None)
         sentence = (
             f"holds {_streams(exact)}: the {_ordinal(exact + 1)} was refused "
             f"({told}{f': {words}' if words else ''})"
         )
-        return Conclusion(asked, exact, True, Outcome.REFUSED, sentence)  # noqa: FBT003
+        return Conclusion(asked, exact, True, Outcome.REFUSED, sentence)
     if worst.outcome in (Outcome.GENERATOR, Outcome.WORKER):
         sentence = (
             f"holds at least {_streams(knee)}: with {worst.step.streams} this side was the limit "
@@ -307,7 +308,7 @@ def conclude(
         sentence = f"holds {_streams(knee)}: with {worst.step.streams}, {worst.reason}"
     else:
         sentence = f"does not hold {_streams(worst.step.streams)}: {worst.reason}"
-    return Conclusion(asked, knee, False, worst.outcome, sentence)  # noqa: FBT003
+    return Conclusion(asked, knee, False, worst.outcome, sentence)
 
 
 def _streams(count: int) -> str:

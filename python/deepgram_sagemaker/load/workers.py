@@ -1,4 +1,4 @@
-"""What holds a share of the streams: this process, other processes of this machine, or Ray's actors.
+"""What holds a share of the streams: this process, other processes here, or Ray's actors.
 
 The conductor does not know which. Imports `generator`, `spec` and `tally`; `on_ray` and `processes`
 have the other two kinds.
