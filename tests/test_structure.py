@@ -73,6 +73,7 @@ PARTS = {
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
     "pipecat": {"transport", *BASE, *TOOLS},
     "conversations": {"factory", "transport", "local", *BASE},
+    "load": {"factory", "transport", "local", "conversations", "events", "stats", *BASE},
     "cli": {
         "",
         "factory",
@@ -80,6 +81,7 @@ PARTS = {
         "local",
         "doctor",
         "conversations",
+        "load",
         "exposition",
         "meters",
         "otel",

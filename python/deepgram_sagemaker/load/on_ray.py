@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OnRay"]
 
+# Its types say less than its documentation.
+_ray: Any = ray
+
 _PATIENCE: Final = 20.0
 """Seconds for an answer, besides the time that the question itself takes."""
 _PREPARING: Final = 180.0
@@ -51,13 +54,13 @@ class OnRay:
         self._is_ours = False
 
     async def __aenter__(self) -> Sequence[Worker]:
-        if not ray.is_initialized():
-            await asyncio.to_thread(ray.init, log_to_driver=False, configure_logging=False)
+        if not _ray.is_initialized():
+            await asyncio.to_thread(_ray.init, log_to_driver=False, configure_logging=False)
             self._is_ours = True
         try:
-            count = self._count or int(_resources().get("CPU", 1))
-            spec = ray.put(self._spec)
-            made = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(_Actor)
+            count = self._count or int(_ray.cluster_resources().get("CPU", 1))
+            spec = _ray.put(self._spec)
+            made = _ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(_Actor)
             self._actors = [made.remote(spec, number, count) for number in range(count)]
         except BaseException:
             await self.__aexit__()
@@ -66,16 +69,11 @@ class OnRay:
 
     async def __aexit__(self, *_: object) -> None:
         for actor in self._actors:
-            ray.kill(actor)
+            _ray.kill(actor)
         self._actors.clear()
         if self._is_ours:
             self._is_ours = False
-            await asyncio.to_thread(ray.shutdown)
-
-
-def _resources() -> dict[str, float]:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources
+            await asyncio.to_thread(_ray.shutdown)
 
 
 class _Actor:
