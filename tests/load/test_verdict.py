@@ -142,7 +142,10 @@ def test_a_limit_of_ones_own_is_the_only_one():
 def test_an_endpoint_that_fails_from_the_first_step():
     conclusion, judged = found(Endpoint(fails=1))
     assert (conclusion.outcome, conclusion.knee, len(judged)) == (Outcome.FAILED, 0, 1)
-    assert conclusion.sentence == "does not hold 20 streams: failed: 6 × ConnectionLostError"
+    assert (
+        conclusion.sentence
+        == "does not hold 20 streams: failed: 6 \N{MULTIPLICATION SIGN} ConnectionLostError"
+    )
 
 
 def test_lost_audio_is_a_failure():
@@ -189,7 +192,7 @@ def test_openings_that_were_refused_at_first_do_not_hold():
         False,
     )
     assert conclusion.sentence == (
-        "holds 100 streams: with 120, refused: 3 × 429 ThrottlingException"
+        "holds 100 streams: with 120, refused: 3 \N{MULTIPLICATION SIGN} 429 ThrottlingException"
     )
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import json
 import math
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from deepgram_sagemaker.config import SageMakerConfig
+from deepgram_sagemaker.conversations.reasons import reason_of
+from deepgram_sagemaker.errors import SageMakerError
 
 from .options import (
     CaBundle,
@@ -28,6 +35,11 @@ __all__ = ["load"]
 
 _NOVA, _FLUX = "nova-3", "flux-general-en"
 _STEPS = 10
+# What the other options do not say, and what the number of streams does not decide.
+_SETTINGS = {each.name for each in dataclasses.fields(SageMakerConfig)} - {
+    *("endpoint_name", "region", "endpoint_uri", "ca_bundle", "boto3_session", "fallbacks"),
+    *("content_type", "accept_type", "max_concurrency"),
+}
 
 
 def load(
@@ -99,6 +111,14 @@ def load(
         bool, typer.Option("--flux", help="Use `v2/listen`, which hears turns.")
     ] = False,
     param: Parameters = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A field of `SageMakerConfig`, such as `max_retries=0`: sessions are to have the "
+            "settings that yours have. Several may be given.",
+        ),
+    ] = None,
     lag_limit: Annotated[
         float | None,
         typer.Option(
@@ -147,6 +167,7 @@ def load(
     other session. The exit status is 0 if the endpoint holds all streams that were asked for, and 1
     if it does not.
     """
+    from deepgram_sagemaker.load.audio import AudioError
     from deepgram_sagemaker.load.plan import Plan
     from deepgram_sagemaker.load.spec import Spec
     from deepgram_sagemaker.load.verdict import Limits
@@ -171,7 +192,11 @@ def load(
     config = configure(
         endpoint_name, region, endpoint_uri=endpoint_uri, ca_bundle=ca_bundle, profile=profile
     )
-    pieces = run(_pieces(audio or [], query, watermark=watermark))
+    settings = _settings(config, setting or [])
+    try:
+        pieces = asyncio.run(_pieces(audio or [], query, watermark=watermark))
+    except AudioError as error:
+        raise typer.BadParameter(str(error), param_hint="--audio") from None
     limits = Limits(lag=lag_limit)
     plan = Plan(
         streams=streams,
@@ -194,6 +219,7 @@ def load(
         streams=streams,
         stream_duration=stream_duration,
         silence=limits.silence,
+        settings=settings,
     )
     try:
         crew, named = crew_of(workers, spec)
@@ -205,9 +231,38 @@ def load(
     raise typer.Exit(status)
 
 
+def _settings(config: SageMakerConfig, entries: Sequence[str]) -> dict[str, Any]:
+    """Return fields of the config by name.
+
+    Raises:
+        typer.BadParameter: There is no such field, another option has it, or it breaks its rule.
+    """
+    found: dict[str, Any] = {}
+    for name, value in parse_parameters(entries, "--setting").items():
+        if name not in _SETTINGS or not isinstance(value, str):
+            raise typer.BadParameter(
+                f"{name}: must be one of {', '.join(sorted(_SETTINGS))}, once",
+                param_hint="--setting",
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    try:
+        dataclasses.replace(config, **found)
+    except SageMakerError as error:
+        raise typer.BadParameter(str(error), param_hint="--setting") from None
+    return found
+
+
 async def _pieces(
     audio: Sequence[Path], query: dict[str, str | list[str]], *, watermark: bool
 ) -> list[Piece]:
+    """Return the audio.
+
+    Raises:
+        AudioError: It cannot be streamed, or there is none.
+    """
     from deepgram_sagemaker.load.audio import AudioError, read, watermarked
 
     if watermark:
@@ -218,12 +273,11 @@ async def _pieces(
 
             audio = [two_cities()]
         except ImportError:
-            raise typer.BadParameter(
+            raise AudioError(
                 "give a recording of speech, such as one of your calls: silence makes an endpoint "
-                "work less. The extra `local` has one.",
-                param_hint="--audio",
+                "work less. The extra `local` has one."
             ) from None
     try:
         return await read(audio, query)
-    except (AudioError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint="--audio") from None
+    except OSError as error:
+        raise AudioError(reason_of(error)) from None

@@ -6,6 +6,7 @@ Imports `descriptors`, `metronome`, `spec`, `stream` and `tally`, and `factory` 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -46,14 +47,29 @@ class _Place:
     def __init__(self) -> None:
         self.stream: Stream | None = None
         self.is_over = False
-        # Wakes it from the pause after a failure.
-        self.ended = asyncio.Event()
+        self.holding: asyncio.Task[None] | None = None
+        # Ends a pause.
+        self.awake = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a stream that goes on."""
+        return self.stream is not None and self.stream.is_open
 
     def end(self) -> None:
+        """Give it up: end its stream in order, or the attempt to open one at once."""
         self.is_over = True
-        self.ended.set()
-        if self.stream is not None:
+        if self.stream is not None and self.stream.is_open:
             self.stream.end()
+        elif self.holding is not None:
+            self.holding.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for a time, or until it is woken."""
+        self.awake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.awake.wait()
 
 
 class Generator:
@@ -80,11 +96,12 @@ class Generator:
         self._metronome = Metronome(PERIOD, lambda late: self._tally.lateness.add(late))
         self._ticking: asyncio.Task[None] | None = None
         self._places: list[_Place] = []
-        self._holding: dict[_Place, asyncio.Task[None]] = {}
+        self._holding: set[asyncio.Task[None]] = set()
+        # How many streams have been made.
+        self._made_streams = 0
         # The open legs of each session.
         self._legs: dict[str, set[int]] = {}
         self._live = 0
-        self._least_live = 0
         self._begins: float | None = None
         self._second = 0
         self._done: list[tuple[int, Tally]] = []
@@ -110,10 +127,9 @@ class Generator:
         """
         allow(-(-self._spec.streams // self._workers))
         self._ticking = asyncio.create_task(self._metronome.run())
-        stream = self._stream(0)
+        stream = self._stream()
         await self._run(stream, _PROBE)
         self._tally = Tally()
-        self._least_live = self._live
 
     async def begin(self, within: float) -> None:
         """Begin to count seconds.
@@ -133,18 +149,23 @@ class Generator:
                 at once, in order.
         """
         share = streams // self._workers + (self._number < streams % self._workers)
+        # Those that have no stream are given up first, and of the others the youngest.
+        self._places.sort(key=lambda place: not place.is_open)
         for place in self._places[share:]:
             place.end()
         del self._places[share:]
+        # What was refused before may be let in now.
+        for place in self._places:
+            place.awake.set()
         new = share - len(self._places)
         for count in range(new):
             place = _Place()
             self._places.append(place)
             # The workers' streams open in turn.
             after = within * (count + self._number / self._workers) / new
-            self._holding[place] = asyncio.create_task(
-                self._hold(place, len(self._places) - 1, after)
-            )
+            place.holding = asyncio.create_task(self._hold(place, after))
+            self._holding.add(place.holding)
+            place.holding.add_done_callback(self._holding.discard)
 
     async def collect(self) -> list[tuple[int, Tally]]:
         """Return the seconds that have ended since the last call: their numbers and figures."""
@@ -161,47 +182,50 @@ class Generator:
         for place in self._places:
             place.end()
         self._places.clear()
-        holding = set(self._holding.values())
-        if holding:
-            await asyncio.wait(holding, timeout=within)
+        if self._holding:
+            await asyncio.wait(set(self._holding), timeout=within)
         await self._cut()
         # What is left of the second that has begun.
         self._turn()
         self._done.append((self._second, self._closed(self._loop.time())))
 
     async def _cut(self) -> None:
-        tasks = [*self._holding.values()]
+        tasks = [*self._holding]
         if self._ticking is not None:
             tasks.append(self._ticking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hold(self, place: _Place, number: int, after: float) -> None:
-        """Hold one stream after the other until the place is given up."""
+    async def _hold(self, place: _Place, after: float) -> None:
+        """Hold one stream after the other until the place is given up.
+
+        Args:
+            place: The place.
+            after: Seconds until the first.
+        """
+        failures = 0
         try:
-            failures = 0
-            await _pause(place.ended, after)
+            await asyncio.sleep(after)
             while not place.is_over:
-                place.stream = stream = self._stream(self._number + number * self._workers)
+                place.stream = stream = self._stream()
                 try:
                     await self._run(stream, self._spec.stream_duration)
-                except asyncio.CancelledError:
-                    self._tally.cut += 1
-                    self._tally.unanswered += _unanswered(stream)
-                    raise
                 except Exception as error:  # noqa: BLE001 - whatever ends a stream is a figure
                     place.stream = None
                     self._failed(stream, error)
-                    pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+                    if not place.is_over:
+                        await place.pause(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
-                    await _pause(place.ended, pause)
                 else:
                     place.stream = None
                     failures = 0
                     self._tally.finished += 1
-        finally:
-            self._holding.pop(place, None)
+        except asyncio.CancelledError:
+            if place.stream is not None and place.is_open:
+                self._tally.cut += 1
+                self._tally.unanswered += _unanswered(place.stream)
+            raise
 
     def _failed(self, stream: Stream, error: Exception) -> None:
         kind = kind_of(error)
@@ -209,7 +233,9 @@ class Generator:
         self._tally.examples.setdefault(kind, said_by(error))
         self._tally.unanswered += _unanswered(stream)
 
-    def _stream(self, number: int) -> Stream:
+    def _stream(self) -> Stream:
+        number = self._number + self._made_streams * self._workers
+        self._made_streams += 1
         piece = self._spec.pieces[number % len(self._spec.pieces)]
         query: dict[str, Any] = self._spec.query | piece.query
         model = query.pop("model")
@@ -252,7 +278,6 @@ class Generator:
                 legs.discard(leg)
                 if not legs and self._legs.pop(session, None) is not None:
                     self._live -= 1
-                    self._least_live = min(self._least_live, self._live)
                 if event.resumes:
                     tally.resets[event.kind] += 1
             case events.LegOpenFailed(reason=reason) if reason != "closed":
@@ -279,7 +304,7 @@ class Generator:
     def _closed(self, now: float) -> Tally:
         tally, self._tally = self._tally, Tally()
         tally.wanted = len(self._places)
-        tally.live, self._least_live = self._least_live, self._live
+        tally.live = self._live
         for place in self._places:
             age = 0.0 if place.stream is None else place.stream.age(now)
             tally.age = max(tally.age, age)
@@ -297,12 +322,3 @@ def _unanswered(stream: Stream) -> float:
     if stream.stats is None:
         return 0.0
     return max(0.0, stream.seconds_sent - stream.stats().seconds_acknowledged)
-
-
-async def _pause(ended: asyncio.Event, seconds: float) -> None:
-    """Wait for a time, or until a place is given up."""
-    try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return

@@ -183,6 +183,7 @@ def _settings(report: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple
         ("Endpoint", " ".join(str(each) for each in endpoint.values() if each)),
         ("Path", asked["path"]),
         ("Parameters", json.dumps(asked["query"])),
+        ("Settings", json.dumps(asked["settings"])),
         ("Audio", audio),
         (
             "Streams",

@@ -82,6 +82,7 @@ def report(
             "stream_duration": spec.stream_duration,
             "path": "v2/listen" if spec.flux else "v1/listen",
             "query": spec.query,
+            "settings": spec.settings or {},
             "audio": [
                 {
                     "name": piece.name,

@@ -98,6 +98,7 @@ class Stream:
         self._heard = 0.0
         self._has_heard = False
         self._error: BaseException | None = None
+        self._is_open = False
         self._over = asyncio.Event()
         self.stats: Callable[[], Stats] | None = None
 
@@ -106,6 +107,11 @@ class Stream:
         if self._began is None:
             return 0.0
         return max(0.0, now - self._began - self._heard)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its session has been opened."""
+        return self._is_open
 
     def end(self) -> None:
         """Have it end in order: what was sent gets its results."""
@@ -125,6 +131,7 @@ class Stream:
         wanted = self._loop.time()
         async with self._connect as self._connection:
             await open_now(self)
+            self._is_open = True
             tally = self._tally()
             tally.opened += 1
             tally.opening.add(self._loop.time() - wanted)

@@ -24,7 +24,7 @@ class Tally:
 
     Attributes:
         wanted: Streams that there were to be at the second's end.
-        live: Streams whose session had a stream of the service open throughout the second.
+        live: Sessions that had a stream of the service open at its end.
         silent: Streams that at its end had heard nothing for longer than is allowed.
         age: The oldest audio, at its end, on which nothing had been heard; in seconds.
         opened: Sessions that opened.

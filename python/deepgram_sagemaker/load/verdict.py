@@ -101,8 +101,8 @@ class Judged:
         outcome: Whether it held, or why not.
         reason: The same in words.
         live: Streams that were open at its end.
-        most: The most streams that were open throughout a second, since the first refusal in it if
-            there was one.
+        most: The most streams that were open at the end of a second of it: since its first refusal
+            if there was one.
         total: The sum of its seconds.
         settled: The sum of those after its opening, which delays are taken from.
         is_limited_by_us: Whether this machine was too slow during it.
