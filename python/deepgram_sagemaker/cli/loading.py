@@ -229,11 +229,9 @@ class _Progress:
     def ended(self, judged: Judged) -> None:
         lag = judged.settled.lag.quantile(0.95)
         said = "no results" if lag is None else f"lag p95 {lag:.2f} s"
-        outcome = "" if judged.outcome is Outcome.HELD else f" ({judged.reason})"
         _say(
             self._console,
-            f"{judged.step.streams} streams, {judged.step.seconds} s: "
-            f"{judged.outcome.value}{outcome}, {said}",
+            f"{judged.step.streams} streams, {judged.step.seconds} s: {judged.reason}; {said}",
         )
 
     def closing(self) -> None:
@@ -254,6 +252,7 @@ def _say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
+_WIDTH: Final = 110
 _COLUMNS: Final = (
     "Streams",
     "Open",
@@ -294,7 +293,7 @@ def table(found: Mapping[str, Any]) -> Table:
 
 
 def _seconds(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.3f}" if value < 1 else f"{value:.2f}"
+    return "\N{EN DASH}" if value is None else f"{value:.2f}"
 
 
 def _count(*kinds: Mapping[str, int]) -> str:
@@ -303,10 +302,12 @@ def _count(*kinds: Mapping[str, int]) -> str:
 
 def _show(console: Console, found: Mapping[str, Any]) -> None:
     """Print the table, what gave way, and the verdict."""
+    if not console.is_terminal:
+        # Nothing is cut where there is room for everything.
+        console.width = max(console.width, _WIDTH)
     console.print()
     console.print(table(found))
-    if not console.is_terminal or console.width:
-        _say(console, "")
+    console.print()
     total = found["total"]
     for name, title in (
         ("refused", "Refused"),
@@ -322,12 +323,15 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
             )
     for worker in found["workers"]["lost"]:
         _say(console, f"Worker lost: {worker}")
-    if any(step["limited_by_workers"] for step in found["steps"]):
-        chunks = total["chunks_late"] / max(1, total["chunks"])
+    busy = [step for step in found["steps"] if step["limited_by_workers"]]
+    if busy:
+        late = max(step["chunks_late"] / max(1, step["chunks"]) for step in busy)
+        thread = max(step["busiest_thread"] for step in busy)
         console.print(
             Text(
-                f"This machine was too slow: {chunks:.1%} of the audio left late, and a thread "
-                f"used up to {total['busiest_thread']:.0%} of a processor. Use more workers.",
+                f"The load generator was too slow in {len(busy)} of {len(found['steps'])} steps: "
+                f"up to {late:.0%} of the audio left late, and a thread used up to {thread:.0%} of "
+                "a processor. Use more workers, or a machine with less to do.",
                 style="bold yellow",
             ),
             soft_wrap=True,

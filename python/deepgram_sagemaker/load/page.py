@@ -57,8 +57,8 @@ _EXPLAINED: Final = """
 <p>Delays are in seconds. <b>Lag</b> is from the moment at which a result's last audio was spoken to
 the result, interim and final results together; each step's is taken after all of its streams had
 been opened. <b>To open</b> is from wanting a stream to having it, retries included. <b>First
-result</b> is from the first audio. <b>Sent late</b> is audio that left this side more than 50 ms
-late: if it is more than a few per cent, this side was too slow, and not the endpoint.</p>
+result</b> is from the first audio. <b>Sent late</b> is audio that left the load generator more than
+50 ms late: if it is more than a few per cent, the generator was too slow, and not the endpoint.</p>
 """
 
 
@@ -102,8 +102,8 @@ def _warning(report: Mapping[str, Any]) -> str:
     if slow:
         worst = max(step["chunks_late"] / max(1, step["chunks"]) for step in slow)
         lines.append(
-            f"This side was too slow in {len(slow)} of {len(report['steps'])} steps: up to "
-            f"{worst:.1%} of the audio left late. Use more workers."
+            f"The load generator was too slow in {len(slow)} of {len(report['steps'])} steps: up "
+            f"to {worst:.0%} of the audio left late. Use more workers."
         )
     return "\n".join(f'<p class="verdict not">{html.escape(line)}</p>' for line in lines)
 
@@ -127,7 +127,7 @@ def _row(step: Mapping[str, Any]) -> tuple[bool, list[str]]:
         str(step["throttles"]),
         ", ".join([*([f"{lost:.2f} s"] if lost else []), *marks]) or "0",
         f"{late:.1%}",
-        step["outcome"] if step["outcome"] == "held" else f"{step['outcome']}: {step['reason']}",
+        step["reason"],
     ]
 
 

@@ -240,4 +240,4 @@ def _line(
 def _seconds(axes: Axes) -> None:
     axes.set_ylabel("seconds")
     low, high = axes.get_ylim()
-    axes.set_ylim(0, max(high, low) * 1.2)
+    axes.set_ylim(0, max(high, low) * 1.25)

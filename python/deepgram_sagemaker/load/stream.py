@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from deepgram.core.events import EventType
@@ -51,7 +52,7 @@ def said_by(error: BaseException) -> str:
         reason_of(cause) if isinstance(cause, Exception) else str(cause)
     )
     # The first sentence says what happened, and the others what to do.
-    text = text.partition(". ")[0].rstrip(".")
+    text = re.sub(r" \([^()]*\)$", "", text.partition(". ")[0].rstrip("."))
     return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}…"
 
 

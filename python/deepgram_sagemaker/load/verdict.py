@@ -78,7 +78,7 @@ class Limits:
     lag_growth: float = 1.0
     lag_most: float = 5.0
     silence: float = 10.0
-    late: float = 0.02
+    late: float = 0.05
     busy: float = 0.9
 
     def lag_limit(self, first: float | None) -> float:
