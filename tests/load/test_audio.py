@@ -24,11 +24,8 @@ def wav(path, *, rate=16_000, channels=1, width=2, seconds=1.0, head=b""):
 async def test_a_recording_becomes_chunks_of_20_ms(tmp_path, rate, channels, frames):
     path = wav(tmp_path / "call.wav", rate=rate, channels=channels)
     [piece] = await read([path], {"model": "nova-3"})
-    assert piece.query == {
-        "encoding": "linear16",
-        "sample_rate": str(rate),
-        "channels": str(channels),
-    }
+    wanted = {"encoding": "linear16", "sample_rate": str(rate)}
+    assert piece.query == wanted | ({} if channels == 1 else {"channels": "2"})
     assert piece.seconds == pytest.approx(1.0)
     assert piece.chunk_seconds == pytest.approx(frames / rate)
     assert {len(chunk) for chunk in piece.chunks} == {frames * channels * 2}

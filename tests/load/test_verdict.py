@@ -196,6 +196,19 @@ def test_openings_that_were_refused_at_first_do_not_hold():
     )
 
 
+def test_an_endpoint_that_lets_streams_in_slowly_has_no_exact_limit():
+    plan = Plan(streams=40, ramp=4.0, duration=0.0, step=40)
+    step = plan.next([])
+    seconds = [
+        Tally(live=10 * at, opened=10, refused=Counter({"429 ThrottlingException": 5}))
+        for at in (1, 2, 3)
+    ]
+    judged = judge(step, 0, seconds, Limits(), None)
+    assert (judged.outcome, judged.is_growing) == (Outcome.REFUSED, True)
+    conclusion = conclude([judged], 40, Tally())
+    assert (conclusion.knee, conclusion.is_exact) == (0, False)
+
+
 def test_what_is_lost_at_the_end_counts():
     _, judged = found(Endpoint())
     for ending, outcome in (

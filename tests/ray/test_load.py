@@ -1,7 +1,6 @@
 """The load test on Ray: the same plan, over actors in processes of their own."""
 
 import asyncio
-import os
 
 import pytest
 from deepgram_sagemaker.load.audio import watermarked
@@ -34,16 +33,18 @@ class Watcher:
         pass
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    """A cluster of two processors, unless there is one already; `spec` has what reaches it."""
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two processors, unless there is one already."""
     keys = LocalEndpoint().credentials
-    # Ray's processes inherit them.
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_access_key)
     begun = not ray.is_initialized()
-    if begun:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray's processes inherit them.
+        patch.setenv("AWS_ACCESS_KEY_ID", keys.access_key_id)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_access_key)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        if begun:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     if begun:
         ray.shutdown()
@@ -56,8 +57,6 @@ def on_ray(endpoint, actors):
 
 
 def spec(endpoint):
-    keys = endpoint.credentials
-    assert os.environ["AWS_ACCESS_KEY_ID"] == keys.access_key_id
     return Spec(
         endpoint_name=endpoint.endpoint_name,
         region=endpoint.region,
@@ -71,7 +70,7 @@ def spec(endpoint):
 
 @pytest.mark.patience(180)
 async def test_actors_share_the_streams(cluster):
-    plan = Plan(streams=20, ramp=16.0, duration=0.0, step=5)
+    plan = Plan(streams=20, ramp=12.0, duration=0.0, step=5)
     with LocalEndpoint(max_streams=15) as there:
         watcher = Watcher()
         course = await Conductor(plan, Limits(lag=20.0), on_ray(there, 2), watcher).run()
@@ -80,7 +79,7 @@ async def test_actors_share_the_streams(cluster):
     conclusion = course.conclusion
     assert (conclusion.knee, conclusion.is_exact) == (15, True), conclusion
     assert conclusion.outcome is Outcome.REFUSED
-    assert watcher.seconds == 16
+    assert watcher.seconds == 12
     assert course.ending.finished == 15
     assert course.lost_workers == []
     assert not any(each.missing for each in [*course.seconds, course.ending])

@@ -35,6 +35,7 @@ __all__ = ["load"]
 
 _NOVA, _FLUX = "nova-3", "flux-general-en"
 _STEPS = 10
+_OF_AUDIO = {"encoding", "sample_rate", "channels"}
 # What the other options do not say, and what the number of streams does not decide.
 _SETTINGS = {each.name for each in dataclasses.fields(SageMakerConfig)} - {
     *("endpoint_name", "region", "endpoint_uri", "ca_bundle", "boto3_session", "fallbacks"),
@@ -213,7 +214,7 @@ def load(
         ca_bundle=None if ca_bundle is None else str(ca_bundle),
         profile=profile,
         # The audio says these itself.
-        query={name: query[name] for name in query if name not in pieces[0].query},
+        query={name: query[name] for name in query if name not in _OF_AUDIO},
         flux=flux,
         pieces=pieces,
         streams=streams,

@@ -29,7 +29,7 @@ _MARKS: Final = 3000
 """Chunks until their numbers begin again: a minute."""
 _MARKED_RATE: Final = 16_000
 _ENCODINGS: Final = frozenset({"linear16", "linear32", "mulaw", "alaw"})
-_MOST: Final = 600.0
+_MOST: Final = 300.0
 """Seconds of a recording that are used."""
 
 
@@ -74,11 +74,9 @@ class Piece:
     @property
     def query(self) -> dict[str, str]:
         """Deepgram's parameters for it."""
-        return {
-            "encoding": self.encoding,
-            "sample_rate": str(self.sample_rate),
-            "channels": str(self.channels),
-        }
+        found = {"encoding": self.encoding, "sample_rate": str(self.sample_rate)}
+        # `v2/listen` has one channel, and no parameter for it.
+        return found if self.channels == 1 else found | {"channels": str(self.channels)}
 
 
 def watermarked() -> Piece:
@@ -89,7 +87,7 @@ def watermarked() -> Piece:
 
 
 async def read(paths: Sequence[Path], query: Query) -> list[Piece]:
-    """Read recordings: at most the first ten minutes of each.
+    """Read recordings: at most the first five minutes of each.
 
     Args:
         paths: WAV files, files that ffmpeg reads, or raw audio.

@@ -150,15 +150,21 @@ def _causes(report: Mapping[str, Any]) -> str:
     """Return what failed, by kind, over the whole test."""
     total = report["total"]
     lines = [
-        f"{count} {word}: {kind}{f' ({said})' if (said := total['examples'].get(kind)) else ''}"
-        for name, word in (
-            ("refused", "refused"),
-            ("unreachable", "without an answer"),
-            ("failed", "sessions failed"),
-            ("resets", "resets"),
+        f"{title}: {count} \N{MULTIPLICATION SIGN} {kind}"
+        + (f": {total['examples'][kind]}" if kind in total["examples"] else "")
+        for name, title in (
+            ("refused", "Refused"),
+            ("unreachable", "No answer"),
+            ("failed", "Failed"),
+            ("resets", "Resets"),
         )
         for kind, count in total[name].items()
     ]
+    if total["retries"] or total["throttles"] or total["rollovers"]:
+        lines.append(
+            f"{total['retries']} requests tried again, {total['throttles']} throttled, "
+            f"{total['rollovers']} streams replaced because of their age"
+        )
     if total["seconds_unanswered"]:
         lines.append(
             f"{total['seconds_unanswered']:.1f} s of audio had no final result when its session "
@@ -167,7 +173,7 @@ def _causes(report: Mapping[str, Any]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f"<h2>What failed</h2><ul>{items}</ul>"
+    return f"<h2>What else happened</h2><ul>{items}</ul>"
 
 
 def _settings(report: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str]]:

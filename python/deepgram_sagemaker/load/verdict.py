@@ -106,6 +106,7 @@ class Judged:
         total: The sum of its seconds.
         settled: The sum of those after its opening, which delays are taken from.
         is_limited_by_us: Whether this machine was too slow during it.
+        is_growing: Whether streams were still being let in at its end.
     """
 
     step: Step
@@ -117,6 +118,7 @@ class Judged:
     total: Tally = field(repr=False)
     settled: Tally = field(repr=False)
     is_limited_by_us: bool = False
+    is_growing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ class Conclusion:
 
 
 _ROUNDING: Final = 1e-6
+_GROWING: Final = 0.02
+"""The share of a step's streams that is let in within a second where there is no limit."""
 
 
 def judge(
@@ -184,7 +188,19 @@ def judge(
     elif slow_here and outcome in (Outcome.LAG, Outcome.SILENT, Outcome.SLOW):
         outcome = Outcome.GENERATOR
         reason = f"{reason}, and {late:.1%} of the audio left this machine late"
-    return Judged(step, begins, outcome, reason, live, most, total, settled, slow_here)
+    grown = seconds[-1].opened - seconds[-1].finished if seconds else 0
+    return Judged(
+        step,
+        begins,
+        outcome,
+        reason,
+        live,
+        most,
+        total,
+        settled,
+        is_limited_by_us=slow_here,
+        is_growing=grown > max(1, step.streams * _GROWING),
+    )
 
 
 def _outcome(
@@ -246,14 +262,17 @@ def lowest_failed(judged: Iterable[Judged]) -> int | None:
 def hard_limit(judged: Sequence[Judged]) -> int | None:
     """Return how many streams were live while the next was refused; None: there is no such limit.
 
-    It counts only if it lies between the steps that held and the one that was refused, and if the
-    streams that were let in went on in order.
+    It counts only if it lies between the steps that held and the one that was refused, and if no
+    more streams were let in at that step's end. Otherwise it is the pace of opening that is
+    limited, and not the number of streams.
     """
     refused = [each for each in judged if each.outcome is Outcome.REFUSED]
     if not refused:
         return None
     lowest = min(refused, key=lambda each: each.step.streams)
-    if not highest_held(judged) <= lowest.most < lowest.step.streams or not lowest.most:
+    if lowest.is_growing or not lowest.most:
+        return None
+    if not highest_held(judged) <= lowest.most < lowest.step.streams:
         return None
     return lowest.most
 
