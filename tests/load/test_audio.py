@@ -71,6 +71,14 @@ def test_numbers_are_compared_with_those_that_were_sent():
     assert heard(*range(2999), 1) == (2, 0)
 
 
+def test_what_is_not_heard_at_the_end_is_missing():
+    marks = Marks(3000)
+    assert marks.rest(0) == 0
+    for number in range(10):
+        marks.heard(number)
+    assert (marks.rest(10), marks.rest(3010), marks.rest(15)) == (0, 0, 5)
+
+
 def test_many_streams_share_one_piece():
     piece = watermarked()
     assert piece.chunks is piece.chunks

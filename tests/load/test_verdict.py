@@ -214,6 +214,7 @@ def test_what_is_lost_at_the_end_counts():
     for ending, outcome in (
         (Tally(missing=3), Outcome.LOST),
         (Tally(failed=Counter({"SessionLostError": 1})), Outcome.FAILED),
+        (Tally(cut=2), Outcome.FAILED),
     ):
         conclusion = conclude(judged, 200, ending)
         assert (conclusion.outcome, conclusion.holds) == (outcome, False)

@@ -161,6 +161,10 @@ class Marks:
             return ahead, 0
         return 0, 1
 
+    def rest(self, sent: int) -> int:
+        """Return how many of the chunks sent have not been heard, at the end."""
+        return (sent - self._expected) % self._marks
+
     @classmethod
     def of(cls, piece: Piece) -> Self | None:
         """Return what counts a piece's chunks; None: they have no numbers."""

@@ -169,6 +169,9 @@ class Generator:
 
     async def collect(self) -> list[tuple[int, Tally]]:
         """Return the seconds that have ended since the last call: their numbers and figures."""
+        if self._ticking is not None and self._ticking.done():
+            # Never in order: no stream would send any more.
+            await self._ticking
         self._turn()
         done, self._done = self._done, []
         return done
@@ -196,6 +199,7 @@ class Generator:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._ticking = None
 
     async def _hold(self, place: _Place, after: float) -> None:
         """Hold one stream after the other until the place is given up.

@@ -155,6 +155,9 @@ class Stream:
                         await asyncio.gather(task, return_exceptions=True)
         if self._error is not None:
             raise self._error
+        # A turn of Flux that is open at the end has no final report.
+        if self._marks is not None and not self._flux:
+            self._tally().missing += self._marks.rest(self._sent)
 
     async def _speak(self, length: float | None) -> None:
         """Send audio until it is over."""
@@ -188,10 +191,11 @@ class Stream:
         began = self._began
         if began is None or self._error is not None:
             return
-        tally = self._tally()
         # Half a millisecond is the clock's own rounding.
         due = int((now - began + 5e-4) / self._seconds)
         while self._sent < due:
+            # Sending may wait, and another second may have begun.
+            tally = self._tally()
             if now - began - (self._sent + 1) * self._seconds > LATE:
                 tally.late += 1
             chunk = self._chunks[(self._offset + self._sent) % len(self._chunks)]

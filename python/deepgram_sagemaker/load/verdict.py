@@ -291,7 +291,11 @@ def conclude(
     bad = [each for each in judged if each.outcome not in (Outcome.HELD, Outcome.STOPPED)]
     held = highest_held(judged)
     if not bad:
-        gone = _losses(ending) or (f"failed: {_counted(ending.failed)}" if ending.failed else "")
+        gone = _losses(ending)
+        if not gone and ending.failed:
+            gone = f"failed: {_counted(ending.failed)}"
+        if not gone and ending.cut and not stopped:
+            gone = f"{_streams(ending.cut)} did not end in time"
         if gone:
             return Conclusion(
                 asked,
