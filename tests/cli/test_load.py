@@ -45,7 +45,7 @@ async def test_an_endpoint_with_room_for_150_streams_is_found_to_hold_150(tmp_pa
         ran, report = await measured(
             there,
             tmp_path,
-            *("--streams", 200, "--step", 40, "--ramp", 15, "--duration", 5, *CALM, "-o", page),
+            *("--streams", 200, "--step", 40, "--ramp", 30, "--duration", 5, *CALM, "-o", page),
         )
         assert there.stats.most_live_streams == 150
     assert ran.status == 1, ran.err
@@ -269,6 +269,48 @@ async def test_ctrl_c_ends_the_streams_in_order(tmp_path, workers):
     assert total["finished"] == total["opened"] > 0
     assert total["cut"] == 0
     assert total["chunks_missing"] == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_second_ctrl_c_ends_it_at_once(tmp_path, workers):
+    """With an endpoint that takes half a minute to end a stream, from the third on."""
+    took, begun = [], []
+
+    async def model(stream):
+        begun.append(stream)
+        is_slow = len(begun) > 2
+        async for message in stream:
+            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
+                await asyncio.sleep(30 if is_slow else 0)
+                # As much as is ever sent.
+                await stream.send(json.dumps({"type": "Metadata", "duration": 600.0}))
+                return
+
+    with LocalEndpoint(model=model) as there:
+
+        async def stop(process):
+            await until(lambda: len(begun) >= 4, within=60)
+            process.send_signal(signal.SIGINT)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await asyncio.sleep(1.0)
+            assert process.returncode is None
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+            took.append(loop.time() - began)
+
+        ran, report = await measured(
+            there,
+            tmp_path,
+            *("--streams", 6, "--steps", 1, "--ramp", 4, "--duration", 600, *CALM),
+            *("--workers", workers),
+            *("--setting", "close_timeout=60"),
+            stop=stop,
+        )
+        await until(lambda: there.stats.live_streams == 0)
+    assert (ran.status, report) == (130, None)
+    assert took[0] < 12
 
 
 async def test_processes_share_the_streams(tmp_path):

@@ -35,6 +35,8 @@ _PAUSES: Final = (5.0, 10.0, 20.0, 30.0)
 """Seconds until a place whose stream has failed opens another, after each failure in a row."""
 _PROBE: Final = 1.0
 """Seconds of audio of the stream that is held before the test begins."""
+_CUTTING: Final = 0.5
+"""Seconds in which a session that is cut off may close."""
 _APART: Final = 0.618
 """The part of a piece that a stream begins later than the one before: never the same twice."""
 
@@ -193,13 +195,14 @@ class Generator:
         self._done.append((self._second, self._closed(self._loop.time())))
 
     async def _cut(self) -> None:
-        tasks = [*self._holding]
-        if self._ticking is not None:
-            tasks.append(self._ticking)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cut off what still goes on."""
+        going = {*self._holding, *([] if self._ticking is None else [self._ticking])}
         self._ticking = None
+        # What is cancelled closes its session in order first. The next time that is cut off, too.
+        while going:
+            for task in going:
+                task.cancel()
+            _, going = await asyncio.wait(going, timeout=_CUTTING)
 
     async def _hold(self, place: _Place, after: float) -> None:
         """Hold one stream after the other until the place is given up.
