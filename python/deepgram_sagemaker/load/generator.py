@@ -108,6 +108,7 @@ class Generator:
         self._second = 0
         self._done: list[tuple[int, Tally]] = []
         self._used = (0.0, 0.0, 0.0)
+        self._turning: asyncio.TimerHandle | None = None
 
     def _made(self, url: str, headers: Mapping[str, str] | None = None) -> SageMakerTransport:
         transport = self._factory(url, headers)
@@ -141,6 +142,7 @@ class Generator:
         """
         self._begins = self._loop.time() + within
         self._used = (time.process_time(), time.thread_time(), self._loop.time())
+        self._on_second()
 
     async def want(self, streams: int, within: float) -> None:
         """Have a number of streams, over all workers.
@@ -196,6 +198,8 @@ class Generator:
 
     async def _cut(self) -> None:
         """Cut off what still goes on."""
+        if self._turning is not None:
+            self._turning.cancel()
         going = {*self._holding, *([] if self._ticking is None else [self._ticking])}
         self._ticking = None
         # What is cancelled closes its session in order first. The next time that is cut off, too.
@@ -298,6 +302,12 @@ class Generator:
                 tally.rollovers += 1
             case events.Gap(seconds=seconds):
                 tally.lost += seconds
+
+    def _on_second(self) -> None:
+        """Close each second when it is over, however late its figures are asked for."""
+        self._turn()
+        if self._begins is not None:
+            self._turning = self._loop.call_at(self._begins + self._second + 1, self._on_second)
 
     def _turn(self) -> None:
         """Close the seconds that are over."""
