@@ -119,8 +119,13 @@ async def run_test(
     started = datetime.now(UTC)
     with _Progress(console, plan) as progress:
         conductor = Conductor(plan, limits, crew, progress)
-        with on_signal("SIGINT", conductor.stop) as as_before:
-            progress.on_stopping = as_before
+
+        def stop() -> None:
+            # A second Ctrl-C ends it at once.
+            as_before()
+            conductor.stop()
+
+        with on_signal("SIGINT", stop) as as_before:
             course = await conductor.run()
     found = report(course, plan, spec, limits, workers=workers, started=started)
     if as_json:
@@ -194,7 +199,6 @@ class _Progress:
             else None
         )
         self._failures = 0
-        self.on_stopping = _nothing
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -235,17 +239,11 @@ class _Progress:
         )
 
     def closing(self) -> None:
-        # A second Ctrl-C ends it at once.
-        self.on_stopping()
         self._show("closing the streams …")
 
     def _show(self, text: str) -> None:
         if self._live is not None:
             self._live.update(Text(text, style="cyan"), refresh=True)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _say(console: Console, text: str) -> None:

@@ -148,7 +148,6 @@ class Conductor:
     async def _step(self, step: Step, first: float | None) -> Judged:
         self._watcher.began(step)
         seconds, begins = self.course.seconds, len(self.course.seconds)
-        dead = len(self.course.lost_workers)
         await self._each(lambda worker: worker.want(step.streams, step.opening))
         while len(seconds) < begins + step.seconds and self._workers:
             if await self._wait_for(len(seconds) + 1):
@@ -162,7 +161,8 @@ class Conductor:
             seconds[begins : begins + step.seconds],
             self._limits,
             first,
-            dead=self.course.lost_workers[dead:],
+            # Their share is missing in every later step, too.
+            dead=self.course.lost_workers,
             stopped=self._stop.is_set(),
         )
 

@@ -168,7 +168,7 @@ def judge(
         seconds: Its seconds, in order.
         limits: What it may not exceed.
         first: The first step's 95th percentile of the lag, in seconds; None: this is the first.
-        dead: Workers that died in it.
+        dead: Workers that have died until its end.
         stopped: Whether it was stopped before its end.
     """
     opening = min(round(step.opening), max(0, len(seconds) - 1))
