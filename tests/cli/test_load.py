@@ -136,7 +136,7 @@ async def test_an_endpoint_with_room_for_all(tmp_path):
     assert report["total"]["first_result"]["count"] == 12
     assert report["total"]["opening"]["count"] == 12
     # What it will do and cost is said before.
-    assert "Streams: up to 12: 2 steps of 2 s each, then 3 s with all of them" in ran.err
+    assert "Streams: up to 12: 2 steps, each of 2 s, then 3 s with all of them" in ran.err
     assert "Cost: 1.2 minutes of audio if every step holds" in ran.err
     assert "\x1b" not in ran.out + ran.err
 

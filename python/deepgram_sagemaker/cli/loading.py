@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deepgram_sagemaker.load.audio import PERIOD
 from deepgram_sagemaker.load.conductor import Conductor
 from deepgram_sagemaker.load.report import report
 from deepgram_sagemaker.load.verdict import Outcome
@@ -140,7 +141,9 @@ async def run_test(
 
 def _announce(console: Console, plan: Plan, spec: Spec, workers: str) -> None:
     """Say what will run, and what it will cost."""
-    length = f"{plan.step_seconds} s each"
+    count = len(plan.levels)
+    steps = "one step of" if count == 1 else f"{count} steps, each of"
+    steps += f" {plan.step_seconds} s"
     stay = f", then {plan.duration:g} s with all of them" if plan.duration else ""
     replaced = f", each replaced after {spec.stream_duration:g} s" if spec.stream_duration else ""
     heading(
@@ -159,7 +162,7 @@ def _announce(console: Console, plan: Plan, spec: Spec, workers: str) -> None:
             ),
             (
                 "Streams",
-                f"up to {plan.streams}{replaced}: {len(plan.levels)} steps of {length}{stay}",
+                f"up to {plan.streams}{replaced}: {steps}{stay}",
             ),
             ("Workers", workers),
             ("Cost", f"{plan.stream_seconds / 60:,.1f} minutes of audio if every step holds"),
@@ -274,7 +277,8 @@ def table(found: Mapping[str, Any]) -> Table:
         made.add_column(name, justify="left" if name == "Outcome" else "right", vertical="bottom")
     for step in found["steps"]:
         held = step["outcome"] == Outcome.HELD.value
-        lost = step["seconds_lost"] + 0.02 * step["chunks_missing"]
+        # What a session knows to be lost, and what was counted, may be the same.
+        lost = max(step["seconds_lost"], PERIOD * step["chunks_missing"])
         made.add_row(
             f"{step['streams']}",
             f"{step['live']}",
@@ -303,6 +307,8 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         # Nothing is cut where there is room for everything.
         console.width = max(console.width, _WIDTH)
+    # A terminal's own breaks are in the middle of words.
+    soft = not console.is_terminal
     console.print()
     console.print(table(found))
     console.print()
@@ -315,12 +321,11 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
     ):
         for kind, count in total[name].items():
             words = total["examples"].get(kind)
-            _say(
-                console,
-                f"{title}: {count} \N{MULTIPLICATION SIGN} {kind}{f': {words}' if words else ''}",
-            )
+            said = f": {words}" if words else ""
+            line = f"{title}: {count} \N{MULTIPLICATION SIGN} {kind}{said}"
+            console.print(Text(line), soft_wrap=soft)
     for worker in found["workers"]["lost"]:
-        _say(console, f"Worker lost: {worker}")
+        console.print(Text(f"Worker lost: {worker}"), soft_wrap=soft)
     busy = [step for step in found["steps"] if step["limited_by_workers"]]
     if busy:
         late = max(step["chunks_late"] / max(1, step["chunks"]) for step in busy)
@@ -332,10 +337,10 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
                 "a processor. Use more workers, or a machine with less to do.",
                 style="bold yellow",
             ),
-            soft_wrap=True,
+            soft_wrap=soft,
         )
     verdict = found["verdict"]
     console.print(
         Text(verdict["sentence"], style="bold green" if verdict["holds"] else "bold red"),
-        soft_wrap=True,
+        soft_wrap=soft,
     )
