@@ -191,12 +191,15 @@ def _lag(axes: Axes, report: Report) -> None:
 
 def _failures(axes: Axes, report: Report) -> None:
     times, rows = _timeline(axes, report)
+    edges = [*times, len(rows)]
     below = [0] * len(rows)
     for name, label, colour in _FAILURES:
         counts = [sum(row[name].values()) for row in rows]
+        above = [low + count for low, count in zip(below, counts, strict=True)]
         if any(counts):
-            axes.bar(times, counts, 1.0, below, align="edge", color=colour, label=label)
-        below = [low + count for low, count in zip(below, counts, strict=True)]
+            # One path, however long the test was.
+            axes.stairs(above, edges, baseline=below, fill=True, color=colour, label=label)
+        below = above
     if not any(below):
         axes.text(0.5, 0.5, "nothing failed", transform=axes.transAxes, ha="center")
     axes.set_ylabel("a second")
