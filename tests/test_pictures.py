@@ -49,7 +49,7 @@ WORDS = {
     "load": (
         "$ deepgram-sagemaker load my-deepgram-endpoint --streams 200 --step 25 ",
         "Endpoint my-deepgram-endpoint in us-east-1",
-        "150 streams, 6 s: held; lag p95 ",
+        " s: held; lag p95 ",
         "Streams Open open result p50 p95 p99 fused Failed Resets Lost Outcome",
         "my-deepgram-endpoint holds 150 streams: the 151st was refused (424 ModelError",
     ),

@@ -31,8 +31,8 @@ class Metronome:
         self._late = late
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
-        # The members of each place, in the order in which they joined.
-        self._places: list[dict[Callable[[float], None], None]] = [{} for _ in range(_PLACES)]
+        # The members of each place, in the order in which they joined, with their first strike.
+        self._places: list[dict[Callable[[float], None], int]] = [{} for _ in range(_PLACES)]
         # How many times the clock has struck, places without members included.
         self._struck = 0
 
@@ -43,10 +43,11 @@ class Metronome:
             When its first period begins, by the loop's clock: a period before the first call.
         """
         least = min(range(_PLACES), key=lambda place: len(self._places[place]))
-        self._places[least][tick] = None
         now = self._loop.time()
         upcoming = int((now - self._start) / self._apart) + 1
         upcoming += (least - upcoming) % _PLACES
+        # The clock may be behind, and what it has not struck yet is too early.
+        self._places[least][tick] = upcoming + _PLACES
         return self._start + upcoming * self._apart
 
     def leave(self, tick: Callable[[float], None]) -> None:
@@ -75,5 +76,6 @@ class Metronome:
             return
         now = self._loop.time()
         self._late(now - (self._start + strike * self._apart))
-        for tick in list(members):
-            tick(now)
+        for tick, first in list(members.items()):
+            if strike >= first:
+                tick(now)
