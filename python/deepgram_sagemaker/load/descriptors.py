@@ -13,7 +13,7 @@ _OTHERS: Final = 200
 """Files that a process needs besides."""
 
 
-class TooFewDescriptorsError(Exception):
+class TooFewDescriptorsError(OSError):
     """The system allows a process fewer files than it needs."""
 
 

@@ -118,13 +118,16 @@ class _Process:
         try:
             line = json.dumps({"number": number, "what": what, "arguments": arguments})
             async with asyncio.timeout(within):
-                self._process.stdin.write(f"{line}\n".encode())
-                await self._process.stdin.drain()
-                return await answer
+                # If it has ended, so does the answer.
+                with contextlib.suppress(OSError):
+                    self._process.stdin.write(f"{line}\n".encode())
+                    await self._process.stdin.drain()
+                await asyncio.wait({answer})
         except TimeoutError:
             raise WorkerLostError(f"it does not answer for {within:g} s") from None
-        except OSError:
-            raise WorkerLostError(self._end()) from None
+        else:
+            # What it raised there may be a time-out, too.
+            return answer.result()
         finally:
             del self._asked[number]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Crew", "Here", "Worker", "WorkerLostError"]
 
 
-class WorkerLostError(Exception):
+class WorkerLostError(ConnectionError):
     """A worker has died, or does not answer."""
 
 
