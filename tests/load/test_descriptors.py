@@ -34,7 +34,7 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             500,
             [
                 "500 streams need 700 open files, and a process may have 600 here: "
-                + "raise the limit (ulimit -n), or use more workers",
+                "raise the limit (ulimit -n), or use more workers",
                 "600",
             ],
         ),
