@@ -21,6 +21,12 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
+REFUSED = (
+    "500 streams need 700 open files, and a process may have 600 here: raise the limit "
+    "(ulimit -n), or use more workers"
+)
+
+
 @pytest.mark.parametrize(
     ("soft", "hard", "streams", "said"),
     [
@@ -33,8 +39,7 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             600,
             500,
             [
-                "500 streams need 700 open files, and a process may have 600 here: "
-                "raise the limit (ulimit -n), or use more workers",
+                REFUSED,
                 "600",
             ],
         ),
