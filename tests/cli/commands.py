@@ -54,7 +54,8 @@ async def run(*arguments, environment=None, cwd=None, stdin=b"", stop=None, with
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    ran = Ran(process.returncode, out.decode(), err.decode())
+    out, err = (each.decode().replace(os.linesep, "\n") for each in (out, err))
+    ran = Ran(process.returncode, out, err)
     assert "Traceback" not in ran.err, ran.err
     return ran
 
