@@ -74,6 +74,7 @@ PARTS = {
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
     "pipecat": {"transport", *BASE, *TOOLS},
     "conversations": {"factory", "transport", "local", *BASE},
+    "load": {"factory", "transport", "local", "conversations", "events", "stats", *BASE},
     "cli": {
         "",
         "factory",
@@ -81,6 +82,7 @@ PARTS = {
         "local",
         "doctor",
         "conversations",
+        "load",
         "exposition",
         "meters",
         "otel",

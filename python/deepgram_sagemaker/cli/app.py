@@ -14,6 +14,7 @@ from deepgram_sagemaker.errors import SageMakerError
 
 from .completions import faults, regions
 from .gateway import gateway, gateway_worker
+from .load import load
 from .manners import Console, PoliteCommand, PoliteGroup, fail
 from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
 from .outcome import run
@@ -341,6 +342,7 @@ def doctor(
 
 app.command(cls=PoliteCommand)(transcribe)
 app.command(cls=PoliteCommand)(speak)
+app.command(cls=PoliteCommand)(load)
 app.command(cls=PoliteCommand)(gateway)
 app.command(cls=PoliteCommand, hidden=True)(gateway_worker)
 
