@@ -10,13 +10,13 @@ import pytest
 from deepgram.transport import restore_transport
 from deepgram_sagemaker import SageMakerTransportFactory
 from deepgram_sagemaker.config import SageMakerConfig
-from deepgram_sagemaker.driver import Services
 from deepgram_sagemaker.errors import RetriesExhaustedError
 from deepgram_sagemaker.exposition import Exposition, Family, Histogram, merged, to_text
 from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.faults import AfterNewChunks, Answer, Fault, Reset
 from deepgram_sagemaker.meters import Several
 from deepgram_sagemaker.otel import Telemetry
+from deepgram_sagemaker.services import Services
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
@@ -211,7 +211,7 @@ def test_it_needs_no_opentelemetry():
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
         "from deepgram_sagemaker import SageMakerConfig\n"
-        "from deepgram_sagemaker.driver import Services\n"
+        "from deepgram_sagemaker.services import Services\n"
         "from deepgram_sagemaker.exposition import Exposition, to_text\n"
         "ours = Exposition()\n"
         "services = Services(SageMakerConfig('mine', 'us-east-1'), telemetry=ours)\n"

@@ -15,9 +15,9 @@ from botocore.session import Session
 from deepgram_sagemaker import Endpoint, SageMakerConfig, SageMakerTransportFactory
 from deepgram_sagemaker._native import reasons, whose
 from deepgram_sagemaker.config import REGION_OF_BOTO3, DefaultRegion, each_endpoint, names_of
-from deepgram_sagemaker.driver import Services
 from deepgram_sagemaker.errors import ValidationError
 from deepgram_sagemaker.fallover import Endpoints, EndRound, Later, Opening, State
+from deepgram_sagemaker.services import Services
 
 # The settings.
 
@@ -190,7 +190,7 @@ async def test_keys_from_one_source_are_looked_up_once():
 async def test_names_are_made_again_only_when_a_region_is_found(monkeypatch):
     made = []
     monkeypatch.setattr(
-        "deepgram_sagemaker.driver.names_of", lambda configs: made.append(1) or names_of(configs)
+        "deepgram_sagemaker.services.names_of", lambda configs: made.append(1) or names_of(configs)
     )
     services = Services(config(Endpoint("b", REGION_OF_BOTO3)))
     assert [services.names for _ in range(3)] == [["first (us-east-1)", "b (auto)"]] * 3

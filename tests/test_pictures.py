@@ -14,7 +14,7 @@ pytest.importorskip("moonshine_voice", reason="the extra `local` is not installe
 ROOT = Path(__file__).parent.parent
 SHOWN = ROOT / "docs" / "pictures"
 # The demo takes its time, and has a test of its own.
-ONLY = ("--only", "local", "--only", "doctor")
+ONLY = ("--only", "local", "--only", "doctor", "--only", "load")
 SVG = "{http://www.w3.org/2000/svg}"
 
 WORDS = {
@@ -45,6 +45,13 @@ WORDS = {
         "failed permission access denied",
         "What to do: the caller needs the IAM action",
         "Failed: permission",
+    ),
+    "load": (
+        "$ deepgram-sagemaker load my-deepgram-endpoint --streams 200 --step 25 ",
+        "Endpoint my-deepgram-endpoint in us-east-1",
+        " s: held; lag p95 ",
+        "Streams Open open result p50 p95 p99 fused Failed Resets Lost Outcome",
+        "my-deepgram-endpoint holds 150 streams: the 151st was refused (424 ModelError",
     ),
 }
 
@@ -90,6 +97,19 @@ def check(path):
 @pytest.mark.parametrize("name", [name for name in WORDS if name != "demo"])
 def test_a_picture_shows_a_real_run(made, name):
     check(made / f"{name}.svg")
+
+
+@pytest.mark.patience(180)
+@pytest.mark.parametrize("folder", ["made", "shown"])
+def test_a_plot_shows_the_knee(request, folder):
+    path = (SHOWN if folder == "shown" else request.getfixturevalue("made")) / "load-delays.svg"
+    content = path.read_text(encoding="utf-8")
+    texts = [each.text for each in ET.fromstring(content).iter(f"{SVG}text")]
+    assert {"150", "lag p95", "first result p95", "open streams", "seconds"} <= set(texts)
+    # It has the colours of both grounds, and fetches nothing.
+    assert "prefers-color-scheme:dark" in content
+    assert not re.search(r'@font-face|@import|url\((?!#)|href="(?!#)', content)
+    assert path.stat().st_size < 40_000
 
 
 @pytest.mark.parametrize("name", WORDS)

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import itertools
+import json
 import os
 import re
 import shlex
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 import pyte
+from deepgram_sagemaker.load.plots import plots, standalone
 from deepgram_sagemaker.local.speech.sample import two_cities
 from rich.console import Console
 from rich.style import Style
@@ -238,6 +240,7 @@ FIXED: Final = {
         (r"AWS_SECRET_ACCESS_KEY=(\S+)", "********"),
     ),
     "transcribe": (),
+    "load": (),
     "doctor": (
         _ADDRESS,
         _AUTHORITY,
@@ -366,6 +369,29 @@ class Studio:
             local.ended(0, interrupt=True)
         self.draw("doctor", ask, found)
 
+    def load(self) -> None:
+        """A load test that finds how many streams an endpoint holds, and a plot of its report."""
+        serve = ["local", "--model", "watermark", "--endpoint-name", _ENDPOINT]
+        ask = ["load", _ENDPOINT, "--streams", "200", "--step", "25", "--ramp", "48"]
+        hurry = ["--ramp", "16", "--lag-limit", "20"] if self.hurry else []
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            self._serving([*serve, "--max-streams", "150"]) as (local, variables),
+        ):
+            written = ["--watermark", "-o", "report.html"]
+            more = ["-o", "report.json"]
+            with Terminal([*ask, *written, *more, *hurry], variables, Path(folder)) as terminal:
+                found = terminal.ended(1)
+            report = json.loads(Path(folder, "report.json").read_text(encoding="utf-8"))
+            local.ended(0, interrupt=True)
+        # The second report is for the plot.
+        found = [line for line in found if "report.json" not in "".join(c.text for c in line)]
+        self.draw("load", [*ask, *written], found)
+        plot = next(each for each in plots(report) if each.name == "delays")
+        path = self.folder / "load-delays.svg"
+        path.write_text(f"{standalone(plot)}\n", encoding="utf-8")
+        print(f"{path}: {path.stat().st_size:,} bytes")
+
     def _pace(self) -> list[str]:
         return ["--speed", "4"] if self.hurry else []
 
@@ -386,7 +412,12 @@ def _record(path: Path, *, seconds: int) -> None:
 
 
 def main() -> None:
-    runs = {"demo": Studio.demo, "local": Studio.local, "doctor": Studio.doctor}
+    runs = {
+        "demo": Studio.demo,
+        "local": Studio.local,
+        "doctor": Studio.doctor,
+        "load": Studio.load,
+    }
     arguments = argparse.ArgumentParser(description="Make pictures of the command line.")
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--hurry", action="store_true", help="stream less audio, and faster")

@@ -46,7 +46,7 @@ def unpack(folder: Path) -> None:
 def install(folder: Path) -> None:
     """Install the folder's wheel and what goes with it, and have the interpreter find them."""
     locked = folder / "locked.txt"
-    export = "export --quiet --frozen --all-extras --group dev --no-emit-project --no-hashes"
+    export = "export --quiet --frozen --extra cli --group dev --no-emit-project --no-hashes"
     uv = Path(sys.executable).with_name("uv")
     locked.write_text(run(uv, *export.split()), encoding="utf-8")
     (wheel,) = folder.glob("*-win_amd64.whl")

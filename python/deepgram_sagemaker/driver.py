@@ -1,4 +1,4 @@
-"""Opens the legs of one session, and has what the sessions of a factory share.
+"""Opens the legs of one session.
 
 The native session decides (`rust/session`), the engine's thread carries the payloads (`rust/net`),
 and the driver opens legs and waits.
@@ -14,40 +14,34 @@ import contextvars
 import logging
 import os
 import random
-import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from . import events, notices
+from . import events
 from ._native import Interest, SendResult, Session, Step
 from .aws import failures
-from .aws.client import Concurrency, LegClient, Progress
-from .config import each_endpoint, names_of
-from .credentials import CredentialSource
+from .aws.client import Progress
 from .errors import (
     AuthenticationError,
     ConnectTimeoutError,
     SageMakerError,
     SessionClosedError,
 )
-from .fallover import TRIAL_PATIENCE, Endpoints, EndRound, Later, Opening
+from .fallover import TRIAL_PATIENCE, EndRound, Later, Opening
 from .reporter import Reporter
-from .stats import Ledger, Shares, Stats, add_up, freed
+from .stats import Shares, Stats
 from .wakeups import Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from opentelemetry.context import Context
 
     from ._native import Leg
-    from .config import SageMakerConfig
     from .credentials import Identity
     from .invocation import Invocation
-    from .meters import Measures, Watch
+    from .services import Place, Services
 
-__all__ = ["Driver", "Services"]
+__all__ = ["Driver"]
 
 # All lines about sessions have one logger, whichever module writes them.
 _logger = logging.getLogger("deepgram_sagemaker.transport")
@@ -69,152 +63,6 @@ a message wakes its reader."""
 
 _READ_ON: Final = 0.001
 """Seconds after which a reader that always finds a message lets other tasks run."""
-
-
-class Place:
-    """One endpoint, with what opens legs there.
-
-    Attributes:
-        client: Opens them.
-        credentials: Has the keys that they are signed with.
-        keys: The number of these keys: the same at endpoints that have them from one source.
-    """
-
-    def __init__(self, client: LegClient, credentials: CredentialSource, keys: int) -> None:
-        self.client = client
-        self.credentials = credentials
-        self.keys = keys
-
-    def waiting(self) -> int:
-        """Return how many openings wait for one of `max_concurrency`, from any thread."""
-        return self.client.waiting
-
-
-class Services:
-    """What all sessions of one factory and config share.
-
-    Args:
-        config: The settings.
-        on_event: The application's function for events.
-        telemetry: What measures the sessions, such as OpenTelemetry's providers; None: its global
-            ones, if the application uses it; False: no traces and metrics.
-
-    Attributes:
-        places: The endpoints, in order of preference.
-        endpoints: How they stand.
-    """
-
-    def __init__(
-        self,
-        config: SageMakerConfig,
-        *,
-        on_event: Callable[[events.Event], object] | None = None,
-        telemetry: Measures | bool | None = None,
-    ) -> None:
-        concurrency = Concurrency(config.max_concurrency)
-        # By the identity of the boto3 session: one look-up serves all that have their keys from it.
-        sources: dict[int, tuple[CredentialSource, int]] = {}
-        self.places: list[Place] = []
-        self._configured = each_endpoint(config)
-        for each in self._configured:
-            source = id(each.boto3_session)
-            if source not in sources:
-                sources[source] = (CredentialSource(each), len(sources))
-            self.places.append(Place(LegClient(each, concurrency), *sources[source]))
-        self.endpoints = Endpoints(len(self.places))
-        self.events = events.Channel(notices.log, on_event)
-        # The names, and the regions in them.
-        self._named: tuple[list[str], list[str]] = [], []
-        # By the number of the keys.
-        self._identities: dict[int, Identity] = {}
-        self._ledger = Ledger(add_up, freed)
-        self._telemetry = telemetry
-        # Empty, or with the one that all take. Its own `setdefault` needs no lock, whose state a
-        # forked child would not know.
-        self._watch: dict[None, Watch] = {}
-
-    @property
-    def config(self) -> SageMakerConfig:
-        """The settings, with the first endpoint; see `LegClient` for the region."""
-        return self.places[0].client.config
-
-    @property
-    def configs(self) -> list[SageMakerConfig]:
-        """The settings of each endpoint; see `LegClient` for the region."""
-        return [place.client.config for place in self.places]
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each endpoint."""
-        configs = self.configs
-        regions = [each.region for each in configs]
-        # Made again only if a region that had to be looked up has been found.
-        if self._named[0] != regions:
-            self._named = regions, names_of(configs)
-        return self._named[1]
-
-    @property
-    def stats(self) -> Stats:
-        """The sum over all sessions, those that have ended included; from any thread."""
-        return self._ledger.total()
-
-    @property
-    def watch(self) -> Watch | None:
-        """What follows the sessions for OpenTelemetry; None where the application has none of it.
-
-        An application that uses it has imported its API. So nothing is imported for one that does
-        not, whether or not the API is installed.
-        """
-        watch = self._watch.get(None)
-        if watch is not None or self._telemetry is False:
-            return watch
-        used = "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
-        if not used and self._telemetry is None:
-            return None
-        try:
-            return self._watched()
-        except Exception:
-            # Telemetry must not cost a session: the API may be too old.
-            self._telemetry = False
-            _logger.exception("OpenTelemetry cannot be used: no traces and no metrics")
-            return None
-
-    def _watched(self) -> Watch:
-        telemetry = self._telemetry
-        if telemetry is None or isinstance(telemetry, bool):
-            from .otel import Telemetry
-
-            telemetry = Telemetry()
-        made = telemetry.watch(
-            [
-                (each, place.waiting)
-                for each, place in zip(self._configured, self.places, strict=True)
-            ]
-        )
-        # Threads may make several at once, and all take the same. The others are let go.
-        watch = self._watch.setdefault(None, made)
-        self.events.add(watch.tell)
-        return watch
-
-    def begun(self, driver: Driver) -> None:
-        """Count a session in."""
-        self._ledger.begun(driver.id, lambda: driver.stats)
-        watch = self.watch
-        if watch is not None:
-            watch.begun(driver.id, driver.path, driver.shares)
-
-    def ended(self, driver: Driver) -> None:
-        """Keep a session's figures, but not the session."""
-        self._ledger.ended(driver.id)
-        watch = self._watch.get(None)
-        if watch is not None:
-            watch.ended(driver.id, driver.path)
-
-    def is_news(self, keys: int, identity: Identity) -> bool:
-        """Return whether a leg is the first to be signed with other keys than those before."""
-        before = self._identities.get(keys)
-        self._identities[keys] = identity
-        return before is not None and before != identity
 
 
 class Driver:
@@ -297,7 +145,7 @@ class Driver:
         self._task = self._loop.create_task(
             self._drive(), name=f"deepgram {invocation.path}", context=contextvars.Context()
         )
-        services.begun(self)
+        services.begun(self.id, self.path, lambda: self.stats, self.shares)
         if services.watch is not None:
             services.watch.opened_in(self.id, opened_in)
         self._reporter.began()
@@ -448,7 +296,7 @@ class Driver:
         self.session.abort()
         if self._progress is not None:
             self._progress.let_go()
-        self._services.ended(self)
+        self._services.ended(self.id, self.path)
         try:
             self._loop.call_soon_threadsafe(self._task.cancel)
         except RuntimeError:
@@ -518,7 +366,7 @@ class Driver:
             self.is_over = True
             if self._is_ours:
                 self.hub.unregister(self._token)
-                self._services.ended(self)
+                self._services.ended(self.id, self.path)
                 self._has_requested()
                 self._wake(Interest.READABLE | Interest.WRITABLE | _OPENED)
                 self._has_ended()

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ._native import SendResult
 from .config import SageMakerConfig
-from .driver import Driver, Services
+from .driver import Driver
 from .errors import SessionClosedError
 
 # Earlier releases had it in this module, and `SageMakerConfig` too.
 from .factory import SageMakerTransportFactory
 from .invocation import Invocation
+from .services import Services
 from .stats import Stats
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class Ran:
         return " ".join(re.sub("[╭─╮│╰╯]", " ", self.err).split())
 
 
-async def run(*arguments, environment=None, cwd=None, stdin=b"", stop=None):
+async def run(*arguments, environment=None, cwd=None, stdin=b"", stop=None, within=40):
     """Runs `deepgram-sagemaker`; `stop` is awaited with the process, to end it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -46,7 +46,7 @@ async def run(*arguments, environment=None, cwd=None, stdin=b"", stop=None):
         cwd=cwd,
     )
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(within):
             if stop is not None:
                 await stop(process)
             out, err = await process.communicate(stdin)
@@ -54,7 +54,8 @@ async def run(*arguments, environment=None, cwd=None, stdin=b"", stop=None):
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    ran = Ran(process.returncode, out.decode(), err.decode())
+    out, err = (each.decode().replace(os.linesep, "\n") for each in (out, err))
+    ran = Ran(process.returncode, out, err)
     assert "Traceback" not in ran.err, ran.err
     return ran
 

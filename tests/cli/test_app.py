@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import errno
+import io
 import json
 import os
 import re
@@ -10,7 +12,7 @@ import sys
 import boto3
 import pytest
 from deepgram_sagemaker import SageMakerTransport, __version__
-from deepgram_sagemaker.cli import main, serving
+from deepgram_sagemaker.cli import main, manners, serving
 from deepgram_sagemaker.cli.app import app
 from deepgram_sagemaker.cli.manners import Console
 from deepgram_sagemaker.cli.served import Reachable, endpoint_process
@@ -60,6 +62,7 @@ def test_flags_are_shown_as_flags(arguments):
     assert not re.search(r"bool|--no-", output, re.IGNORECASE)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 @pytest.mark.parametrize("arguments", ["--version", "doctor local --region us-east-1"])
 async def test_a_closed_stream_is_no_error(arguments, closed):
@@ -116,6 +119,45 @@ def test_a_mistake_of_ours_is_one_line_too(monkeypatch):
     monkeypatch.setattr(serving, "serve", breaks)
     result = invoke("local", "--model", "watermark")
     assert (result.exit_code, result.output) == (1, "Failed: unexpected LookupError: surprise\n")
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_windows_has_another_word_for_a_reader_that_has_enough(monkeypatch, platform):
+    monkeypatch.setattr(sys, "platform", platform)
+    invalid = OSError(errno.EINVAL, "Invalid argument")
+    assert manners.has_enough(BrokenPipeError())
+    assert manners.has_enough(invalid) is (platform == "win32")
+    # A file's name that is not allowed.
+    assert not manners.has_enough(OSError(errno.EINVAL, "Invalid argument", "a:b.txt"))
+    assert not manners.has_enough(ValueError())
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "variables", "written"),
+    [
+        (False, {}, "grüß 音声\n".encode()),
+        (False, {"PYTHONIOENCODING": "cp1252"}, "grüß ??\n".encode("cp1252")),
+        (True, {}, "grüß ??\n".encode("cp1252")),
+    ],
+    ids=["file", "file as asked", "terminal"],
+)
+def test_a_file_has_every_letter_whatever_the_code_page(
+    monkeypatch, is_terminal, variables, written
+):
+    class Stream(io.BytesIO):
+        def isatty(self):
+            return is_terminal
+
+    stream = Stream()
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream, encoding="cp1252", newline=""))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    manners.prepare_streams()
+    sys.stdout.write("grüß 音声\n")
+    sys.stdout.flush()
+    assert stream.getvalue() == written
 
 
 async def test_a_mistake_is_ascii_too_where_the_terminal_has_no_more():

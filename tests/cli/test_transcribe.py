@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 RESETS = ("reset after-audio=0.9", "drop after-audio=1.1")
 NUMBERS = list(range(CHUNKS))
 
+NEEDS_TERMINALS = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+
 
 def endpoint(*faults, **options):
     return LocalEndpoint(
@@ -230,6 +232,7 @@ def read_terminal(descriptor):
     return shown.decode()
 
 
+@NEEDS_TERMINALS
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
 async def test_bars_on_a_terminal_leave_standard_output_alone(tmp_path, form):
     files = [counted_wav(tmp_path / f"{n}.wav", chunks=50) for n in range(2)]
@@ -329,6 +332,7 @@ async def test_standard_input_is_a_recording(recording, raw):
     assert "Recording: standard input\n" in ran.err
 
 
+@NEEDS_TERMINALS
 async def test_a_terminal_is_no_recording(recording):
     ours, theirs = os.openpty()
     process = await asyncio.create_subprocess_exec(

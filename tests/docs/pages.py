@@ -41,10 +41,11 @@ _WRAPPERS = {
     # Options of the interpreter are for one that begins.
     "python": f'case "$1" in -* | "") exec "{sys.executable}" "$@" ;; esac; {_CLIENT} python "$@"',
     "pytest": f'exec "{sys.executable}" -m pytest -p no:cacheprovider "$@"',
-    # Servers have to end. `demo` takes half a minute: its options are checked; tests/cli runs it.
+    # Servers have to end. `demo` and `load` take minutes: their options are checked; tests/cli runs
+    # them.
     "deepgram-sagemaker": f'''case "$1" in
     local | gateway) {_CLIENT} server "$@" ;;
-    demo) set -- "$@" --help ;;
+    demo | load) set -- "$@" --help ;;
 esac
 {_CLIENT} deepgram-sagemaker "$@"''',
 }

@@ -38,6 +38,7 @@ from deepgram_sagemaker.local.faults import (
     ResetTcp,
 )
 from deepgram_sagemaker.local.watermark import chunk
+from servers import serving
 from sessions import CHUNK, LISTEN, Heard, until
 
 CHUNKS = 35
@@ -286,15 +287,7 @@ def look_up_that_hangs():
 
 async def _listening(scene, answer, *, tls=None):
     """Starts a server that is not SageMaker; returns its port."""
-
-    async def served(reader, writer):
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            await answer(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(served, "127.0.0.1", 0, ssl=tls)
-    await scene.stack.enter_async_context(server)
-    return server.sockets[0].getsockname()[1]
+    return await scene.stack.enter_async_context(serving(answer, tls=tls))
 
 
 async def plain_http(scene):

@@ -5,6 +5,7 @@ credit nothing of a DATA frame is sent, so that whatever a client holds is held 
 """
 
 import asyncio
+import contextlib
 import ssl
 import struct
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import boto3
 from deepgram_sagemaker import SageMakerConfig
 from e2e.by_hand import STRING, encoded
+from servers import serving
 
 # Its key is in this repository and it is self-signed, so only these tests trust it.
 CERTIFICATE = Path(__file__).with_name("hostile.pem")
@@ -213,7 +215,7 @@ class Hostile:
     def __init__(self, script, *, greeting=True):
         self._script = script
         self._greeting = greeting
-        self._tasks = set()
+        self._stack = contextlib.AsyncExitStack()
         self._fresh = 0
         self.connections = 0
         self.requests = 0
@@ -224,21 +226,15 @@ class Hostile:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(CERTIFICATE)
         tls.set_alpn_protocols(["h2"])
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, ssl=tls, backlog=1024, limit=1 << 20
+        self.port = await self._stack.enter_async_context(
+            serving(self._serve, tls=tls, backlog=1024, limit=1 << 20)
         )
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
 
     async def _serve(self, reader, writer):
-        task = asyncio.current_task()
-        self._tasks.add(task)
         self.connections += 1
         self._fresh += 1
         self.most = max(self.most, self._fresh)
@@ -252,13 +248,8 @@ class Hostile:
                 self.requests += 1
             self._fresh -= 1
             await self._script(stream)
-        # Cancelled at the end: asyncio would say so in the log.
-        except (OSError, asyncio.CancelledError):
-            pass
         finally:
             reading.cancel()
-            self._tasks.discard(task)
-            writer.close()
 
     def where(self):
         """The settings of a client, as plain data for another process."""

@@ -29,6 +29,7 @@ from deepgram_sagemaker.errors import (
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import AfterMessages, Answer, Malformed
 from deepgram_sagemaker.local.watermark import chunk
+from servers import serving
 from sessions import CHUNK, LISTEN, Heard, client_of, session, until
 
 QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02}
@@ -207,15 +208,11 @@ async def test_a_port_that_speaks_plain_http():
     async def answer(reader, writer):
         nonlocal connections
         connections += 1
-        with contextlib.suppress(ConnectionError):
-            await reader.read(1024)
-            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-            await writer.drain()
-        writer.close()
+        await reader.read(1024)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, LocalEndpoint() as endpoint:
+    async with serving(answer) as port, LocalEndpoint() as endpoint:
         config = endpoint.config(endpoint_uri=f"https://127.0.0.1:{port}", **QUICK)
         error, took = await failure(config)
     assert type(error) is RetriesExhaustedError

@@ -38,6 +38,7 @@ from e2e.hostile import (
     reset,
     status,
 )
+from servers import serving
 from sessions import until
 
 URL = "wss://hostile/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000"
@@ -627,22 +628,16 @@ async def test_a_hundred_factories_shake_hands_as_one():
         await asyncio.sleep(0.1)
         # Before the client can have finished with it.
         under_way -= 1
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
-    listener = await asyncio.start_server(hold, "127.0.0.1", 0, backlog=1024)
-    port = listener.sockets[0].getsockname()[1]
     server = Hostile(leaves())
-    server.port = port
-    transports = [transport_to(server, max_retries=0) for _ in range(100)]
 
     async def fails(transport):
         with pytest.raises(SageMakerError, match="closed before TLS"):
             await transport.recv()
         await transport.close()
 
-    async with listener:
+    async with serving(hold, backlog=1024) as server.port:
+        transports = [transport_to(server, max_retries=0) for _ in range(100)]
         await asyncio.gather(*map(fails, transports))
     assert connections == 100
     assert 1 < most <= 32

@@ -20,6 +20,7 @@ from deepgram_sagemaker.local import LocalEndpoint, Watermark
 from deepgram_sagemaker.local.watermark import chunk
 from e2e import by_hand
 from e2e.processes import endpoint_elsewhere
+from servers import serving
 from sessions import CHUNK, client_of, session, until
 
 ROOT = Path(__file__).parents[2]
@@ -276,28 +277,14 @@ class ConnectProxy:
             self.wanted = f"Basic {base64.b64encode(userinfo.encode()).decode()}"
         self.targets = []
         self.refused = 0
-        self._tasks = set()
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._stack.enter_async_context(serving(self._answer))
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader, writer):
-        self._tasks.add(asyncio.current_task())
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._answer(reader, writer)
-        finally:
-            writer.close()
-            self._tasks.discard(asyncio.current_task())
+        await self._stack.aclose()
 
     async def _answer(self, reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()

@@ -29,6 +29,7 @@ from deepgram_sagemaker.local.faults import (
 from deepgram_sagemaker.local.watermark import chunk
 from deepgram_sagemaker.transport import SageMakerTransport
 from e2e.failure_rows import certificate
+from servers import serving
 from sessions import CHUNK, client_of, session
 
 QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02}
@@ -224,13 +225,12 @@ async def tls_proxy():
 
     async def serve(reader, writer):
         heads.append(writer.get_extra_info("ssl_object").version())
-        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            await forward(reader, writer)
+        await forward(reader, writer)
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate("own"))
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
+    async with serving(serve, tls=context) as port:
+        yield f"https://127.0.0.1:{port}", heads
 
 
 def text(path):
@@ -260,15 +260,10 @@ async def test_a_tls_proxy_that_is_not_trusted(tls_proxy):
 
 async def test_a_proxy_that_says_nothing_in_tls_is_told_apart():
     async def silent(reader, writer):
-        with contextlib.suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-        writer.close()
+        await reader.readuntil(b"\r\n\r\n")
 
-    async with (
-        LocalEndpoint() as endpoint,
-        await asyncio.start_server(silent, "127.0.0.1", 0) as server,
-    ):
-        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with LocalEndpoint() as endpoint, serving(silent) as port:
+        url = f"https://127.0.0.1:{port}"
         config = endpoint.config(proxy=url, connection_timeout=0.3, max_retries=0)
         _, (error,) = await outcome(config)
         assert isinstance(error, TimeoutError)
@@ -284,13 +279,9 @@ async def test_a_proxy_that_refuses_is_asked_once(status):
         asked.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(f"HTTP/1.1 {status} No\r\n\r\n".encode())
         await writer.drain()
-        writer.close()
 
-    async with (
-        LocalEndpoint() as endpoint,
-        await asyncio.start_server(refuse, "127.0.0.1", 0) as server,
-    ):
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with LocalEndpoint() as endpoint, serving(refuse) as port:
+        address = f"127.0.0.1:{port}"
         for user in ("", "me:guessed-word@"):
             asked.clear()
             _, (error,) = await outcome(

@@ -55,15 +55,24 @@ async def test_others_are_refused_as_deepgram_does(endpoint, header):
         assert number.encode() in response.body
         await until(lambda: served)
         assert (served[0].status, served[0].id, served[0].error) == (401, number, "INVALID_AUTH")
+        assert (served[0].key, served[0].route) == (None, "v1/listen")
         assert endpoint.stats.opens == 0
 
 
 async def test_a_key_has_its_limit(endpoint):
-    phone = {"additional_headers": {"Authorization": "Token another"}}
-    async with gateway_to(endpoint, keys=KEYS) as gateway:
+    phone = {
+        "additional_headers": {"Authorization": "Token another"},
+        "user_agent_header": "phone/2.1",
+    }
+    served = []
+    async with gateway_to(endpoint, keys=KEYS, on_request=served.append) as gateway:
         async with connect(gateway, **phone):
             with pytest.raises(websockets.InvalidStatus, match="429"):
                 await connect(gateway, **phone)
+            await until(lambda: served)
+        refused = served[0]
+        assert (refused.key, refused.user_agent) == ("phone", "phone/2.1")
+        assert (refused.route, refused.by) == ("v1/listen", "refused")
         await until(lambda: gateway.counts["conversations"] == 0)
         async with connect(gateway, **phone):
             pass

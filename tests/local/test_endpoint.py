@@ -13,7 +13,7 @@ import boto3
 import pytest
 from deepgram_sagemaker import SageMakerTransportFactory, errors
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint, Watermark
-from deepgram_sagemaker.local.faults import AfterMessages, ModelStreamError
+from deepgram_sagemaker.local.faults import AfterMessages, Answer, ModelStreamError, Reset
 from deepgram_sagemaker.local.speech import SpeechModel
 from deepgram_sagemaker.local.stream import DEEPGRAM_PATHS
 from deepgram_sagemaker.local.watermark import chunk
@@ -199,7 +199,9 @@ def test_the_authority_s_certificate_is_written_where_asked(tmp_path):
     wanted = tmp_path / "ca.pem"
     with LocalEndpoint(ca_bundle=wanted) as endpoint:
         assert endpoint.ca_bundle == str(wanted)
-        assert wanted.read_text().startswith("-----BEGIN CERTIFICATE-----")
+        assert wanted.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+        # Line ends of Windows, made twice, keep OpenSSL from reading it beside another one.
+        assert b"\r\r" not in wanted.read_bytes()
     assert wanted.exists()
     with LocalEndpoint() as endpoint:
         temporary = Path(endpoint.ca_bundle)
@@ -353,6 +355,8 @@ def test_what_keeps_it_from_starting_is_raised():
         ({"port": "8443"}, "port='8443': must be"),
         ({"max_stream_age": 0}, "max_stream_age=0: must be"),
         ({"max_stream_age": float("nan")}, "max_stream_age=nan: must be"),
+        ({"max_streams": 0}, "max_streams=0: must be"),
+        ({"max_streams": 1.5}, "max_streams=1.5: must be"),
         ({"max_concurrent_streams": 0}, "max_concurrent_streams=0: must be"),
         ({"max_concurrent_streams": 2**32}, "max_concurrent_streams=4294967296: must be"),
     ],
@@ -398,6 +402,38 @@ async def test_what_a_container_refuses_is_424_and_its_words_are_in_the_log(
     assert words in leg.refusal
     assert words not in str(caught.value)
     assert any(leg.refusal in record.getMessage() for record in caplog.records)
+
+
+THROTTLED = Answer(429, error_type="ThrottlingException", message="Rate exceeded")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(None, errors.ModelError), (THROTTLED, errors.ThrottledError)]
+)
+async def test_an_endpoint_has_room_for_as_many_streams_as_it_is_told(answer, kind):
+    async with LocalEndpoint(max_streams=2, at_max_streams=answer) as endpoint:
+        first, second = (transport(endpoint) for _ in range(2))
+        for session in (first, second):
+            await session.send(chunk(0, 640))
+        await until(lambda: endpoint.stats.accepted == 2)
+        third = transport(endpoint, max_retries=0)
+        with pytest.raises(kind):
+            await asyncio.wait_for(third.recv(), PATIENCE)
+        await third.close()
+        assert (endpoint.stats.refused, endpoint.stats.most_live_streams) == (1, 2)
+        await first.close()
+        await until(lambda: endpoint.stats.live_streams == 1)
+        assert await listen(endpoint, range(3)) == [0, 1, 2]
+        assert endpoint.stats.most_live_streams == 2
+        await second.close()
+
+
+def test_only_an_answer_says_that_there_is_no_room():
+    with (
+        pytest.raises(ValueError, match="can only be answered"),
+        LocalEndpoint(at_max_streams=Reset()),
+    ):
+        pass
 
 
 async def test_a_lenient_container_takes_what_its_model_takes(caplog):

@@ -14,6 +14,7 @@ from deepgram_sagemaker.errors import SageMakerError
 
 from .completions import faults, regions
 from .gateway import gateway, gateway_worker
+from .load import load
 from .manners import Console, PoliteCommand, PoliteGroup, fail
 from .options import EndpointUri, Profile, Region  # noqa: TC001 - typer reads the annotations
 from .outcome import run
@@ -142,6 +143,16 @@ def local(
             min=0.1,
         ),
     ] = 1800.0,
+    max_streams: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            help="The most streams at once; one more is answered with 424, as by an endpoint whose "
+            "containers have no room.",
+            min=1,
+            max=1_000_000,
+        ),
+    ] = None,
     strict_flux: Annotated[
         bool,
         typer.Option(
@@ -237,6 +248,7 @@ def local(
             ca_bundle=ca_file,
             endpoint_name=endpoint_name,
             region=region,
+            max_streams=max_streams,
             max_stream_age=None if math.isinf(max_age) else max_age,
             faults=faults,
             strict_flux=strict_flux,
@@ -330,6 +342,7 @@ def doctor(
 
 app.command(cls=PoliteCommand)(transcribe)
 app.command(cls=PoliteCommand)(speak)
+app.command(cls=PoliteCommand)(load)
 app.command(cls=PoliteCommand)(gateway)
 app.command(cls=PoliteCommand, hidden=True)(gateway_worker)
 

@@ -7,6 +7,7 @@ no character for is written in ASCII. An error is one line on standard error, ne
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -23,7 +24,17 @@ from deepgram_sagemaker.conversations.reasons import reason_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FAILED", "INTERRUPTED", "Console", "PoliteCommand", "PoliteGroup", "fail", "say_failed"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "Console",
+    "PoliteCommand",
+    "PoliteGroup",
+    "fail",
+    "has_enough",
+    "prepare_streams",
+    "say_failed",
+]
 
 FAILED: Final = 1
 """The exit status of a command that did not succeed. 2, a mistake in its options, is click's."""
@@ -83,7 +94,7 @@ class PoliteGroup(TyperGroup):
     def main(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - click's, which some typers contain
         """Read what was typed, and run it."""
         # First, because help and mistakes are printed before any command runs.
-        _write_what_there_is()
+        prepare_streams()
         try:
             return super().main(*arguments, **options)
         except Exception as error:
@@ -124,10 +135,21 @@ def say_failed(reason: str, console: Console | None = None) -> None:
     )
 
 
-def _write_what_there_is() -> None:
+def has_enough(error: BaseException) -> bool:
+    """Return whether whoever read standard output has gone, such as `head`."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    # What Windows says of it, and of no file that we write by its name.
+    invalid = isinstance(error, OSError) and error.errno == errno.EINVAL
+    return sys.platform == "win32" and invalid and error.filename is None
+
+
+def prepare_streams() -> None:
     """Prepare the standard streams, so that printing raises no error.
 
-    What a stream cannot encode is replaced. A stream that is closed takes what is written to it.
+    A file or a pipe gets UTF-8, unless PYTHONIOENCODING says otherwise: on Windows the code page
+    would have no letters for most languages, and transcripts would lose them. What a terminal
+    cannot show is replaced. A stream that is closed takes what is written to it.
     """
     codecs.register_error(_HANDLER, _in_ascii)
     for name in ("stdout", "stderr"):
@@ -136,7 +158,8 @@ def _write_what_there_is() -> None:
             setattr(sys, name, nowhere)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_HANDLER)
+            is_free = not stream.isatty() and not os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding="utf-8" if is_free else None, errors=_HANDLER)
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

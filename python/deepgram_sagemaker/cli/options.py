@@ -86,8 +86,12 @@ def need_standard_input() -> None:
         raise typer.BadParameter("nothing is piped into standard input", param_hint="-")
 
 
-def parse_parameters(entries: Iterable[str]) -> dict[str, str | list[str]]:
+def parse_parameters(entries: Iterable[str], option: str = "--param") -> dict[str, str | list[str]]:
     """Return the query that `NAME=VALUE` entries make. A repeated name has a list of values.
+
+    Args:
+        entries: The entries.
+        option: The option that they were given with.
 
     Raises:
         typer.BadParameter: An entry has another form.
@@ -96,7 +100,7 @@ def parse_parameters(entries: Iterable[str]) -> dict[str, str | list[str]]:
     for entry in entries:
         name, equals, value = entry.partition("=")
         if not (name and equals and value):
-            raise typer.BadParameter(f"{entry}: must be NAME=VALUE", param_hint="--param")
+            raise typer.BadParameter(f"{entry}: must be NAME=VALUE", param_hint=option)
         found.setdefault(name, []).append(value)
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 

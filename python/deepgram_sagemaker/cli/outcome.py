@@ -11,7 +11,7 @@ import typer
 
 from deepgram_sagemaker.conversations.reasons import reason_of
 
-from .manners import FAILED, INTERRUPTED, fail
+from .manners import FAILED, INTERRUPTED, fail, has_enough
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -28,12 +28,12 @@ def run[T](work: Coroutine[None, None, T]) -> T:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        # Whoever read standard output has enough. Python would complain again when it flushes.
+    except Exception as error:  # noqa: BLE001 - a person wants a line, not a traceback
+        if not has_enough(error):
+            fail(reason_of(error))
+        # Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FAILED) from None
-    except Exception as error:  # noqa: BLE001 - a person wants a line, not a traceback
-        fail(reason_of(error))
 
 
 def finish(work: Coroutine[None, None, bool]) -> NoReturn:

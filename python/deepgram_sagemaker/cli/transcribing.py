@@ -13,7 +13,7 @@ from deepgram_sagemaker.conversations.reasons import reason_of
 
 from .captions import Captions, heading, loss, stream_counts, summary
 from .destinations import STANDARD_INPUT, save
-from .manners import Console, say_failed
+from .manners import Console, has_enough, say_failed
 from .progress import Bars
 from .transcripts import Format, conclusion, failure, record, written
 
@@ -169,14 +169,15 @@ class _Work:
                 flux=self._flux,
                 figures=job.figures,
             )
-        except BrokenPipeError:
-            raise
         except asyncio.CancelledError:
             # What came until now is of use after Ctrl-C, too.
             job.error = "interrupted"
             self._save(job)
             raise
-        except Exception as error:  # noqa: BLE001 - the other recordings go on
+        except Exception as error:
+            if has_enough(error):
+                raise
+            # The other recordings go on.
             job.error = reason_of(error)
         else:
             if job.figures.lost or job.figures.repeated:

@@ -15,7 +15,7 @@ from .records import Served
 
 if TYPE_CHECKING:
     from deepgram_sagemaker._native import GatewayEnd, GatewayRequest
-    from deepgram_sagemaker.driver import Services
+    from deepgram_sagemaker.services import Services
 
 __all__ = ["Conversation"]
 

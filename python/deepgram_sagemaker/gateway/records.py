@@ -60,9 +60,9 @@ class Served:
     Attributes:
         id: The request's id, which the client has as `dg-request-id`; also the session's.
         path: The path, as it came.
-        route: The product's path, such as `v1/listen`; None: it was refused before that mattered,
-            or asked for a page.
-        key: The name of the client's key.
+        route: The product's path, such as `v1/listen`; None: it asked for something else.
+        key: The name of the client's key; None: there are no keys, it has none that is known, or it
+            was refused before that mattered.
         peer: The client's address and port.
         user_agent: What the client calls itself.
         status: The HTTP status: 101 for a WebSocket.

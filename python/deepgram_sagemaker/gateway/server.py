@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from deepgram_sagemaker import _native
 from deepgram_sagemaker._native import GatewayEnd, GatewayRefusal, GatewayRequest
-from deepgram_sagemaker.driver import Services
 from deepgram_sagemaker.events import checked
+from deepgram_sagemaker.services import Services
 from deepgram_sagemaker.stats import Stats, add_up
 from deepgram_sagemaker.wakeups import Hub
 
@@ -280,7 +280,10 @@ class Gateway:
                         Served(
                             id=news.id,
                             path=news.path,
+                            route=news.route,
+                            key=news.key,
                             peer=news.peer,
+                            user_agent=news.user_agent,
                             status=news.status,
                             error=news.code,
                         )

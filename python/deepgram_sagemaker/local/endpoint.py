@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from .access import Credentials, refuse_exposure
 from .counting import PATHS as COUNTED_PATHS
 from .counting import counting
-from .faults import Action, Fault, Reset
+from .faults import Action, Answer, Fault, Reset
 from .faults.values import is_whole
 from .records import EndpointStats
 from .running import Running
@@ -76,6 +76,9 @@ class LocalEndpoint:
         unknown_endpoint_status: the status for unknown endpoints: the service was seen with both
             400 and 404.
         max_concurrent_streams: the most streams at once on one connection.
+        max_streams: the most streams at once at the endpoint; None: no limit.
+        at_max_streams: the answer to one more; None: 424 after about 0.25 s, as of the service when
+            a container has no room.
         record_arrivals: whether `legs` has the arrival of each watermarked chunk.
         strict_flux: whether `v2/listen` takes no message but `CloseStream`, as Flux containers on
             SageMaker: it answers any other with an `Error` and ends the stream. For
@@ -105,6 +108,8 @@ class LocalEndpoint:
         at_max_age: Action = _RESET,
         unknown_endpoint_status: Literal[400, 404] = 400,
         max_concurrent_streams: int = 1000,
+        max_streams: int | None = None,
+        at_max_streams: Answer | None = None,
         record_arrivals: bool = False,
         strict_flux: bool = False,
         lenient: bool | None = None,
@@ -121,6 +126,12 @@ class LocalEndpoint:
             max_concurrent_streams,
             is_whole(max_concurrent_streams, 1, _MOST_STREAMS),
             f"from 1 to {_MOST_STREAMS}",
+        )
+        _check(
+            "max_streams",
+            max_streams,
+            max_streams is None or is_whole(max_streams, 1, _MOST_STREAMS),
+            f"from 1 to {_MOST_STREAMS}, or None",
         )
         self._regions = [region] if isinstance(region, str) else list(region)
         self._names = [endpoint_name] if isinstance(endpoint_name, str) else list(endpoint_name)
@@ -155,6 +166,8 @@ class LocalEndpoint:
             "at_max_age": at_max_age.plain(),
             "unknown_endpoint_status": unknown_endpoint_status,
             "max_concurrent_streams": max_concurrent_streams,
+            "max_streams": max_streams,
+            "at_max_streams": None if at_max_streams is None else at_max_streams.plain(),
             "faults": [fault.plain() for fault in faults if not fault.is_on_connection],
             "connection_faults": [fault.plain() for fault in faults if fault.is_on_connection],
             "record_arrivals": record_arrivals,

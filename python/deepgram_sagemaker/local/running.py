@@ -54,7 +54,8 @@ class Running:
             if ca_bundle is None:
                 directory = tempfile.TemporaryDirectory(prefix="deepgram-sagemaker-")
                 ca_bundle = Path(self._cleanup.enter_context(directory), "ca.pem")
-            ca_bundle.write_text(self.native.ca_pem)
+            # As it is: on Windows its lines end with CR LF, and in text each would get another CR.
+            ca_bundle.write_bytes(self.native.ca_pem.encode())
         except BaseException:
             self._cleanup.close()
             raise

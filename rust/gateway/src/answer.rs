@@ -71,7 +71,7 @@ impl From<Denied> for Refusal {
                 "INSUFFICIENT_PERMISSIONS",
                 "Pages of this origin may not connect.",
             ),
-            Denied::Busy => Self::of(
+            Denied::Busy(_) => Self::of(
                 StatusCode::TOO_MANY_REQUESTS,
                 "TOO_MANY_REQUESTS",
                 "Too many requests. Please try again later.",

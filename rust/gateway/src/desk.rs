@@ -30,8 +30,14 @@ pub struct Refused {
     pub id: String,
     /// Its path, as it came.
     pub path: String,
+    /// The product's path; `None` for anything else.
+    pub route: Option<&'static str>,
+    /// The name of its key; `None`: it has none that is known, or was refused before that mattered.
+    pub key: Option<Arc<str>>,
     /// The client's address.
     pub peer: String,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
     /// The HTTP status.
     pub status: u16,
     /// Deepgram's name for it.
@@ -143,7 +149,10 @@ mod tests {
         News::Refused(Refused {
             id: String::new(),
             path: String::new(),
+            route: None,
+            key: None,
             peer: String::new(),
+            user_agent: None,
             status: 401,
             code: String::new(),
         })

@@ -28,14 +28,14 @@ impl std::fmt::Debug for Key {
 }
 
 /// Why somebody is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// No key, or one that is not known.
     Key,
     /// A browser's page from an origin that is not allowed.
     Origin,
-    /// The key's connections are all in use.
-    Busy,
+    /// The connections of the key with this name are all in use.
+    Busy(Arc<str>),
 }
 
 /// The keys and origins that are let in.
@@ -137,7 +137,7 @@ impl Door {
                 name: Some(Arc::clone(&holder.name)),
                 live: Some(Arc::clone(&holder.live)),
             }),
-            Err(_) => Err(Denied::Busy),
+            Err(_) => Err(Denied::Busy(Arc::clone(&holder.name))),
         }
     }
 
@@ -344,7 +344,10 @@ mod tests {
         let door = door(None);
         let phone = headers(&[("authorization", "Token other")]);
         let first = door.enter(&phone).unwrap();
-        assert_eq!(door.enter(&phone).unwrap_err(), Denied::Busy);
+        assert_eq!(
+            door.enter(&phone).unwrap_err(),
+            Denied::Busy("phone".into())
+        );
         // What is over at once is not counted.
         let name = door.look_in(&phone, false).unwrap();
         assert_eq!(name.as_deref(), Some("phone"));

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::answer::{self, Body, Refusal, respond};
 use crate::desk::{By, News, Refused};
-use crate::door::accepted_subprotocol;
+use crate::door::{Denied, accepted_subprotocol};
 use crate::gate::Gate;
 use crate::request::{Answer, Facts, Request};
 use crate::talk::Talk;
@@ -136,18 +136,22 @@ pub(crate) async fn serve(
     // A system without random bytes does no TLS either, so nothing of this ever leaves it.
     let id = answer::draw_id().unwrap_or_default();
     let path = request.uri().path().to_owned();
-    let refusal = match visit.answered(&id, request).await {
+    let user_agent = user_agent(&request);
+    let Turned { refusal, key } = match visit.answered(&id, request).await {
         Ok(response) => {
             counts.requests_answered.add(1);
             return Ok(response);
         }
-        Err(refusal) => refusal,
+        Err(turned) => turned,
     };
     counts.refuse(refusal.status.as_u16());
     let told = visit.gate.desk.tell(News::Refused(Refused {
         id: id.clone(),
+        route: route(&path),
         path,
+        key,
         peer: visit.peer.to_string(),
+        user_agent,
         status: refusal.status.as_u16(),
         code: refusal.code.to_string(),
     }));
@@ -169,13 +173,13 @@ impl Visit {
         &self,
         id: &str,
         request: http::Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Turned> {
         let path = request.uri().path();
         if let Some(response) = self.health(id, request.method(), path) {
-            return response;
+            return Ok(response?);
         }
         if self.is_one_too_many {
-            return Err(TOO_MANY);
+            return Err(TOO_MANY.into());
         }
         if let Some(route) = route(path) {
             return self.conversation(id, route, &request).await;
@@ -183,7 +187,7 @@ impl Visit {
         if self.gate.pages.iter().any(|page| page == path) {
             return self.page(id, request).await;
         }
-        Err(NOT_FOUND)
+        Err(NOT_FOUND.into())
     }
 
     /// Returns the answer to a question for the gateway's health; `None`: it is another one.
@@ -213,15 +217,16 @@ impl Visit {
         id: &str,
         route: &'static str,
         request: &http::Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Turned> {
         let began = Instant::now();
         let gate = &self.gate;
         let accept_key = handshake(request)?;
         let pass = gate.door.enter(request.headers())?;
+        let turned = |refusal| Turned::of(refusal, pass.name.as_ref());
         if gate.drain.is_on() {
-            return Err(DRAINING);
+            return Err(turned(DRAINING));
         }
-        let place = gate.places.take().ok_or(TOO_MANY)?;
+        let place = gate.places.take().ok_or_else(|| turned(TOO_MANY))?;
         let facts = self.facts(id, request, pass.name.clone(), Some(route), Bytes::new());
         let (asked, answer) = Request::new(facts, place);
         let mut talk = Talk::new(Arc::clone(&asked), Arc::clone(gate), began, pass);
@@ -247,23 +252,25 @@ impl Visit {
         &self,
         id: &str,
         request: http::Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Turned> {
         let gate = &self.gate;
         if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
-            return Err(NOT_ALLOWED);
+            return Err(NOT_ALLOWED.into());
         }
         let path = request.uri().path();
         let is_open = gate.open_pages.iter().any(|page| page == path);
         let name = gate.door.look_in(request.headers(), is_open)?;
-        let place = gate.places.take().ok_or(TOO_MANY)?;
+        let key = name.clone();
+        let turned = |refusal| Turned::of(refusal, key.as_ref());
+        let place = gate.places.take().ok_or_else(|| turned(TOO_MANY))?;
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY).collect();
         let body = match timeout(gate.limits.head_within, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(TOO_LARGE);
+                return Err(turned(TOO_LARGE));
             }
-            Ok(Err(_)) | Err(_) => return Err(BAD_BODY),
+            Ok(Err(_)) | Err(_) => return Err(turned(BAD_BODY)),
         };
         let request = http::Request::from_parts(parts, ());
         let (asked, answer) = Request::new(self.facts(id, &request, name, None, body), place);
@@ -280,8 +287,8 @@ impl Visit {
                     .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
                 Ok(respond(status, content_type, body, id))
             }
-            Ok(Ok(Answer::Refuse(refusal))) => Err(refusal),
-            Ok(Ok(Answer::Carry(_)) | Err(_)) | Err(_) => Err(UNANSWERED),
+            Ok(Ok(Answer::Refuse(refusal))) => Err(turned(refusal)),
+            Ok(Ok(Answer::Carry(_)) | Err(_)) | Err(_) => Err(turned(UNANSWERED)),
         }
     }
 
@@ -293,7 +300,6 @@ impl Visit {
         route: Option<&'static str>,
         body: Bytes,
     ) -> Facts {
-        let agent = request.headers().get(USER_AGENT);
         Facts {
             id: id.to_owned(),
             method: request.method().to_string(),
@@ -302,10 +308,50 @@ impl Visit {
             peer: self.peer.to_string(),
             key,
             route,
-            user_agent: agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+            user_agent: user_agent(request),
             body,
         }
     }
+}
+
+/// Why a request goes no further, and whose it is.
+struct Turned {
+    refusal: Refusal,
+    key: Option<Arc<str>>,
+}
+
+impl Turned {
+    fn of(refusal: Refusal, key: Option<&Arc<str>>) -> Self {
+        Self {
+            refusal,
+            key: key.cloned(),
+        }
+    }
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::of(refusal, None)
+    }
+}
+
+impl From<Denied> for Turned {
+    fn from(denied: Denied) -> Self {
+        let key = match &denied {
+            Denied::Busy(key) => Some(Arc::clone(key)),
+            Denied::Key | Denied::Origin => None,
+        };
+        Self {
+            refusal: denied.into(),
+            key,
+        }
+    }
+}
+
+/// Returns what a client calls itself.
+fn user_agent<B>(request: &http::Request<B>) -> Option<String> {
+    let agent = request.headers().get(USER_AGENT)?;
+    Some(String::from_utf8_lossy(agent.as_bytes()).into_owned())
 }
 
 /// Returns the product that a path leads to.

@@ -40,6 +40,12 @@ pub struct Settings {
     pub unknown_endpoint_status: u16,
     /// The most HTTP/2 streams at once on one connection.
     pub max_concurrent_streams: u32,
+    /// The most streams at once at the endpoint; `None`: no limit.
+    #[serde(default)]
+    pub max_streams: Option<u32>,
+    /// The [`Action::Answer`] to one more; `None`: as a container that has no room.
+    #[serde(default)]
+    pub at_max_streams: Option<Action>,
     /// The faults of streams.
     pub faults: Vec<Fault>,
     /// The faults of connections, before HTTP/2 begins.
@@ -134,6 +140,11 @@ impl Settings {
         if settings.at_max_age.is_answer() {
             return Err(SettingsError::Fault(
                 "a stream at its maximum age has been answered already".into(),
+            ));
+        }
+        if !matches!(settings.at_max_streams, None | Some(Action::Answer(_))) {
+            return Err(SettingsError::Fault(
+                "a stream for which there is no room can only be answered".into(),
             ));
         }
         Ok(settings)

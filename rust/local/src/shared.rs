@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::bridge::Listener;
 use crate::faults::{Conversation, Rules};
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) rules: Rules,
     pub(crate) epoch: Epoch,
+    /// One for each stream that there is room for.
+    pub(crate) places: Arc<Semaphore>,
     credentials: Mutex<Vec<Credential>>,
     conversations: Mutex<HashMap<(String, String), Arc<Conversation>>>,
     records: Mutex<Vec<Arc<LegRecord>>>,
@@ -58,6 +60,11 @@ impl Shared {
             counters: Arc::default(),
             rules: Rules::new(settings.faults.clone()),
             epoch: Epoch::now(),
+            places: Arc::new(Semaphore::new(
+                settings
+                    .max_streams
+                    .map_or(Semaphore::MAX_PERMITS, |most| most as usize),
+            )),
             credentials: Mutex::new(settings.credentials.clone()),
             conversations: Mutex::default(),
             records: Mutex::default(),

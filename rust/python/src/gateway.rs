@@ -284,7 +284,10 @@ impl From<Ended> for GatewayEnd {
 pub(crate) struct GatewayRefusal {
     id: String,
     path: String,
+    route: Option<&'static str>,
+    key: Option<String>,
     peer: String,
+    user_agent: Option<String>,
     status: u16,
     code: String,
 }
@@ -294,14 +297,20 @@ impl From<Refused> for GatewayRefusal {
         let Refused {
             id,
             path,
+            route,
+            key,
             peer,
+            user_agent,
             status,
             code,
         } = refused;
         Self {
             id,
             path,
+            route,
+            key: key.map(|key| key.to_string()),
             peer,
+            user_agent,
             status,
             code,
         }

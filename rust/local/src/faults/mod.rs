@@ -12,5 +12,6 @@ pub(crate) use conversation::Conversation;
 pub(crate) use rules::{Armed, Progress, Rules};
 pub(crate) use vocabulary::covers;
 pub use vocabulary::{
-    Action, ConnectionAction, ConnectionFault, Fault, Malformation, Ordinals, Scope, Trigger,
+    Action, Answer, ConnectionAction, ConnectionFault, Fault, Malformation, Ordinals, Scope,
+    Trigger,
 };

@@ -130,17 +130,7 @@ pub enum Action {
         message: String,
     },
     /// An HTTP answer instead of a stream.
-    Answer {
-        /// The status.
-        status: u16,
-        /// `x-amzn-errortype`; empty: no such header.
-        error_type: String,
-        /// The message in the body.
-        message: String,
-        /// The whole body, instead of one made from the message.
-        #[serde(default)]
-        body: Option<String>,
-    },
+    Answer(Answer),
     /// The request is never answered.
     NeverAnswer,
     /// The answer comes late.
@@ -236,12 +226,27 @@ impl Fault {
     }
 }
 
+/// An HTTP answer instead of a stream.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// `x-amzn-errortype`; empty: no such header.
+    pub error_type: String,
+    /// The message in the body.
+    pub message: String,
+    /// The whole body, instead of one made from the message.
+    #[serde(default)]
+    pub body: Option<String>,
+}
+
 impl Action {
     /// Returns whether it happens to the answer of the request.
     pub(crate) fn is_answer(&self) -> bool {
         matches!(
             self,
-            Self::Answer { .. } | Self::NeverAnswer | Self::DelayAnswer { .. }
+            Self::Answer(_) | Self::NeverAnswer | Self::DelayAnswer { .. }
         )
     }
 
@@ -254,7 +259,7 @@ impl Action {
             Self::EndEarly => "end_early",
             Self::ModelStreamError { .. } => "model_stream_error",
             Self::Exception { .. } => "exception",
-            Self::Answer { .. } => "answer",
+            Self::Answer(_) => "answer",
             Self::NeverAnswer => "never_answer",
             Self::DelayAnswer { .. } => "delay_answer",
             Self::GoSilent => "go_silent",

@@ -14,7 +14,7 @@ use super::fault::{note, order};
 use super::stream::{Accepted, Leg};
 use crate::checks::Invocation;
 use crate::container;
-use crate::faults::{Action, Armed, Conversation, Progress};
+use crate::faults::{Action, Answer, Armed, Conversation, Progress};
 use crate::handle::Connection;
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -86,17 +86,8 @@ impl Opening {
         {
             note(shared, record, &action);
             match action {
-                Action::Answer {
-                    status,
-                    error_type,
-                    message,
-                    body,
-                } => {
-                    let log = self.log_stream();
-                    let mut refusal = Refusal::of_endpoint(status, &error_type, &message, &log);
-                    refusal.body = body.unwrap_or(refusal.body);
-                    record.facts().status = status;
-                    refuse(shared, &mut respond, refusal, &request_id);
+                Action::Answer(answer) => {
+                    self.answer(shared, record, &mut respond, answer, &request_id);
                     return LegEnd::Fault;
                 }
                 Action::NeverAnswer => return client_left(&mut respond).await,
@@ -125,6 +116,16 @@ impl Opening {
                 .refuse(shared, record, &mut respond, words, &request_id)
                 .await;
         }
+        let Ok(_place) = shared.places.clone().try_acquire_owned() else {
+            if let Some(Action::Answer(answer)) = shared.settings.at_max_streams.clone() {
+                self.answer(shared, record, &mut respond, answer, &request_id);
+                return LegEnd::Refused;
+            }
+            let words = "every stream that it has room for is taken".to_owned();
+            return self
+                .refuse(shared, record, &mut respond, words, &request_id)
+                .await;
+        };
         let head = Response::builder()
             .status(200)
             .header("content-type", "application/vnd.amazon.eventstream")
@@ -161,6 +162,23 @@ impl Opening {
             leg.apply(&action);
         }
         leg.run(body, send).await
+    }
+
+    /// Answers as the server was told to.
+    fn answer(
+        &self,
+        shared: &Shared,
+        record: &LegRecord,
+        respond: &mut SendResponse<Bytes>,
+        answer: Answer,
+        request_id: &str,
+    ) {
+        let log = self.log_stream();
+        let mut refusal =
+            Refusal::of_endpoint(answer.status, &answer.error_type, &answer.message, &log);
+        refusal.body = answer.body.unwrap_or(refusal.body);
+        record.facts().status = answer.status;
+        refuse(shared, respond, refusal, request_id);
     }
 
     /// Returns the container's words if it refuses the stream.

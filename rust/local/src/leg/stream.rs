@@ -345,7 +345,7 @@ impl Leg {
                 }
             }
             // These strike before the answer; settings that say otherwise are refused.
-            Action::Answer { .. } | Action::NeverAnswer | Action::DelayAnswer { .. } => {}
+            Action::Answer(_) | Action::NeverAnswer | Action::DelayAnswer { .. } => {}
         }
     }
 

@@ -1,0 +1,36 @@
+"""The stairs up, and what they cost."""
+
+import pytest
+from deepgram_sagemaker.load.plan import Plan
+
+
+def plan(**fields):
+    return Plan(**{"streams": 100, "ramp": 60.0, "duration": 30.0, "step": 10} | fields)
+
+
+@pytest.mark.parametrize(
+    ("streams", "step", "levels"),
+    [
+        (100, 25, [25, 50, 75, 100]),
+        (100, 30, [30, 60, 90, 100]),
+        (100, 100, [100]),
+        (1, 1, [1]),
+        (3, 1, [1, 2, 3]),
+    ],
+)
+def test_the_number_goes_up_in_steps_to_what_was_asked_for(streams, step, levels):
+    assert plan(streams=streams, step=step).levels == levels
+
+
+@pytest.mark.parametrize(("ramp", "seconds"), [(60.0, 6), (0.0, 2), (9.0, 2), (144.0, 14)])
+def test_a_step_takes_its_share_of_the_ramp(ramp, seconds):
+    made = plan(ramp=ramp)
+    assert made.step_seconds == seconds
+    assert made.next([]).seconds == seconds
+    assert made.next([]).opening == seconds / 2
+
+
+def test_the_cost_is_known_before():
+    made = plan(streams=30, ramp=30.0, duration=60.0, step=10)
+    assert made.seconds == 90
+    assert made.stream_seconds == (10 + 20 + 30) * 10 + 30 * 60

@@ -1,0 +1,254 @@
+"""Whether steps hold, and where the knee is, with made-up figures of endpoints of many shapes."""
+
+import random
+from collections import Counter
+
+import pytest
+from deepgram_sagemaker.load.plan import Plan
+from deepgram_sagemaker.load.tally import Tally
+from deepgram_sagemaker.load.verdict import Limits, Outcome, conclude, judge
+
+REFUSAL = "424 ModelError"
+
+
+class Endpoint:
+    """Makes the figures of a second that there are so many streams.
+
+    Args:
+        room: Streams that it lets in.
+        lag: Returns the seconds of lag with so many streams.
+        late: Returns the share of the audio that the load generator sends late.
+        fails: Streams from which on sessions fail, one each second.
+        loses: Streams from which on audio is lost.
+        refuses_nothing: Whether streams beyond `room` just never open.
+    """
+
+    def __init__(self, *, room=10**6, lag=None, late=None, fails=None, loses=None, mute=False):
+        self.room = room
+        self.lag = lag or (lambda streams: 0.3)
+        self.late = late or (lambda streams: 0.0)
+        self.fails = fails
+        self.loses = loses
+        self.mute = mute
+        self.dice = random.Random(7)
+
+    def second(self, step, at):
+        tally = Tally(wanted=step.streams)
+        share = 1.0 if at >= step.opening else (at + 1) / (step.opening + 1)
+        tally.live = min(self.room, round(step.streams * share))
+        tally.chunks = 50 * tally.live
+        tally.late = round(tally.chunks * self.late(tally.live))
+        if step.streams > self.room and at and not self.mute:
+            tally.refused[REFUSAL] += step.streams - self.room
+            tally.examples[REFUSAL] = "no room"
+        for _ in range(20):
+            tally.interims.add(self.lag(tally.live) * self.dice.uniform(0.8, 1.2))
+        if self.fails is not None and tally.live >= self.fails:
+            tally.failed["ConnectionLostError"] += 1
+        if self.loses is not None and tally.live >= self.loses:
+            tally.lost += 0.5
+        return tally
+
+
+def found(endpoint, *, limits=None, **plan):
+    """The conclusion about an endpoint, and the steps."""
+    limits = limits or Limits()
+    plan = Plan(**{"streams": 200, "ramp": 60.0, "duration": 10.0, "step": 20} | plan)
+    judged, first, begins = [], None, 0
+    while (step := plan.next(judged)) is not None:
+        seconds = [endpoint.second(step, at) for at in range(step.seconds)]
+        judged.append(judge(step, begins, seconds, limits, first))
+        begins += step.seconds
+        if first is None:
+            first = judged[0].settled.lag.quantile(0.95)
+        assert len(judged) < 50
+    return conclude(judged, plan.streams, Tally()), judged
+
+
+def test_an_endpoint_with_room_for_all():
+    conclusion, judged = found(Endpoint())
+    assert (conclusion.outcome, conclusion.knee, conclusion.holds) == (Outcome.HELD, 200, True)
+    assert conclusion.sentence == "holds 200 streams"
+    assert [each.step.streams for each in judged] == [*range(20, 201, 20), 200]
+    assert [each.step.name for each in judged] == ["up"] * 10 + ["hold"]
+
+
+@pytest.mark.parametrize("room", [1, 7, 20, 21, 22, 101, 111, 150, 199])
+def test_a_hard_limit_is_found_to_the_stream(room):
+    conclusion, judged = found(Endpoint(room=room))
+    assert (conclusion.outcome, conclusion.knee, conclusion.is_exact) == (
+        Outcome.REFUSED,
+        room,
+        True,
+    )
+    suffix = {1: "2nd", 7: "8th", 20: "21st", 21: "22nd", 22: "23rd", 101: "102nd", 111: "112th"}
+    ordinal = suffix.get(room, {150: "151st", 199: "200th"}.get(room))
+    noun = "stream" if room == 1 else "streams"
+    assert conclusion.sentence == (
+        f"holds {room} {noun}: the {ordinal} was refused (424 ModelError: no room)"
+    )
+    # Nobody goes on against an endpoint that is full.
+    assert judged[-1].step.streams <= room + 20
+
+
+def test_a_hard_limit_is_confirmed_by_a_search():
+    conclusion, judged = found(Endpoint(room=150), find=True)
+    assert conclusion.knee == 150
+    assert (judged[-1].step.name, judged[-1].step.streams) == ("confirm", 150)
+    assert judged[-1].outcome is Outcome.HELD
+
+
+def growing(streams):
+    """Lag that grows without bound from 130 streams on."""
+    return 0.3 + max(0.0, streams - 130) * 0.1
+
+
+def test_a_soft_knee_is_the_last_step_that_held():
+    conclusion, judged = found(Endpoint(lag=growing))
+    assert (conclusion.outcome, conclusion.knee) == (Outcome.LAG, 120)
+    assert not conclusion.is_exact
+    assert conclusion.sentence.startswith("holds 120 streams: with 140, lag p95 1.")
+    assert judged[-1].step.streams == 140
+
+
+def test_a_search_finds_a_soft_knee_more_finely():
+    conclusion, judged = found(Endpoint(lag=growing), find=True)
+    assert conclusion.outcome is Outcome.LAG
+    # The lag passes the first step's by a second with 138 streams or so.
+    assert 132 <= conclusion.knee <= 139
+    assert [each.step.name for each in judged].count("search") <= 4
+
+
+def test_all_steps_are_run_if_asked_for():
+    conclusion, judged = found(Endpoint(lag=growing), keep_going=True)
+    assert conclusion.knee == 120
+    assert [each.step.streams for each in judged] == list(range(20, 201, 20))
+
+
+def test_noise_is_no_knee():
+    dice = random.Random(3)
+    conclusion, _ = found(Endpoint(lag=lambda streams: dice.uniform(0.05, 0.9)))
+    assert conclusion.holds
+
+
+def test_a_limit_of_ones_own_is_the_only_one():
+    slow = Endpoint(lag=lambda streams: 8.0)
+    assert found(slow)[0].outcome is Outcome.LAG
+    assert found(slow, limits=Limits(lag=12.0))[0].holds
+    conclusion, _ = found(Endpoint(), limits=Limits(lag=0.1))
+    assert (conclusion.outcome, conclusion.knee) == (Outcome.LAG, 0)
+
+
+def test_an_endpoint_that_fails_from_the_first_step():
+    conclusion, judged = found(Endpoint(fails=1))
+    assert (conclusion.outcome, conclusion.knee, len(judged)) == (Outcome.FAILED, 0, 1)
+    assert (
+        conclusion.sentence
+        == "does not hold 20 streams: failed: 6 \N{MULTIPLICATION SIGN} ConnectionLostError"
+    )
+
+
+def test_lost_audio_is_a_failure():
+    conclusion, _ = found(Endpoint(loses=100))
+    assert (conclusion.outcome, conclusion.knee) == (Outcome.LOST, 80)
+    assert "s of audio lost" in conclusion.sentence
+
+
+def test_streams_that_never_open_are_missed():
+    conclusion, _ = found(Endpoint(room=90, mute=True))
+    assert (conclusion.outcome, conclusion.knee) == (Outcome.SLOW, 80)
+    assert conclusion.sentence == "holds 80 streams: with 100, 10 of 100 were not open in time"
+
+
+def test_a_slow_load_generator_is_not_the_endpoints_fault():
+    late = Endpoint(lag=growing, late=lambda streams: 0.2 if streams > 130 else 0.0)
+    conclusion, judged = found(late)
+    assert (conclusion.outcome, conclusion.knee) == (Outcome.GENERATOR, 120)
+    assert "holds at least 120 streams: with 140 this side was the limit" in conclusion.sentence
+    assert judged[-1].is_limited_by_us
+
+
+def test_late_audio_alone_is_only_told():
+    conclusion, judged = found(Endpoint(late=lambda streams: 0.2))
+    assert conclusion.holds
+    assert all(each.is_limited_by_us for each in judged)
+
+
+def test_openings_that_were_refused_at_first_do_not_hold():
+    """Every stream is open in the end, but not at the first request: no exact number is known."""
+    endpoint = Endpoint()
+
+    def second(step, at, plain=endpoint.second):
+        tally = plain(step, at)
+        if step.streams > 100 and not at:
+            tally.refused["429 ThrottlingException"] += 3
+        return tally
+
+    endpoint.second = second
+    conclusion, _ = found(endpoint)
+    assert (conclusion.outcome, conclusion.knee, conclusion.is_exact) == (
+        Outcome.REFUSED,
+        100,
+        False,
+    )
+    assert conclusion.sentence == (
+        "holds 100 streams: with 120, refused: 3 \N{MULTIPLICATION SIGN} 429 ThrottlingException"
+    )
+
+
+def test_an_endpoint_that_lets_streams_in_slowly_has_no_exact_limit():
+    plan = Plan(streams=40, ramp=4.0, duration=0.0, step=40)
+    step = plan.next([])
+    seconds = [
+        Tally(live=10 * at, opened=10, refused=Counter({"429 ThrottlingException": 5}))
+        for at in (1, 2, 3)
+    ]
+    judged = judge(step, 0, seconds, Limits(), None)
+    assert (judged.outcome, judged.is_growing) == (Outcome.REFUSED, True)
+    conclusion = conclude([judged], 40, Tally())
+    assert (conclusion.knee, conclusion.is_exact) == (0, False)
+
+
+def test_what_is_lost_at_the_end_counts():
+    _, judged = found(Endpoint())
+    for ending, outcome in (
+        (Tally(missing=3), Outcome.LOST),
+        (Tally(failed=Counter({"SessionLostError": 1})), Outcome.FAILED),
+        (Tally(cut=2), Outcome.FAILED),
+    ):
+        conclusion = conclude(judged, 200, ending)
+        assert (conclusion.outcome, conclusion.holds) == (outcome, False)
+        assert conclusion.sentence.startswith("holds 200 streams, but not to their end: ")
+
+
+def test_a_test_that_was_stopped():
+    plan = Plan(streams=40, ramp=8.0, duration=0.0, step=20)
+    step = plan.next([])
+    held = judge(step, 0, [Endpoint().second(step, at) for at in range(4)], Limits(), None)
+    step = plan.next([held])
+    half = [Endpoint().second(step, 0)]
+    stopped = judge(step, 4, half, Limits(), 0.3, stopped=True)
+    assert stopped.outcome is Outcome.STOPPED
+    assert plan.next([held, stopped]) is None
+    conclusion = conclude([held, stopped], 40, Tally(), stopped=True)
+    assert conclusion.outcome is Outcome.STOPPED
+    assert conclusion.sentence == "held 20 streams until the test was stopped"
+    assert conclude([], 40, Tally(), stopped=True).knee == 0
+
+
+def test_a_worker_that_dies_is_said():
+    plan = Plan(streams=40, ramp=8.0, duration=0.0, step=20)
+    step = plan.next([])
+    seconds = [Endpoint(room=10).second(step, at) for at in range(4)]
+    judged = judge(step, 0, seconds, Limits(), None, dead=["process 2"])
+    assert (judged.outcome, judged.reason) == (Outcome.WORKER, "a worker died: process 2")
+    assert not conclude([judged], 40, Tally()).holds
+
+
+def test_streams_that_are_being_replaced_are_not_missed():
+    plan = Plan(streams=20, ramp=2.0, duration=0.0, step=20)
+    step = plan.next([])
+    seconds = [Tally(live=20), Tally(live=17, finished=3)]
+    assert judge(step, 0, seconds, Limits(), None).outcome is Outcome.HELD
+    seconds = [Tally(live=20), Tally(live=17, finished=2)]
+    assert judge(step, 0, seconds, Limits(), None).outcome is Outcome.SLOW
