@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from batches import QUERY, archive, finished, heard, kill, number_of, text, workers
+from batches import archive, finished, heard, kill, number_of, text, workers
 from deepgram_sagemaker.local import LocalEndpoint
 from deepgram_sagemaker.ray import transcribe
 
@@ -38,7 +38,6 @@ def test_a_worker_is_killed(cluster, tmp_path):
             results = transcribe(
                 tmp_path / "calls",
                 config=endpoint.config(boto3_session=None),
-                query=QUERY,
                 output=output,
                 streams=STREAMS,
                 workers=2,
@@ -90,7 +89,6 @@ def test_a_driver_is_killed(cluster, tmp_path):
         results = transcribe(
             tmp_path / "calls",
             config=endpoint.config(boto3_session=None),
-            query=QUERY,
             output=output,
             streams=STREAMS,
         )

@@ -235,7 +235,7 @@ def test_nothing_goes_in_and_out(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"query": {"language": "en"}}, ValueError, "needs a model"),
+        ({"query": {"model": ["nova-3", "nova-2"]}}, ValueError, "takes one model"),
         ({"streams": 0}, ValueError, "streams=0"),
         ({"workers": (3, 2)}, ValueError, r"workers=\(3, 2\)"),
         ({"speed": 0}, ValueError, "speed=0"),

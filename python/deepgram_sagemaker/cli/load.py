@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepgram_sagemaker.config import SageMakerConfig
+from deepgram_sagemaker.conversations.query import FLUX, NOVA
 from deepgram_sagemaker.conversations.reasons import reason_of
 from deepgram_sagemaker.errors import SageMakerError
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_NOVA, _FLUX = "nova-3", "flux-general-en"
 _STEPS = 10
 _OF_AUDIO = {"encoding", "sample_rate", "channels"}
 # What the other options do not say, and what the number of streams does not decide.
@@ -105,7 +105,7 @@ def load(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help=f"Deepgram's model; {_NOVA}, or with --flux {_FLUX}, if not given."
+            metavar="NAME", help=f"Deepgram's model; {NOVA}, or with --flux {FLUX}, if not given."
         ),
     ] = None,
     flux: Annotated[
@@ -184,7 +184,7 @@ def load(
         check_outputs(outputs)
     except WritingError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from None
-    query: dict[str, str | list[str]] = {"model": model or (_FLUX if flux else _NOVA)}
+    query: dict[str, str | list[str]] = {"model": model or (FLUX if flux else NOVA)}
     if not flux and not watermark:
         query |= {"smart_format": "true", "interim_results": "true"}
     query |= parse_parameters(param or [])

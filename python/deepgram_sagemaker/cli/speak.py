@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from deepgram_sagemaker.conversations.query import AURA, FLUX_TTS
+
 from .options import (
     CaBundle,
     EndpointName,
@@ -25,7 +27,6 @@ from .outcome import finish
 __all__ = ["speak"]
 
 _STANDARD = "-"
-_AURA, _FLUX = "aura-2-thalia-en", "flux-alexis-en"
 
 
 def speak(
@@ -58,7 +59,8 @@ def speak(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help=f"Deepgram's voice; {_AURA}, or with --flux {_FLUX}, if not given."
+            metavar="NAME",
+            help=f"Deepgram's voice; {AURA}, or with --flux {FLUX_TTS}, if not given.",
         ),
     ] = None,
     flux: Annotated[
@@ -77,7 +79,7 @@ def speak(
 
     if output is None and not play:
         raise typer.BadParameter("give --output, --play, or both", param_hint="--output")
-    query = {"model": model or (_FLUX if flux else _AURA)} | parse_parameters(param or [])
+    query = {"model": model or (FLUX_TTS if flux else AURA)} | parse_parameters(param or [])
     try:
         file = SpeechFile.of(output or _STANDARD, query)
     except SpeechFileError as error:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from deepgram_sagemaker.conversations.query import FLUX, NOVA
+
 from .options import (
     CaBundle,
     EndpointName,
@@ -22,8 +24,6 @@ from .options import (
 from .outcome import finish
 
 __all__ = ["transcribe"]
-
-_NOVA, _FLUX = "nova-3", "flux-general-en"
 
 
 def transcribe(
@@ -47,7 +47,7 @@ def transcribe(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help=f"Deepgram's model; {_NOVA}, or with --flux {_FLUX}, if not given."
+            metavar="NAME", help=f"Deepgram's model; {NOVA}, or with --flux {FLUX}, if not given."
         ),
     ] = None,
     flux: Annotated[
@@ -117,7 +117,7 @@ def transcribe(
         targets = destinations(names, [form for wanted, form in asked if wanted], output)
     except (DestinationError, OSError) as error:
         raise typer.BadParameter(str(error), param_hint="--output") from None
-    query: dict[str, str | list[str]] = {"model": model or (_FLUX if flux else _NOVA)}
+    query: dict[str, str | list[str]] = {"model": model or (FLUX if flux else NOVA)}
     if not flux:
         query |= {"smart_format": "true", "interim_results": "true"}
     query |= parse_parameters(param or [])

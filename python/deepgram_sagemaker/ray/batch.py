@@ -135,18 +135,23 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def checked_query(query: Mapping[str, Any]) -> Query:
+def checked_query(query: Mapping[str, Any] | None, model: str) -> Query:
     """Return Deepgram's parameters as text.
 
+    Args:
+        query: The parameters; None: there are none.
+        model: The model if they have none.
+
     Raises:
-        ValueError: There is no model.
+        ValueError: The model is no text.
     """
-    checked = {
+    checked: dict[str, str | list[str]] = {"model": model}
+    checked |= {
         name: [_text(each) for each in value] if isinstance(value, list | tuple) else _text(value)
-        for name, value in query.items()
+        for name, value in (query or {}).items()
     }
-    if not isinstance(checked.get("model"), str):
-        raise ValueError("query= needs a model, such as {'model': 'nova-3'}")  # noqa: TRY004 - of any type
+    if not isinstance(checked["model"], str):
+        raise ValueError("query= takes one model")  # noqa: TRY004 - of any type
     return checked
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import ray.data
 
 from deepgram_sagemaker.conversations.caller import streams_of
+from deepgram_sagemaker.conversations.query import AURA, FLUX_TTS
 from deepgram_sagemaker.conversations.speech_file import SpeechFile
 from deepgram_sagemaker.conversations.voice import Voice
 
@@ -102,8 +103,8 @@ def speak(
     texts: Iterable[Mapping[str, str]] | Dataset,
     *,
     config: SageMakerConfig,
-    query: Mapping[str, Any],
     output: str | os.PathLike[str],
+    query: Mapping[str, Any] | None = None,
     flux: bool = False,
     extension: str = "wav",
     format: Format = "parquet",  # noqa: A002 - as in other libraries
@@ -123,9 +124,9 @@ def speak(
         texts: Rows with `id` and `text`; or a Ray Dataset of such rows. The id is the file's name
             without its suffix, and may have folders: `2026/greeting`.
         config: The endpoint. It is sent to the workers, so it has no `boto3_session`.
-        query: Deepgram's parameters, `model` included. `encoding` and `sample_rate` say how the
-            audio is made.
         output: The folder: audio in `audio`, rows in `rows`.
+        query: Deepgram's parameters. `encoding` and `sample_rate` say how the audio is made. If
+            they have no `model`, it is `aura-2-thalia-en`, or with `flux` `flux-alexis-en`.
         flux: Whether to use `v2/speak`, and not `v1/speak`.
         extension: The suffix of the audio's files, which says their form: `wav` has a header, and
             `raw`, `mulaw` or `alaw` have none.
@@ -152,7 +153,7 @@ def speak(
         TypeError: The config cannot be sent to workers, or an id is no text.
         ValueError: A value is not allowed, or two texts have the same id.
     """
-    parameters = checked_query(query)
+    parameters = checked_query(query, FLUX_TTS if flux else AURA)
     file = SpeechFile.of(f"speech.{extension}", parameters)
     places = Places(filesystem)
     spoken = {**parameters, **file.query}

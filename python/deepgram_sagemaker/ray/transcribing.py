@@ -11,6 +11,7 @@ import pyarrow as pa
 import ray.data
 
 from deepgram_sagemaker.conversations.figures import Figures
+from deepgram_sagemaker.conversations.query import FLUX, NOVA
 from deepgram_sagemaker.conversations.reasons import ConversationError
 from deepgram_sagemaker.conversations.recording import Recording, Sound
 
@@ -134,7 +135,7 @@ def transcribe(
     recordings: _Recordings,
     *,
     config: SageMakerConfig,
-    query: Mapping[str, Any],
+    query: Mapping[str, Any] | None = None,
     flux: bool = False,
     output: str | os.PathLike[str] | None = None,
     format: Format = "parquet",  # noqa: A002 - as in other libraries
@@ -160,7 +161,8 @@ def transcribe(
             `bytes` with each file's content. What is no WAV file is decoded by ffmpeg; if the query
             has `encoding`, all files are raw audio.
         config: The endpoint. It is sent to the workers, so it has no `boto3_session`.
-        query: Deepgram's parameters, `model` included.
+        query: Deepgram's parameters. If they have no `model`, it is `nova-3`, or with `flux`
+            `flux-general-en`.
         flux: Whether to use `v2/listen`, and not `v1/listen`.
         output: The folder of the results. None: they are only returned, and what a stopped call has
             done is lost.
@@ -194,7 +196,7 @@ def transcribe(
         TypeError: The config cannot be sent to workers.
         ValueError: A value is not allowed.
     """
-    parameters = checked_query(query)
+    parameters = checked_query(query, FLUX if flux else NOVA)
     if not 0 < speed <= _FASTEST:
         raise ValueError(f"speed={speed!r}: must be above 0 and at most {_FASTEST:g}")
     # What every recording would fail with is said before anything begins.
