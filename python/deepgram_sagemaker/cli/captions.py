@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from .last_line import LastLine
 from .transcripts import line_of, passages, span_of
 
 if TYPE_CHECKING:
@@ -34,16 +34,10 @@ class Captions:
     def __init__(self, console: Console, *, channels: bool = False) -> None:
         self._console = console
         self._channels = channels
-        # Without a terminal, no codes that move the cursor, and only final results.
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True)
-            if console.is_terminal
-            else None
-        )
+        self._last = LastLine(console)
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
+        self._last.__enter__()
         return self
 
     def __exit__(
@@ -52,27 +46,23 @@ class Captions:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.update("", refresh=True)
-            self._live.stop()
+        self._last.__exit__(kind, error, trace)
 
     def interim(self, start: float, end: float, transcript: str) -> None:
         """Show an interim result; times are in seconds."""
-        if self._live is not None and transcript:
-            line = self._line(start, end, transcript, style="italic bright_black")
-            self._live.update(line, refresh=True)
+        if transcript:
+            self._last.show(self._line(start, end, transcript, style="italic bright_black"))
 
     def final(self, final: Final) -> None:
         """Show a final result, unless it is empty."""
-        if self._live is not None:
-            self._live.update("", refresh=True)
+        self._last.show("")
         for passage in passages(final, channels=self._channels):
-            if self._live is None:
-                _plain(self._console, line_of(passage))
-            else:
+            if self._last.is_shown:
                 self._console.print(
                     self._line(passage.start, passage.end, passage.text, passage.label)
                 )
+            else:
+                _plain(self._console, line_of(passage))
 
     def _line(
         self, start: float, end: float, text: str, label: str = "", style: str = ""

@@ -19,6 +19,8 @@ from deepgram_sagemaker.errors import SageMakerError
 from .options import (
     CaBundle,
     EndpointUri,
+    Flux,
+    ListenModel,
     Parameters,
     Profile,
     Region,
@@ -102,15 +104,8 @@ def load(
     endpoint_uri: EndpointUri = None,
     ca_bundle: CaBundle = None,
     profile: Profile = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"Deepgram's model; {NOVA}, or with --flux {FLUX}, if not given."
-        ),
-    ] = None,
-    flux: Annotated[
-        bool, typer.Option("--flux", help="Use `v2/listen`, which hears turns.")
-    ] = False,
+    model: ListenModel = None,
+    flux: Flux = False,
     param: Parameters = None,
     setting: Annotated[
         list[str] | None,

@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from deepgram_sagemaker.load.workers import Here
 
 from .captions import heading
 from .destinations import save
+from .last_line import LastLine
 from .manners import FAILED, INTERRUPTED, Console, say_failed
 from .signals import on_signal
 
@@ -196,17 +196,12 @@ class _Progress:
     def __init__(self, console: Console, plan: Plan) -> None:
         self._console = console
         self._plan = plan
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-            if console.is_terminal
-            else None
-        )
+        self._last = LastLine(console, redirect=False)
         self._failures = 0
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-            self._show("opening one stream …")
+        self._last.__enter__()
+        self._show("opening one stream …")
         return self
 
     def __exit__(
@@ -215,9 +210,7 @@ class _Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.update("", refresh=True)
-            self._live.stop()
+        self._last.__exit__(kind, error, trace)
 
     def began(self, step: Step) -> None:
         self._show(f"{step.streams} streams are opened …")
@@ -245,8 +238,7 @@ class _Progress:
         self._show("closing the streams …")
 
     def _show(self, text: str) -> None:
-        if self._live is not None:
-            self._live.update(Text(text, style="cyan"), refresh=True)
+        self._last.show(Text(text, style="cyan"))
 
 
 def _say(console: Console, text: str) -> None:

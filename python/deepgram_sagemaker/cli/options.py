@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepgram_sagemaker.config import REGION_OF_BOTO3, SageMakerConfig
+from deepgram_sagemaker.conversations.query import FLUX, NOVA
 from deepgram_sagemaker.errors import SageMakerError
 
 from .completions import profiles, regions
@@ -22,6 +23,8 @@ __all__ = [
     "CaBundle",
     "EndpointName",
     "EndpointUri",
+    "Flux",
+    "ListenModel",
     "Parameters",
     "Profile",
     "Region",
@@ -64,6 +67,13 @@ Profile = Annotated[
         metavar="NAME", help="The AWS profile whose credentials to use.", autocompletion=profiles
     ),
 ]
+ListenModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help=f"Deepgram's model; {NOVA}, or with --flux {FLUX}, if not given."
+    ),
+]
+Flux = Annotated[bool, typer.Option("--flux", help="Use `v2/listen`, which hears turns.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option(

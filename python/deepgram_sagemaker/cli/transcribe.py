@@ -14,6 +14,8 @@ from .options import (
     CaBundle,
     EndpointName,
     EndpointUri,
+    Flux,
+    ListenModel,
     Parameters,
     Profile,
     Region,
@@ -44,15 +46,8 @@ def transcribe(
     endpoint_uri: EndpointUri = None,
     ca_bundle: CaBundle = None,
     profile: Profile = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"Deepgram's model; {NOVA}, or with --flux {FLUX}, if not given."
-        ),
-    ] = None,
-    flux: Annotated[
-        bool, typer.Option("--flux", help="Use `v2/listen`, which hears turns.")
-    ] = False,
+    model: ListenModel = None,
+    flux: Flux = False,
     param: Parameters = None,
     speed: Annotated[
         float,
