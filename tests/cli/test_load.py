@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 import xml.etree.ElementTree as ET
 from contextlib import suppress
 
@@ -245,14 +246,17 @@ async def test_flux(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_ctrl_c_ends_the_streams_in_order(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "number", "status"),
+    [("1", signal.SIGINT, 130), ("2", signal.SIGINT, 130), ("1", signal.SIGTERM, 143)],
+)
+async def test_a_signal_ends_the_streams_in_order(tmp_path, workers, number, status):
     with LocalEndpoint() as there:
 
         async def stop(process):
             await until(lambda: there.stats.accepted >= 5, within=30)
             await asyncio.sleep(0.5)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
 
         ran, report = await measured(
             there,
@@ -262,7 +266,7 @@ async def test_ctrl_c_ends_the_streams_in_order(tmp_path, workers):
             stop=stop,
         )
         await until(lambda: there.stats.live_streams == 0)
-    assert ran.status == 130, ran.err
+    assert ran.status == status, ran.err
     assert report["verdict"]["stopped"]
     assert not report["verdict"]["holds"]
     total = report["total"]
@@ -329,8 +333,29 @@ async def test_processes_share_the_streams(tmp_path):
 async def test_an_endpoint_that_cannot_be_used(tmp_path):
     with LocalEndpoint() as there:
         ran, report = await measured(there, tmp_path, "--streams", 4, name="another")
-    assert (ran.status, ran.out, report) == (1, "", None)
-    assert "Failed: " in ran.err
+    assert ran.status == 1
+    assert ran.out.startswith("another cannot be tested: ")
+    assert report["verdict"]["outcome"] == "failed"
+    assert (report["steps"], report["verdict"]["streams"]) == ([], 0)
+
+
+async def test_a_report_is_written_whoever_reads_the_table(tmp_path):
+    with LocalEndpoint() as there:
+        options, environment = reaching(there)
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "deepgram_sagemaker", "load", "local", *options[2:]),
+            *("--watermark", "--streams", "2", "--steps", "1", "--ramp", "2", "--duration", "0"),
+            *("--lag-limit", "20", "-o", str(tmp_path / "report.json")),
+            stdout=writing,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | environment,
+        )
+        os.close(writing)
+        _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1, errors
+    assert json.loads((tmp_path / "report.json").read_text())["verdict"]["holds"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 _STEPS = 10
+# Two weeks, in seconds.
+_LONGEST = 1_209_600.0
 _OF_AUDIO = {"encoding", "sample_rate", "channels"}
 # What the other options do not say, and what the number of streams does not decide.
 _SETTINGS = {each.name for each in dataclasses.fields(SageMakerConfig)} - {
@@ -56,13 +58,19 @@ def load(
     ramp: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", help="Time in which their number goes up, in steps.", min=0.0
+            metavar="SECONDS",
+            help="Time in which their number goes up, in steps.",
+            min=0.0,
+            max=_LONGEST,
         ),
     ] = 60.0,
     duration: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", help="Time for which all of them stay; 0: not at all.", min=0.0
+            metavar="SECONDS",
+            help="Time for which all of them stay; 0: not at all.",
+            min=0.0,
+            max=_LONGEST,
         ),
     ] = 60.0,
     step: Annotated[
@@ -174,7 +182,7 @@ def load(
         raise typer.BadParameter("--step and --steps exclude each other", param_hint="--steps")
     if watermark and audio:
         raise typer.BadParameter("--watermark has its own audio", param_hint="--audio")
-    outputs = output or []
+    outputs = list(dict.fromkeys(output or []))
     try:
         check_outputs(outputs)
     except WritingError as error:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rich.table import Table
 from rich.text import Text
 
+from deepgram_sagemaker.conversations.reasons import reason_of
+from deepgram_sagemaker.errors import SageMakerError
 from deepgram_sagemaker.load.audio import PERIOD
 from deepgram_sagemaker.load.conductor import Conductor
 from deepgram_sagemaker.load.report import report
-from deepgram_sagemaker.load.verdict import Outcome
-from deepgram_sagemaker.load.workers import Here
+from deepgram_sagemaker.load.verdict import Conclusion, Outcome
+from deepgram_sagemaker.load.workers import Here, WorkerLostError
 
 from .captions import heading
 from .destinations import save
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from deepgram_sagemaker.load.conductor import Course
     from deepgram_sagemaker.load.plan import Plan
     from deepgram_sagemaker.load.spec import Spec
     from deepgram_sagemaker.load.step import Step
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["WritingError", "check_outputs", "crew_of", "run_test", "table"]
 
 _SUFFIXES: Final = (".json", ".html")
+# The signals that end a test in order, and the exit status after each, as shells have it.
+_STOPPED: Final = {"SIGINT": INTERRUPTED, "SIGTERM": 143}
 
 
 class WritingError(ValueError):
@@ -121,26 +128,46 @@ async def run_test(
     with _Progress(console, plan) as progress:
         conductor = Conductor(plan, limits, crew, progress)
 
-        def stop() -> None:
-            # A second Ctrl-C ends it at once.
-            as_before()
+        came: list[str] = []
+
+        def stop(name: str) -> None:
+            # A second one ends it at once.
+            signals.close()
+            came.append(name)
             conductor.stop()
 
-        with on_signal("SIGINT", stop) as as_before:
-            course = await conductor.run()
+        with ExitStack() as signals:
+            for name in _STOPPED:
+                signals.enter_context(on_signal(name, partial(stop, name)))
+            course = await _run(conductor, plan)
     found = report(course, plan, spec, limits, workers=workers, started=started)
+    # First: whoever reads standard output may have enough of it.
+    written = _write(console, outputs, found)
     if as_json:
         sys.stdout.write(f"{json.dumps(found)}\n")
+        sys.stdout.flush()
     else:
         _show(Console(), found)
-    written = _write(console, outputs, found)
-    if course.is_stopped:
-        return INTERRUPTED
+    if came:
+        return _STOPPED[came[0]]
     return 0 if written and found["verdict"]["holds"] else FAILED
+
+
+async def _run(conductor: Conductor, plan: Plan) -> Course:
+    """Run a test; one that cannot begin, or has no worker left, has a report too."""
+    try:
+        return await conductor.run()
+    except (SageMakerError, WorkerLostError) as error:
+        course = conductor.course
+        course.conclusion = Conclusion(
+            plan.streams, 0, False, Outcome.FAILED, f"cannot be tested: {reason_of(error)}"
+        )
+        return course
 
 
 def _announce(console: Console, plan: Plan, spec: Spec, workers: str) -> None:
     """Say what will run, and what it will cost."""
+    search = ", and what --find needs" if plan.find else ""
     count = len(plan.levels)
     steps = "one step of" if count == 1 else f"{count} steps, each of"
     steps += f" {plan.step_seconds} s"
@@ -165,7 +192,10 @@ def _announce(console: Console, plan: Plan, spec: Spec, workers: str) -> None:
                 f"up to {plan.streams}{replaced}: {steps}{stay}",
             ),
             ("Workers", workers),
-            ("Cost", f"{plan.stream_seconds / 60:,.1f} minutes of audio if every step holds"),
+            (
+                "Cost",
+                f"{plan.stream_seconds / 60:,.1f} minutes of audio if every step holds{search}",
+            ),
             ("To stop", "Ctrl-C: the streams end in order, and the report is written"),
         ],
     )
@@ -246,6 +276,7 @@ def _say(console: Console, text: str) -> None:
 
 
 _WIDTH: Final = 110
+_NARROWEST: Final = 80
 _COLUMNS: Final = (
     "Streams",
     "Open",
@@ -264,7 +295,7 @@ _COLUMNS: Final = (
 
 def table(found: Mapping[str, Any]) -> Table:
     """Return the steps of a report as a table."""
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in _COLUMNS:
         made.add_column(name, justify="left" if name == "Outcome" else "right", vertical="bottom")
     for step in found["steps"]:
@@ -296,14 +327,14 @@ def _count(*kinds: Mapping[str, int]) -> str:
 
 def _show(console: Console, found: Mapping[str, Any]) -> None:
     """Print the table, what gave way, and the verdict."""
-    if not console.is_terminal:
-        # Nothing is cut where there is room for everything.
-        console.width = max(console.width, _WIDTH)
+    # No figure is cut: a narrow terminal breaks the lines.
+    console.width = max(console.width, _NARROWEST if console.is_terminal else _WIDTH)
     # A terminal's own breaks are in the middle of words.
     soft = not console.is_terminal
-    console.print()
-    console.print(table(found))
-    console.print()
+    if found["steps"]:
+        console.print()
+        console.print(table(found))
+        console.print()
     total = found["total"]
     for name, title in (
         ("refused", "Refused"),

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from deepgram_sagemaker.config import mask_userinfo
+
 from .tally import add_up
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def report(
             "stream_duration": spec.stream_duration,
             "path": "v2/listen" if spec.flux else "v1/listen",
             "query": spec.query,
-            "settings": spec.settings or {},
+            "settings": {name: _masked(value) for name, value in (spec.settings or {}).items()},
             "audio": [
                 {
                     "name": piece.name,
@@ -130,6 +132,11 @@ def report(
             "platform": platform.platform(),
         },
     }
+
+
+def _masked(value: object) -> object:
+    """Return a setting without the user and the password that a URL may have."""
+    return mask_userinfo(value).strip("'\"") if isinstance(value, str) else value
 
 
 def figures(tally: Tally, *, settled: Tally | None = None) -> dict[str, Any]:
