@@ -84,6 +84,9 @@ def test_a_run_that_was_killed_has_what_workers_finished(folder):
     # The machine stopped while this was written.
     broken = folder.output.progress("c")
     (folder.path / "_progress" / broken.path.rpartition("/")[2]).write_text('{"name": "c", "ro')
+    odd = '{"name": "d", "run": "1", "rows": [{"path": 5}]}'
+    (folder.path / "_progress" / "d.json").write_text(odd)
+    (folder.path / "_progress" / ".e.json.77.1.part").write_text("{")
     results = folder.run()
     assert [results.is_done(name) for name in ("a", ODD, "bad", "c")] == [True, True, False, False]
     assert folder.run(retry_failed=False).is_done("bad")
@@ -91,6 +94,15 @@ def test_a_run_that_was_killed_has_what_workers_finished(folder):
     results.finish()
     assert folder.rows().keys() == {"a", ODD, "bad", "c"}
     assert folder.files("_errors/*") == folder.files("_progress/*") == []
+    assert not list((folder.path / "_progress").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"[]", b'"x"', b"\xff"])
+def test_a_manifest_that_says_nothing_is_named(folder, content):
+    folder.run()
+    (folder.path / "_batch.json").write_bytes(content)
+    with pytest.raises(OutputError, match=r"_batch\.json cannot be read"):
+        folder.run()
 
 
 def test_a_driver_that_was_killed_after_a_part_leaves_nothing_twice(folder, monkeypatch):

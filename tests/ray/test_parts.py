@@ -2,9 +2,9 @@
 
 import json
 import os
+import queue
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -105,16 +105,20 @@ def test_all_permits_are_used_and_come_back():
 
 def test_an_output_has_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "_RENEWAL", 0.3)
-    lost = threading.Event()
+    lost = queue.SimpleQueue()
     place = Places().place(tmp_path / "_run.json")
-    with RunLease(place, lost.set):
+    with RunLease(place, lost.put):
         with pytest.raises(OutputBusyError, match=f"process {os.getpid()} on "):
-            RunLease(place, lost.set, patience=20).__enter__()
+            RunLease(place, lost.put, patience=20).__enter__()
         # Nothing of the other one stays.
         assert json.loads((tmp_path / "_run.json").read_text())["pid"] == os.getpid()
         write_whole(place, b'{"run": "another"}')
-        assert lost.wait(20)
+        assert isinstance(lost.get(timeout=20), OutputBusyError)
     assert (tmp_path / "_run.json").exists()
+    (tmp_path / "_run.json").unlink()
+    with RunLease(place, lost.put):
+        (tmp_path / "_run.json").unlink()
+        assert "has gone during the run" in str(lost.get(timeout=20))
 
 
 def test_a_run_that_has_ended_is_no_obstacle(tmp_path):
@@ -149,6 +153,26 @@ def test_files_are_found_once_and_in_order(tmp_path):
     assert found == [str(tmp_path / name) for name in names]
     assert places.files([f"{tmp_path}/"], [".wav"]) == found[:3]
     assert all(places.place(each).path == each for each in found)
+
+
+def test_a_file_has_one_path_and_a_loop_of_links_an_end(tmp_path):
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    (calls / "a.wav").touch()
+    (calls / "loop").symlink_to(calls)
+    (calls / "again").symlink_to(calls)
+    places = Places()
+    one = str(calls / "a.wav")
+    assert places.files([calls, f"{calls}/../calls/a.wav", f"file://{one}"], None) == [one]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_name_that_is_no_text_is_named(tmp_path):
+    (tmp_path / os.fsdecode(b"bad\xff.wav")).touch()
+    with pytest.raises(ValueError, match=r"bad\\udcff\.wav': the name must be UTF-8"):
+        Places().files([tmp_path], None)
+    with pytest.raises(ValueError, match="must be UTF-8"):
+        Places().place(b"bad\xff.wav")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -58,6 +58,20 @@ def test_ids_are_names_of_files(tmp_path, name):
         call(endpoint, tmp_path, [{"id": name, "text": "a"}])
 
 
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        (["hello"], TypeError, "a row with `id` and `text`, not 'hello'"),
+        ([{"id": "a"}], TypeError, "a row with `id` and `text`"),
+        ([{"id": "a", "text": 5}], TypeError, "id='a': its text must be text, not 5"),
+        ([{"id": "a", "text": "\ud800"}], ValueError, "id='a': its text is not Unicode"),
+    ],
+)
+def test_texts_are_rows_of_text(tmp_path, texts, error, message):
+    with LocalEndpoint() as endpoint, pytest.raises(error, match=message):
+        call(endpoint, tmp_path, texts)
+
+
 def test_texts_have_ids_of_their_own(tmp_path):
     texts = [{"id": "a", "text": "one"}, {"id": "a", "text": "two"}]
     with LocalEndpoint() as endpoint, pytest.raises(ValueError, match="two texts have the id 'a'"):

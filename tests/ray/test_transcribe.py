@@ -15,7 +15,7 @@ from deepgram_sagemaker.errors import (
 )
 from deepgram_sagemaker.local import Credentials, Fault, LocalEndpoint
 from deepgram_sagemaker.local.faults import AfterAudio, Answer, Reset
-from deepgram_sagemaker.ray import OutputError, transcribe
+from deepgram_sagemaker.ray import OutputError, batch, transcribe
 from pyarrow import fs
 
 MANY = {"model": "nova-3", "multichannel": True}
@@ -207,6 +207,9 @@ def test_files_that_are_in_ray_go_in(cluster, tmp_path):
             call(endpoint, ray.data.from_items([*content, content[0]]))
         with pytest.raises(ValueError, match="needs a column 'path', and has file"):
             call(endpoint, ray.data.from_items([{"file": "a"}]))
+        with pytest.raises(TypeError, match="has None, which is no path"):
+            call(endpoint, ray.data.from_items([content[0], {"path": None, "bytes": b""}]))
+        assert call(endpoint, ray.data.from_items([])).take_all() == []
         assert endpoint.stats.opens == opens
 
 
@@ -243,6 +246,7 @@ def test_nothing_goes_in_and_out(cluster, tmp_path):
         ({"format": "csv"}, ValueError, "format='csv'"),
         ({"query": QUERY | {"encoding": "opus"}}, ValueError, "encoding=opus"),
         ({"output": "calls/out"}, ValueError, "must not be within"),
+        ({"output": "calls/../calls"}, ValueError, "must not be within"),
         ({"recordings": "hdfs://a/b"}, ValueError, "give filesystem="),
         ({"recordings": "nowhere"}, FileNotFoundError, "nowhere does not exist"),
     ],
@@ -258,3 +262,11 @@ def test_a_config_that_cannot_be_sent_is_refused(tmp_path):
     recording(tmp_path / "calls" / "a.wav", 0)
     with LocalEndpoint() as endpoint, pytest.raises(TypeError, match="boto3_session cannot be"):
         transcribe(tmp_path / "calls", config=endpoint.config(), query=QUERY)
+
+
+def test_a_worker_for_which_no_machine_has_room_is_told(cluster, caplog):
+    batch._check_room(10_000)
+    assert "num_cpus=10000, and no machine of Ray's has more than" in caplog.text
+    caplog.clear()
+    batch._check_room(1)
+    assert caplog.text == ""

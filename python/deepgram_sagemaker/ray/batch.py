@@ -20,7 +20,7 @@ import ray.data
 
 from deepgram_sagemaker.config import SageMakerConfig
 
-from .lease import OutputBusyError, RunLease
+from .lease import RunLease
 from .output import LEASE_FILE, Output, Results
 from .permits import Office
 from .places import make_folder
@@ -187,9 +187,9 @@ def run(batch: Batch, items: pa.Table | Dataset, names: Sequence[str]) -> Datase
     with ExitStack() as stack:
         under_way: list[_Run] = []
 
-        def give_up() -> None:
+        def give_up(reason: Exception) -> None:
             for each in under_way:
-                each.give_up()
+                each.give_up(reason)
 
         lease = stack.enter_context(RunLease(place.below(LEASE_FILE), give_up))
         results.begin()
@@ -240,9 +240,9 @@ class _Run:
             batch.attempts,
         )
 
-    def give_up(self) -> None:
-        """End the run, because another one writes to the output. From any thread."""
-        self._office.stop.remote(OutputBusyError("another run has taken the output over"))
+    def give_up(self, reason: Exception) -> None:
+        """End the run, because the output is no longer its own. From any thread."""
+        self._office.stop.remote(reason)
 
     def into(self, results: Results, items: pa.Table | Dataset, missing: set[str]) -> None:
         """Do what is missing."""
@@ -268,6 +268,7 @@ class _Run:
 
     def _done(self, items: pa.Table | Dataset, missing: set[str]) -> Dataset:
         pool, (least, most) = self._pool, self._pool.sizes
+        _check_room(pool.num_cpus)
         if isinstance(items, pa.Table):
             wanted = pa.array(list(missing), pa.string())
             rows = items.filter(pc.is_in(items[self._key], wanted)).to_pylist()
@@ -302,7 +303,24 @@ class _Run:
         if reason is not None:
             raise cast("Exception", reason)
         if untold:
-            raise RuntimeError(f"{len(untold)} have no result, such as {min(untold)}")
+            raise RuntimeError(
+                f"{len(untold)} have no result, such as {min(untold)}. A Dataset is read more than "
+                "once: if its rows differ each time, give it as `.materialize()`"
+            )
+
+
+def _check_room(num_cpus: float) -> None:
+    """Say so if Ray has no machine for a worker: it would wait for one without a word."""
+    most = max(
+        (each["Resources"].get("CPU", 0.0) for each in ray.nodes() if each["Alive"]), default=0.0
+    )
+    if num_cpus > most:
+        _logger.warning(
+            "a worker needs num_cpus=%g, and no machine of Ray's has more than %g: the batch waits "
+            "until there is one",
+            num_cpus,
+            most,
+        )
 
 
 def _at_once(least: int, most: int, calls: int) -> dict[str, Any]:

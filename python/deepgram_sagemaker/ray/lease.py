@@ -44,12 +44,13 @@ class RunLease:
 
     Args:
         place: The file.
-        lost: Called, from a thread, if another run has taken over.
+        lost: Called, from a thread, with the reason, if another run has taken over or the file has
+            gone.
         patience: Seconds without a change after which another run's file is abandoned.
     """
 
     def __init__(
-        self, place: Place, lost: Callable[[], object], *, patience: float = PATIENCE
+        self, place: Place, lost: Callable[[Exception], object], *, patience: float = PATIENCE
     ) -> None:
         self.run = uuid.uuid4().hex
         self._place = place
@@ -128,8 +129,11 @@ class RunLease:
         while not self._over.wait(_RENEWAL):
             try:
                 found = self._read()
-                if found is None or found.get("run") != self.run:
-                    self._lost()
+                if found is None:
+                    self._lost(FileNotFoundError(f"{self._place.shown} has gone during the run"))
+                    return
+                if found.get("run") != self.run:
+                    self._lost(OutputBusyError("another run has taken the output over"))
                     return
                 self._write()
             except OSError:

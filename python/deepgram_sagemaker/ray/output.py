@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from .places import Place, files_in, make_folder, remove, write_whole
+from .places import Place, drafts_in, files_in, make_folder, remove, write_whole
 from .rows import as_table, in_format, key_of, names_in, read_rows
 
 if TYPE_CHECKING:
@@ -116,17 +116,22 @@ class Output:
         Raises:
             OSError: It cannot be read.
         """
-        return _read_finished(self.progress(name))
+        return self.read(self.progress(name))
 
+    def read(self, file: Place) -> Finished | None:
+        """Return what a file in `_progress` says; None: it is not there, or says nothing.
 
-def _read_finished(place: Place) -> Finished | None:
-    try:
-        with place.filesystem.open_input_file(place.path) as file:
-            found = json.loads(file.read())
-        return Finished(found["name"], found["run"], found["rows"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        # What was cut off by the end of a machine is no result.
-        return None
+        Raises:
+            OSError: It cannot be read.
+        """
+        try:
+            with file.filesystem.open_input_file(file.path) as stream:
+                found = json.loads(stream.read())
+            as_table(found["rows"], self.schema)
+            return Finished(str(found["name"]), str(found["run"]), found["rows"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            # What was cut off by the end of a machine is no result. Arrow's errors are among these.
+            return None
 
 
 class Results:
@@ -174,7 +179,9 @@ class Results:
         content = json.dumps(self._facts, indent=1, sort_keys=True, ensure_ascii=False)
         write_whole(place.below(_MANIFEST), content.encode())
 
-    def _compare(self, found: Mapping[str, Any]) -> None:
+    def _compare(self, found: Any) -> None:  # noqa: ANN401 - JSON
+        if not isinstance(found, dict):
+            raise OutputError(_broken(self._output.place.below(_MANIFEST)))
         for name in sorted({*found, *self._facts}):
             before, now = found.get(name), self._facts.get(name)
             if before != now:
@@ -196,7 +203,7 @@ class Results:
                     if row[self._key] not in self._succeeded:
                         self._failed[row[self._key]] = row
             progress = files_in(place.below(_PROGRESS))
-            for each, finished in zip(progress, pool.map(_read_finished, progress), strict=True):
+            for each, finished in zip(progress, pool.map(self._output.read, progress), strict=True):
                 if finished is None:
                     continue
                 if finished.name in self._succeeded:
@@ -272,6 +279,8 @@ class Results:
             write_whole(place.below(name), in_format(table, self._output.form))
         _remove(before)
         _remove(files_in(place.below(_PROGRESS)))
+        for folder in ("", self._output.rows, _PROGRESS, _ERRORS):
+            _remove(drafts_in(place.below(folder)))
 
     def _write_part(self) -> None:
         table, names = pa.concat_tables(self._buffer), self._buffered
@@ -335,12 +344,26 @@ def _is_part(place: Place) -> bool:
 
 
 def _read_json(place: Place) -> Any:  # noqa: ANN401 - JSON
-    """Return a file's content; None: there is none."""
+    """Return a file's content; None: there is none.
+
+    Raises:
+        OutputError: It is not JSON.
+        OSError: It cannot be read.
+    """
     try:
         with place.filesystem.open_input_file(place.path) as file:
             return json.loads(file.read())
     except FileNotFoundError:
         return None
+    except ValueError:
+        raise OutputError(_broken(place)) from None
+
+
+def _broken(manifest: Place) -> str:
+    return (
+        f"{manifest.shown} cannot be read, so nothing says what this output is: give another one. "
+        "If you remove the file, and all others with it, the batch begins anew"
+    )
 
 
 def _remove(files: Sequence[Place]) -> None:

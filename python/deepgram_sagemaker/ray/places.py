@@ -2,7 +2,7 @@
 
 A path of a file system that is given is passed on as it is. Without one, `s3://` and `gs://` name a
 bucket, and anything else is on this machine. Paths are taken literally: `#`, `%` and `=` are
-part of a name.
+part of a name. Names are text: one that is not UTF-8 could not stand in a row.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import pyarrow as pa
 from pyarrow import fs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["Place", "Places", "files_in", "make_folder", "remove", "write_whole"]
+__all__ = ["Place", "Places", "drafts_in", "files_in", "make_folder", "remove", "write_whole"]
 
 _BUCKETS: Final = ("s3", "s3a", "gs", "gcs")
 # The stores that show an object once it is whole.
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
+# How the name ends of what is being written.
+_DRAFT: Final = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,16 @@ class Places:
         """Return where a path leads.
 
         Raises:
-            ValueError: Its scheme is not known, and no file system is given.
+            ValueError: Its scheme is not known and no file system is given, or it is no text.
             OSError: A bucket cannot be found.
         """
-        text = os.fspath(path)
+        text = _in_unicode(os.fspath(path))
         if self.filesystem is not None:
             return Place(self.filesystem, text, text)
         scheme, mark, rest = text.partition("://")
-        if not mark:
-            text = str(Path(text).expanduser().absolute())
+        if not mark or scheme == "file":
+            # Without `..`, so that a file has one path; a link stays another one.
+            text = os.path.normpath(Path(rest if mark else text).expanduser().absolute())
             return Place(self._bucket("", ""), text, text)
         if scheme not in _BUCKETS:
             raise ValueError(
@@ -121,11 +124,9 @@ class Places:
         Raises:
             FileNotFoundError: The only path does not exist.
             OSError: A folder cannot be listed.
-            ValueError: As `place`.
+            ValueError: As `place`, or a name is no text.
         """
-        endings = (
-            None if extensions is None else tuple(f".{e.lstrip('.').lower()}" for e in extensions)
-        )
+        endings = None if not extensions else tuple(f".{e.lstrip('.').lower()}" for e in extensions)
         found: dict[str, None] = {}
         for place in map(self.place, roots):
             info = place.filesystem.get_file_info(place.path.rstrip("/") or "/")
@@ -134,14 +135,9 @@ class Places:
             if info.type != fs.FileType.Directory:
                 found[place.shown] = None
                 continue
-            inner = place.path.rstrip("/")
-            listed = place.filesystem.get_file_info(fs.FileSelector(inner, recursive=True))
-            names = sorted(each.path for each in listed if each.type == fs.FileType.File)
-            # A file system may give its paths with or without the slash in front.
-            start = len(inner.lstrip("/"))
-            for below in (name.lstrip("/")[start:].lstrip("/") for name in names):
+            for below in _below(place):
                 hidden = any(part.startswith(".") for part in below.split("/"))
-                if not hidden and (not extensions or below.lower().endswith(endings)):
+                if not hidden and (endings is None or below.lower().endswith(endings)):
                     found[place.below(below).shown] = None
         return list(found)
 
@@ -156,6 +152,49 @@ def _bucket(scheme: str, uri: str) -> fs.FileSystem:
             # Earlier releases have no such parameter.
             pass
     return fs.FileSystem.from_uri(uri)[0]
+
+
+def _in_unicode(path: str | bytes) -> str:
+    try:
+        text = path.decode() if isinstance(path, bytes) else path
+        text.encode()
+    except UnicodeError:
+        raise ValueError(f"{path!r}: the name must be UTF-8") from None
+    return text
+
+
+def _below(folder: Place) -> list[str]:
+    """Return the paths of the files in a folder and in all folders below it, sorted."""
+    if isinstance(folder.filesystem, fs.LocalFileSystem):
+        return sorted(_walked(Path(folder.path)))
+    inner = folder.path.rstrip("/")
+    listed = folder.filesystem.get_file_info(fs.FileSelector(inner, recursive=True))
+    # A file system may give its paths with or without the slash in front.
+    start = len(inner.lstrip("/"))
+    return sorted(
+        each.path.lstrip("/")[start:].lstrip("/")
+        for each in listed
+        if each.type == fs.FileType.File
+    )
+
+
+def _walked(root: Path) -> Iterator[str]:
+    """Yield the paths of files of this machine, of each folder once, wherever links lead."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        info = folder.stat()
+        if (info.st_dev, info.st_ino) in seen:
+            continue
+        seen.add((info.st_dev, info.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                _in_unicode(entry.path)
+                if entry.is_dir():
+                    waiting.append(Path(entry.path))
+                elif entry.is_file():
+                    yield Path(entry.path).relative_to(root).as_posix()
 
 
 def files_in(folder: Place) -> list[Place]:
@@ -181,6 +220,17 @@ def make_folder(folder: Place) -> None:
         folder.filesystem.create_dir(folder.path, recursive=True)
 
 
+def drafts_in(folder: Place) -> list[Place]:
+    """Return what writes that were cut off have left in a folder.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    selector = fs.FileSelector(folder.path.rstrip("/"), allow_not_found=True)
+    names = [each.base_name for each in folder.filesystem.get_file_info(selector)]
+    return [folder.below(name) for name in names if name.startswith(".") and name.endswith(_DRAFT)]
+
+
 def remove(file: Place) -> None:
     """Remove a file, if it is there.
 
@@ -194,7 +244,7 @@ def remove(file: Place) -> None:
 
 
 def write_whole(file: Place, data: bytes) -> None:
-    """Write a file so that others see all of it or none of it.
+    """Write a file so that others see all of it or none of it, also after a loss of power.
 
     Raises:
         OSError: It cannot be written.
@@ -205,10 +255,16 @@ def write_whole(file: Place, data: bytes) -> None:
             stream.write(data)
         return
     folder, slash, name = path.rpartition("/")
-    draft = f"{folder}{slash}.{name}.{os.getpid()}.{threading.get_ident()}.part"
+    draft = f"{folder}{slash}.{name}.{os.getpid()}.{threading.get_ident()}{_DRAFT}"
     try:
-        with system.open_output_stream(draft) as stream:
-            stream.write(data)
+        if isinstance(system, fs.LocalFileSystem):
+            with Path(draft).open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        else:
+            with system.open_output_stream(draft) as stream:
+                stream.write(data)
         system.move(draft, path)
     except BaseException:
         with suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from .rows import SPOKEN
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ray.data import Dataset
 
@@ -181,12 +182,29 @@ def _items(texts: Iterable[Mapping[str, str]] | Dataset) -> tuple[pa.Table, Sequ
         )
         rows = [row for table in batches for row in table.to_pylist()]
     else:
-        rows = [{"id": row["id"], "text": row["text"]} for row in texts]
+        rows = [_row(each) for each in texts]
     names = [_checked(row["id"]) for row in rows]
+    for name, text in ((row["id"], row["text"]) for row in rows):
+        _check_text(name, text)
     if len(set(names)) < len(names):
         raise ValueError(f"two texts have the id {Counter(names).most_common(1)[0][0]!r}")
     schema = pa.schema([("id", pa.string()), ("text", pa.string())])
     return pa.Table.from_pylist(rows, schema=schema), names
+
+
+def _row(given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not {"id", "text"} <= given.keys():
+        raise TypeError(f"each text is a row with `id` and `text`, not {given!r:.80}")
+    return {"id": given["id"], "text": given["text"]}
+
+
+def _check_text(name: str, text: object) -> None:
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"id={name!r}: its text must be text, not {text!r:.80}")
+    try:
+        (text or "").encode()
+    except UnicodeError as error:
+        raise ValueError(f"id={name!r}: its text is not Unicode: {error}") from None
 
 
 def _checked(name: object) -> str:

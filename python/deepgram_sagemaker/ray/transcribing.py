@@ -225,13 +225,15 @@ def _items(
 ) -> tuple[pa.Table | Dataset, list[str]]:
     """Return what is to be done, and what it is called."""
     if isinstance(recordings, ray.data.Dataset):
-        columns = recordings.columns() or []
+        columns = recordings.columns()
+        if columns is None:
+            return pa.table({"path": pa.array([], pa.string())}), []
         if "path" not in columns:
             raise ValueError(f"the Dataset needs a column 'path', and has {', '.join(columns)}")
         rows = recordings.select_columns(["path"]).iter_batches(
             batch_size=None, batch_format="pyarrow"
         )
-        names = [str(name) for table in rows for name in table["path"].to_pylist()]
+        names = [_named(name) for table in rows for name in table["path"].to_pylist()]
         if "bytes" in columns:
             if len(set(names)) < len(names):
                 raise ValueError("two rows have the same path, and may have different bytes")
@@ -245,10 +247,18 @@ def _items(
     return pa.table({"path": pa.array(names, pa.string())}), names
 
 
+def _named(path: object) -> str:
+    if not isinstance(path, str):
+        raise TypeError(f"the Dataset's column 'path' has {path!r}, which is no path")
+    return path
+
+
 def _keep_apart(roots: Sequence[str], output: str) -> None:
     """Raise an error if results would be taken for recordings."""
+    inner = os.path.realpath(output) if output.startswith("/") else output
     for root in roots:
-        if f"{output.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):
+        outer = os.path.realpath(root) if root.startswith("/") else root
+        if f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/"):
             raise ValueError(
                 f"output={output}: must not be within {root}, which has the recordings"
             )
