@@ -1,12 +1,13 @@
 """Whether steps hold, and where the knee is, with made-up figures of endpoints of many shapes."""
 
 import random
+import re
 from collections import Counter
 
 import pytest
 from deepgram_sagemaker.load.plan import Plan
 from deepgram_sagemaker.load.tally import Tally
-from deepgram_sagemaker.load.verdict import Limits, Outcome, conclude, judge
+from deepgram_sagemaker.load.verdict import Limits, Outcome, baseline, conclude, judge
 
 REFUSAL = "424 ModelError"
 
@@ -54,13 +55,11 @@ def found(endpoint, *, limits=None, **plan):
     """The conclusion about an endpoint, and the steps."""
     limits = limits or Limits()
     plan = Plan(**{"streams": 200, "ramp": 60.0, "duration": 10.0, "step": 20} | plan)
-    judged, first, begins = [], None, 0
+    judged, begins = [], 0
     while (step := plan.next(judged)) is not None:
         seconds = [endpoint.second(step, at) for at in range(step.seconds)]
-        judged.append(judge(step, begins, seconds, limits, first))
+        judged.append(judge(step, begins, seconds, limits, baseline(judged)))
         begins += step.seconds
-        if first is None:
-            first = judged[0].settled.lag.quantile(0.95)
         assert len(judged) < 50
     return conclude(judged, plan.streams, Tally()), judged
 
@@ -248,7 +247,87 @@ def test_a_worker_that_dies_is_said():
 def test_streams_that_are_being_replaced_are_not_missed():
     plan = Plan(streams=20, ramp=2.0, duration=0.0, step=20)
     step = plan.next([])
-    seconds = [Tally(live=20), Tally(live=17, finished=3)]
-    assert judge(step, 0, seconds, Limits(), None).outcome is Outcome.HELD
-    seconds = [Tally(live=20), Tally(live=17, finished=2)]
-    assert judge(step, 0, seconds, Limits(), None).outcome is Outcome.SLOW
+    for finished, outcome in ((3, Outcome.HELD), (2, Outcome.SLOW)):
+        seconds = [Tally(live=20), heard(Tally(live=17, finished=finished))]
+        assert judge(step, 0, seconds, Limits(), None).outcome is outcome
+
+
+def heard(tally, *lags, overdue=()):
+    for lag in lags or (0.3,):
+        tally.finals.add(lag)
+    for late in overdue:
+        tally.overdue.add(late)
+    return tally
+
+
+def one_step(seconds, *, streams=30, first=0.3, limits=None):
+    """The verdict on a step of these seconds."""
+    step = Plan(streams=streams, ramp=float(len(seconds)), duration=0.0, step=streams).next([])
+    return judge(step, 0, seconds, limits or Limits(), first)
+
+
+def test_results_that_are_late_and_have_not_come_are_judged():
+    """Of 30 streams, four wait at the step's end: the others' lag does not show it."""
+    fine = heard(Tally(live=30), *[0.3] * 200, overdue=[0.0] * 30)
+    stuck = heard(Tally(live=30), *[0.3] * 200, overdue=[0.1] * 26 + [3.0] * 4)
+    judged = one_step([fine, fine, fine, stuck])
+    assert judged.outcome is Outcome.LAG
+    assert re.fullmatch(
+        r"results that have not come are late: p95 3\.0\d s, above 1\.30 s", judged.reason
+    )
+    # What was late for a while and has come is in the lag.
+    assert one_step([fine, stuck, fine, fine]).outcome is Outcome.HELD
+    # One of thirty may be, but not by far.
+    for late, outcome in ((2.0, Outcome.HELD), (9.0, Outcome.LAG)):
+        last = heard(Tally(live=30), overdue=[0.1] * 29 + [late])
+        assert one_step([fine, fine, last]).outcome is outcome
+    # And this machine may be the reason for it.
+    stuck.late, stuck.chunks = 100, 1000
+    assert one_step([fine, stuck]).outcome is Outcome.GENERATOR
+
+
+def test_a_step_without_results_does_not_hold():
+    quiet = Tally(live=30)
+    judged = one_step([quiet] * 4, first=None)
+    assert (judged.outcome, judged.reason) == (
+        Outcome.SHORT,
+        "no result came within 2 s: the step is too short",
+    )
+    assert conclude([judged], 30, Tally()).sentence == (
+        "is not tested yet: with 30, no result came within 2 s: the step is too short"
+    )
+    assert not conclude([judged], 30, Tally()).holds
+    # Results before the opening was over are no measure of all streams.
+    assert one_step([heard(Tally(live=3)), quiet, quiet]).outcome is Outcome.SHORT
+    waiting = Tally(live=30)
+    for _ in range(30):
+        waiting.overdue.add(5.5)
+    assert one_step([quiet, quiet, waiting], first=None).outcome is Outcome.LAG
+
+
+def test_without_results_in_the_first_step_no_other_takes_its_place():
+    """With `keep_going` there are later steps: they have the limit that a first step has."""
+
+    class Late(Endpoint):
+        def second(self, step, at):
+            tally = super().second(step, at)
+            return Tally(live=tally.live) if step.streams == 20 else tally
+
+    endpoint = Late(lag=lambda streams: 2.0 if streams == 40 else 4.0)
+    _, judged = found(endpoint, keep_going=True)
+    assert baseline(judged) is None
+    assert [each.outcome for each in judged[:3]] == [Outcome.SHORT, Outcome.HELD, Outcome.HELD]
+
+
+def test_results_that_come_late_while_streams_are_closed_count():
+    _, judged = found(Endpoint())
+    late = heard(Tally(resets=Counter({"reset": 20})), *[8.0] * 20)
+    conclusion = conclude(judged, 200, late)
+    assert (conclusion.outcome, conclusion.holds) == (Outcome.LAG, False)
+    assert re.fullmatch(
+        r"holds 200 streams, but not to their end: lag p95 8\.\d\d s, above 5\.00 s",
+        conclusion.sentence,
+    )
+    assert conclude(judged, 200, late, limits=Limits(lag=12.0)).holds
+    # All streams end at once, so what a step might not have is no failure here.
+    assert conclude(judged, 200, heard(Tally(), 2.0), limits=Limits(lag=0.5)).holds

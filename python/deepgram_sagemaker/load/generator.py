@@ -1,6 +1,7 @@
 """Holds the streams of one process: as many as are wanted, each replaced when it ends.
 
-Imports `descriptors`, `metronome`, `spec`, `stream` and `tally`, and `factory` and `events`.
+Imports `descriptors`, `histogram`, `metronome`, `spec`, `stream` and `tally`, and `factory` and
+`events`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from deepgram_sagemaker.factory import SageMakerTransportFactory
 
 from .audio import PERIOD
 from .descriptors import allow
+from .histogram import Histogram
 from .metronome import Metronome
 from .stream import Stream, kind_of, said_by
 from .tally import Tally
@@ -95,6 +97,8 @@ class Generator:
         self._client = AsyncDeepgramClient(api_key="unused", transport_factory=self._make)
         self._loop = asyncio.get_running_loop()
         self._tally = Tally()
+        # How much audio a result reports on.
+        self._strides = Histogram()
         self._metronome = Metronome(PERIOD, lambda late: self._tally.lateness.add(late))
         self._ticking: asyncio.Task[None] | None = None
         self._places: list[_Place] = []
@@ -256,7 +260,13 @@ class Generator:
         )
         offset = round(number * _APART * len(piece.chunks))
         return Stream(
-            connect, piece, offset, self._metronome, lambda: self._tally, flux=self._spec.flux
+            connect,
+            piece,
+            offset,
+            self._metronome,
+            lambda: self._tally,
+            self._strides,
+            flux=self._spec.flux,
         )
 
     async def _run(self, stream: Stream, length: float | None) -> None:
@@ -323,9 +333,13 @@ class Generator:
         tally.wanted = len(self._places)
         tally.live = self._live
         for place in self._places:
-            age = 0.0 if place.stream is None else place.stream.age(now)
+            if place.stream is None:
+                continue
+            age = place.stream.age(now)
             tally.age = max(tally.age, age)
             tally.silent += age > self._spec.silence
+            if place.is_open:
+                tally.overdue.add(place.stream.overdue(now))
         process, thread, since = self._used
         self._used = (time.process_time(), time.thread_time(), now)
         tally.cpu = self._used[0] - process

@@ -2,7 +2,8 @@
 
 The n-th chunk is due when the speech in it is over: n chunks after the stream began. Nothing moves
 that time, so a chunk that is sent late makes no later one late, and a result's lag is counted from
-when its last audio was due, however late it was sent. Imports `audio`, `metronome` and `tally`.
+when its last audio was due, however late it was sent. Imports `audio`, `histogram`,
+`metronome` and `tally`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from deepgram_sagemaker.stats import Stats
 
     from .audio import Piece
+    from .histogram import Histogram
     from .metronome import Metronome
     from .tally import Tally
 
@@ -35,6 +37,8 @@ LATE: Final = 0.05
 """Seconds after which a chunk counts as late. Less makes no difference to a recogniser."""
 
 _MOST_SAID: Final = 200
+_USUAL: Final = 0.95
+"""The share of the results that report on no more audio than is usual."""
 
 
 def kind_of(error: BaseException) -> str:
@@ -65,6 +69,7 @@ class Stream:
         offset: The chunk to begin with.
         metronome: What it keeps time by.
         tally: Returns what this second is counted in.
+        strides: Is told how much audio each result was the first to report on, in seconds.
         flux: Whether it is `v2/listen`.
 
     Attributes:
@@ -78,6 +83,7 @@ class Stream:
         offset: int,
         metronome: Metronome,
         tally: Callable[[], Tally],
+        strides: Histogram,
         *,
         flux: bool,
     ) -> None:
@@ -89,6 +95,7 @@ class Stream:
         self._flux = flux
         self._metronome = metronome
         self._tally = tally
+        self._strides = strides
         self._loop = asyncio.get_running_loop()
         self._connection: Any = None
         self._sent = 0
@@ -108,6 +115,14 @@ class Stream:
         if self._began is None:
             return 0.0
         return max(0.0, now - self._began - self._heard)
+
+    def overdue(self, now: float) -> float:
+        """Return for how many seconds its next result is late, at least.
+
+        A result reports on some audio at once, and is late only after that. How much audio is taken
+        from the results of all streams; before the first of them it is none.
+        """
+        return max(0.0, self.age(now) - (self._strides.quantile(_USUAL) or 0.0))
 
     @property
     def is_open(self) -> bool:
@@ -245,7 +260,9 @@ class Stream:
             self._has_heard = True
             tally.first.add(now - began)
         (tally.finals if final else tally.interims).add(now - began - end)
-        self._heard = max(self._heard, end)
+        if end > self._heard:
+            self._strides.add(end - self._heard)
+            self._heard = end
         if self._marks is not None:
             for word in words.split():
                 if word.isdigit():

@@ -27,6 +27,8 @@ class Tally:
         live: Sessions that had a stream of the service open at its end.
         silent: Streams that at its end had heard nothing for longer than is allowed.
         age: The oldest audio, at its end, on which nothing had been heard; in seconds.
+        overdue: How late each stream's next result already was at its end. A result that has not
+            come yet is in no other delay.
         opened: Sessions that opened.
         finished: Sessions that ended in order.
         cut: Sessions that were cut off because the test was stopped.
@@ -57,6 +59,7 @@ class Tally:
     live: int = 0
     silent: int = 0
     age: float = 0.0
+    overdue: Histogram = field(default_factory=Histogram)
     opened: int = 0
     finished: int = 0
     cut: int = 0
@@ -137,7 +140,7 @@ _HIGHEST: Final = {"age", "thread"}
 
 
 def add_up(tallies: Iterable[Tally]) -> Tally:
-    """Return the sum over seconds. `wanted`, `live` and `silent` of it are without a meaning."""
+    """Return the sum over seconds. `wanted`, `live`, `silent` and `overdue` mean nothing in it."""
     total = Tally()
     for each in tallies:
         total.merge(each)

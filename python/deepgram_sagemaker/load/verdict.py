@@ -1,11 +1,11 @@
 """Whether a step held, and how many streams the endpoint holds: the knee.
 
-Pure: judges figures that may be made up. Imports `step` and `tally`.
+Pure: judges figures that may be made up. Imports `histogram`, `step` and `tally`.
 
 A step holds if every stream of it opened at the first request, no session failed, no audio was
-lost, and results came in time. A stream that breaks and is followed by another is no failure: the
-session's results show what it cost. What this machine was too slow for says nothing about the
-endpoint, and is told apart.
+lost, and results came in time. A step without results does not hold. A stream that breaks and is
+followed by another is no failure: the session's results show what it cost. What this machine was
+too slow for says nothing about the endpoint, and is told apart.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .tally import Tally, add_up
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from .histogram import Histogram
     from .step import Step
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Judged",
     "Limits",
     "Outcome",
+    "baseline",
     "conclude",
     "hard_limit",
     "highest_held",
@@ -51,7 +53,9 @@ class Outcome(StrEnum):
     SLOW = "slow"
     """Not every stream was open in time."""
     LAG = "lag"
-    """Results came late."""
+    """Results came late, or are late already and have not come."""
+    SHORT = "short"
+    """No result came, and the step was too short to say that they are late."""
     GENERATOR = "generator"
     """Results came late, and so did the audio: this machine was too slow."""
     WORKER = "worker"
@@ -146,6 +150,8 @@ class Conclusion:
 
 
 _ROUNDING: Final = 1e-6
+_OURS: Final = {Outcome.LAG, Outcome.SHORT, Outcome.SILENT, Outcome.SLOW}
+"""What comes of a machine that is too slow, too."""
 _GROWING: Final = 0.02
 """The share of a step's streams that is let in within a second where there is no limit."""
 
@@ -167,7 +173,8 @@ def judge(
         begins: The second in which it began.
         seconds: Its seconds, in order.
         limits: What it may not exceed.
-        first: The first step's 95th percentile of the lag, in seconds; None: this is the first.
+        first: The first step's 95th percentile of the lag, in seconds; None: this is the first, or
+            the first has none.
         dead: Workers that have died until its end.
         stopped: Whether it was stopped before its end.
     """
@@ -180,12 +187,15 @@ def judge(
     slow_here = late > limits.late or max((s.thread for s in seconds), default=0.0) > limits.busy
     # A stream that ended in order is replaced; its place may be between two streams just now.
     between = sum(each.finished for each in seconds[-2:])
-    outcome, reason = _outcome(step, total, settled, live + between, limits, first)
-    if stopped and outcome in (Outcome.HELD, Outcome.SLOW):
+    outcome, reason = _outcome(step, total, settled, live + between, limits)
+    if outcome is Outcome.HELD:
+        limit = limits.lag_limit(first)
+        outcome, reason = _timely(settled, seconds, limit, len(seconds) - opening)
+    if stopped and outcome in (Outcome.HELD, Outcome.SLOW, Outcome.SHORT):
         outcome, reason = Outcome.STOPPED, "stopped"
     elif dead:
         outcome, reason = Outcome.WORKER, f"a worker died: {', '.join(dead)}"
-    elif slow_here and outcome in (Outcome.LAG, Outcome.SILENT, Outcome.SLOW):
+    elif slow_here and outcome in _OURS:
         outcome = Outcome.GENERATOR
         reason = f"{reason}, and {late:.1%} of the audio left this machine late"
     grown = seconds[-1].opened - seconds[-1].finished if seconds else 0
@@ -204,9 +214,9 @@ def judge(
 
 
 def _outcome(
-    step: Step, total: Tally, settled: Tally, live: int, limits: Limits, first: float | None
+    step: Step, total: Tally, settled: Tally, live: int, limits: Limits
 ) -> tuple[Outcome, str]:
-    """Return whether the step held, or the first reason why it did not, and that in words."""
+    """Return whether all streams were there, and lost nothing; or the first reason why not."""
     for outcome, kinds in (
         (Outcome.REFUSED, total.refused),
         (Outcome.UNREACHABLE, total.unreachable),
@@ -221,12 +231,42 @@ def _outcome(
         return Outcome.SILENT, f"streams heard nothing for {limits.silence:g} s"
     if live < step.streams:
         return Outcome.SLOW, f"{step.streams - live} of {step.streams} were not open in time"
-    limit = limits.lag_limit(first)
-    for share, most in ((0.95, limit), (0.99, 2 * limit)):
-        lag = settled.lag.quantile(share)
-        if lag is not None and lag > most:
-            return Outcome.LAG, f"lag p{share * 100:.0f} {lag:.2f} s, above {most:.2f} s"
     return Outcome.HELD, "held"
+
+
+def _timely(
+    settled: Tally, seconds: Sequence[Tally], limit: float, length: int
+) -> tuple[Outcome, str]:
+    """Return whether results came in time, and that in words.
+
+    Args:
+        settled: The figures after the opening.
+        seconds: The whole step's.
+        limit: Seconds of the 95th percentile of the lag.
+        length: Seconds after the opening.
+    """
+    late = _late(settled.lag, limit)
+    if late:
+        return Outcome.LAG, f"lag {late}"
+    # What has not come by the step's end is in no lag.
+    late = _late(seconds[-1].overdue, limit) if seconds else ""
+    if late:
+        return Outcome.LAG, f"results that have not come are late: {late}"
+    if not settled.lag.total:
+        return Outcome.SHORT, f"no result came within {length} s: the step is too short"
+    return Outcome.HELD, "held"
+
+
+def _late(delays: Histogram, limit: float) -> str:
+    """Return in words by what delays exceed a limit of their 95th percentile; empty: they do not.
+
+    Their 99th may be twice that.
+    """
+    for share, most in ((0.95, limit), (0.99, 2 * limit)):
+        delay = delays.quantile(share)
+        if delay is not None and delay > most:
+            return f"p{share * 100:.0f} {delay:.2f} s, above {most:.2f} s"
+    return ""
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
@@ -278,7 +318,12 @@ def hard_limit(judged: Sequence[Judged]) -> int | None:
 
 
 def conclude(
-    judged: Sequence[Judged], asked: int, ending: Tally, *, stopped: bool = False
+    judged: Sequence[Judged],
+    asked: int,
+    ending: Tally,
+    *,
+    limits: Limits | None = None,
+    stopped: bool = False,
 ) -> Conclusion:
     """Return what a test found.
 
@@ -286,24 +331,16 @@ def conclude(
         judged: Its steps, in order.
         asked: Streams that were asked for.
         ending: The figures of the time in which its streams were closed.
+        limits: What a step might not exceed; None: the usual.
         stopped: Whether it was stopped before its end.
     """
     bad = [each for each in judged if each.outcome not in (Outcome.HELD, Outcome.STOPPED)]
     held = highest_held(judged)
     if not bad:
-        gone = _losses(ending)
-        if not gone and ending.failed:
-            gone = f"failed: {_counted(ending.failed)}"
-        if not gone and ending.cut and not stopped:
-            gone = f"{_streams(ending.cut)} did not end in time"
-        if gone:
-            return Conclusion(
-                asked,
-                held,
-                is_exact=False,
-                outcome=Outcome.LOST if _losses(ending) else Outcome.FAILED,
-                sentence=f"holds {_streams(held)}, but not to their end: {gone}",
-            )
+        outcome, gone = _end(ending, limits or Limits(), stopped=stopped)
+        if outcome is not Outcome.HELD:
+            sentence = f"holds {_streams(held)}, but not to their end: {gone}"
+            return Conclusion(asked, held, False, outcome, sentence)
         if stopped:
             sentence = f"held {_streams(held)} until the test was stopped"
             return Conclusion(asked, held, False, Outcome.STOPPED, sentence)
@@ -327,11 +364,38 @@ def conclude(
             f"holds at least {_streams(knee)}: with {worst.step.streams} this side was the limit "
             f"({worst.reason})"
         )
+    elif worst.outcome is Outcome.SHORT:
+        at_least = f"holds at least {_streams(knee)}" if knee else "is not tested yet"
+        sentence = f"{at_least}: with {worst.step.streams}, {worst.reason}"
     elif knee:
         sentence = f"holds {_streams(knee)}: with {worst.step.streams}, {worst.reason}"
     else:
         sentence = f"does not hold {_streams(worst.step.streams)}: {worst.reason}"
     return Conclusion(asked, knee, False, worst.outcome, sentence)
+
+
+def _end(ending: Tally, limits: Limits, *, stopped: bool) -> tuple[Outcome, str]:
+    """Return what came of the streams of the last step while they were closed, and why."""
+    gone = _losses(ending)
+    if gone:
+        return Outcome.LOST, gone
+    if ending.failed:
+        return Outcome.FAILED, f"failed: {_counted(ending.failed)}"
+    if ending.cut and not stopped:
+        return Outcome.FAILED, f"{_streams(ending.cut)} did not end in time"
+    # All end at once, which callers do not: the least limit is none here.
+    late = _late(ending.lag, max(limits.lag or 0.0, limits.lag_most))
+    if late and not stopped:
+        return Outcome.LAG, f"lag {late}"
+    return Outcome.HELD, "held"
+
+
+def baseline(judged: Sequence[Judged]) -> float | None:
+    """Return what later steps' lag is compared with: the first's 95th percentile, in seconds.
+
+    None: there is no step yet, or the first had no result. No other step stands in for it.
+    """
+    return judged[0].settled.lag.quantile(0.95) if judged else None
 
 
 def _streams(count: int) -> str:
