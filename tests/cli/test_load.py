@@ -141,6 +141,40 @@ async def test_an_endpoint_with_room_for_all(tmp_path):
     assert "\x1b" not in ran.out + ran.err
 
 
+@pytest.mark.parametrize(
+    ("answer", "outcome", "kinds"),
+    [
+        ("status=403 error-type=ExpiredTokenException", "failed", {"403 ExpiredTokenException"}),
+        ("status=403 error-type=AccessDeniedException", "failed", {"403 AccessDeniedException"}),
+        ("status=400 error-type=ValidationException", "failed", {"400 ValidationException"}),
+        ("status=500 error-type=InternalServerError", "unreachable", {"500 InternalServerError"}),
+        ("status=400 error-type=ThrottlingException", "refused", {"400 ThrottlingException"}),
+        ("status=503 error-type=ServiceUnavailable", "refused", {"503 ServiceUnavailable"}),
+    ],
+)
+async def test_only_what_says_that_there_is_no_room_is_a_limit(tmp_path, answer, outcome, kinds):
+    """From the fifth stream on: one is the probe."""
+    faults = [parse_fault(f"answer {answer} legs=5-99 times=always")]
+    with LocalEndpoint(faults=faults) as there:
+        ran, report = await measured(
+            there,
+            tmp_path,
+            *("--streams", 8, "--step", 4, "--ramp", 12, "--duration", 30, *CALM),
+            *("--setting", "max_retries=1"),
+        )
+    assert ran.status == 1, ran.err
+    assert report["verdict"]["outcome"] == outcome
+    assert report["verdict"]["exact"] == (outcome == "refused")
+    last = report["steps"][-1]
+    if outcome == "failed":
+        assert (set(last["failed"]), last["refused"], last["unreachable"]) == (kinds, {}, {})
+        assert "failed for good" in report["verdict"]["sentence"]
+        # Not at the end of the second step.
+        assert len(report["timeline"]) < 12
+    else:
+        assert set(last[outcome]) == kinds
+
+
 def result_until(end):
     """A final result on the half second of audio that ends there."""
     return json.dumps(

@@ -147,6 +147,32 @@ def test_an_endpoint_that_fails_from_the_first_step():
     )
 
 
+def test_what_every_stream_would_fail_with_ends_the_test():
+    """Whatever was asked for, and it is no limit of the number of streams."""
+    kind = "403 ExpiredTokenException"
+
+    class Expired(Endpoint):
+        def second(self, step, at):
+            tally = super().second(step, at)
+            if step.streams > 40:
+                tally.live = 40
+                tally.failed[kind] += 2
+                tally.permanent[kind] += 2
+                tally.refused[REFUSAL] += 1
+                tally.examples[kind] = "it has expired"
+            return tally
+
+    for options in ({}, {"find": True}, {"keep_going": True}):
+        conclusion, judged = found(Expired(), **options)
+        assert [each.step.streams for each in judged] == [20, 40, 60]
+        assert (conclusion.outcome, conclusion.knee) == (Outcome.FAILED, 40)
+        assert not conclusion.is_exact
+        assert conclusion.sentence == (
+            "holds at least 40 streams: with 60, failed for good: 12 \N{MULTIPLICATION SIGN} "
+            f"{kind} (it has expired), which does not depend on their number"
+        )
+
+
 def test_lost_audio_is_a_failure():
     conclusion, _ = found(Endpoint(loses=100))
     assert (conclusion.outcome, conclusion.knee) == (Outcome.LOST, 80)

@@ -156,6 +156,8 @@ class Conductor:
             for tally in await self._gather(len(seconds) + 1):
                 seconds.append(tally)
                 self._watcher.second(step, len(seconds) - 1, tally)
+            if any(tally.permanent for tally in seconds[begins:]):
+                break
         return judge(
             step,
             begins,

@@ -1,7 +1,7 @@
 """Holds the streams of one process: as many as are wanted, each replaced when it ends.
 
-Imports `descriptors`, `histogram`, `metronome`, `spec`, `stream` and `tally`, and `factory` and
-`events`.
+Imports `descriptors`, `histogram`, `metronome`, `spec`, `stream` and `tally`, and `errors`,
+`events` and `factory`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from deepgram import AsyncDeepgramClient
 
 from deepgram_sagemaker import events
+from deepgram_sagemaker.errors import ServiceUnavailableError
 from deepgram_sagemaker.factory import SageMakerTransportFactory
 
 from .audio import PERIOD
 from .descriptors import allow
 from .histogram import Histogram
 from .metronome import Metronome
-from .stream import Stream, kind_of, said_by
+from .stream import Stream, is_permanent, kind_of, said_by
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ __all__ = ["Generator"]
 
 _PAUSES: Final = (5.0, 10.0, 20.0, 30.0)
 """Seconds until a place whose stream has failed opens another, after each failure in a row."""
+_NO_ROOM: Final = {"throttled", "not_ready", "container_unavailable", "container_refused"}
+"""Why a stream is refused where there is no room for it, as `LegOpenFailed.reason`."""
+_FAILED: Final = "service_failed"
+_NO_CAPACITY: Final = 503
+"""The status with which `service_failed` says the same. Other failures say nothing about room."""
 _PROBE: Final = 1.0
 """Seconds of audio of the stream that is held before the test begins."""
 _CUTTING: Final = 0.5
@@ -245,6 +251,8 @@ class Generator:
     def _failed(self, stream: Stream, error: Exception) -> None:
         kind = kind_of(error)
         self._tally.failed[kind] += 1
+        if is_permanent(error):
+            self._tally.permanent[kind] += 1
         self._tally.examples.setdefault(kind, said_by(error))
         self._tally.unanswered += _unanswered(stream)
 
@@ -305,8 +313,12 @@ class Generator:
                 name = event.code or event.error or reason
                 if event.status is None:
                     tally.unreachable[name] += 1
-                else:
+                elif _wants_fewer(event):
                     tally.refused[f"{event.status} {name}"] += 1
+                elif event.error == ServiceUnavailableError.__name__:
+                    tally.unreachable[f"{event.status} {name}"] += 1
+                # Any other is permanent: it fails its session, which is counted then. If only the
+                # keys had expired, the session may go on with fresh ones.
                 tally.throttles += reason == "throttled"
             case events.RolledOver():
                 tally.rollovers += 1
@@ -346,6 +358,11 @@ class Generator:
         if now > since:
             tally.thread = (self._used[1] - thread) / (now - since)
         return tally
+
+
+def _wants_fewer(event: events.LegOpenFailed) -> bool:
+    """Return whether the service says that it has no room for a stream, or too many requests."""
+    return event.reason in _NO_ROOM or (event.status == _NO_CAPACITY and event.reason == _FAILED)
 
 
 def _unanswered(stream: Stream) -> float:

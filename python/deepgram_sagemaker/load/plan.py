@@ -76,7 +76,7 @@ class Plan:
         if not judged:
             return self._up(0)
         last = judged[-1]
-        if last.outcome is Outcome.STOPPED:
+        if last.outcome is Outcome.STOPPED or last.is_permanent:
             return None
         ups = sum(each.step.name == "up" for each in judged)
         failed = any(each.outcome is not Outcome.HELD for each in judged)

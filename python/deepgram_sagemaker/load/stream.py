@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from deepgram.core.events import EventType
 
 from deepgram_sagemaker.conversations.reasons import ConversationError, reason_of
-from deepgram_sagemaker.errors import SageMakerError
+from deepgram_sagemaker.errors import (
+    AuthenticationError,
+    EndpointNotFoundError,
+    SageMakerError,
+    ValidationError,
+)
 
 from .audio import Marks
 
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
     from .metronome import Metronome
     from .tally import Tally
 
-__all__ = ["LATE", "Stream", "kind_of", "said_by"]
+__all__ = ["LATE", "Stream", "is_permanent", "kind_of", "said_by"]
 
 LATE: Final = 0.05
 """Seconds after which a chunk counts as late. Less makes no difference to a recogniser."""
@@ -47,6 +52,11 @@ def kind_of(error: BaseException) -> str:
         name = error.code or type(error.__cause__ or error).__name__
         return f"{error.status} {name}" if error.status is not None else name
     return type(error).__name__
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether every later stream would fail as this one did."""
+    return isinstance(error, AuthenticationError | EndpointNotFoundError | ValidationError)
 
 
 def said_by(error: BaseException) -> str:

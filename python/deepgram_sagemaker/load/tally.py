@@ -32,9 +32,13 @@ class Tally:
         opened: Sessions that opened.
         finished: Sessions that ended in order.
         cut: Sessions that were cut off because the test was stopped.
-        refused: Requests for a stream that the service refused, by status and name.
-        unreachable: Requests for a stream that got no answer, by error.
+        refused: Requests for a stream that the service refused because it has no room, or wants
+            fewer requests; by status and name.
+        unreachable: Requests for a stream that got no answer, or one that says nothing about room,
+            and were tried again; by error.
         failed: Sessions that failed, by error.
+        permanent: Those of them that failed as every later one would: keys that have expired, a
+            request that is not allowed or not valid.
         resets: Streams that broke and were followed by another, by the kind of end.
         retries: Requests for a stream after a failure.
         throttles: Requests for a stream that were throttled.
@@ -66,6 +70,7 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     unreachable: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    permanent: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     throttles: int = 0

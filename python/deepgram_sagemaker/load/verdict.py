@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from .tally import Tally, add_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .histogram import Histogram
     from .step import Step
@@ -41,9 +41,9 @@ class Outcome(StrEnum):
 
     HELD = "held"
     REFUSED = "refused"
-    """The endpoint refused a stream."""
+    """The endpoint had no room for a stream, or wanted fewer requests."""
     UNREACHABLE = "unreachable"
-    """A request for a stream got no answer."""
+    """A request for a stream got no answer, or one that says nothing about room."""
     FAILED = "failed"
     """A session failed."""
     LOST = "lost"
@@ -111,6 +111,7 @@ class Judged:
         settled: The sum of those after its opening, which delays are taken from.
         is_limited_by_us: Whether this machine was too slow during it.
         is_growing: Whether streams were still being let in at its end.
+        is_permanent: Whether every later stream would fail, however few there are.
     """
 
     step: Step
@@ -123,6 +124,7 @@ class Judged:
     settled: Tally = field(repr=False)
     is_limited_by_us: bool = False
     is_growing: bool = False
+    is_permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,7 @@ def judge(
         settled,
         is_limited_by_us=slow_here,
         is_growing=grown > max(1, step.streams * _GROWING),
+        is_permanent=bool(total.permanent),
     )
 
 
@@ -217,6 +220,8 @@ def _outcome(
     step: Step, total: Tally, settled: Tally, live: int, limits: Limits
 ) -> tuple[Outcome, str]:
     """Return whether all streams were there, and lost nothing; or the first reason why not."""
+    if total.permanent:
+        return Outcome.FAILED, f"failed for good: {_counted(total.permanent)}"
     for outcome, kinds in (
         (Outcome.REFUSED, total.refused),
         (Outcome.UNREACHABLE, total.unreachable),
@@ -351,15 +356,18 @@ def conclude(
     knee = max((n for n in below if n < worst.step.streams), default=0)
     exact = hard_limit(judged)
     if exact and worst.outcome is Outcome.REFUSED:
-        told = next(iter(sorted(worst.total.refused, key=lambda k: -worst.total.refused[k])))
-        every = [*(each.total for each in judged), ending]
-        words = next((each.examples[told] for each in every if told in each.examples), None)
-        sentence = (
-            f"holds {_streams(exact)}: the {_ordinal(exact + 1)} was refused "
-            f"({told}{f': {words}' if words else ''})"
-        )
+        told, _ = worst.total.refused.most_common(1)[0]
+        words = next((f": {each}" for each in _said(judged, ending, [told])), "")
+        sentence = f"holds {_streams(exact)}: the {_ordinal(exact + 1)} was refused ({told}{words})"
         return Conclusion(asked, exact, True, Outcome.REFUSED, sentence)
-    if worst.outcome in (Outcome.GENERATOR, Outcome.WORKER):
+    if worst.is_permanent:
+        words = next((f" ({each})" for each in _said(judged, ending, worst.total.permanent)), "")
+        at_least = f"holds at least {_streams(knee)}" if knee else "is not tested yet"
+        sentence = (
+            f"{at_least}: with {worst.step.streams}, {worst.reason}{words}, which does not depend "
+            "on their number"
+        )
+    elif worst.outcome in (Outcome.GENERATOR, Outcome.WORKER):
         sentence = (
             f"holds at least {_streams(knee)}: with {worst.step.streams} this side was the limit "
             f"({worst.reason})"
@@ -372,6 +380,13 @@ def conclude(
     else:
         sentence = f"does not hold {_streams(worst.step.streams)}: {worst.reason}"
     return Conclusion(asked, knee, False, worst.outcome, sentence)
+
+
+def _said(judged: Iterable[Judged], ending: Tally, kinds: Iterable[str]) -> Iterator[str]:
+    """Yield the words of errors of these kinds."""
+    every = [*(each.total for each in judged), ending]
+    for kind in kinds:
+        yield from (each.examples[kind] for each in every if kind in each.examples)
 
 
 def _end(ending: Tally, limits: Limits, *, stopped: bool) -> tuple[Outcome, str]:
