@@ -6,8 +6,18 @@ from collections import Counter
 
 import pytest
 from deepgram_sagemaker.load.plan import Plan
+from deepgram_sagemaker.load.step import Step
 from deepgram_sagemaker.load.tally import Tally
-from deepgram_sagemaker.load.verdict import Limits, Outcome, baseline, conclude, judge
+from deepgram_sagemaker.load.verdict import (
+    Judged,
+    Limits,
+    Outcome,
+    baseline,
+    conclude,
+    highest_held,
+    judge,
+    lowest_failed,
+)
 
 REFUSAL = "424 ModelError"
 
@@ -116,6 +126,62 @@ def test_a_search_finds_a_soft_knee_more_finely():
     # The lag passes the first step's by a second with 138 streams or so.
     assert 132 <= conclusion.knee <= 139
     assert [each.step.name for each in judged].count("search") <= 4
+
+
+def judged_as(name, streams, outcome, *, seconds=6, **fields):
+    """A step of which this came."""
+    step = Step(streams, seconds, 3.0, name)
+    total = Tally(refused=Counter({REFUSAL: 1} if outcome is Outcome.REFUSED else {}))
+    fields = {"live": streams, "most": streams, "reason": outcome.value} | fields
+    return Judged(step, 0, outcome, total=total, settled=Tally(), **fields)
+
+
+def searched(holds, *before, streams=20, duration=60.0):
+    """The steps that follow these, of an endpoint that holds so many streams for long."""
+    plan = Plan(streams=streams, ramp=12.0, duration=duration, step=10, find=True)
+    judged = list(before)
+    while (step := plan.next(judged)) is not None:
+        outcome = Outcome.HELD if step.streams <= holds else Outcome.LAG
+        judged.append(judged_as(step.name, step.streams, outcome, seconds=step.seconds))
+        assert len(judged) < 20
+    return judged[len(before) :], conclude(judged, streams, Tally())
+
+
+def test_what_fails_only_in_the_stay_is_searched():
+    before = [
+        judged_as("up", 10, Outcome.HELD),
+        judged_as("up", 20, Outcome.HELD),
+        judged_as("hold", 20, Outcome.LAG, seconds=60),
+    ]
+    assert (highest_held(before), lowest_failed(before)) == (10, 20)
+    search, conclusion = searched(17, *before)
+    assert [each.step.streams for each in search] == [15, 17, 18]
+    # A short step would hold again.
+    assert {each.step.seconds for each in search} == {60}
+    assert (conclusion.knee, conclusion.outcome) == (17, Outcome.LAG)
+
+
+def test_a_limit_that_is_not_confirmed_is_searched_below():
+    before = [
+        judged_as("up", 10, Outcome.HELD),
+        judged_as("up", 20, Outcome.REFUSED, live=19, most=19),
+    ]
+    search, conclusion = searched(14, *before)
+    assert [(each.step.name, each.step.streams) for each in search] == [
+        ("confirm", 19),
+        ("search", 14),
+        ("search", 16),
+        ("search", 15),
+    ]
+    assert (conclusion.knee, conclusion.is_exact) == (14, False)
+    search, conclusion = searched(19, *before)
+    assert [each.step.name for each in search] == ["confirm"]
+    assert (conclusion.knee, conclusion.is_exact) == (19, True)
+
+
+def test_a_stay_that_is_stopped_has_not_failed():
+    steps = [judged_as("up", 20, Outcome.HELD), judged_as("hold", 20, Outcome.STOPPED)]
+    assert (highest_held(steps), lowest_failed(steps)) == (20, None)
 
 
 def test_all_steps_are_run_if_asked_for():

@@ -85,21 +85,24 @@ class Plan:
                 return self._up(ups)
             if self.duration > 0 and not failed:
                 return Step(self.streams, math.ceil(self.duration), 0.0, "hold")
-        if not failed or not self.find or last.step.name == "confirm":
+        confirmed = last.step.name == "confirm" and last.outcome is Outcome.HELD
+        if not failed or not self.find or confirmed:
             return None
         return self._search(judged)
 
     def _up(self, at: int) -> Step:
         return self._step(self.levels[at], "up")
 
-    def _step(self, streams: int, name: str) -> Step:
-        return Step(streams, self.step_seconds, self.step_seconds / 2, name)
+    def _step(self, streams: int, name: str, seconds: int | None = None) -> Step:
+        return Step(streams, seconds or self.step_seconds, self.step_seconds / 2, name)
 
     def _search(self, judged: Sequence[Judged]) -> Step | None:
         exact = hard_limit(judged)
-        if exact:
+        if exact and all(each.step.name != "confirm" for each in judged):
             return self._step(exact, "confirm")
         low, high = highest_held(judged), lowest_failed(judged)
         if high is None or high - low <= max(1, self.streams // _FINE):
             return None
-        return self._step((low + high) // 2, "search")
+        # What failed only in the stay is seen only in steps as long as that.
+        stays = [e.step.seconds for e in judged if e.step.name == "hold"]
+        return self._step((low + high) // 2, "search", max([self.step_seconds, *stays]))

@@ -292,16 +292,26 @@ def _losses(total: Tally) -> str:
     return ", ".join(found)
 
 
-def highest_held(judged: Iterable[Judged]) -> int:
-    """Return the most streams of a step that held; 0: none did."""
-    return max((each.step.streams for each in judged if each.outcome is Outcome.HELD), default=0)
+def _held(judged: Iterable[Judged]) -> list[int]:
+    return [each.step.streams for each in judged if each.outcome is Outcome.HELD]
+
+
+def _bad(judged: Iterable[Judged]) -> list[Judged]:
+    return [each for each in judged if each.outcome not in (Outcome.HELD, Outcome.STOPPED)]
+
+
+def highest_held(judged: Sequence[Judged]) -> int:
+    """Return the most streams of a step that held, below the fewest that did not; 0: none did.
+
+    A number that held for a while and failed later has failed.
+    """
+    failed = lowest_failed(judged)
+    return max((n for n in _held(judged) if failed is None or n < failed), default=0)
 
 
 def lowest_failed(judged: Iterable[Judged]) -> int | None:
-    """Return the fewest streams of a step that did not hold; None: all held."""
-    return min(
-        (each.step.streams for each in judged if each.outcome is not Outcome.HELD), default=None
-    )
+    """Return the fewest streams of a step that did not hold; None: all held, or were stopped."""
+    return min((each.step.streams for each in _bad(judged)), default=None)
 
 
 def hard_limit(judged: Sequence[Judged]) -> int | None:
@@ -317,7 +327,7 @@ def hard_limit(judged: Sequence[Judged]) -> int | None:
     lowest = min(refused, key=lambda each: each.step.streams)
     if lowest.is_growing or not lowest.most:
         return None
-    if not highest_held(judged) <= lowest.most < lowest.step.streams:
+    if not max(_held(judged), default=0) <= lowest.most < lowest.step.streams:
         return None
     return lowest.most
 
@@ -339,7 +349,7 @@ def conclude(
         limits: What a step might not exceed; None: the usual.
         stopped: Whether it was stopped before its end.
     """
-    bad = [each for each in judged if each.outcome not in (Outcome.HELD, Outcome.STOPPED)]
+    bad = _bad(judged)
     held = highest_held(judged)
     if not bad:
         outcome, gone = _end(ending, limits or Limits(), stopped=stopped)
@@ -352,8 +362,7 @@ def conclude(
         return Conclusion(asked, held, False, Outcome.HELD, f"holds {_streams(held)}")
     # Not the first in time: a search goes down, too.
     worst = min(bad, key=lambda each: each.step.streams)
-    below = [each.step.streams for each in judged if each.outcome is Outcome.HELD]
-    knee = max((n for n in below if n < worst.step.streams), default=0)
+    knee = max((n for n in _held(judged) if n < worst.step.streams), default=0)
     exact = hard_limit(judged)
     if exact and worst.outcome is Outcome.REFUSED:
         told, _ = worst.total.refused.most_common(1)[0]
