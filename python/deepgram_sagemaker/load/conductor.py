@@ -39,7 +39,7 @@ class Course:
     Attributes:
         seconds: The figures of each second, over all workers.
         judged: The steps that are over.
-        ending: The figures of the time in which the streams were closed.
+        ending: The figures of the streams that were given up: at the end, and in a search before.
         lost_workers: Workers that died.
         conclusion: What was found; None: the test goes on.
         is_stopped: Whether it was stopped before its end.

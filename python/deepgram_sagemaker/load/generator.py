@@ -111,9 +111,13 @@ class Generator:
         self._holding: set[asyncio.Task[None]] = set()
         # How many streams have been made.
         self._made_streams = 0
+        # Where each session is held, until its last event.
+        self._held_at: dict[str, _Place] = {}
         # The open legs of each session.
         self._legs: dict[str, set[int]] = {}
-        self._live = 0
+        # What is counted of streams that have been given up. It says nothing about those that go
+        # on, and so about no later step; it belongs to the time in which streams are closed.
+        self._leaving = Tally()
         self._begins: float | None = None
         self._second = 0
         self._done: list[tuple[int, Tally]] = []
@@ -140,8 +144,8 @@ class Generator:
         """
         allow(-(-self._spec.streams // self._workers))
         self._ticking = asyncio.create_task(self._metronome.run())
-        stream = self._stream()
-        await self._run(stream, _PROBE)
+        place = _Place()
+        await self._run(place, self._stream(place), _PROBE)
         self._tally = Tally()
 
     async def begin(self, within: float) -> None:
@@ -165,6 +169,11 @@ class Generator:
         share = streams // self._workers + (self._number < streams % self._workers)
         # Those that have no stream are given up first, and of the others the youngest.
         self._places.sort(key=lambda place: not place.is_open)
+        if len(self._places) > share:
+            # What has been counted since the last second ended is theirs as well.
+            self._turn()
+            self._leaving.merge(self._tally)
+            self._tally = Tally()
         for place in self._places[share:]:
             place.end()
         del self._places[share:]
@@ -202,9 +211,12 @@ class Generator:
         if self._holding:
             await asyncio.wait(set(self._holding), timeout=within)
         await self._cut()
-        # What is left of the second that has begun.
+        # What is left of the second that has begun, and what those left that were given up before.
         self._turn()
-        self._done.append((self._second, self._closed(self._loop.time())))
+        last, leaving = self._closed(self._loop.time()), self._leaving
+        self._leaving = Tally()
+        last.merge(leaving)
+        self._done.append((self._second, last))
 
     async def _cut(self) -> None:
         """Cut off what still goes on."""
@@ -229,34 +241,39 @@ class Generator:
         try:
             await asyncio.sleep(after)
             while not place.is_over:
-                place.stream = stream = self._stream()
+                place.stream = stream = self._stream(place)
                 try:
-                    await self._run(stream, self._spec.stream_duration)
+                    await self._run(place, stream, self._spec.stream_duration)
                 except Exception as error:  # noqa: BLE001 - whatever ends a stream is a figure
                     place.stream = None
-                    self._failed(stream, error)
+                    self._failed(place, stream, error)
                     if not place.is_over:
                         await place.pause(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
                 else:
                     place.stream = None
                     failures = 0
-                    self._tally.finished += 1
+                    self._tally_of(place).finished += 1
         except asyncio.CancelledError:
             if place.stream is not None and place.is_open:
-                self._tally.cut += 1
-                self._tally.unanswered += _unanswered(place.stream)
+                tally = self._tally_of(place)
+                tally.cut += 1
+                tally.unanswered += _unanswered(place.stream)
             raise
 
-    def _failed(self, stream: Stream, error: Exception) -> None:
-        kind = kind_of(error)
-        self._tally.failed[kind] += 1
+    def _failed(self, place: _Place, stream: Stream, error: Exception) -> None:
+        kind, tally = kind_of(error), self._tally_of(place)
+        tally.failed[kind] += 1
         if is_permanent(error):
-            self._tally.permanent[kind] += 1
-        self._tally.examples.setdefault(kind, said_by(error))
-        self._tally.unanswered += _unanswered(stream)
+            tally.permanent[kind] += 1
+        tally.examples.setdefault(kind, said_by(error))
+        tally.unanswered += _unanswered(stream)
 
-    def _stream(self) -> Stream:
+    def _tally_of(self, place: _Place | None) -> Tally:
+        """Return what a place's figures are counted in now."""
+        return self._leaving if place is not None and place.is_over else self._tally
+
+    def _stream(self, place: _Place) -> Stream:
         number = self._number + self._made_streams * self._workers
         self._made_streams += 1
         piece = self._spec.pieces[number % len(self._spec.pieces)]
@@ -272,18 +289,19 @@ class Generator:
             piece,
             offset,
             self._metronome,
-            lambda: self._tally,
+            lambda: self._tally_of(place),
             self._strides,
             flux=self._spec.flux,
         )
 
-    async def _run(self, stream: Stream, length: float | None) -> None:
+    async def _run(self, place: _Place, stream: Stream, length: float | None) -> None:
         made: list[SageMakerTransport] = []
         token = _opening.set(made)
 
         async def open_now(stream: Stream) -> None:
             transport = made[0]
             stream.stats = lambda: transport.stats
+            self._held_at[transport.session_id] = place
             await transport.open()
 
         try:
@@ -293,20 +311,17 @@ class Generator:
 
     def _told(self, event: events.Event) -> None:
         """Count what happens in a session."""
-        tally = self._tally
+        tally = self._tally_of(self._held_at.get(event.session))
         match event:
             case events.LegOpening(failures=failures) if failures:
                 tally.retries += 1
             case events.LegOpened(session=session, leg=leg):
-                legs = self._legs.setdefault(session, set())
-                if not legs:
-                    self._live += 1
-                legs.add(leg)
+                self._legs.setdefault(session, set()).add(leg)
             case events.LegEnded(session=session, leg=leg):
                 legs = self._legs.get(session, set())
                 legs.discard(leg)
-                if not legs and self._legs.pop(session, None) is not None:
-                    self._live -= 1
+                if not legs:
+                    self._legs.pop(session, None)
                 if event.resumes:
                     tally.resets[event.kind] += 1
             case events.LegOpenFailed(reason=reason) if reason != "closed":
@@ -324,6 +339,8 @@ class Generator:
                 tally.rollovers += 1
             case events.Gap(seconds=seconds):
                 tally.lost += seconds
+            case events.SessionEnded(session=session):
+                self._held_at.pop(session, None)
 
     def _on_second(self) -> None:
         """Close each second when it is over, however late its figures are asked for."""
@@ -343,7 +360,8 @@ class Generator:
     def _closed(self, now: float) -> Tally:
         tally, self._tally = self._tally, Tally()
         tally.wanted = len(self._places)
-        tally.live = self._live
+        given_up = {session for session, place in self._held_at.items() if place.is_over}
+        tally.live = len(self._legs.keys() - given_up)
         for place in self._places:
             if place.stream is None:
                 continue
