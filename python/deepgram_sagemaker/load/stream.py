@@ -110,6 +110,9 @@ class Stream:
         self._connection: Any = None
         self._sent = 0
         self._sending: asyncio.Task[None] | None = None
+        # When the clock last struck, and how many chunks were due then.
+        self._struck = 0.0
+        self._due = 0
         # When the audio began, by the loop's clock.
         self._began: float | None = None
         # Seconds of audio on which something has been heard.
@@ -203,26 +206,39 @@ class Stream:
 
     def _tick(self, now: float) -> None:
         """Send what is due, unless what was due before still waits for room."""
+        began, before = self._began, self._due
+        if began is None or self._error is not None:
+            return
+        # Half a millisecond is the clock's own rounding.
+        self._struck, self._due = now, int((now - began + 5e-4) / self._seconds)
+        # This machine is late if the clock strikes late, whether or not there is room.
+        late = min(self._due, int((now - began - LATE) / self._seconds)) - before
+        if late > 0:
+            self._tally().late += late
         if self._sending is not None:
             if not self._sending.done():
                 return
             self._sending = None
         # Hardly ever waits: it runs here, and a task is left over only if it does.
-        task = asyncio.Task(self._send(now), loop=self._loop, eager_start=True)
+        task = asyncio.Task(self._send(began, before), loop=self._loop, eager_start=True)
         if not task.done():
             self._sending = task
 
-    async def _send(self, now: float) -> None:
-        began = self._began
-        if began is None or self._error is not None:
-            return
-        # Half a millisecond is the clock's own rounding.
-        due = int((now - began + 5e-4) / self._seconds)
+    async def _send(self, began: float, before: int) -> None:
+        """Send what is due.
+
+        Args:
+            began: When the audio began.
+            before: How many chunks were due before the clock struck.
+        """
+        due = self._due
         while self._sent < due:
             # Sending may wait, and another second may have begun.
             tally = self._tally()
-            if now - began - (self._sent + 1) * self._seconds > LATE:
-                tally.late += 1
+            has_waited = self._sending is not None or self._sent < before
+            when = began + (self._sent + 1) * self._seconds
+            if has_waited and self._struck - when > LATE:
+                tally.waited += 1
             chunk = self._chunks[(self._offset + self._sent) % len(self._chunks)]
             self._sent += 1
             tally.chunks += 1

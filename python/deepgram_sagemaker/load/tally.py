@@ -44,7 +44,10 @@ class Tally:
         throttles: Requests for a stream that were throttled.
         rollovers: Streams replaced because of their age.
         chunks: Chunks of audio sent.
-        late: Chunks that were sent later than is allowed: this machine was busy.
+        late: Chunks that were sent later than is allowed because the clock of a worker struck late:
+            this machine was busy.
+        waited: Chunks that were sent later than is allowed because the session had no room for
+            them: the endpoint did not take what was sent before.
         lost: Seconds of audio that a reset needed and that were no longer kept.
         unanswered: Seconds of audio without a final result when their session failed.
         missing: Marked chunks that no final result reported.
@@ -77,6 +80,7 @@ class Tally:
     rollovers: int = 0
     chunks: int = 0
     late: int = 0
+    waited: int = 0
     lost: float = 0.0
     unanswered: float = 0.0
     missing: int = 0
