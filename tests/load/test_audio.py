@@ -57,26 +57,40 @@ def test_marked_chunks_count_a_minute():
     assert [mark.number for mark in read_marks(b"".join(piece.chunks))] == list(range(3000))
 
 
-def heard(*numbers):
+def heard(*numbers, sent):
+    """How many are missing, and how many came twice, of so many that were sent."""
     marks = Marks(3000)
-    found = [marks.heard(number) for number in numbers]
+    found = [marks.heard(number, sent) for number in numbers]
     return sum(missing for missing, _ in found), sum(repeated for _, repeated in found)
 
 
-def test_numbers_are_compared_with_those_that_were_sent():
-    assert heard(*range(3000), *range(3000), 0) == (0, 0)
-    assert heard(0, 1, 5, 6) == (3, 0)
-    assert heard(4) == (4, 0)
-    assert heard(0, 1, 2, 1, 2, 3) == (0, 2)
-    assert heard(*range(2999), 1) == (2, 0)
+@pytest.mark.parametrize(
+    ("numbers", "sent", "counted"),
+    [
+        ((*range(3000), *range(3000), 0), 6001, (0, 0)),
+        ((0, 1, 5, 6), 7, (3, 0)),
+        ((4,), 5, (4, 0)),
+        ((0, 1, 2, 1, 2, 3), 4, (0, 2)),
+        ((*range(2999), 1), 3002, (2, 0)),
+        # More than half a minute, and nearly a whole one.
+        ((*range(100), *range(1900, 1905)), 1905, (1800, 0)),
+        ((*range(100), 98, 99), 3100, (2998, 0)),
+        # There is none in the future.
+        ((*range(100), *range(50, 60)), 100, (0, 10)),
+        ((*range(100), 99), 3099, (0, 1)),
+    ],
+)
+def test_numbers_are_compared_with_those_that_were_sent(numbers, sent, counted):
+    assert heard(*numbers, sent=sent) == counted
 
 
 def test_what_is_not_heard_at_the_end_is_missing():
     marks = Marks(3000)
     assert marks.rest(0) == 0
     for number in range(10):
-        marks.heard(number)
-    assert (marks.rest(10), marks.rest(3010), marks.rest(15)) == (0, 0, 5)
+        marks.heard(number, 10)
+    # A whole round, too.
+    assert (marks.rest(10), marks.rest(15), marks.rest(3010)) == (0, 5, 3000)
 
 
 def test_many_streams_share_one_piece():

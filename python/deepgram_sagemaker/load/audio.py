@@ -147,23 +147,28 @@ class Marks:
 
     def __init__(self, marks: int) -> None:
         self._marks = marks
-        self._expected = 0
+        # How many chunks there were until the last that was heard, over all rounds.
+        self._heard = 0
 
-    def heard(self, number: int) -> tuple[int, int]:
+    def heard(self, number: int, sent: int) -> tuple[int, int]:
         """Take the next number, and return how many before it are missing, and how many came twice.
 
-        A number less than half the round ahead means that those before it are missing. Any other
-        has been heard before.
+        If a chunk with that number has been sent after the last one that was heard, those between
+        them are missing. Otherwise it has been heard before.
+
+        Args:
+            number: The number.
+            sent: How many chunks have been sent.
         """
-        ahead = (number - self._expected) % self._marks
-        if ahead < self._marks // 2:
-            self._expected = (number + 1) % self._marks
-            return ahead, 0
+        missing = (number - self._heard) % self._marks
+        if self._heard + missing < sent:
+            self._heard += missing + 1
+            return missing, 0
         return 0, 1
 
     def rest(self, sent: int) -> int:
         """Return how many of the chunks sent have not been heard, at the end."""
-        return (sent - self._expected) % self._marks
+        return max(0, sent - self._heard)
 
     @classmethod
     def of(cls, piece: Piece) -> Self | None:

@@ -292,6 +292,6 @@ class Stream:
         if self._marks is not None:
             for word in words.split():
                 if word.isdigit():
-                    missing, repeated = self._marks.heard(int(word))
+                    missing, repeated = self._marks.heard(int(word), self._sent)
                     tally.missing += missing
                     tally.repeated += repeated
