@@ -34,6 +34,8 @@ class Plan:
         ramp: Seconds in which the number goes up to that, in steps.
         duration: Seconds for which it then stays there.
         step: Streams by which the number goes up at each step.
+        steps: Steps in which it goes up evenly instead, one for each stream at most; None: `step`
+            says it.
         find: Whether to search for the limit between the last step that held and the first that
             did not.
         keep_going: Whether to go on up after a step that did not hold.
@@ -43,12 +45,16 @@ class Plan:
     ramp: float
     duration: float
     step: int
+    steps: int | None = None
     find: bool = False
     keep_going: bool = False
 
     @property
     def levels(self) -> list[int]:
         """The number of streams at each step up."""
+        if self.steps is not None:
+            count = min(self.steps, self.streams)
+            return [round(self.streams * at / count) for at in range(1, count + 1)]
         return [*range(self.step, self.streams, self.step), self.streams]
 
     @property
