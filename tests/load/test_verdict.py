@@ -273,6 +273,7 @@ def test_openings_that_were_refused_at_first_do_not_hold():
         tally = plain(step, at)
         if step.streams > 100 and not at:
             tally.refused["429 ThrottlingException"] += 3
+            tally.throttles += 3
         return tally
 
     endpoint.second = second
@@ -283,8 +284,19 @@ def test_openings_that_were_refused_at_first_do_not_hold():
         False,
     )
     assert conclusion.sentence == (
-        "holds 100 streams: with 120, refused: 3 \N{MULTIPLICATION SIGN} 429 ThrottlingException"
+        "holds 100 streams: with 120, throttled while opening: 3 \N{MULTIPLICATION SIGN} 429 "
+        "ThrottlingException"
     )
+    throttled = heard(Tally(live=30, throttles=6))
+    throttled.refused["429 ThrottlingException"] += 6
+    judged = one_step([throttled, throttled])
+    assert conclude([judged], 30, Tally()).sentence == (
+        "is not known to hold 30 streams: throttled while opening: 12 \N{MULTIPLICATION SIGN} 429 "
+        "ThrottlingException"
+    )
+    # With fewer than were asked for, it may be a limit.
+    throttled.live = 29
+    assert one_step([throttled, throttled]).reason.startswith("refused: 12 ")
 
 
 def test_an_endpoint_that_lets_streams_in_slowly_has_no_exact_limit():

@@ -227,6 +227,8 @@ def _outcome(
         (Outcome.UNREACHABLE, total.unreachable),
         (Outcome.FAILED, total.failed),
     ):
+        if outcome is Outcome.REFUSED and live >= step.streams and _is_pace(total):
+            return outcome, f"throttled while opening: {_counted(kinds)}"
         if kinds:
             return outcome, f"{outcome.value}: {_counted(kinds)}"
     gone = _losses(total)
@@ -272,6 +274,11 @@ def _late(delays: Histogram, limit: float) -> str:
         if delay is not None and delay > most:
             return f"p{share * 100:.0f} {delay:.2f} s, above {most:.2f} s"
     return ""
+
+
+def _is_pace(total: Tally) -> bool:
+    """Return whether requests were refused only because they were too many at a time."""
+    return 0 < sum(total.refused.values()) <= total.throttles
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
@@ -386,6 +393,9 @@ def conclude(
         sentence = f"{at_least}: with {worst.step.streams}, {worst.reason}"
     elif knee:
         sentence = f"holds {_streams(knee)}: with {worst.step.streams}, {worst.reason}"
+    elif worst.outcome is Outcome.REFUSED and worst.live >= worst.step.streams:
+        # All opened in the end.
+        sentence = f"is not known to hold {_streams(worst.step.streams)}: {worst.reason}"
     else:
         sentence = f"does not hold {_streams(worst.step.streams)}: {worst.reason}"
     return Conclusion(asked, knee, False, worst.outcome, sentence)
