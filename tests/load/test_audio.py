@@ -1,6 +1,7 @@
 """What streams send: whole chunks of raw audio, and numbers that are compared."""
 
 import asyncio
+import shutil
 import wave
 
 import pytest
@@ -41,13 +42,26 @@ async def test_raw_audio_is_what_the_parameters_say(tmp_path):
     assert b"".join(piece.chunks) == path.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [({"seconds": 0.01}, "less than one chunk"), ({"width": 3}, "cannot be streamed as raw")],
-)
-async def test_what_cannot_be_sent_is_refused_by_name(tmp_path, options, reason):
-    path = wav(tmp_path / "odd.wav", **options)
-    with pytest.raises(AudioError, match=rf"odd\.wav: .*{reason}"):
+async def test_what_cannot_be_sent_is_refused_by_name(tmp_path):
+    path = wav(tmp_path / "odd.wav", seconds=0.01)
+    with pytest.raises(AudioError, match=r"odd\.wav: .*less than one chunk"):
+        await read([path], {})
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize("width", [1, 3])
+async def test_samples_that_cannot_be_streamed_as_they_are_are_decoded(tmp_path, width):
+    path = wav(tmp_path / "odd.wav", width=width, channels=2)
+    [piece] = await read([path], {})
+    assert (piece.name, piece.encoding, piece.sample_rate) == ("odd.wav", "linear16", 16_000)
+    assert (piece.channels, piece.frame_size, piece.seconds) == (2, 4, 1.0)
+
+
+async def test_without_ffmpeg_they_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = wav(tmp_path / "odd.wav", width=3)
+    said = r"odd\.wav: linear24 cannot be streamed as raw audio\. Install ffmpeg"
+    with pytest.raises(AudioError, match=said):
         await read([path], {})
 
 

@@ -108,7 +108,20 @@ async def _read(path: Path, query: Query) -> Piece:
 
 
 async def _read_recording(path: Path, query: Query) -> Piece:
-    recording = Recording.open(path, query)
+    sound, samples = await _samples(Recording.open(path, query), query)
+    if sound.encoding not in _ENCODINGS:
+        reason = AudioError(f"{sound.encoding} cannot be streamed as raw audio")
+        sound, samples = await _samples(Recording.decoded(path, reason), query)
+    piece = Piece(
+        path.name, samples, sound.encoding, sound.sample_rate, sound.channels, sound.frame_size
+    )
+    if piece.seconds < piece.chunk_seconds:
+        raise AudioError("it has less than one chunk of audio")
+    return piece
+
+
+async def _samples(recording: Recording, query: Query) -> tuple[Sound, bytes]:
+    """Return a recording's format, and its samples without a header."""
     whole = bytearray()
     chunks = recording.chunks(1.0)
     try:
@@ -126,16 +139,7 @@ async def _read_recording(path: Path, query: Query) -> Piece:
         sound = Sound.of_wav(header)
         end = None if header.data is None else header.size + header.data
         whole = whole[header.size : end]
-    if sound.encoding not in _ENCODINGS:
-        raise AudioError(
-            f"{sound.encoding} cannot be streamed as raw audio: {', '.join(sorted(_ENCODINGS))} can"
-        )
-    piece = Piece(
-        path.name, bytes(whole), sound.encoding, sound.sample_rate, sound.channels, sound.frame_size
-    )
-    if piece.seconds < piece.chunk_seconds:
-        raise AudioError("it has less than one chunk of audio")
-    return piece
+    return sound, bytes(whole)
 
 
 class Marks:
