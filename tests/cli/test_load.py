@@ -142,23 +142,63 @@ async def test_an_endpoint_with_room_for_all(tmp_path):
     assert "\x1b" not in ran.out + ran.err
 
 
+@pytest.mark.parametrize(
+    ("answer", "outcome", "kinds"),
+    [
+        ("status=403 error-type=ExpiredTokenException", "failed", {"403 ExpiredTokenException"}),
+        ("status=403 error-type=AccessDeniedException", "failed", {"403 AccessDeniedException"}),
+        ("status=400 error-type=ValidationException", "failed", {"400 ValidationException"}),
+        ("status=500 error-type=InternalServerError", "unreachable", {"500 InternalServerError"}),
+        ("status=400 error-type=ThrottlingException", "refused", {"400 ThrottlingException"}),
+        ("status=503 error-type=ServiceUnavailable", "refused", {"503 ServiceUnavailable"}),
+    ],
+)
+async def test_only_what_says_that_there_is_no_room_is_a_limit(tmp_path, answer, outcome, kinds):
+    """From the fifth stream on: one is the probe."""
+    faults = [parse_fault(f"answer {answer} legs=5-99 times=always")]
+    with LocalEndpoint(faults=faults) as there:
+        ran, report = await measured(
+            there,
+            tmp_path,
+            *("--streams", 8, "--step", 4, "--ramp", 12, "--duration", 30, *CALM),
+            *("--setting", "max_retries=1"),
+        )
+    assert ran.status == 1, ran.err
+    assert report["verdict"]["outcome"] == outcome
+    assert report["verdict"]["exact"] == (outcome == "refused")
+    last = report["steps"][-1]
+    if outcome == "failed":
+        assert (set(last["failed"]), last["refused"], last["unreachable"]) == (kinds, {}, {})
+        assert "failed for good" in report["verdict"]["sentence"]
+        # Not at the end of the second step.
+        assert len(report["timeline"]) < 12
+    else:
+        assert set(last[outcome]) == kinds
+
+
+def result_until(end):
+    """A final result on the half second of audio that ends there."""
+    return json.dumps(
+        {
+            "type": "Results",
+            "channel_index": [0, 1],
+            "start": end - 0.5,
+            "duration": 0.5,
+            "is_final": True,
+            "channel": {"alternatives": [{"transcript": "", "confidence": 1, "words": []}]},
+            "metadata": {},
+        }
+    )
+
+
 def slow_with(busy, seconds):
     """A model that answers each half second of audio; with more than `busy` streams, late."""
     streams = set()
 
     async def answer(stream, until):
         await asyncio.sleep(seconds if len(streams) > busy else 0)
-        result = {
-            "type": "Results",
-            "channel_index": [0, 1],
-            "start": until - 0.5,
-            "duration": 0.5,
-            "is_final": True,
-            "channel": {"alternatives": [{"transcript": "", "confidence": 1, "words": []}]},
-            "metadata": {},
-        }
         with suppress(Exception):
-            await stream.send(json.dumps(result))
+            await stream.send(result_until(until))
 
     async def model(stream):
         streams.add(stream)
@@ -200,6 +240,50 @@ async def test_an_endpoint_that_answers_late_beyond_30_streams(tmp_path):
     said = r"local holds 20 streams: with 40, lag p95 \d+\.\d+ s, above 2\.00 s"
     assert re.match(said, verdict["sentence"])
     assert [step["outcome"] for step in report["steps"]] == ["held", "lag"]
+
+
+async def test_results_that_all_come_after_the_step(tmp_path):
+    with LocalEndpoint(faults=[parse_fault("late seconds=6 times=always")]) as there:
+        ran, report = await measured(
+            there,
+            tmp_path,
+            *("--streams", 4, "--steps", 1, "--ramp", 4, "--duration", 0, *CALM),
+        )
+    assert ran.status == 1, ran.err
+    assert report["steps"][0]["lag"]["count"] == 0
+    assert report["verdict"]["outcome"] == "short"
+    assert report["verdict"]["sentence"] == (
+        "local is not tested yet: with 4, no result came within 2 s: the step is too short"
+    )
+
+
+async def test_results_that_stop_coming(tmp_path):
+    """Long before a stream counts as silent."""
+
+    async def model(stream):
+        heard = said = 0
+        async for message in stream:
+            if isinstance(message, str) and json.loads(message)["type"] == "CloseStream":
+                break
+            if isinstance(message, bytes):
+                heard += len(message)
+            # The first two seconds, a half at a time.
+            while said < 4 and heard >= (said + 1) * 16_000:
+                said += 1
+                await stream.send(result_until(said * 0.5))
+        await stream.send(json.dumps({"type": "Metadata", "duration": heard / 32_000}))
+
+    recording = counted_wav(tmp_path / "speech.wav")
+    async with LocalEndpoint(model=model) as there:
+        ran, report = await measured(
+            there,
+            tmp_path,
+            *("--streams", 4, "--steps", 1, "--ramp", 8, "--duration", 0, "--lag-limit", 2),
+            audio=("--audio", recording),
+        )
+    assert ran.status == 1, ran.err
+    assert report["verdict"]["outcome"] == "lag"
+    assert report["steps"][0]["reason"].startswith("results that have not come are late: p95 ")
 
 
 async def test_audio_that_is_lost_is_reported(tmp_path):

@@ -1,5 +1,7 @@
 """The stairs up, and what they cost."""
 
+import itertools
+
 import pytest
 from deepgram_sagemaker.load.plan import Plan
 
@@ -20,6 +22,21 @@ def plan(**fields):
 )
 def test_the_number_goes_up_in_steps_to_what_was_asked_for(streams, step, levels):
     assert plan(streams=streams, step=step).levels == levels
+
+
+@pytest.mark.parametrize("steps", range(1, 26))
+@pytest.mark.parametrize("streams", [1, 2, 3, 7, 10, 11, 19, 20, 21, 25, 999])
+def test_steps_are_as_many_as_were_asked_for_and_even(streams, steps):
+    levels = plan(streams=streams, steps=steps).levels
+    assert len(levels) == min(steps, streams)
+    assert levels[-1] == streams
+    grown = [after - before for before, after in itertools.pairwise([0, *levels])]
+    assert min(grown) >= 1
+    assert max(grown) - min(grown) <= 1
+
+
+def test_eleven_streams_in_ten_steps():
+    assert plan(streams=11, steps=10).levels == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
 
 
 @pytest.mark.parametrize(("ramp", "seconds"), [(60.0, 6), (0.0, 2), (9.0, 2), (144.0, 14)])

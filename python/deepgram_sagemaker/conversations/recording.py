@@ -171,9 +171,7 @@ class Recording:
                 header = _header_of(path)
                 sound = None if header is None else Sound.of_wav(header)
             except AudioError as error:
-                _need_ffmpeg(error)
-                described = f"{path.name}, decoded by ffmpeg"
-                return cls(path.name, described, None, lambda: _decoded(f"file:{path}"))
+                return cls.decoded(path, error)
             if sound is None or header is None:
                 raise AudioError(_SILENT)
             skip = header.size
@@ -189,6 +187,21 @@ class Recording:
             f"{layout}"
         )
         return cls(path.name, described, seconds, lambda: _file(path), raw)
+
+    @classmethod
+    def decoded(cls, path: Path, reason: AudioError) -> Recording:
+        """Return a file as ffmpeg decodes it: a WAV file with samples of 16 bits.
+
+        Args:
+            path: The file.
+            reason: Why it cannot be streamed as it is.
+
+        Raises:
+            AudioError: ffmpeg is not installed.
+        """
+        _need_ffmpeg(reason)
+        described = f"{path.name}, decoded by ffmpeg"
+        return cls(path.name, described, None, lambda: _decoded(f"file:{path}"))
 
     @classmethod
     def standard_input(cls, query: Query | None = None) -> Recording:

@@ -108,7 +108,20 @@ async def _read(path: Path, query: Query) -> Piece:
 
 
 async def _read_recording(path: Path, query: Query) -> Piece:
-    recording = Recording.open(path, query)
+    sound, samples = await _samples(Recording.open(path, query), query)
+    if sound.encoding not in _ENCODINGS:
+        reason = AudioError(f"{sound.encoding} cannot be streamed as raw audio")
+        sound, samples = await _samples(Recording.decoded(path, reason), query)
+    piece = Piece(
+        path.name, samples, sound.encoding, sound.sample_rate, sound.channels, sound.frame_size
+    )
+    if piece.seconds < piece.chunk_seconds:
+        raise AudioError("it has less than one chunk of audio")
+    return piece
+
+
+async def _samples(recording: Recording, query: Query) -> tuple[Sound, bytes]:
+    """Return a recording's format, and its samples without a header."""
     whole = bytearray()
     chunks = recording.chunks(1.0)
     try:
@@ -126,16 +139,7 @@ async def _read_recording(path: Path, query: Query) -> Piece:
         sound = Sound.of_wav(header)
         end = None if header.data is None else header.size + header.data
         whole = whole[header.size : end]
-    if sound.encoding not in _ENCODINGS:
-        raise AudioError(
-            f"{sound.encoding} cannot be streamed as raw audio: {', '.join(sorted(_ENCODINGS))} can"
-        )
-    piece = Piece(
-        path.name, bytes(whole), sound.encoding, sound.sample_rate, sound.channels, sound.frame_size
-    )
-    if piece.seconds < piece.chunk_seconds:
-        raise AudioError("it has less than one chunk of audio")
-    return piece
+    return sound, bytes(whole)
 
 
 class Marks:
@@ -147,23 +151,28 @@ class Marks:
 
     def __init__(self, marks: int) -> None:
         self._marks = marks
-        self._expected = 0
+        # How many chunks there were until the last that was heard, over all rounds.
+        self._heard = 0
 
-    def heard(self, number: int) -> tuple[int, int]:
+    def heard(self, number: int, sent: int) -> tuple[int, int]:
         """Take the next number, and return how many before it are missing, and how many came twice.
 
-        A number less than half the round ahead means that those before it are missing. Any other
-        has been heard before.
+        If a chunk with that number has been sent after the last one that was heard, those between
+        them are missing. Otherwise it has been heard before.
+
+        Args:
+            number: The number.
+            sent: How many chunks have been sent.
         """
-        ahead = (number - self._expected) % self._marks
-        if ahead < self._marks // 2:
-            self._expected = (number + 1) % self._marks
-            return ahead, 0
+        missing = (number - self._heard) % self._marks
+        if self._heard + missing < sent:
+            self._heard += missing + 1
+            return missing, 0
         return 0, 1
 
     def rest(self, sent: int) -> int:
         """Return how many of the chunks sent have not been heard, at the end."""
-        return (sent - self._expected) % self._marks
+        return max(0, sent - self._heard)
 
     @classmethod
     def of(cls, piece: Piece) -> Self | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .tally import Tally
-from .verdict import Conclusion, Judged, Limits, conclude, judge
+from .verdict import Conclusion, Judged, Limits, baseline, conclude, judge
 from .workers import WorkerLostError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Course:
     Attributes:
         seconds: The figures of each second, over all workers.
         judged: The steps that are over.
-        ending: The figures of the time in which the streams were closed.
+        ending: The figures of the streams that were given up: at the end, and in a search before.
         lost_workers: Workers that died.
         conclusion: What was found; None: the test goes on.
         is_stopped: Whether it was stopped before its end.
@@ -113,7 +113,11 @@ class Conductor:
         course = self.course
         course.is_stopped = self._stop.is_set()
         course.conclusion = conclude(
-            course.judged, self._plan.streams, course.ending, stopped=course.is_stopped
+            course.judged,
+            self._plan.streams,
+            course.ending,
+            limits=self._limits,
+            stopped=course.is_stopped,
         )
         return course
 
@@ -135,17 +139,14 @@ class Conductor:
         self._begins = asyncio.get_running_loop().time() + _LEAD
 
     async def _steps(self) -> None:
-        first = None
         while (step := self._plan.next(self.course.judged)) is not None and self._workers:
-            judged = await self._step(step, first)
+            judged = await self._step(step)
             self.course.judged.append(judged)
-            if first is None:
-                first = judged.settled.lag.quantile(0.95)
             self._watcher.ended(judged)
             if self._stop.is_set():
                 return
 
-    async def _step(self, step: Step, first: float | None) -> Judged:
+    async def _step(self, step: Step) -> Judged:
         self._watcher.began(step)
         seconds, begins = self.course.seconds, len(self.course.seconds)
         await self._each(lambda worker: worker.want(step.streams, step.opening))
@@ -155,12 +156,14 @@ class Conductor:
             for tally in await self._gather(len(seconds) + 1):
                 seconds.append(tally)
                 self._watcher.second(step, len(seconds) - 1, tally)
+            if any(tally.permanent for tally in seconds[begins:]):
+                break
         return judge(
             step,
             begins,
             seconds[begins : begins + step.seconds],
             self._limits,
-            first,
+            baseline(self.course.judged),
             # Their share is missing in every later step, too.
             dead=self.course.lost_workers,
             stopped=self._stop.is_set(),

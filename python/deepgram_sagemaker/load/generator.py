@@ -1,6 +1,7 @@
 """Holds the streams of one process: as many as are wanted, each replaced when it ends.
 
-Imports `descriptors`, `metronome`, `spec`, `stream` and `tally`, and `factory` and `events`.
+Imports `descriptors`, `histogram`, `metronome`, `spec`, `stream` and `tally`, and `errors`,
+`events` and `factory`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from deepgram import AsyncDeepgramClient
 
 from deepgram_sagemaker import events
+from deepgram_sagemaker.errors import ServiceUnavailableError
 from deepgram_sagemaker.factory import SageMakerTransportFactory
 
 from .audio import PERIOD
 from .descriptors import allow
+from .histogram import Histogram
 from .metronome import Metronome
-from .stream import Stream, kind_of, said_by
+from .stream import Stream, is_permanent, kind_of, said_by
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -33,6 +36,11 @@ __all__ = ["Generator"]
 
 _PAUSES: Final = (5.0, 10.0, 20.0, 30.0)
 """Seconds until a place whose stream has failed opens another, after each failure in a row."""
+_NO_ROOM: Final = {"throttled", "not_ready", "container_unavailable", "container_refused"}
+"""Why a stream is refused where there is no room for it, as `LegOpenFailed.reason`."""
+_FAILED: Final = "service_failed"
+_NO_CAPACITY: Final = 503
+"""The status with which `service_failed` says the same. Other failures say nothing about room."""
 _PROBE: Final = 1.0
 """Seconds of audio of the stream that is held before the test begins."""
 _CUTTING: Final = 0.5
@@ -95,15 +103,21 @@ class Generator:
         self._client = AsyncDeepgramClient(api_key="unused", transport_factory=self._make)
         self._loop = asyncio.get_running_loop()
         self._tally = Tally()
+        # How much audio a result reports on.
+        self._strides = Histogram()
         self._metronome = Metronome(PERIOD, lambda late: self._tally.lateness.add(late))
         self._ticking: asyncio.Task[None] | None = None
         self._places: list[_Place] = []
         self._holding: set[asyncio.Task[None]] = set()
         # How many streams have been made.
         self._made_streams = 0
+        # Where each session is held, until its last event.
+        self._held_at: dict[str, _Place] = {}
         # The open legs of each session.
         self._legs: dict[str, set[int]] = {}
-        self._live = 0
+        # What is counted of streams that have been given up. It says nothing about those that go
+        # on, and so about no later step; it belongs to the time in which streams are closed.
+        self._leaving = Tally()
         self._begins: float | None = None
         self._second = 0
         self._done: list[tuple[int, Tally]] = []
@@ -130,8 +144,8 @@ class Generator:
         """
         allow(-(-self._spec.streams // self._workers))
         self._ticking = asyncio.create_task(self._metronome.run())
-        stream = self._stream()
-        await self._run(stream, _PROBE)
+        place = _Place()
+        await self._run(place, self._stream(place), _PROBE)
         self._tally = Tally()
 
     async def begin(self, within: float) -> None:
@@ -155,6 +169,11 @@ class Generator:
         share = streams // self._workers + (self._number < streams % self._workers)
         # Those that have no stream are given up first, and of the others the youngest.
         self._places.sort(key=lambda place: not place.is_open)
+        if len(self._places) > share:
+            # What has been counted since the last second ended is theirs as well.
+            self._turn()
+            self._leaving.merge(self._tally)
+            self._tally = Tally()
         for place in self._places[share:]:
             place.end()
         del self._places[share:]
@@ -192,9 +211,12 @@ class Generator:
         if self._holding:
             await asyncio.wait(set(self._holding), timeout=within)
         await self._cut()
-        # What is left of the second that has begun.
+        # What is left of the second that has begun, and what those left that were given up before.
         self._turn()
-        self._done.append((self._second, self._closed(self._loop.time())))
+        last, leaving = self._closed(self._loop.time()), self._leaving
+        self._leaving = Tally()
+        last.merge(leaving)
+        self._done.append((self._second, last))
 
     async def _cut(self) -> None:
         """Cut off what still goes on."""
@@ -219,32 +241,39 @@ class Generator:
         try:
             await asyncio.sleep(after)
             while not place.is_over:
-                place.stream = stream = self._stream()
+                place.stream = stream = self._stream(place)
                 try:
-                    await self._run(stream, self._spec.stream_duration)
+                    await self._run(place, stream, self._spec.stream_duration)
                 except Exception as error:  # noqa: BLE001 - whatever ends a stream is a figure
                     place.stream = None
-                    self._failed(stream, error)
+                    self._failed(place, stream, error)
                     if not place.is_over:
                         await place.pause(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
                 else:
                     place.stream = None
                     failures = 0
-                    self._tally.finished += 1
+                    self._tally_of(place).finished += 1
         except asyncio.CancelledError:
             if place.stream is not None and place.is_open:
-                self._tally.cut += 1
-                self._tally.unanswered += _unanswered(place.stream)
+                tally = self._tally_of(place)
+                tally.cut += 1
+                tally.unanswered += _unanswered(place.stream)
             raise
 
-    def _failed(self, stream: Stream, error: Exception) -> None:
-        kind = kind_of(error)
-        self._tally.failed[kind] += 1
-        self._tally.examples.setdefault(kind, said_by(error))
-        self._tally.unanswered += _unanswered(stream)
+    def _failed(self, place: _Place, stream: Stream, error: Exception) -> None:
+        kind, tally = kind_of(error), self._tally_of(place)
+        tally.failed[kind] += 1
+        if is_permanent(error):
+            tally.permanent[kind] += 1
+        tally.examples.setdefault(kind, said_by(error))
+        tally.unanswered += _unanswered(stream)
 
-    def _stream(self) -> Stream:
+    def _tally_of(self, place: _Place | None) -> Tally:
+        """Return what a place's figures are counted in now."""
+        return self._leaving if place is not None and place.is_over else self._tally
+
+    def _stream(self, place: _Place) -> Stream:
         number = self._number + self._made_streams * self._workers
         self._made_streams += 1
         piece = self._spec.pieces[number % len(self._spec.pieces)]
@@ -256,16 +285,23 @@ class Generator:
         )
         offset = round(number * _APART * len(piece.chunks))
         return Stream(
-            connect, piece, offset, self._metronome, lambda: self._tally, flux=self._spec.flux
+            connect,
+            piece,
+            offset,
+            self._metronome,
+            lambda: self._tally_of(place),
+            self._strides,
+            flux=self._spec.flux,
         )
 
-    async def _run(self, stream: Stream, length: float | None) -> None:
+    async def _run(self, place: _Place, stream: Stream, length: float | None) -> None:
         made: list[SageMakerTransport] = []
         token = _opening.set(made)
 
         async def open_now(stream: Stream) -> None:
             transport = made[0]
             stream.stats = lambda: transport.stats
+            self._held_at[transport.session_id] = place
             await transport.open()
 
         try:
@@ -275,33 +311,36 @@ class Generator:
 
     def _told(self, event: events.Event) -> None:
         """Count what happens in a session."""
-        tally = self._tally
+        tally = self._tally_of(self._held_at.get(event.session))
         match event:
             case events.LegOpening(failures=failures) if failures:
                 tally.retries += 1
             case events.LegOpened(session=session, leg=leg):
-                legs = self._legs.setdefault(session, set())
-                if not legs:
-                    self._live += 1
-                legs.add(leg)
+                self._legs.setdefault(session, set()).add(leg)
             case events.LegEnded(session=session, leg=leg):
                 legs = self._legs.get(session, set())
                 legs.discard(leg)
-                if not legs and self._legs.pop(session, None) is not None:
-                    self._live -= 1
+                if not legs:
+                    self._legs.pop(session, None)
                 if event.resumes:
                     tally.resets[event.kind] += 1
             case events.LegOpenFailed(reason=reason) if reason != "closed":
                 name = event.code or event.error or reason
                 if event.status is None:
                     tally.unreachable[name] += 1
-                else:
+                elif _wants_fewer(event):
                     tally.refused[f"{event.status} {name}"] += 1
+                elif event.error == ServiceUnavailableError.__name__:
+                    tally.unreachable[f"{event.status} {name}"] += 1
+                # Any other is permanent: it fails its session, which is counted then. If only the
+                # keys had expired, the session may go on with fresh ones.
                 tally.throttles += reason == "throttled"
             case events.RolledOver():
                 tally.rollovers += 1
             case events.Gap(seconds=seconds):
                 tally.lost += seconds
+            case events.SessionEnded(session=session):
+                self._held_at.pop(session, None)
 
     def _on_second(self) -> None:
         """Close each second when it is over, however late its figures are asked for."""
@@ -321,17 +360,27 @@ class Generator:
     def _closed(self, now: float) -> Tally:
         tally, self._tally = self._tally, Tally()
         tally.wanted = len(self._places)
-        tally.live = self._live
+        given_up = {session for session, place in self._held_at.items() if place.is_over}
+        tally.live = len(self._legs.keys() - given_up)
         for place in self._places:
-            age = 0.0 if place.stream is None else place.stream.age(now)
+            if place.stream is None:
+                continue
+            age = place.stream.age(now)
             tally.age = max(tally.age, age)
             tally.silent += age > self._spec.silence
+            if place.is_open:
+                tally.overdue.add(place.stream.overdue(now))
         process, thread, since = self._used
         self._used = (time.process_time(), time.thread_time(), now)
         tally.cpu = self._used[0] - process
         if now > since:
             tally.thread = (self._used[1] - thread) / (now - since)
         return tally
+
+
+def _wants_fewer(event: events.LegOpenFailed) -> bool:
+    """Return whether the service says that it has no room for a stream, or too many requests."""
+    return event.reason in _NO_ROOM or (event.status == _NO_CAPACITY and event.reason == _FAILED)
 
 
 def _unanswered(stream: Stream) -> float:

@@ -34,6 +34,8 @@ class Plan:
         ramp: Seconds in which the number goes up to that, in steps.
         duration: Seconds for which it then stays there.
         step: Streams by which the number goes up at each step.
+        steps: Steps in which it goes up evenly instead, one for each stream at most; None: `step`
+            says it.
         find: Whether to search for the limit between the last step that held and the first that
             did not.
         keep_going: Whether to go on up after a step that did not hold.
@@ -43,12 +45,16 @@ class Plan:
     ramp: float
     duration: float
     step: int
+    steps: int | None = None
     find: bool = False
     keep_going: bool = False
 
     @property
     def levels(self) -> list[int]:
         """The number of streams at each step up."""
+        if self.steps is not None:
+            count = min(self.steps, self.streams)
+            return [round(self.streams * at / count) for at in range(1, count + 1)]
         return [*range(self.step, self.streams, self.step), self.streams]
 
     @property
@@ -76,7 +82,7 @@ class Plan:
         if not judged:
             return self._up(0)
         last = judged[-1]
-        if last.outcome is Outcome.STOPPED:
+        if last.outcome is Outcome.STOPPED or last.is_permanent:
             return None
         ups = sum(each.step.name == "up" for each in judged)
         failed = any(each.outcome is not Outcome.HELD for each in judged)
@@ -85,21 +91,24 @@ class Plan:
                 return self._up(ups)
             if self.duration > 0 and not failed:
                 return Step(self.streams, math.ceil(self.duration), 0.0, "hold")
-        if not failed or not self.find or last.step.name == "confirm":
+        confirmed = last.step.name == "confirm" and last.outcome is Outcome.HELD
+        if not failed or not self.find or confirmed:
             return None
         return self._search(judged)
 
     def _up(self, at: int) -> Step:
         return self._step(self.levels[at], "up")
 
-    def _step(self, streams: int, name: str) -> Step:
-        return Step(streams, self.step_seconds, self.step_seconds / 2, name)
+    def _step(self, streams: int, name: str, seconds: int | None = None) -> Step:
+        return Step(streams, seconds or self.step_seconds, self.step_seconds / 2, name)
 
     def _search(self, judged: Sequence[Judged]) -> Step | None:
         exact = hard_limit(judged)
-        if exact:
+        if exact and all(each.step.name != "confirm" for each in judged):
             return self._step(exact, "confirm")
         low, high = highest_held(judged), lowest_failed(judged)
         if high is None or high - low <= max(1, self.streams // _FINE):
             return None
-        return self._step((low + high) // 2, "search")
+        # What failed only in the stay is seen only in steps as long as that.
+        stays = [e.step.seconds for e in judged if e.step.name == "hold"]
+        return self._step((low + high) // 2, "search", max([self.step_seconds, *stays]))

@@ -2,7 +2,8 @@
 
 The n-th chunk is due when the speech in it is over: n chunks after the stream began. Nothing moves
 that time, so a chunk that is sent late makes no later one late, and a result's lag is counted from
-when its last audio was due, however late it was sent. Imports `audio`, `metronome` and `tally`.
+when its last audio was due, however late it was sent. Imports `audio`, `histogram`,
+`metronome` and `tally`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from deepgram.core.events import EventType
 
 from deepgram_sagemaker.conversations.reasons import ConversationError, reason_of
-from deepgram_sagemaker.errors import SageMakerError
+from deepgram_sagemaker.errors import (
+    AuthenticationError,
+    EndpointNotFoundError,
+    SageMakerError,
+    ValidationError,
+)
 
 from .audio import Marks
 
@@ -26,15 +32,18 @@ if TYPE_CHECKING:
     from deepgram_sagemaker.stats import Stats
 
     from .audio import Piece
+    from .histogram import Histogram
     from .metronome import Metronome
     from .tally import Tally
 
-__all__ = ["LATE", "Stream", "kind_of", "said_by"]
+__all__ = ["LATE", "Stream", "is_permanent", "kind_of", "said_by"]
 
 LATE: Final = 0.05
 """Seconds after which a chunk counts as late. Less makes no difference to a recogniser."""
 
 _MOST_SAID: Final = 200
+_USUAL: Final = 0.95
+"""The share of the results that report on no more audio than is usual."""
 
 
 def kind_of(error: BaseException) -> str:
@@ -43,6 +52,11 @@ def kind_of(error: BaseException) -> str:
         name = error.code or type(error.__cause__ or error).__name__
         return f"{error.status} {name}" if error.status is not None else name
     return type(error).__name__
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether every later stream would fail as this one did."""
+    return isinstance(error, AuthenticationError | EndpointNotFoundError | ValidationError)
 
 
 def said_by(error: BaseException) -> str:
@@ -65,6 +79,7 @@ class Stream:
         offset: The chunk to begin with.
         metronome: What it keeps time by.
         tally: Returns what this second is counted in.
+        strides: Is told how much audio each result was the first to report on, in seconds.
         flux: Whether it is `v2/listen`.
 
     Attributes:
@@ -78,6 +93,7 @@ class Stream:
         offset: int,
         metronome: Metronome,
         tally: Callable[[], Tally],
+        strides: Histogram,
         *,
         flux: bool,
     ) -> None:
@@ -89,10 +105,14 @@ class Stream:
         self._flux = flux
         self._metronome = metronome
         self._tally = tally
+        self._strides = strides
         self._loop = asyncio.get_running_loop()
         self._connection: Any = None
         self._sent = 0
         self._sending: asyncio.Task[None] | None = None
+        # When the clock last struck, and how many chunks were due then.
+        self._struck = 0.0
+        self._due = 0
         # When the audio began, by the loop's clock.
         self._began: float | None = None
         # Seconds of audio on which something has been heard.
@@ -108,6 +128,14 @@ class Stream:
         if self._began is None:
             return 0.0
         return max(0.0, now - self._began - self._heard)
+
+    def overdue(self, now: float) -> float:
+        """Return for how many seconds its next result is late, at least.
+
+        A result reports on some audio at once, and is late only after that. How much audio is taken
+        from the results of all streams; before the first of them it is none.
+        """
+        return max(0.0, self.age(now) - (self._strides.quantile(_USUAL) or 0.0))
 
     @property
     def is_open(self) -> bool:
@@ -178,26 +206,39 @@ class Stream:
 
     def _tick(self, now: float) -> None:
         """Send what is due, unless what was due before still waits for room."""
+        began, before = self._began, self._due
+        if began is None or self._error is not None:
+            return
+        # Half a millisecond is the clock's own rounding.
+        self._struck, self._due = now, int((now - began + 5e-4) / self._seconds)
+        # This machine is late if the clock strikes late, whether or not there is room.
+        late = min(self._due, int((now - began - LATE) / self._seconds)) - before
+        if late > 0:
+            self._tally().late += late
         if self._sending is not None:
             if not self._sending.done():
                 return
             self._sending = None
         # Hardly ever waits: it runs here, and a task is left over only if it does.
-        task = asyncio.Task(self._send(now), loop=self._loop, eager_start=True)
+        task = asyncio.Task(self._send(began, before), loop=self._loop, eager_start=True)
         if not task.done():
             self._sending = task
 
-    async def _send(self, now: float) -> None:
-        began = self._began
-        if began is None or self._error is not None:
-            return
-        # Half a millisecond is the clock's own rounding.
-        due = int((now - began + 5e-4) / self._seconds)
+    async def _send(self, began: float, before: int) -> None:
+        """Send what is due.
+
+        Args:
+            began: When the audio began.
+            before: How many chunks were due before the clock struck.
+        """
+        due = self._due
         while self._sent < due:
             # Sending may wait, and another second may have begun.
             tally = self._tally()
-            if now - began - (self._sent + 1) * self._seconds > LATE:
-                tally.late += 1
+            has_waited = self._sending is not None or self._sent < before
+            when = began + (self._sent + 1) * self._seconds
+            if has_waited and self._struck - when > LATE:
+                tally.waited += 1
             chunk = self._chunks[(self._offset + self._sent) % len(self._chunks)]
             self._sent += 1
             tally.chunks += 1
@@ -245,10 +286,12 @@ class Stream:
             self._has_heard = True
             tally.first.add(now - began)
         (tally.finals if final else tally.interims).add(now - began - end)
-        self._heard = max(self._heard, end)
+        if end > self._heard:
+            self._strides.add(end - self._heard)
+            self._heard = end
         if self._marks is not None:
             for word in words.split():
                 if word.isdigit():
-                    missing, repeated = self._marks.heard(int(word))
+                    missing, repeated = self._marks.heard(int(word), self._sent)
                     tally.missing += missing
                     tally.repeated += repeated

@@ -27,18 +27,27 @@ class Tally:
         live: Sessions that had a stream of the service open at its end.
         silent: Streams that at its end had heard nothing for longer than is allowed.
         age: The oldest audio, at its end, on which nothing had been heard; in seconds.
+        overdue: How late each stream's next result already was at its end. A result that has not
+            come yet is in no other delay.
         opened: Sessions that opened.
         finished: Sessions that ended in order.
         cut: Sessions that were cut off because the test was stopped.
-        refused: Requests for a stream that the service refused, by status and name.
-        unreachable: Requests for a stream that got no answer, by error.
+        refused: Requests for a stream that the service refused because it has no room, or wants
+            fewer requests; by status and name.
+        unreachable: Requests for a stream that got no answer, or one that says nothing about room,
+            and were tried again; by error.
         failed: Sessions that failed, by error.
+        permanent: Those of them that failed as every later one would: keys that have expired, a
+            request that is not allowed or not valid.
         resets: Streams that broke and were followed by another, by the kind of end.
         retries: Requests for a stream after a failure.
         throttles: Requests for a stream that were throttled.
         rollovers: Streams replaced because of their age.
         chunks: Chunks of audio sent.
-        late: Chunks that were sent later than is allowed: this machine was busy.
+        late: Chunks that were sent later than is allowed because the clock of a worker struck late:
+            this machine was busy.
+        waited: Chunks that were sent later than is allowed because the session had no room for
+            them: the endpoint did not take what was sent before.
         lost: Seconds of audio that a reset needed and that were no longer kept.
         unanswered: Seconds of audio without a final result when their session failed.
         missing: Marked chunks that no final result reported.
@@ -57,18 +66,21 @@ class Tally:
     live: int = 0
     silent: int = 0
     age: float = 0.0
+    overdue: Histogram = field(default_factory=Histogram)
     opened: int = 0
     finished: int = 0
     cut: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     unreachable: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    permanent: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     throttles: int = 0
     rollovers: int = 0
     chunks: int = 0
     late: int = 0
+    waited: int = 0
     lost: float = 0.0
     unanswered: float = 0.0
     missing: int = 0
@@ -137,7 +149,7 @@ _HIGHEST: Final = {"age", "thread"}
 
 
 def add_up(tallies: Iterable[Tally]) -> Tally:
-    """Return the sum over seconds. `wanted`, `live` and `silent` of it are without a meaning."""
+    """Return the sum over seconds. `wanted`, `live`, `silent` and `overdue` mean nothing in it."""
     total = Tally()
     for each in tallies:
         total.merge(each)
