@@ -34,6 +34,7 @@ __all__ = [
     "BatchStoppedError",
     "Ledger",
     "Office",
+    "OfficeLostError",
     "Permits",
     "PermitsLostError",
 ]
@@ -57,7 +58,19 @@ _GIVES_UP: Final = 300.0
 
 
 class BatchStoppedError(Exception):
-    """The batch is ending early, so nothing new begins."""
+    """The batch is ending early, so nothing new begins.
+
+    Args:
+        reason: Why it ends.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class OfficeLostError(RuntimeError):
+    """The actor that leases permits does not come back, so no batch can go on."""
 
 
 class PermitsLostError(Exception):
@@ -160,8 +173,8 @@ class Office:
         self._stopped: object = None
         self._looked = now
 
-    async def acquire(self, worker: str, life: str, wanted: int) -> int | None:
-        """Lease up to `wanted` permits, or none after a while; None: the batch is ending.
+    async def acquire(self, worker: str, life: str, wanted: int) -> int | BatchStoppedError:
+        """Lease up to `wanted` permits, or none after a while; an error: the batch is ending.
 
         Those who wait are served in turn, one permit each, so that workers share the work.
         """
@@ -183,7 +196,8 @@ class Office:
                 await asyncio.wait_for(turn.wait(), min(1.0, end - now))
             except TimeoutError:
                 self._waiting.remove(turn)
-        return None
+        # With the reason, so that workers can say it again to an office that was started again.
+        return BatchStoppedError(self._stopped)
 
     async def release(self, worker: str, life: str, count: int) -> None:
         """Take permits back."""
@@ -262,7 +276,7 @@ class Permits:
         Raises:
             BatchStoppedError: The batch is ending.
             PermitsLostError: The permit was lost.
-            RayError: There is no office any more.
+            OfficeLostError: There is no office any more.
         """
         await self._take()
         fence = asyncio.timeout(None)
@@ -279,6 +293,26 @@ class Permits:
             if fence.expired():
                 raise PermitsLostError("the lease of this session has run out") from None
             raise
+
+    async def tell(self, what: str, *arguments: object) -> Any:  # noqa: ANN401 - the method's
+        """Tell the office something, again while Ray starts it again; return its answer.
+
+        Args:
+            what: The office's method.
+            arguments: What it takes.
+
+        Raises:
+            OfficeLostError: There is no office any more.
+        """
+        began = time.monotonic()
+        while True:
+            told = getattr(self._office, what).remote(*arguments)
+            try:
+                return await asyncio.wait_for(asyncio.wrap_future(told.future()), _ANSWER)
+            except (RayError, TimeoutError) as error:
+                if isinstance(error, ActorDiedError) or time.monotonic() - began > _GIVES_UP:
+                    raise _lost(error) from None
+            await asyncio.sleep(1)
 
     async def _take(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -315,12 +349,12 @@ class Permits:
                 now = time.monotonic()
                 failing_since = failing_since or now
                 if isinstance(error, ActorDiedError) or now - failing_since > _GIVES_UP:
-                    self._refuse(error)
+                    self._refuse(_lost(error))
                 else:
                     await asyncio.sleep(1)
                 continue
-            if granted is None:
-                self._refuse(BatchStoppedError("the batch is ending"))
+            if isinstance(granted, BatchStoppedError):
+                self._refuse(granted)
             elif life == self._life:
                 self._held += granted
                 self._hand_out(granted)
@@ -378,3 +412,11 @@ class Permits:
     async def _call(self, method: str, argument: int | None, *, within: float) -> Any:  # noqa: ANN401 - the method's
         answer = getattr(self._office, method).remote(self._worker, self._life, argument)
         return await asyncio.wait_for(asyncio.wrap_future(answer.future()), within)
+
+
+def _lost(error: Exception) -> OfficeLostError:
+    said = str(error).strip().splitlines()
+    return OfficeLostError(
+        "Ray has lost the actor that leases permits, so the batch cannot go on; the same call does "
+        f"what is missing ({type(error).__name__}{f': {said[0]}' if said else ''})"
+    )
