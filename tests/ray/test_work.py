@@ -4,12 +4,13 @@
 """
 
 import asyncio
+import copy
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from deepgram_sagemaker import SageMakerConfig, errors
-from deepgram_sagemaker.ray import permits, work
+from deepgram_sagemaker.ray import breaker, permits, work
 from deepgram_sagemaker.ray.output import Output
 from deepgram_sagemaker.ray.permits import Office, OfficeLostError
 from deepgram_sagemaker.ray.places import Places
@@ -151,3 +152,72 @@ def test_an_output_that_cannot_be_written_ends_the_batch(handle, worker, tmp_pat
 
     assert rows(worker(act), "a") == {}
     assert isinstance(asyncio.run(handle.office.stopped()), OSError)
+
+
+AWAY = errors.RetriesExhaustedError("gave up", elapsed=1.0)
+AWAY.__cause__ = errors.ConnectError("nothing listens")
+
+
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(breaker, "_SHORTEST", 0.05)
+    monkeypatch.setattr(breaker, "_LONGEST", 0.1)
+
+
+def test_a_service_that_is_away_for_a_while_costs_no_attempts(handle, worker, monkeypatch):
+    short_pauses(monkeypatch)
+    sessions = []
+
+    def act(name):
+        sessions.append(name)
+        if 10 < len(sessions) <= 22:
+            error = copy.copy(AWAY)
+            error.__cause__ = AWAY.__cause__
+            raise error
+
+    mine = worker(act, attempts=5)
+    names = [f"{n}" for n in range(30)]
+    done = rows(mine, *names[:10])
+    done |= rows(mine, *names[10:])
+    assert [done[name]["error"] for name in names] == [None] * 30
+    # The first failures count, until they are many.
+    assert sum(row["attempts"] - 1 for row in done.values()) == breaker.THRESHOLD - 1
+    assert len(sessions) == 42
+
+
+def test_a_service_that_stays_away_ends_the_batch(handle, worker, monkeypatch):
+    short_pauses(monkeypatch)
+    handle.office = Office(4, is_proven=True, away=0.5)
+    sessions = []
+
+    def act(name):
+        sessions.append(name)
+        raise errors.ConnectError("nothing listens")
+
+    done = rows(worker(act), *(f"{n}" for n in range(60)))
+    reason = asyncio.run(handle.office.stopped())
+    assert isinstance(reason, errors.ConnectError)
+    (note,) = reason.__notes__
+    assert note.startswith("nothing has succeeded for more than 0.5 s")
+    # Only what failed before it was clear that the service is away.
+    assert len(done) == breaker.THRESHOLD - 1
+    assert len(sessions) < 60
+
+
+def test_failures_of_recordings_hold_nothing_back(handle, worker):
+    def act(name):
+        raise errors.ModelError("no", retryable=False)
+
+    done = rows(worker(act), *(f"{n}" for n in range(20)))
+    assert [row["error"]["type"] for row in done.values()] == ["ModelError"] * 20
+
+
+def test_a_service_that_was_never_there_is_not_waited_for(handle, worker):
+    handle.office = Office(4, is_proven=False)
+
+    def act(name):
+        raise errors.ConnectError("nothing listens")
+
+    done = rows(worker(act), *(f"{n}" for n in range(40)))
+    assert permits.HOPELESS <= len(done) < 40
+    (note,) = asyncio.run(handle.office.stopped()).__notes__
+    assert note.startswith("the first 10 failed")

@@ -14,6 +14,8 @@ report what they hold.
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
 import uuid
 import warnings
@@ -24,6 +26,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
+
+from .breaker import AWAY, Breaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,6 +59,8 @@ _ANSWER: Final = 15.0
 _CONFIRMED: Final = 5.0
 # Seconds without the office after which a worker gives up.
 _GIVES_UP: Final = 300.0
+
+_logger = logging.getLogger("deepgram_sagemaker.ray")
 
 
 class BatchStoppedError(Exception):
@@ -158,10 +164,12 @@ class Office:
     Args:
         limit: Sessions at once, over all workers.
         is_proven: Whether sessions of this batch have succeeded before.
+        away: Seconds for which a service that has been there may stay away.
     """
 
-    def __init__(self, limit: int, *, is_proven: bool) -> None:
+    def __init__(self, limit: int, *, is_proven: bool, away: float = AWAY) -> None:
         self._is_proven = is_proven
+        self._breaker = Breaker(random.random, away)
         self._failures = 0
         now = time.monotonic()
         with warnings.catch_warnings():
@@ -183,8 +191,10 @@ class Office:
         while self._stopped is None:
             now = self._look()
             # One who had to wait leaves some for those behind.
-            most = wanted if is_first else 1
+            most = self._breaker.most(wanted if is_first else 1, now)
             granted = self._ledger.grant(worker, life, most, now)
+            if granted:
+                self._breaker.began(now)
             if granted or now >= end:
                 self._wake()
                 return granted
@@ -211,11 +221,44 @@ class Office:
         return kept
 
     async def succeeded(self) -> None:
-        """Note that sessions can succeed."""
+        """Note that a session has succeeded."""
         self._is_proven = True
+        if self._breaker.is_open:
+            _logger.warning("the service is back: sessions begin again")
+        self._breaker.succeeded()
 
-    async def failed(self, error: Exception) -> None:
-        """Count a failure of the service; end the batch if there has been nothing else."""
+    async def undecided(self) -> None:
+        """Note that a session has ended for a reason of its own."""
+        self._breaker.undecided()
+
+    async def troubled(self, error: Exception, has_succeeded: bool) -> bool:
+        """Note that a session has failed because the service is away or has too much to do.
+
+        Args:
+            error: Its error.
+            has_succeeded: Whether the worker knows of a success, which a new office has not heard.
+
+        Returns:
+            Whether sessions are held back: then it was none of an item's attempts.
+        """
+        self._is_proven = self._is_proven or has_succeeded
+        # A service that has never been there is not waited for.
+        if not self._is_proven:
+            return False
+        was_open, now = self._breaker.is_open, time.monotonic()
+        if self._breaker.failed(now):
+            error.add_note(
+                f"nothing has succeeded for more than {self._breaker.away:g} s: the batch ends, "
+                "and the same call goes on with it"
+            )
+            await self.stop(error)
+        if self._breaker.is_open and not was_open:
+            _logger.warning("the service fails, and sessions wait until it is back: %s", error)
+        return self._breaker.is_open
+
+    async def failed(self, error: Exception, has_succeeded: bool = False) -> None:
+        """Count an item that failed; end the batch if there has been nothing else."""
+        self._is_proven = self._is_proven or has_succeeded
         self._failures += 1
         if not self._is_proven and self._failures >= HOPELESS:
             error.add_note(f"the first {self._failures} failed with errors of the service")

@@ -18,11 +18,19 @@ import ray
 from deepgram_sagemaker.conversations.caller import Caller
 from deepgram_sagemaker.conversations.reasons import ConversationError
 from deepgram_sagemaker.errors import (
+    AcquireTimeoutError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    CredentialsTimeoutError,
     ModelError,
     RetriesExhaustedError,
     SageMakerError,
+    ServiceUnavailableError,
     SessionClosedError,
     SessionLostError,
+    SubscriptionTimeoutError,
+    ThrottledError,
 )
 
 from .permits import BatchStoppedError, OfficeLostError, Permits, PermitsLostError
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
 
     from .output import Output
 
-__all__ = ["Job", "Task", "Worker", "ends_the_batch", "may_pass"]
+__all__ = ["Job", "Task", "Worker", "ends_the_batch", "is_of_the_service", "may_pass"]
 
 _LONGEST_WAIT: Final = 30.0
 # Times that a result is written before the output counts as broken.
@@ -175,6 +183,9 @@ class Worker:
             except Exception as error:
                 if ends_the_batch(error):
                     raise BatchStoppedError(_bare(error)) from error
+                if await self._is_away(error):
+                    attempt -= 1
+                    continue
                 if attempt < self._job.attempts and may_pass(error):
                     await asyncio.sleep(random.uniform(0, min(2.0**attempt, _LONGEST_WAIT)))  # noqa: S311 - no secret
                     continue
@@ -182,14 +193,20 @@ class Worker:
                 rows = [{key: name, "attempts": attempt, "error": failure(error)}]
                 await self._keep(name, rows)
                 if isinstance(error, SageMakerError):
-                    await self._told("failed", _bare(error))
+                    await self._told("failed", _bare(error), self._has_succeeded)
             else:
                 # First of all: it has been paid for.
                 await self._keep(name, rows)
-                if not self._has_succeeded:
-                    self._has_succeeded = True
-                    await self._told("succeeded")
+                self._has_succeeded = True
+                await self._told("succeeded")
             return rows
+
+    async def _is_away(self, error: Exception) -> bool:
+        """Tell the office how a session has failed; return whether the service is away."""
+        if not is_of_the_service(error):
+            await self._told("undecided")
+            return False
+        return bool(await self._told("troubled", _bare(error), self._has_succeeded))
 
     async def _keep(self, name: str, rows: list[dict[str, Any]]) -> None:
         output = self._job.output
@@ -241,6 +258,24 @@ def ends_the_batch(error: Exception) -> bool:
     """
     own = (RetriesExhaustedError, SessionLostError, SessionClosedError, ModelError)
     return isinstance(error, SageMakerError) and not error.retryable and not isinstance(error, own)
+
+
+def is_of_the_service(error: Exception) -> bool:
+    """Return whether a session has failed because the service is away or has too much to do."""
+    if isinstance(error, RetriesExhaustedError | SessionLostError):
+        cause = error.__cause__
+        return isinstance(cause, Exception) and is_of_the_service(cause)
+    return isinstance(
+        error,
+        AcquireTimeoutError
+        | ConnectError
+        | ConnectionLostError
+        | ConnectTimeoutError
+        | CredentialsTimeoutError
+        | ServiceUnavailableError
+        | SubscriptionTimeoutError
+        | ThrottledError,
+    )
 
 
 def may_pass(error: Exception) -> bool:
