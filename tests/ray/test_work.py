@@ -110,13 +110,16 @@ def test_a_result_is_kept_and_told_while_the_office_is_started_again(handle, wor
 
 
 def test_an_office_that_is_gone_is_one_error_and_costs_no_result(handle, worker, tmp_path):
+    begun = []
+
     def act(name):
+        begun.append(name)
         handle.error = ActorDiedError()
 
     with pytest.raises(OfficeLostError, match="lost the actor that leases permits") as caught:
         rows(worker(act), *"abcdef")
     assert "\n" not in str(caught.value)
-    assert kept(tmp_path) == 4
+    assert 1 <= kept(tmp_path) == len(begun) <= 4
 
 
 def test_an_office_that_stays_away_is_given_up(handle, worker, monkeypatch):

@@ -130,6 +130,7 @@ class Worker:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._storage.close()
 
     async def _lot(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         async with asyncio.TaskGroup() as group:
