@@ -1,5 +1,6 @@
 """The parts of batches, without Ray's processes: leases, places, and what errors mean."""
 
+import errno
 import json
 import os
 import subprocess
@@ -183,6 +184,8 @@ GAVE_UP = errors.RetriesExhaustedError("x", elapsed=1.0)
         (OSError("AWS Error SLOW_DOWN"), False, True),
         (FileNotFoundError("x"), False, False),
         (PermissionError("x"), False, False),
+        (OSError(errno.ENAMETOOLONG, "x"), False, False),
+        (OSError(errno.EIO, "x"), False, True),
         (AudioError("x"), False, False),
         (KeyError("x"), False, False),
     ],

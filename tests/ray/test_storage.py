@@ -1,6 +1,7 @@
 """A worker's files: what is no file, what is slow, and threads that keep nobody waiting."""
 
 import asyncio
+import gzip
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from deepgram_sagemaker.conversations.recording import AudioError
 from deepgram_sagemaker.ray import storage
 from deepgram_sagemaker.ray.places import Places
 from deepgram_sagemaker.ray.storage import Storage
+from deepgram_sagemaker.ray.work import may_pass
 from pyarrow import fs
 from sessions import until
 
@@ -37,7 +39,7 @@ async def test_a_file_is_read_in_pieces(files, tmp_path):
     assert await whole(files, Places().place(tmp_path / "a")) == content
     with pytest.raises(FileNotFoundError):
         await whole(files, Places().place(tmp_path / "b"))
-    with pytest.raises(OSError):  # noqa: PT011 - pyarrow's own words
+    with pytest.raises(IsADirectoryError):
         await whole(files, Places().place(tmp_path))
 
 
@@ -47,6 +49,28 @@ async def test_a_pipe_is_refused_at_once(files, tmp_path, given):
     for name in (tmp_path / "pipe.wav", "/dev/zero"):
         with pytest.raises(AudioError, match="no regular file"):
             await asyncio.wait_for(whole(files, Places(given).place(name)), 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.gz", b"not packed" * 10),
+        ("a.gz", gzip.compress(os.urandom(5000))[:2000]),
+        ("a.bz2", b"not packed" * 10),
+        ("a.zst", b"not packed" * 10),
+        ("a.lz4", b"not packed" * 10),
+    ],
+)
+async def test_what_cannot_be_unpacked_is_no_audio(files, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AudioError, match="cannot be unpacked: "):
+        await whole(files, Places().place(tmp_path / name))
+
+
+async def test_a_name_that_is_too_long_is_not_tried_again(files, tmp_path):
+    with pytest.raises(OSError, match="too long") as caught:
+        await whole(files, Places().place(tmp_path / ("a" * 300)))
+    assert not may_pass(caught.value)
 
 
 class Slow:

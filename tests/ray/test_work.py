@@ -15,7 +15,7 @@ from deepgram_sagemaker.ray.output import Output
 from deepgram_sagemaker.ray.permits import Office, OfficeLostError
 from deepgram_sagemaker.ray.places import Places
 from deepgram_sagemaker.ray.rows import TRANSCRIPTS
-from deepgram_sagemaker.ray.work import Job, Worker
+from deepgram_sagemaker.ray.work import AudioLostError, Job, Worker
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 
@@ -224,3 +224,17 @@ def test_a_service_that_was_never_there_is_not_waited_for(handle, worker):
     assert permits.HOPELESS <= len(done) < 40
     (note,) = asyncio.run(handle.office.stopped()).__notes__
     assert note.startswith("the first 10 failed")
+
+
+def test_audio_that_is_lost_twice_in_the_same_way_is_not_streamed_again(
+    handle, worker, monkeypatch
+):
+    monkeypatch.setattr(work, "_LONGEST_WAIT", 0.1)
+    seconds = iter([1, 1, 1, 2, 3, 4])
+
+    def act(name):
+        raise AudioLostError(f"{next(seconds)} s lost")
+
+    mine = worker(act, attempts=3)
+    assert rows(mine, "same")["same"]["attempts"] == 2
+    assert rows(mine, "other")["other"]["attempts"] == 3

@@ -55,8 +55,8 @@ _RAW: Final = {
 _RIFF: Final = b"RIFF"
 _SILENT: Final = "it has no audio"
 _HINT: Final = (
-    "Install ffmpeg to have other files decoded; if this is raw audio, give -p encoding=… and "
-    "-p sample_rate=…"
+    "Install ffmpeg to have other files decoded. If this is raw audio, the query needs encoding "
+    "and sample_rate: on the command line, -p encoding=… -p sample_rate=…"
 )
 
 

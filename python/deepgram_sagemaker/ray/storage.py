@@ -7,7 +7,10 @@ file system that has gone may never return.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import queue
+import re
 import threading
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
@@ -35,6 +38,8 @@ _PATIENCE: Final = 120.0
 _PIECE: Final = 8.0
 # To ask for what a path is takes another request there, and there are only files.
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
+# Of what unpacks `.gz` and the like: such a file is as bad the next time. These have no number.
+_DAMAGED: Final = re.compile("inflate failed|decompress failed|Truncated compressed stream")
 
 
 class Storage:
@@ -59,7 +64,7 @@ class Storage:
         """Read a file in pieces, from its beginning.
 
         Raises:
-            AudioError: It is a pipe or a device.
+            AudioError: It is a pipe or a device, or it cannot be unpacked.
             OSError: It cannot be read, or not fast enough for a stream.
         """
         slow = f"the recording is read too slowly: nothing has come for {_PIECE:g} s"
@@ -75,7 +80,7 @@ class Storage:
         async def read(size: int) -> bytes:
             nonlocal block, last
             if not block:
-                last = self._begin(lambda: file.read(_BLOCK))
+                last = self._begin(lambda: _read(file))
                 piece: bytes = await _within(_PIECE, last, slow)
                 block = memoryview(piece)
             data, block = block[:size], block[size:]
@@ -134,13 +139,23 @@ async def _within[T](seconds: float, future: Future[T], slow: str) -> T:
 
 def _opened(place: Place) -> Any:  # noqa: ANN401 - pyarrow's
     system = place.filesystem
-    if (
-        system.type_name not in _OBJECT_STORES
-        and system.get_file_info(place.path).type == fs.FileType.Unknown
-    ):
-        # It may keep its reader waiting for ever, and cannot be read a second time.
-        raise AudioError("it is no regular file, but a pipe or a device")
+    if system.type_name not in _OBJECT_STORES:
+        kind = system.get_file_info(place.path).type
+        if kind == fs.FileType.Unknown:
+            # It may keep its reader waiting for ever, and cannot be read a second time.
+            raise AudioError("it is no regular file, but a pipe or a device")
+        if kind == fs.FileType.Directory:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place.shown)
     return system.open_input_stream(place.path)
+
+
+def _read(file: Any) -> bytes:  # noqa: ANN401 - pyarrow's
+    try:
+        return bytes(file.read(_BLOCK))
+    except OSError as error:
+        if error.errno is None and _DAMAGED.search(str(error)):
+            raise AudioError(f"it cannot be unpacked: {error}") from error
+        raise
 
 
 def _close_opened(opening: Future[Any]) -> None:

@@ -7,6 +7,7 @@ had been finished by then is found in the output, and is not done again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
 import threading
@@ -46,13 +47,33 @@ if TYPE_CHECKING:
 
     from .output import Output
 
-__all__ = ["Job", "Task", "Worker", "ends_the_batch", "is_of_the_service", "may_pass"]
+__all__ = [
+    "AudioLostError",
+    "Job",
+    "Task",
+    "Worker",
+    "ends_the_batch",
+    "is_of_the_service",
+    "may_pass",
+]
 
 _LONGEST_WAIT: Final = 30.0
 # Times that a result is written before the output counts as broken.
 _WRITES: Final = 5
+# What a file system says of a path, and says again. Some errors have a class only, some a number.
+_LASTING: Final = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ)
+_LASTING_KINDS: Final = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
 
 _logger = logging.getLogger("deepgram_sagemaker.ray")
+
+
+class AudioLostError(ConversationError):
+    """Not all of a recording was told exactly once."""
 
 
 class Task(Protocol):
@@ -170,7 +191,7 @@ class Worker:
         return finished.rows
 
     async def _fresh(self, item: dict[str, Any], name: str) -> list[dict[str, Any]]:
-        attempt = 0
+        attempt, lost = 0, ""
         while True:
             attempt += 1
             try:
@@ -187,7 +208,10 @@ class Worker:
                 if await self._is_away(error):
                     attempt -= 1
                     continue
-                if attempt < self._job.attempts and may_pass(error):
+                # The same audio twice: that is how the service takes this recording.
+                is_same, lost = lost == str(error), str(error)
+                is_same = is_same and isinstance(error, AudioLostError)
+                if attempt < self._job.attempts and may_pass(error) and not is_same:
                     await asyncio.sleep(random.uniform(0, min(2.0**attempt, _LONGEST_WAIT)))  # noqa: S311 - no secret
                     continue
                 key = key_of(self._job.task.schema)
@@ -284,6 +308,5 @@ def may_pass(error: Exception) -> bool:
     if isinstance(error, SageMakerError):
         return not isinstance(error, SessionClosedError)
     if isinstance(error, OSError):
-        lasting = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-        return not isinstance(error, lasting)
+        return error.errno not in _LASTING and not isinstance(error, _LASTING_KINDS)
     return isinstance(error, ConversationError)
