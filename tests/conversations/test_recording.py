@@ -1,12 +1,16 @@
 """Audio as the commands stream it: as it is, in chunks that know their time."""
 
+import asyncio
+import shutil
 import subprocess
 import sys
 import tempfile
 import wave
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from deepgram_sagemaker.conversations import recording as recordings
 from deepgram_sagemaker.conversations.recording import AudioError, Recording, Sound
 
 FFMPEG = f"""#!{sys.executable}
@@ -180,18 +184,58 @@ async def test_a_stored_file_is_read_while_it_is_streamed(tmp_path, no_ffmpeg):
             await read(stored(content)[0])
 
 
-async def test_ffmpeg_decodes_a_copy_of_a_stored_file(tmp_path, ffmpeg, monkeypatch):
+@pytest.mark.parametrize("nameless", [True, False])
+async def test_ffmpeg_decodes_a_copy_of_a_stored_file(tmp_path, ffmpeg, monkeypatch, nameless):
     folder = tmp_path / "own"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    if not nameless:
+        # As on Windows.
+        monkeypatch.setattr(recordings, "_by_number", lambda file: None)
     chunks = await read(stored(b"FAKE" + bytes(9600))[0])
     assert sum(len(chunk.data) for chunk in chunks) == 9644
     packed = bytearray(wav(tmp_path / "a.wav").read_bytes())
     packed[20] = 0x11
     for content in (b"nothing that it knows", bytes(packed)):
-        with pytest.raises(AudioError, match=r"ffmpeg: file:.*Invalid data found"):
+        with pytest.raises(AudioError, match=r"ffmpeg: a: Invalid data found"):
             await read(stored(content)[0])
     assert not list(folder.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no files by their numbers")
+async def test_nothing_is_left_of_a_stored_file_if_its_process_is_killed(
+    tmp_path, ffmpeg, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = sorted(tmp_path.iterdir())
+
+    @asynccontextmanager
+    async def source():
+        left = iter([b"FAKE", bytes(9000), b""])
+
+        async def piece(size):
+            # Of what was copied by now, nothing has a name.
+            assert sorted(tmp_path.iterdir()) == before
+            return next(left)
+
+        yield piece
+
+    chunks = 0
+    async for _ in Recording.stored("a", source).chunks(0.02):
+        chunks += 1
+        assert sorted(tmp_path.iterdir()) == before
+    assert chunks > 1
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+async def test_ffmpeg_seeks_in_a_stored_file(tmp_path):
+    # The index of such a file is at its end.
+    path = tmp_path / "a.mp4"
+    source = wav(tmp_path / "a.wav", seconds=0.512)
+    command = ["ffmpeg", "-v", "error", "-i", source, path]
+    await asyncio.to_thread(subprocess.run, command, check=True, timeout=50)
+    chunks = await read(stored(path.read_bytes())[0])
+    assert chunks[-1].end == pytest.approx(0.512, abs=0.3)
 
 
 STREAM = """

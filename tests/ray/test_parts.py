@@ -1,5 +1,6 @@
 """The parts of batches, without Ray's processes: leases, places, and what errors mean."""
 
+import errno
 import json
 import os
 import queue
@@ -15,7 +16,7 @@ from deepgram_sagemaker.ray import lease
 from deepgram_sagemaker.ray.lease import OutputBusyError, RunLease
 from deepgram_sagemaker.ray.permits import LEASE, Ledger
 from deepgram_sagemaker.ray.places import Places, write_whole
-from deepgram_sagemaker.ray.work import ends_the_batch, may_pass
+from deepgram_sagemaker.ray.work import ends_the_batch, is_of_the_service, may_pass
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -207,6 +208,8 @@ GAVE_UP = errors.RetriesExhaustedError("x", elapsed=1.0)
         (OSError("AWS Error SLOW_DOWN"), False, True),
         (FileNotFoundError("x"), False, False),
         (PermissionError("x"), False, False),
+        (OSError(errno.ENAMETOOLONG, "x"), False, False),
+        (OSError(errno.EIO, "x"), False, True),
         (AudioError("x"), False, False),
         (KeyError("x"), False, False),
     ],
@@ -215,3 +218,28 @@ def test_what_an_error_means(error, ends, passes):
     assert ends_the_batch(error) is ends
     if not ends:
         assert may_pass(error) is passes
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (errors.ConnectError("x"), True),
+        (errors.ServiceUnavailableError("x"), True),
+        (errors.ThrottledError("x"), True),
+        (caused(errors.RetriesExhaustedError("x", elapsed=1.0), errors.ThrottledError("x")), True),
+        (caused(errors.RetriesExhaustedError("x", elapsed=1.0), errors.ModelError("x")), False),
+        (errors.RetriesExhaustedError("x", elapsed=1.0), False),
+        (errors.StalledError("x"), False),
+        (errors.StreamResetError("x"), False),
+        (errors.AuthenticationError("x"), False),
+        (ConversationError("x"), False),
+        (ConnectionError("x"), False),
+    ],
+)
+def test_which_failures_are_of_the_service(error, is_so):
+    assert is_of_the_service(error) is is_so

@@ -5,7 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 from deepgram_sagemaker.ray import permits
-from deepgram_sagemaker.ray.permits import BatchStoppedError, Office, Permits, PermitsLostError
+from deepgram_sagemaker.ray.permits import (
+    BatchStoppedError,
+    Office,
+    OfficeLostError,
+    Permits,
+    PermitsLostError,
+)
 from ray.exceptions import ActorDiedError
 from sessions import until
 
@@ -129,7 +135,7 @@ async def test_an_office_that_is_gone_is_an_error():
     outcomes = await asyncio.wait_for(
         asyncio.gather(*begin(sessions, 2), return_exceptions=True), 20
     )
-    assert [type(each) for each in outcomes] == [ActorDiedError] * 2
+    assert [type(each) for each in outcomes] == [OfficeLostError] * 2
 
 
 async def test_nothing_succeeds_and_ten_fail(office):

@@ -9,6 +9,7 @@ import tempfile
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from deepgram_sagemaker.local.wav import AudioError, WavHeader, read_wav_header
@@ -17,9 +18,9 @@ from .pipes import reading, standard_input
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
+    from typing import IO
 
     from .pipes import Read
     from .query import Query
@@ -30,6 +31,7 @@ _BLOCK: Final = 1 << 16
 # What is read at once while it is not known what the bytes are: more than any header's start.
 _GLANCE: Final = 4096
 _MOST_SAID: Final = 300
+_TEMPORARY: Final = "deepgram-sagemaker-"
 
 # The bytes and names of a WAV file's samples, by tag and bits.
 _WAV: Final = {
@@ -53,8 +55,8 @@ _RAW: Final = {
 _RIFF: Final = b"RIFF"
 _SILENT: Final = "it has no audio"
 _HINT: Final = (
-    "Install ffmpeg to have other files decoded; if this is raw audio, give -p encoding=… and "
-    "-p sample_rate=…"
+    "Install ffmpeg to have other files decoded. If this is raw audio, the query needs encoding "
+    "and sample_rate: on the command line, -p encoding=… -p sample_rate=…"
 )
 
 
@@ -223,7 +225,8 @@ class Recording:
     ) -> Recording:
         """Return a file that is not on this machine, and that is read as it is streamed.
 
-        ffmpeg seeks in some containers, so what it decodes is first copied to a temporary file.
+        ffmpeg seeks in some containers, so what it decodes is first copied to a temporary file. On
+        Linux and macOS the file has no name, so nothing of it outlives a process that is killed.
 
         Args:
             name: What to call it.
@@ -234,7 +237,7 @@ class Recording:
             AudioError: The parameters declare a format that cannot be streamed.
         """
         raw = Sound.of_query(query or {})
-        return cls(name, name, None, lambda: _stored(source, raw), raw)
+        return cls(name, name, None, lambda: _stored(name, source, raw), raw)
 
     async def chunks(self, seconds: float) -> AsyncGenerator[Chunk]:
         """Yield the bytes in chunks of `seconds` of audio.
@@ -334,7 +337,7 @@ async def _piped(file: FileIO, raw: Sound | None) -> AsyncIterator[Read]:
 
 @asynccontextmanager
 async def _stored(
-    source: Callable[[], AbstractAsyncContextManager[Read]], raw: Sound | None
+    name: str, source: Callable[[], AbstractAsyncContextManager[Read]], raw: Sound | None
 ) -> AsyncIterator[Read]:
     """Read a file that can be read once, from its beginning; ffmpeg decodes what cannot be sent."""
     async with source() as read:
@@ -353,15 +356,38 @@ async def _stored(
                 raise AudioError(_SILENT)
             yield _again(head, read)
             return
-        with tempfile.NamedTemporaryFile(
-            prefix="deepgram-sagemaker-", delete_on_close=False
-        ) as own:
+        with _temporary() as own:
             own.write(head)
             while more := await read(_BLOCK):
                 own.write(more)
-            own.close()
-            async with _decoded(f"file:{own.name}") as decoded:
+            own.flush()
+            own.seek(0)
+            nameless = _by_number(own)
+            if nameless is None:
+                # On Windows no other program opens it before.
+                own.close()
+            path = nameless or own.name
+            descriptors = (own.fileno(),) if nameless else ()
+            async with _decoded(f"file:{path}", shown=name, descriptors=descriptors) as decoded:
                 yield decoded
+
+
+def _temporary() -> IO[bytes]:
+    """Return a file that ends with its process, where another program can open it by its number."""
+    if Path("/dev/fd").exists():
+        nameless = tempfile.TemporaryFile(prefix=_TEMPORARY)  # noqa: SIM115 - the caller's
+        if _by_number(nameless) is not None:
+            return nameless
+        nameless.close()
+    return tempfile.NamedTemporaryFile(prefix=_TEMPORARY, delete_on_close=False)
+
+
+def _by_number(file: IO[bytes]) -> str | None:
+    """Return the path by which another program opens a file without a name; None: it has one."""
+    if isinstance(file.name, str):
+        return None
+    path = f"/dev/fd/{file.fileno()}"
+    return path if Path(path).exists() else None
 
 
 def _again(head: bytes, read: Read) -> Read:
@@ -379,8 +405,21 @@ def _again(head: bytes, read: Read) -> Read:
 
 
 @asynccontextmanager
-async def _decoded(source: str, feed: Read | None = None) -> AsyncIterator[Read]:
-    """Have ffmpeg make a WAV file of the first audio in a file, or of what `feed` reads."""
+async def _decoded(
+    source: str,
+    feed: Read | None = None,
+    *,
+    shown: str | None = None,
+    descriptors: Sequence[int] = (),
+) -> AsyncIterator[Read]:
+    """Have ffmpeg make a WAV file of the first audio in a file, or of what `feed` reads.
+
+    Args:
+        source: What ffmpeg opens.
+        feed: Reads its standard input.
+        shown: What errors call the source; None: as ffmpeg does.
+        descriptors: Files of this process that ffmpeg gets, too.
+    """
     process = await asyncio.create_subprocess_exec(
         _need_ffmpeg(),
         *("-nostdin", "-v", "error", "-i", source, "-map", "0:a:0"),
@@ -388,6 +427,8 @@ async def _decoded(source: str, feed: Read | None = None) -> AsyncIterator[Read]
         stdin=asyncio.subprocess.DEVNULL if feed is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Windows has none.
+        pass_fds=descriptors,
     )
     assert process.stdout is not None  # noqa: S101 - asked for above
     assert process.stderr is not None  # noqa: S101 - likewise
@@ -398,7 +439,8 @@ async def _decoded(source: str, feed: Read | None = None) -> AsyncIterator[Read]
     async def read(size: int) -> bytes:
         data = await output.read(size)
         if not data and await process.wait():
-            said = (await complaints).decode(errors="replace").strip().splitlines()
+            complaint = (await complaints).decode(errors="replace")
+            said = complaint.replace(source, shown or source).strip().splitlines()
             raise AudioError(f"ffmpeg: {said[-1][:_MOST_SAID] if said else 'failed'}")
         return data
 

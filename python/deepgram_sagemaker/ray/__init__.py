@@ -15,7 +15,7 @@ results = transcribe(
 - `transcribing`, `speaking`: the two functions, and what is done with one recording or one text.
 - `batch`: the driver's side: what is to be done, in lots, over Ray's workers.
 - `work`: a worker's side: many sessions at once, attempts, and what ends the whole batch.
-- `permits`: the one limit of sessions over all workers.
+- `permits`: the one limit of sessions over all workers.  `breaker`: the service is away.
 - `output`, `lease`: what is finished, so that it is not done again; one run at a time.
 - `places`: paths and file systems.  `rows`: the columns, and the forms of files.
 

@@ -14,6 +14,8 @@ report what they hold.
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
 import uuid
 import warnings
@@ -25,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Final
 import ray
 from ray.exceptions import ActorDiedError, RayError
 
+from .breaker import AWAY, Breaker
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -34,6 +38,7 @@ __all__ = [
     "BatchStoppedError",
     "Ledger",
     "Office",
+    "OfficeLostError",
     "Permits",
     "PermitsLostError",
 ]
@@ -55,9 +60,23 @@ _CONFIRMED: Final = 5.0
 # Seconds without the office after which a worker gives up.
 _GIVES_UP: Final = 300.0
 
+_logger = logging.getLogger("deepgram_sagemaker.ray")
+
 
 class BatchStoppedError(Exception):
-    """The batch is ending early, so nothing new begins."""
+    """The batch is ending early, so nothing new begins.
+
+    Args:
+        reason: Why it ends.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class OfficeLostError(RuntimeError):
+    """The actor that leases permits does not come back, so no batch can go on."""
 
 
 class PermitsLostError(Exception):
@@ -145,10 +164,12 @@ class Office:
     Args:
         limit: Sessions at once, over all workers.
         is_proven: Whether sessions of this batch have succeeded before.
+        away: Seconds for which a service that has been there may stay away.
     """
 
-    def __init__(self, limit: int, *, is_proven: bool) -> None:
+    def __init__(self, limit: int, *, is_proven: bool, away: float = AWAY) -> None:
         self._is_proven = is_proven
+        self._breaker = Breaker(random.random, away)
         self._failures = 0
         now = time.monotonic()
         with warnings.catch_warnings():
@@ -160,8 +181,8 @@ class Office:
         self._stopped: object = None
         self._looked = now
 
-    async def acquire(self, worker: str, life: str, wanted: int) -> int | None:
-        """Lease up to `wanted` permits, or none after a while; None: the batch is ending.
+    async def acquire(self, worker: str, life: str, wanted: int) -> int | BatchStoppedError:
+        """Lease up to `wanted` permits, or none after a while; an error: the batch is ending.
 
         Those who wait are served in turn, one permit each, so that workers share the work.
         """
@@ -170,8 +191,10 @@ class Office:
         while self._stopped is None:
             now = self._look()
             # One who had to wait leaves some for those behind.
-            most = wanted if is_first else 1
+            most = self._breaker.most(wanted if is_first else 1, now)
             granted = self._ledger.grant(worker, life, most, now)
+            if granted:
+                self._breaker.began(now)
             if granted or now >= end:
                 self._wake()
                 return granted
@@ -183,7 +206,8 @@ class Office:
                 await asyncio.wait_for(turn.wait(), min(1.0, end - now))
             except TimeoutError:
                 self._waiting.remove(turn)
-        return None
+        # With the reason, so that workers can say it again to an office that was started again.
+        return BatchStoppedError(self._stopped)
 
     async def release(self, worker: str, life: str, count: int) -> None:
         """Take permits back."""
@@ -197,11 +221,44 @@ class Office:
         return kept
 
     async def succeeded(self) -> None:
-        """Note that sessions can succeed."""
+        """Note that a session has succeeded."""
         self._is_proven = True
+        if self._breaker.is_open:
+            _logger.warning("the service is back: sessions begin again")
+        self._breaker.succeeded()
 
-    async def failed(self, error: Exception) -> None:
-        """Count a failure of the service; end the batch if there has been nothing else."""
+    async def undecided(self) -> None:
+        """Note that a session has ended for a reason of its own."""
+        self._breaker.undecided()
+
+    async def troubled(self, error: Exception, has_succeeded: bool) -> bool:
+        """Note that a session has failed because the service is away or has too much to do.
+
+        Args:
+            error: Its error.
+            has_succeeded: Whether the worker knows of a success, which a new office has not heard.
+
+        Returns:
+            Whether sessions are held back: then it was none of an item's attempts.
+        """
+        self._is_proven = self._is_proven or has_succeeded
+        # A service that has never been there is not waited for.
+        if not self._is_proven:
+            return False
+        was_open, now = self._breaker.is_open, time.monotonic()
+        if self._breaker.failed(now):
+            error.add_note(
+                f"nothing has succeeded for more than {self._breaker.away:g} s: the batch ends, "
+                "and the same call goes on with it"
+            )
+            await self.stop(error)
+        if self._breaker.is_open and not was_open:
+            _logger.warning("the service fails, and sessions wait until it is back: %s", error)
+        return self._breaker.is_open
+
+    async def failed(self, error: Exception, has_succeeded: bool = False) -> None:
+        """Count an item that failed; end the batch if there has been nothing else."""
+        self._is_proven = self._is_proven or has_succeeded
         self._failures += 1
         if not self._is_proven and self._failures >= HOPELESS:
             error.add_note(f"the first {self._failures} failed with errors of the service")
@@ -262,7 +319,7 @@ class Permits:
         Raises:
             BatchStoppedError: The batch is ending.
             PermitsLostError: The permit was lost.
-            RayError: There is no office any more.
+            OfficeLostError: There is no office any more.
         """
         await self._take()
         fence = asyncio.timeout(None)
@@ -279,6 +336,26 @@ class Permits:
             if fence.expired():
                 raise PermitsLostError("the lease of this session has run out") from None
             raise
+
+    async def tell(self, what: str, *arguments: object) -> Any:  # noqa: ANN401 - the method's
+        """Tell the office something, again while Ray starts it again; return its answer.
+
+        Args:
+            what: The office's method.
+            arguments: What it takes.
+
+        Raises:
+            OfficeLostError: There is no office any more.
+        """
+        began = time.monotonic()
+        while True:
+            told = getattr(self._office, what).remote(*arguments)
+            try:
+                return await asyncio.wait_for(asyncio.wrap_future(told.future()), _ANSWER)
+            except (RayError, TimeoutError) as error:
+                if isinstance(error, ActorDiedError) or time.monotonic() - began > _GIVES_UP:
+                    raise _lost(error) from None
+            await asyncio.sleep(1)
 
     async def _take(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -315,12 +392,12 @@ class Permits:
                 now = time.monotonic()
                 failing_since = failing_since or now
                 if isinstance(error, ActorDiedError) or now - failing_since > _GIVES_UP:
-                    self._refuse(error)
+                    self._refuse(_lost(error))
                 else:
                     await asyncio.sleep(1)
                 continue
-            if granted is None:
-                self._refuse(BatchStoppedError("the batch is ending"))
+            if isinstance(granted, BatchStoppedError):
+                self._refuse(granted)
             elif life == self._life:
                 self._held += granted
                 self._hand_out(granted)
@@ -378,3 +455,11 @@ class Permits:
     async def _call(self, method: str, argument: int | None, *, within: float) -> Any:  # noqa: ANN401 - the method's
         answer = getattr(self._office, method).remote(self._worker, self._life, argument)
         return await asyncio.wait_for(asyncio.wrap_future(answer.future()), within)
+
+
+def _lost(error: Exception) -> OfficeLostError:
+    said = str(error).strip().splitlines()
+    return OfficeLostError(
+        "Ray has lost the actor that leases permits, so the batch cannot go on; the same call does "
+        f"what is missing ({type(error).__name__}{f': {said[0]}' if said else ''})"
+    )

@@ -1,11 +1,24 @@
-"""A worker's files: read and written in threads, within a deadline."""
+"""A worker's files: read and written in threads, within a deadline.
+
+The threads are not those of `concurrent.futures`, which the end of a process waits for: a read of a
+file system that has gone may never return.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+import errno
+import os
+import queue
+import re
+import threading
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+
+from pyarrow import fs
+
+from deepgram_sagemaker.conversations.recording import AudioError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,13 +34,21 @@ _THREADS: Final = 32
 _BLOCK: Final = 256 * 1024
 # Seconds for one request to a file system.
 _PATIENCE: Final = 120.0
+# Seconds for a piece of a recording: the service ends a stream that is silent for 10.
+_PIECE: Final = 8.0
+# To ask for what a path is takes another request there, and there are only files.
+_OBJECT_STORES: Final = ("s3", "gcs", "abfs")
+# Of what unpacks `.gz` and the like: such a file is as bad the next time. These have no number.
+_DAMAGED: Final = re.compile("inflate failed|decompress failed|Truncated compressed stream")
 
 
 class Storage:
-    """Does what may block in threads of its own."""
+    """Does what may block in threads of its own. All calls are from one event loop."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="deepgram-sagemaker-storage")
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads = 0
 
     async def run[T, **P](self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something in a thread.
@@ -35,29 +56,113 @@ class Storage:
         Raises:
             TimeoutError: It takes too long. It is an `OSError`, as all errors of files.
         """
-        loop = asyncio.get_running_loop()
-        done = loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
-        async with asyncio.timeout(_PATIENCE):
-            return await done
+        slow = f"the storage has not answered within {_PATIENCE:g} s"
+        return await _within(_PATIENCE, self._begin(lambda: work(*args, **kwargs)), slow)
 
     @asynccontextmanager
     async def reading(self, place: Place) -> AsyncIterator[Read]:
         """Read a file in pieces, from its beginning.
 
         Raises:
-            OSError: It cannot be read.
+            AudioError: It is a pipe or a device, or it cannot be unpacked.
+            OSError: It cannot be read, or not fast enough for a stream.
         """
-        file: Any = await self.run(place.filesystem.open_input_stream, place.path)
+        slow = f"the recording is read too slowly: nothing has come for {_PIECE:g} s"
+        opening = self._begin(lambda: _opened(place))
+        try:
+            file = await _within(_PIECE, opening, slow)
+        except BaseException:
+            opening.add_done_callback(_close_opened)
+            raise
         block = memoryview(b"")
+        last: Future[bytes] | None = None
 
         async def read(size: int) -> bytes:
-            nonlocal block
+            nonlocal block, last
             if not block:
-                block = memoryview(await self.run(file.read, _BLOCK))
+                last = self._begin(lambda: _read(file))
+                piece: bytes = await _within(_PIECE, last, slow)
+                block = memoryview(piece)
             data, block = block[:size], block[size:]
             return bytes(data)
 
         try:
             yield read
         finally:
-            await self.run(file.close)
+            if last is None or last.done():
+                await self.run(file.close)
+            else:
+                # Nobody waits for a read that has been given up.
+                last.add_done_callback(lambda _: _close(file))
+
+    def close(self) -> None:
+        """End the threads, without waiting for what they do."""
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _begin[T](self, work: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def do() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+                future.set_exception(error)
+
+        self._work.put(do)
+        if not self._idle.acquire(blocking=False) and self._threads < _THREADS:
+            self._threads += 1
+            name = f"deepgram-sagemaker-storage-{self._threads}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+        return future
+
+    def _serve(self) -> None:
+        while (do := self._work.get()) is not None:
+            do()
+            # What was done holds its files and results.
+            del do
+            self._idle.release()
+
+
+async def _within[T](seconds: float, future: Future[T], slow: str) -> T:
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        if deadline.expired():
+            raise TimeoutError(slow) from None
+        raise
+
+
+def _opened(place: Place) -> Any:  # noqa: ANN401 - pyarrow's
+    system = place.filesystem
+    if system.type_name not in _OBJECT_STORES:
+        kind = system.get_file_info(place.path).type
+        if kind == fs.FileType.Unknown:
+            # It may keep its reader waiting for ever, and cannot be read a second time.
+            raise AudioError("it is no regular file, but a pipe or a device")
+        if kind == fs.FileType.Directory:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place.shown)
+    return system.open_input_stream(place.path)
+
+
+def _read(file: Any) -> bytes:  # noqa: ANN401 - pyarrow's
+    try:
+        return bytes(file.read(_BLOCK))
+    except OSError as error:
+        if error.errno is None and _DAMAGED.search(str(error)):
+            raise AudioError(f"it cannot be unpacked: {error}") from error
+        raise
+
+
+def _close_opened(opening: Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        _close(opening.result())
+
+
+def _close(file: Any) -> None:  # noqa: ANN401 - pyarrow's
+    with suppress(OSError):
+        file.close()

@@ -12,12 +12,12 @@ import ray.data
 
 from deepgram_sagemaker.conversations.figures import Figures
 from deepgram_sagemaker.conversations.query import FLUX, NOVA
-from deepgram_sagemaker.conversations.reasons import ConversationError
 from deepgram_sagemaker.conversations.recording import Recording, Sound
 
 from .batch import Batch, Pool, checked_query, run
 from .places import Places
 from .rows import TRANSCRIPTS, transcript_rows
+from .work import AudioLostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .rows import Format
     from .storage import Storage
 
-__all__ = ["AudioLostError", "Transcription", "transcribe"]
+__all__ = ["Transcription", "transcribe"]
 
 # Messages of audio per second of wall clock: enough for an even pace, and cheap.
 _MESSAGES: Final = 10
@@ -41,10 +41,6 @@ _LONGEST: Final = 1.0
 _FASTEST: Final = 100.0
 
 type _Recordings = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Dataset
-
-
-class AudioLostError(ConversationError):
-    """Not all of a recording was told exactly once."""
 
 
 class _Unwatched:
