@@ -207,6 +207,7 @@ def load(
         ramp=ramp,
         duration=duration,
         step=min(streams, step or math.ceil(streams / (steps or _STEPS))),
+        steps=None if step is not None else steps or _STEPS,
         find=find,
         keep_going=keep_going,
     )
