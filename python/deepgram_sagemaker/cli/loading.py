@@ -257,12 +257,13 @@ class _Progress:
         )
 
     def ended(self, judged: Judged) -> None:
-        lag = judged.settled.lag.quantile(0.95)
-        said = "no results" if lag is None else f"lag p95 {lag:.2f} s"
-        _say(
-            self._console,
-            f"{judged.step.streams} streams, {judged.step.seconds} s: {judged.reason}; {said}",
-        )
+        lag, count = judged.settled.lag.quantile(0.95), judged.step.streams
+        line = f"{count} stream{'' if count == 1 else 's'}, {judged.step.seconds} s: "
+        line += judged.reason
+        # A reason that is about results has it.
+        if lag is not None and "p95" not in judged.reason:
+            line += f"; lag p95 {lag:.2f} s"
+        _say(self._console, line)
 
     def closing(self) -> None:
         self._show("closing the streams …")

@@ -57,8 +57,9 @@ _EXPLAINED: Final = """
 <p>Delays are in seconds. <b>Lag</b> is from the moment at which a result's last audio was spoken to
 the result, interim and final results together; each step's is taken after all of its streams had
 been opened. <b>To open</b> is from wanting a stream to having it, retries included. <b>First
-result</b> is from the first audio. <b>Sent late</b> is audio that left the load generator more than
-50 ms late: if it is more than a few per cent, the generator was too slow, and not the endpoint.</p>
+result</b> is from the first audio. <b>Sent late</b> is audio for which the load generator's clock
+struck more than 50 ms late: if it is more than a few per cent, the generator was too slow, and not
+the endpoint.</p>
 """
 
 

@@ -164,6 +164,7 @@ def figures(tally: Tally, *, settled: Tally | None = None) -> dict[str, Any]:
         "chunks_missing": tally.missing,
         "chunks_repeated": tally.repeated,
         "chunks_late": tally.late,
+        "chunks_waited": tally.waited,
         "cpu": round(tally.cpu, _DIGITS),
         "busiest_thread": round(tally.thread, _DIGITS),
         "opening": _delays(tally.opening),
