@@ -172,14 +172,16 @@ def test_a_failure_that_may_pass_is_tried_again(cluster, tmp_path):
 
 
 def test_a_service_that_is_away_for_a_while_is_waited_for(cluster, tmp_path):
-    paths = archive(tmp_path / "calls", 24)
-    fault = Fault(Answer(503), legs=range(9, 18))
+    paths = archive(tmp_path / "calls", 12)
+    fault = Fault(Answer(503), legs=range(4, 11))
+    settings = {"max_retries": 0}
     with LocalEndpoint(faults=[fault], record_arrivals=True) as endpoint:
-        rows = call(endpoint, paths, attempts=2, workers=2, settings={"max_retries": 0}).take_all()
-        assert endpoint.stats.opens == 24 + 9
+        # One after another: no success comes between these failures.
+        rows = call(endpoint, paths, streams=1, attempts=5, settings=settings).take_all()
+        assert endpoint.stats.opens == 12 + 7
     assert {row["path"]: row["error"] for row in rows} == dict.fromkeys(map(str, paths))
-    # Five in a row use attempts up, less the one with which it is clear.
-    assert sum(row["attempts"] - 1 for row in rows) <= 4
+    # With the fifth it is clear, and this one and the others do not count.
+    assert sum(row["attempts"] - 1 for row in rows) == 4
 
 
 def test_an_error_of_the_endpoint_ends_the_batch(cluster, tmp_path):
