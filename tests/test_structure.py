@@ -45,6 +45,7 @@ DEV_CRATES = {
 # is the package's own __init__.
 BASE = {"config", "errors"}
 TOOLS = {
+    "deferred",
     "discretion",
     "errands",
     "events",
@@ -74,7 +75,7 @@ PARTS = {
     "doctor": {"transport", "aws", "credentials", "_native", *BASE, *TOOLS},
     "pipecat": {"transport", *BASE, *TOOLS},
     "conversations": {"factory", "transport", "local", *BASE},
-    "ray": {"conversations", *BASE},
+    "ray": {"conversations", "deferred", *BASE},
     "load": {"factory", "transport", "local", "conversations", "events", "stats", *BASE},
     "cli": {
         "",

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from deepgram_sagemaker.conversations.recording import AudioError
 from deepgram_sagemaker.ray import storage
-from deepgram_sagemaker.ray.places import Places
+from deepgram_sagemaker.ray.places import Place, Places
 from deepgram_sagemaker.ray.storage import Storage
 from deepgram_sagemaker.ray.work import may_pass
 from pyarrow import fs
@@ -103,7 +103,7 @@ class Slow:
 async def test_a_slow_recording_is_given_up_and_closed_when_it_answers(files, monkeypatch, waits):
     monkeypatch.setattr(storage, "_PIECE", 0.2)
     slow = Slow(waits)
-    place = SimpleNamespace(filesystem=slow, path="a")
+    place = Place(slow, "a", "a")
     with pytest.raises(TimeoutError, match=r"read too slowly: nothing has come for 0\.2 s"):
         await asyncio.wait_for(whole(files, place), 20)
     assert not slow.closed.is_set()

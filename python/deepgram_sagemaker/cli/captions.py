@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -16,14 +16,13 @@ from .transcripts import line_of, passages, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from deepgram_sagemaker.conversations.figures import Figures, Final, Streams
 
 __all__ = ["Captions", "heading", "loss", "outcome", "stream_counts", "summary", "summary_rows"]
 
 
-class Captions:
+class Captions(LastLine):
     """Shows one final result per line and, in a terminal, the current interim below them.
 
     Args:
@@ -32,32 +31,20 @@ class Captions:
     """
 
     def __init__(self, console: Console, *, channels: bool = False) -> None:
+        super().__init__(console)
         self._console = console
         self._channels = channels
-        self._last = LastLine(console)
-
-    def __enter__(self) -> Self:
-        self._last.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._last.__exit__(kind, error, trace)
 
     def interim(self, start: float, end: float, transcript: str) -> None:
         """Show an interim result; times are in seconds."""
         if transcript:
-            self._last.show(self._line(start, end, transcript, style="italic bright_black"))
+            self.show(self._line(start, end, transcript, style="italic bright_black"))
 
     def final(self, final: Final) -> None:
         """Show a final result, unless it is empty."""
-        self._last.show("")
+        self.show("")
         for passage in passages(final, channels=self._channels):
-            if self._last.is_shown:
+            if self.is_shown:
                 self._console.print(
                     self._line(passage.start, passage.end, passage.text, passage.label)
                 )

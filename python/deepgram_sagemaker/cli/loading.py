@@ -29,7 +29,6 @@ from .signals import on_signal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from deepgram_sagemaker.load.conductor import Course
     from deepgram_sagemaker.load.plan import Plan
@@ -220,30 +219,22 @@ def _write(console: Console, outputs: Sequence[Path], found: Mapping[str, Any]) 
     return done
 
 
-class _Progress:
+class _Progress(LastLine):
     """Shows how a test goes: a line that changes on a terminal, and a line for each step."""
 
     def __init__(self, console: Console, plan: Plan) -> None:
+        super().__init__(console, redirect=False)
         self._console = console
         self._plan = plan
-        self._last = LastLine(console, redirect=False)
         self._failures = 0
 
     def __enter__(self) -> Self:
-        self._last.__enter__()
-        self._show("opening one stream …")
+        super().__enter__()
+        self._tell("opening one stream …")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._last.__exit__(kind, error, trace)
-
     def began(self, step: Step) -> None:
-        self._show(f"{step.streams} streams are opened …")
+        self._tell(f"{step.streams} streams are opened …")
 
     def second(self, step: Step, number: int, tally: Tally) -> None:
         self._failures += sum(tally.failed.values()) + sum(tally.refused.values())
@@ -251,7 +242,7 @@ class _Progress:
         lag = tally.lag.quantile(0.95)
         said = "no results" if lag is None else f"lag p95 {lag:.2f} s"
         late = f", {tally.late} chunks late" if tally.late else ""
-        self._show(
+        self._tell(
             f"{number + 1} s of {self._plan.seconds} s: {tally.live} of {step.streams} streams, "
             f"{said}, {self._failures} refused or failed{late}"
         )
@@ -266,10 +257,10 @@ class _Progress:
         _say(self._console, line)
 
     def closing(self) -> None:
-        self._show("closing the streams …")
+        self._tell("closing the streams …")
 
-    def _show(self, text: str) -> None:
-        self._last.show(Text(text, style="cyan"))
+    def _tell(self, text: str) -> None:
+        self.show(Text(text, style="cyan"))
 
 
 def _say(console: Console, text: str) -> None:

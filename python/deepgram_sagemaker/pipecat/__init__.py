@@ -16,9 +16,10 @@ Imports `transport`, and pipecat, so nothing else of the package imports it. Tes
 
 from __future__ import annotations
 
-import importlib
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from deepgram_sagemaker.deferred import deferred
 
 if TYPE_CHECKING:
     from .client import SageMakerBidiClient, SageMakerBidiSessionError
@@ -51,24 +52,6 @@ _HOMES: Final = {
 _INSTALL: Final = "pip install 'deepgram-sagemaker[pipecat]'"
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    home = _HOMES.get(name)
-    if home is None:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    try:
-        module = importlib.import_module(f"{__name__}.{home}")
-    except ImportError as error:
-        raise ImportError(_reason(name, error), name=error.name, path=error.path) from error
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
 def _reason(name: str, error: ImportError) -> str:
     """Return why a class of ours cannot be imported, and what to do about it."""
     try:
@@ -80,3 +63,10 @@ def _reason(name: str, error: ImportError) -> str:
     ):
         return f"{name} needs pipecat 1.8 or later, and {release} is installed"
     return f"{name} cannot be imported with pipecat {release}: {error} ({_INSTALL})"
+
+
+__getattr__ = deferred(__name__, _HOMES, _reason)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,8 +24,9 @@ Imports `conversations`, and Ray, so nothing else of the package imports it. Tes
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from deepgram_sagemaker.deferred import deferred
 
 if TYPE_CHECKING:
     from .lease import OutputBusyError
@@ -44,19 +45,11 @@ _HOMES: Final = {
 _INSTALL: Final = "pip install 'deepgram-sagemaker[ray]'"
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    home = _HOMES.get(name)
-    if home is None:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    try:
-        module = importlib.import_module(f"{__name__}.{home}")
-    except ImportError as error:
-        reason = f"{name} needs Ray Data: {_INSTALL} ({error})"
-        raise ImportError(reason, name=error.name, path=error.path) from error
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
+def _reason(name: str, error: ImportError) -> str:
+    return f"{name} needs Ray Data: {_INSTALL} ({error})"
+
+
+__getattr__ = deferred(__name__, _HOMES, _reason)
 
 
 def __dir__() -> list[str]:

@@ -43,6 +43,11 @@ class Place:
     path: str
     shown: str
 
+    @property
+    def is_stored_object(self) -> bool:
+        """Whether it is in a store of objects, which has no folders and shows what is whole."""
+        return self.filesystem.type_name in _OBJECT_STORES
+
     def below(self, name: str) -> Place:
         """Return what is in this folder."""
         if not name:
@@ -216,7 +221,7 @@ def make_folder(folder: Place) -> None:
     Raises:
         OSError: It cannot be made.
     """
-    if folder.filesystem.type_name not in _OBJECT_STORES:
+    if not folder.is_stored_object:
         folder.filesystem.create_dir(folder.path, recursive=True)
 
 
@@ -250,7 +255,7 @@ def write_whole(file: Place, data: bytes) -> None:
         OSError: It cannot be written.
     """
     system, path = file.filesystem, file.path
-    if system.type_name in _OBJECT_STORES:
+    if file.is_stored_object:
         with system.open_output_stream(path) as stream:
             stream.write(data)
         return

@@ -36,8 +36,6 @@ _BLOCK: Final = 256 * 1024
 _PATIENCE: Final = 120.0
 # Seconds for a piece of a recording: the service ends a stream that is silent for 10.
 _PIECE: Final = 8.0
-# To ask for what a path is takes another request there, and there are only files.
-_OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 # Of what unpacks `.gz` and the like: such a file is as bad the next time. These have no number.
 _DAMAGED: Final = re.compile("inflate failed|decompress failed|Truncated compressed stream")
 
@@ -139,7 +137,8 @@ async def _within[T](seconds: float, future: Future[T], slow: str) -> T:
 
 def _opened(place: Place) -> Any:  # noqa: ANN401 - pyarrow's
     system = place.filesystem
-    if system.type_name not in _OBJECT_STORES:
+    # There are only files in a store of objects, and it would take another request.
+    if not place.is_stored_object:
         kind = system.get_file_info(place.path).type
         if kind == fs.FileType.Unknown:
             # It may keep its reader waiting for ever, and cannot be read a second time.
